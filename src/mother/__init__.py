@@ -1,0 +1,32 @@
+"""Recover which neural network was trained from which, from the weights alone.
+
+>>> import mother
+>>> mother.recover("no/such/folder")
+Traceback (most recent call last):
+    ...
+mother.errors.InputError: no/such/folder: no such file or folder
+"""
+
+from mother.comparison import Comparison, compare
+from mother.errors import InputError, MotherError, UsageError
+from mother.evaluation import Evaluation, evaluate
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
+from mother.recovery import recover
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Comparison",
+    "Edge",
+    "Evaluation",
+    "HiddenAncestor",
+    "InputError",
+    "ModelGraph",
+    "MotherError",
+    "Node",
+    "Tree",
+    "UsageError",
+    "compare",
+    "evaluate",
+    "recover",
+]

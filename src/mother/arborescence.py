@@ -1,0 +1,299 @@
+"""Minimum arborescences: the cheapest way to give every node a parent without making a cycle.
+
+One algorithm, two stores of edges. `_grow` walks backwards along cheapest entering edges and
+contracts each cycle that it closes; `_expand` opens the cycles again. `_Matrix` finds the cheapest
+edge into a component as the minimum of a row, `_Heaps` at the top of a heap.
+
+Roots come from a *virtual root*, numbered n, with an edge to every node. Where as few trees as
+possible are wanted, its edges rank behind all others, whatever these cost. The rank is compared
+apart from the cost: a huge number added to the cost would swallow its last digits.
+
+Sources: Edmonds, *Optimum branchings*, 1967; Tarjan, *Finding optimum branchings*, 1977; Gabow,
+Galil, Spencer and Tarjan, *Efficient algorithms for finding minimum spanning trees in undirected
+and directed graphs*, 1986 (the growing path).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+NONE = -1  # no edge, an empty heap
+
+
+def minimum_arborescence(
+    cost: ArrayLike, root_cost: ArrayLike | None = None, root: int | None = None
+) -> Indices:
+    """The parent of every node in the minimum arborescence of a dense graph; -1 for a root.
+
+    - with neither `root_cost` nor `root`: one tree, with the root that makes it cheapest;
+    - with `root`: one tree with that root;
+    - with `root_cost`: as many trees as are cheapest, each paying the cost of its root.
+
+    Ties: of equally cheap edges into a component the one from the smaller source wins, then the
+    one to the smaller target; a node becomes a root only if that is strictly cheaper. Components
+    grow from node 0 upwards. So the same graph gives the same output, dense or sparse. (Costs are
+    compared after subtractions: ties are seen where these are exact, as they are for integers.)
+
+    Args:
+        cost: (n, n) float64, `cost[i, j]` for the edge i -> j, negative ones allowed, +inf for no
+            edge. The diagonal is ignored.
+        root_cost: scalar or (n,) float64, +inf for a node that must not be a root.
+        root: 0 <= root < n.
+
+    Returns:
+        (n,) intp. Time and memory O(n^2).
+
+    Raises:
+        ValueError: there is no such arborescence, a cost is NaN or -inf, or shapes do not fit.
+
+    >>> cost = [[0, 1, 5], [9, 0, 1], [9, 9, 0]]
+    >>> minimum_arborescence(cost)
+    array([-1,  0,  1])
+    >>> minimum_arborescence(cost, root=2)
+    array([ 2,  0, -1])
+    >>> minimum_arborescence(cost, root_cost=0.5)
+    array([-1, -1, -1])
+    """
+    cost = np.asarray(cost, dtype=np.float64)
+    if cost.ndim != 2 or cost.shape[0] != cost.shape[1]:
+        raise ValueError(f"cost must be a square matrix, got shape {cost.shape}")
+    entries = np.vstack([cost, _root_costs(len(cost), root_cost, root)])
+    np.fill_diagonal(entries, np.inf)
+    _refuse_nan(entries)
+    if root is not None:
+        entries[:-1, root] = np.inf
+    return _grow(_Matrix(entries, roots_last=root_cost is None))
+
+
+def minimum_arborescence_sparse(
+    n: int,
+    sources: ArrayLike,
+    targets: ArrayLike,
+    costs: ArrayLike,
+    root_cost: ArrayLike | None = None,
+    root: int | None = None,
+) -> Indices:
+    """`minimum_arborescence` of n nodes and the edges `sources[e] -> targets[e]` at `costs[e]`.
+
+    The three arrays have shape (m,), in any order; of parallel edges the cheapest counts, and
+    self-loops and edges at +inf are ignored. Roots, ties and errors are those of the dense form.
+    Time O(m log m), memory O(m).
+
+    >>> minimum_arborescence_sparse(3, [0, 1, 0, 2], [1, 2, 2, 0], [1, 1, 5, 9])
+    array([-1,  0,  1])
+    """
+    sources, targets = np.asarray(sources, dtype=np.intp), np.asarray(targets, dtype=np.intp)
+    costs = np.asarray(costs, dtype=np.float64)
+    if not sources.shape == targets.shape == costs.shape == (sources.size,):
+        raise ValueError("sources, targets and costs must be vectors of equal length")
+    ends = np.concatenate([sources, targets])
+    if ends.size and not 0 <= ends.min() <= ends.max() < n:
+        raise ValueError(f"edges must join nodes 0..{n - 1}, got {ends.min()}..{ends.max()}")
+    kept = (sources != targets) & (targets != (-1 if root is None else root))
+    sources = np.concatenate([sources[kept], np.full(n, n)])
+    targets = np.concatenate([targets[kept], np.arange(n)])
+    costs = np.concatenate([costs[kept], _root_costs(n, root_cost, root)])
+    _refuse_nan(costs)
+    return _grow(_Heaps(n, (sources, targets, costs), roots_last=root_cost is None))
+
+
+def arborescence_cost(cost: ArrayLike, parent: ArrayLike, root_cost: ArrayLike = 0.0) -> float:
+    """The total of `cost` (n, n) over the edges `parent[j] -> j`, and of `root_cost` over roots.
+
+    >>> arborescence_cost([[0, 1, 5], [9, 0, 1], [9, 9, 0]], [-1, 0, 1], root_cost=10)
+    12.0
+    """
+    cost, parent = np.asarray(cost, dtype=np.float64), np.asarray(parent, dtype=np.intp)
+    return float(np.where(parent < 0, root_cost, cost[parent, np.arange(len(parent))]).sum())
+
+
+def _root_costs(n: int, root_cost: ArrayLike | None, root: int | None) -> Floats:
+    """What the virtual root's edges cost, (n,)."""
+    if root is not None and root_cost is not None:
+        raise ValueError("root and root_cost exclude each other")
+    if root is not None and not 0 <= root < n:
+        raise ValueError(f"root {root} is not one of the {n} nodes")
+    costs = np.asarray(0.0 if root_cost is None else root_cost, dtype=np.float64)
+    if costs.shape not in ((), (n,)):
+        raise ValueError(f"root_cost must be a scalar or have shape ({n},), got {costs.shape}")
+    return np.broadcast_to(costs, (n,))
+
+
+def _refuse_nan(costs: Floats) -> None:
+    if not (costs > -np.inf).all():
+        raise ValueError("costs must be numbers or +inf (no edge), got NaN or -inf")
+
+
+def _outermost(around: list[int], component: int) -> int:
+    """The end of the way from each component to one around it (union-find with path halving)."""
+    while around[component] != component:
+        around[component] = component = around[around[component]]
+    return component
+
+
+def _grow(edges: _Matrix | _Heaps) -> Indices:
+    """Choose an entering edge for every component, contracting cycles, until all are reached.
+
+    Components are the nodes, the virtual root n, and from n + 1 on contracted cycles. The path runs
+    backwards: each component on it holds the source of the edge chosen before.
+    """
+    n, around = edges.n, edges.around
+    chosen: dict[int, tuple[int, int]] = {}
+    container: dict[int, int] = {}  # the component around one that was contracted
+    settled = {n}  # reached from the virtual root by chosen edges: on no cycle any more
+    for start in range(n):
+        node = start
+        path: list[int] = []
+        while (component := _outermost(around, node)) not in settled:
+            if component in chosen:  # it is on the path
+                cycle = [path.pop()]
+                while cycle[-1] != component:
+                    cycle.append(path.pop())
+                component = len(around)
+                around.append(component)
+                for inner in cycle:
+                    around[inner] = container[inner] = component
+                edges.merge(cycle, component)
+            edge = edges.cheapest(component)
+            if edge is None:
+                raise ValueError(f"no arborescence: node {node} is reached from no possible root")
+            path.append(component)
+            chosen[component] = edge
+            node = edge[0]
+        settled.update(path)
+    parent = _expand(n, chosen, container)
+    if edges.roots_last and (parent < 0).sum() > 1:  # there are as few roots as can be
+        one, other, *_ = np.flatnonzero(parent < 0)
+        raise ValueError(f"no arborescence: no possible root reaches both node {one} and {other}")
+    return parent
+
+
+def _expand(n: int, chosen: dict[int, tuple[int, int]], container: dict[int, int]) -> Indices:
+    """Parents from chosen edges: each takes the place of all into smaller components it enters."""
+    parent = np.full(n, -1, dtype=np.intp)
+    replaced = set()
+    for component in sorted(chosen, reverse=True):  # the container before what it holds
+        if component not in replaced:
+            source, target = chosen[component]
+            parent[target] = source if source < n else -1
+            while target != component:
+                replaced.add(target)
+                target = container[target]
+    return parent
+
+
+class _Matrix:
+    """A dense edge store: for every component a row of n + 1 sources, the virtual root last."""
+
+    def __init__(self, entries: Floats, roots_last: bool) -> None:
+        n = entries.shape[1]
+        self.n, self.around, self.roots_last = n, list(range(n + 1)), roots_last
+        self.entries = entries  # (n + 1, n): sources by targets
+        self.rows = dict(enumerate(entries.T.copy()))
+        self.component = np.arange(n)  # the outermost one around each node
+        self.saved = np.zeros(n)  # by an edge to each node, on the cycles that it opens
+        self.least: dict[int, float] = {}
+
+    def cheapest(self, component: int) -> tuple[int, int] | None:
+        """Source and target node of the cheapest edge from outside; None if there is no edge."""
+        row = self.rows[component]
+        source = int(row[:-1].argmin())
+        if row[source] == np.inf or (not self.roots_last and row[-1] < row[source]):
+            source = self.n
+        if row[source] == np.inf:
+            return None
+        self.least[component] = float(row[source])
+        # Rows hold no targets: to find one again here spares an n x n matrix of them.
+        inside = np.flatnonzero(self.component == component)
+        return source, int(inside[(self.entries[source, inside] - self.saved[inside]).argmin()])
+
+    def merge(self, cycle: list[int], merged: int) -> None:
+        """Let `merged` stand for the cycle: an edge into it saves the cycle edge it replaces."""
+        total = self.rows[cycle[0]]
+        for component in cycle:
+            row = self.rows.pop(component)
+            row -= self.least[component]
+            np.minimum(total, row, out=total)
+            inside = self.component == component
+            self.saved[inside] += self.least[component]
+            self.component[inside] = merged
+        total[:-1][self.component == merged] = np.inf
+        self.rows[merged] = total
+
+
+class _Heaps:
+    """A sparse edge store: a skew heap of edges for every component.
+
+    What is to be subtracted from all costs of a heap waits at its top until that is taken apart.
+    """
+
+    def __init__(self, n: int, edges: tuple[Indices, Indices, Floats], roots_last: bool) -> None:
+        self.n, self.around, self.roots_last = n, list(range(n + 1)), roots_last
+        sources, targets, costs = edges
+        behind = roots_last & (sources == n)
+        order = np.lexsort((sources, costs, behind, targets))
+        order = order[costs[order] < np.inf]
+        pairs = targets[order] * (n + 1) + sources[order]
+        order = order[np.sort(np.unique(pairs, return_index=True)[1])]  # the cheapest of parallels
+        edge = range(len(order))
+        self.source: list[int] = sources[order].tolist()
+        self.target: list[int] = targets[order].tolist()
+        self.behind: list[bool] = behind[order].tolist()
+        self.cost: list[float] = [*costs[order].tolist(), 0.0]  # the last one is that of NONE
+        self.waiting = [0.0] * len(self.cost)
+        # The edges into a node are now a sorted run: as a chain of left children, a heap.
+        goes_on = np.diff(targets[order], append=n) == 0
+        self.left: list[int] = np.where(goes_on, np.add(edge, 1), NONE).tolist()
+        self.right = [NONE] * len(order)
+        firsts = dict(zip(reversed(self.target), reversed(edge), strict=True))
+        self.top = dict.fromkeys(range(n), NONE) | firsts
+
+    def cheapest(self, component: int) -> tuple[int, int] | None:
+        heap, unseen = NONE, [self.top[component]]
+        while unseen:  # drop all edges from inside at once, then meld what hung below them
+            edge = unseen.pop()
+            if edge != NONE and _outermost(self.around, self.source[edge]) == component:
+                self._settle(edge)
+                unseen += self.left[edge], self.right[edge]
+            else:
+                heap = self._meld(heap, edge)
+        self.top[component] = heap
+        return None if heap == NONE else (self.source[heap], self.target[heap])
+
+    def merge(self, cycle: list[int], merged: int) -> None:
+        self.top[merged] = NONE
+        for component in cycle:
+            top = self.top.pop(component)
+            self._subtract(self.cost[top], top)
+            self.top[merged] = self._meld(self.top[merged], top)
+
+    def _subtract(self, amount: float, top: int) -> None:
+        self.cost[top] -= amount
+        self.waiting[top] += amount
+
+    def _settle(self, top: int) -> None:
+        if amount := self.waiting[top]:
+            self.waiting[top] = 0.0
+            self._subtract(amount, self.left[top])
+            self._subtract(amount, self.right[top])
+
+    def _order(self, edge: int) -> tuple[bool, float, int, int]:
+        return self.behind[edge], self.cost[edge], self.source[edge], self.target[edge]
+
+    def _meld(self, a: int, b: int) -> int:
+        """One heap of two: their right spines in order, then left and right swapped along them."""
+        spine = []
+        while NONE not in (a, b):
+            if self._order(b) < self._order(a):
+                a, b = b, a
+            self._settle(a)
+            spine.append(a)
+            a = self.right[a]
+        below = max(a, b)
+        for edge in reversed(spine):
+            self.left[edge], self.right[edge] = below, self.left[edge]
+            below = edge
+        return below

@@ -1,0 +1,22 @@
+"""Neural-network checkpoints as named tensors, read by slices from untrusted bytes.
+
+Nothing in a file is executed, every allocation is bounded by the file's size, and whatever is
+refused is an InputError of one line.
+"""
+
+from mother.checkpoints.alignment import Group, Layer, align
+from mother.checkpoints.discovery import discover, open_checkpoint
+from mother.checkpoints.peft import lora_rank
+from mother.checkpoints.tensor import Checkpoint, Problem, Tensor
+
+__all__ = [
+    "Checkpoint",
+    "Group",
+    "Layer",
+    "Problem",
+    "Tensor",
+    "align",
+    "discover",
+    "lora_rank",
+    "open_checkpoint",
+]

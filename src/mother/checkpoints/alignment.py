@@ -1,0 +1,316 @@
+"""Which checkpoints can be compared, and which of their tensors pair up.
+
+Two tensors pair up when they have the same canonical name and shape. The canonical name is the
+stored one without the prefix that one program puts before the names and another does not
+("module.", "vit.", "base_model.model."). No list of prefixes: for two sets of names, those
+prefixes are stripped that make the most parameters pair up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mother.checkpoints.tensor import Checkpoint, Tensor
+
+Shape = tuple[int, ...]
+#: name and shape: what two tensors must share
+Key = tuple[str, Shape]
+#: leading components of a name, each with its separator: ("module.", "vit.")
+Prefix = tuple[str, ...]
+
+MAX_PREFIX = 4
+#: a prefix worth trying stands before this share of the parameters
+_MIN_COVER = 0.25
+#: signatures that one is tested against for each of its heavy keys
+_MAX_CANDIDATES = 32
+_COMPONENT = re.compile(r"[^./]*[./]|[^./]+$")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor across checkpoints; `members` are indices into the group, ascending."""
+
+    name: str
+    shape: Shape
+    members: tuple[int, ...]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def size(self) -> int:
+        """Elements in one of the tensors."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checkpoints that can be compared, with the layers in which they can be.
+
+    `unaligned` names, for each checkpoint, the weight tensors that found no partner and why;
+    `architecture` is, for each checkpoint, 12 hex digits over its canonical names and shapes.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    layers: tuple[Layer, ...]
+    unaligned: tuple[tuple[str, ...], ...]
+    architecture: tuple[str, ...]
+
+    def over(self, chosen: Iterable[bool]) -> Group:
+        """The same group, with some of its layers."""
+        layers = tuple(layer for layer, ok in zip(self.layers, chosen, strict=True) if ok)
+        return Group(self.checkpoints, layers, self.unaligned, self.architecture)
+
+
+def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
+    """Groups of comparable checkpoints, in the order of their first members.
+
+    Two checkpoints are comparable when the tensors that pair up hold at least half of the
+    smaller one's parameters; a group is all that is connected by such pairs. Only weight tensors
+    with elements count. A layer has two members or more, unless the group has one alone.
+
+    >>> import numpy as np
+    >>> from mother.checkpoints.tensor import constant
+    >>> def model(id, **weights):
+    ...     tensors = {n: constant(n, np.ones(s, np.float32)) for n, s in weights.items()}
+    ...     return Checkpoint(id, Path(id), "npz", tensors)
+    >>> from pathlib import Path
+    >>> a = model("a", **{"fc.weight": (8, 8), "head.weight": (2, 8)})
+    >>> b = model("b", **{"module.fc.weight": (8, 8), "module.head.weight": (3, 8)})
+    >>> (group,) = align([a, b])
+    >>> [(layer.name, layer.members) for layer in group.layers]
+    [('fc.weight', (0, 1))]
+    >>> group.unaligned
+    (('head.weight: of shape (2, 8) here, (3, 8) elsewhere',),
+     ('head.weight: of shape (3, 8) here, (2, 8) elsewhere',))
+    """
+    signatures: dict[tuple[Key, ...], _Signature] = {}
+    own: list[_Signature] = []
+    for checkpoint in checkpoints:
+        keys = tuple(
+            sorted((t.name, t.shape) for t in checkpoint.tensors.values() if t.is_weight and t.size)
+        )
+        if keys not in signatures:
+            sizes = {k: checkpoint.tensors[k[0]].size for k in keys}
+            signatures[keys] = _Signature(len(signatures), sizes)
+        own.append(signatures[keys])
+    component = _connect(list(signatures.values()))
+    names = [signature.canonical() for signature in signatures.values()]
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, signature in enumerate(own):
+        members[component[signature.index]].append(index)
+    return [
+        _group([checkpoints[i] for i in indices], [names[own[i].index] for i in indices])
+        for indices in members.values()
+    ]
+
+
+class _Signature:
+    """The weight tensors' names and shapes that a set of checkpoints shares."""
+
+    def __init__(self, index: int, sizes: dict[Key, int]) -> None:
+        self.index = index
+        self.sizes = sizes
+        self.parameters = sum(sizes.values())
+        self.strip: Prefix = ()
+        #: parameters by the ends of names, which no prefix changes, and shape
+        self.tails: dict[Key, int] = defaultdict(int)
+        for (name, shape), size in sizes.items():
+            self.tails[_tail(name), shape] += size
+        self._stripped: dict[Prefix, dict[Key, int]] = {}
+        self._prefixes: list[Prefix] | None = None
+
+    def canonical(self) -> dict[str, str]:
+        """Canonical name of each stored name."""
+        return _stripped_names([name for name, _ in self.sizes], self.strip)
+
+    def stripped(self, prefix: Prefix) -> dict[Key, int]:
+        """Parameters by name and shape, the names without the prefix."""
+        if prefix not in self._stripped:
+            names = _stripped_names([name for name, _ in self.sizes], prefix)
+            self._stripped[prefix] = {(names[n], s): size for (n, s), size in self.sizes.items()}
+        return self._stripped[prefix]
+
+    def prefixes(self) -> list[Prefix]:
+        """Prefixes that stand before a good part of the parameters, the empty one first."""
+        if self._prefixes is None:
+            cover: dict[Prefix, int] = defaultdict(int)
+            for (name, _), size in self.sizes.items():
+                components = _COMPONENT.findall(name)
+                for depth in range(1, min(MAX_PREFIX, len(components) - 1) + 1):
+                    cover[tuple(components[:depth])] += size
+            least = _MIN_COVER * self.parameters
+            found = [prefix for prefix, size in cover.items() if size >= least]
+            self._prefixes = [(), *sorted(found, key=lambda prefix: (len(prefix), prefix))]
+        return self._prefixes
+
+    def heavy(self) -> Iterator[Key]:
+        """The largest tensors that together hold more than half of the parameters.
+
+        Whatever shares half of the parameters with this signature shares one of them.
+        """
+        total = 0
+        for key, size in sorted(self.sizes.items(), key=lambda item: (-item[1], item[0])):
+            yield key
+            total += size
+            if 2 * total > self.parameters:
+                return
+
+
+def _stripped_names(names: Iterable[str], prefix: Prefix) -> dict[str, str]:
+    """Each name without the components of the prefix that it starts with, all names distinct.
+
+    >>> _stripped_names(["vit.encoder.w", "classifier.w"], ("vit.",))
+    {'classifier.w': 'classifier.w', 'vit.encoder.w': 'encoder.w'}
+    """
+    taken: set[str] = set()
+    out: dict[str, str] = {}
+    # the shorter name first: it has the older claim to what a longer one would be stripped to
+    for name in sorted(names, key=lambda name: (len(name), name)):
+        short = name
+        for component in prefix:
+            if not short.startswith(component) or short == component:
+                break
+            short = short[len(component) :]
+        if short in taken:
+            short = name
+        taken.add(short)
+        out[name] = short
+    return out
+
+
+def _shared(a: dict[Key, int], b: dict[Key, int]) -> int:
+    return sum(a[key] for key in a.keys() & b.keys())
+
+
+def _best_prefixes(a: _Signature, b: _Signature) -> tuple[Prefix, Prefix] | None:
+    """The prefixes to strip so that most parameters pair up; None if those are under half."""
+    smaller = min(a.parameters, b.parameters)
+    most = sum(min(a.tails[key], b.tails[key]) for key in a.tails.keys() & b.tails.keys())
+    if 2 * most < smaller:
+        return None
+    best = _shared(a.sizes, b.sizes)
+    choice: tuple[Prefix, Prefix] = ((), ())
+    if best < smaller:
+        options = [(p, q) for p in a.prefixes() for q in b.prefixes() if p != q]
+        for p, q in sorted(options, key=lambda o: (len(o[0]) + len(o[1]), o)):
+            shared = _shared(a.stripped(p), b.stripped(q))
+            if shared > best:
+                best, choice = shared, (p, q)
+    return choice if 2 * best >= smaller and best > 0 else None
+
+
+def _connect(signatures: list[_Signature]) -> list[int]:
+    """Component of each signature; sets what each must strip."""
+    component = list(range(len(signatures)))
+    inside: dict[int, list[_Signature]] = {s.index: [s] for s in signatures}
+    buckets: dict[Key, list[_Signature]] = defaultdict(list)
+    # from the largest on: the smaller of two looks its heavy keys up among all of the larger's
+    for signature in sorted(signatures, key=lambda s: (-s.parameters, s.index)):
+        for other in _candidates(signature, buckets):
+            one, two = component[signature.index], component[other.index]
+            if one == two or not (choice := _best_prefixes(other, signature)):
+                continue
+            _join(inside[two], inside[one], other, signature, *choice)
+            for each in inside[one]:
+                component[each.index] = two
+            inside[two] += inside.pop(one)
+        for key in signature.tails:
+            if len(buckets[key]) < _MAX_CANDIDATES:
+                buckets[key].append(signature)
+    return component
+
+
+def _tail(name: str) -> str:
+    return "".join(_COMPONENT.findall(name)[-2:]).replace("/", ".")
+
+
+def _candidates(
+    signature: _Signature, buckets: dict[Key, list[_Signature]]
+) -> dict[_Signature, None]:
+    keys = dict.fromkeys((_tail(name), shape) for name, shape in signature.heavy())
+    return dict.fromkeys(other for key in keys for other in buckets.get(key, ()))
+
+
+def _join(
+    left: list[_Signature],
+    right: list[_Signature],
+    a: _Signature,
+    b: _Signature,
+    p: Prefix,
+    q: Prefix,
+) -> None:
+    """Make two components strip alike, given that a without p pairs with b without q.
+
+    What a and b strip must become p + t and q + t for one t, and whatever is added to one's
+    prefix is added to those of its whole component.
+    """
+    s, t = _beyond(left, a, p), _beyond(right, b, q)
+    if t[: len(s)] == s:
+        _strip_more(left, t[len(s) :])
+    elif s[: len(t)] == t:
+        _strip_more(right, s[len(t) :])
+
+
+def _beyond(component: list[_Signature], signature: _Signature, prefix: Prefix) -> Prefix:
+    """What the signature strips after the prefix, which it is made to strip first."""
+    held = signature.strip
+    if prefix[: len(held)] == held:
+        _strip_more(component, prefix[len(held) :])
+        return ()
+    return held[len(prefix) :] if held[: len(prefix)] == prefix else ()
+
+
+def _strip_more(component: list[_Signature], prefix: Prefix) -> None:
+    for signature in component:
+        signature.strip += prefix
+
+
+def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:
+    rows: dict[Key, list[tuple[int, Tensor]]] = defaultdict(list)
+    for index, (checkpoint, canonical) in enumerate(zip(checkpoints, names, strict=True)):
+        for stored, name in canonical.items():
+            tensor = checkpoint.tensors[stored]
+            rows[name, tensor.shape].append((index, tensor))
+    least = min(2, len(checkpoints))
+    layers = tuple(
+        Layer(name, shape, tuple(i for i, _ in row), tuple(tensor for _, tensor in row))
+        for (name, shape), row in sorted(rows.items(), key=lambda item: item[0])
+        if len(row) >= least
+    )
+    return Group(
+        tuple(checkpoints),
+        layers,
+        _unaligned(len(checkpoints), {k: row for k, row in rows.items() if len(row) < least}, rows),
+        _digests(checkpoints, names),
+    )
+
+
+def _unaligned(
+    count: int,
+    alone: dict[Key, list[tuple[int, Tensor]]],
+    rows: dict[Key, list[tuple[int, Tensor]]],
+) -> tuple[tuple[str, ...], ...]:
+    shapes: dict[str, set[Shape]] = defaultdict(set)
+    for name, shape in rows:
+        shapes[name].add(shape)
+    lines: list[list[str]] = [[] for _ in range(count)]
+    for (name, shape), row in sorted(alone.items(), key=lambda item: item[0]):
+        others = ", ".join(str(s) for s in sorted(shapes[name] - {shape})[:3])
+        why = f"of shape {shape} here, {others} elsewhere" if others else "in no other checkpoint"
+        for index, _ in row:
+            lines[index].append(f"{name}: {why}")
+    return tuple(map(tuple, lines))
+
+
+def _digests(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> tuple[str, ...]:
+    # checkpoints of one signature share their dict of names
+    known: dict[int, str] = {}
+    for checkpoint, canonical in zip(checkpoints, names, strict=True):
+        if id(canonical) not in known:
+            rows = sorted((n, checkpoint.tensors[stored].shape) for stored, n in canonical.items())
+            known[id(canonical)] = hashlib.sha256(repr(rows).encode()).hexdigest()[:12]
+    return tuple(known[id(canonical)] for canonical in names)

@@ -1,0 +1,254 @@
+"""From paths to checkpoints: what is one, what holds several, and what each is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+from mother.checkpoints.folders import (
+    components_of,
+    is_folder,
+    is_training_state,
+    listing,
+    open_model_folder,
+    open_shard_set,
+    shard_set,
+    weights_of,
+)
+from mother.checkpoints.formats import ending, open_file
+from mother.checkpoints.peft import is_adapter, open_adapter
+from mother.checkpoints.storage import refusal
+from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
+from mother.errors import InputError
+
+#: folders within folders that a search goes down
+MAX_DEPTH = 12
+
+
+def open_checkpoint(
+    path: str | PathLike[str],
+    *,
+    id: str | None = None,
+    base: str | PathLike[str] | None = None,
+) -> Checkpoint:
+    """The one checkpoint at a path; reads headers only. Raises InputError.
+
+    `path` is a file of any format that is read, told by its content, or a folder that is or
+    holds one checkpoint. A LoRA adapter is merged into the checkpoint at `base` where one is
+    given; its factors are the tensors otherwise.
+
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(folder + "/tiny.npz", w=np.arange(4, dtype=np.float32))
+    ...     checkpoint = open_checkpoint(folder + "/tiny.npz")
+    ...     checkpoint.id, checkpoint.format, checkpoint.tensors["w"].read(1, 3)
+    ('tiny', 'npz', array([1., 2.], dtype=float32))
+    """
+    search = _Search(open_checkpoint(base) if base is not None else None, alone=True)
+    search.visit_given(Path(path))
+    if search.problems:
+        raise refusal(search.problems[0].path, search.problems[0].fault)
+    found = _name(search.found.values())
+    if len(found) != 1:
+        raise refusal(Path(path), f"holds {len(found)} checkpoints; name one of them")
+    return found[0] if id is None else replace(found[0], id=clean(id))
+
+
+def discover(
+    paths: Sequence[str | PathLike[str]],
+    base: str | PathLike[str] | None = None,
+) -> tuple[list[Checkpoint], list[Problem]]:
+    """All checkpoints at the paths and in folders below them, by id, and the inputs refused.
+
+    One bad file never hides the others: it becomes a Problem. Ids are unique. Raises InputError
+    only where `base` can't be opened.
+    """
+    search = _Search(open_checkpoint(base) if base is not None else None)
+    for path in paths:
+        search.visit_given(Path(path))
+    return _name(search.found.values()), search.problems
+
+
+@dataclass
+class _Found:
+    """A checkpoint with the names that its id is made of."""
+
+    checkpoint: Checkpoint
+    short: str
+    full: str
+    also_at: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Search:
+    """A walk over files and folders; `alone` keeps it from going below a checkpoint's folder."""
+
+    base: Checkpoint | None
+    alone: bool = False
+    #: by the real path of the file or folder that holds the weights
+    found: dict[str, _Found] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)
+    repeats: int = 0
+
+    def visit_given(self, path: Path) -> None:
+        """A path that the user named: it must hold something."""
+        before = self._reached()
+        try:
+            if not is_folder(path):
+                self._add_file(path)
+                return
+            self._visit_folder(path, 0)
+            if self._reached() == before:
+                self._refuse(path, "no checkpoints found in it")
+        except ValueError:
+            self._refuse(path, "no such file or folder")
+        except InputError as error:
+            self._refuse(path, error.fault)
+
+    def _reached(self) -> int:
+        return len(self.found) + len(self.problems) + self.repeats
+
+    def _refuse(self, path: Path, fault: str) -> None:
+        self.problems.append(Problem(path, fault))
+
+    def _visit_folder(self, folder: Path, depth: int) -> None:
+        real = os.path.realpath(folder)
+        if real in self.visited:
+            self._seen_again(real, folder)
+            return
+        self.visited.add(real)
+        try:
+            names = listing(folder)
+        except InputError as error:
+            self._refuse(folder, error.fault)
+            return
+        children = [name for name in names if is_folder(folder / name)]
+        inside = self._add_folder(folder, names)
+        if inside is None:
+            files = [name for name in names if ending(name) and not is_training_state(name)]
+            self._visit_files(folder, [name for name in files if name not in set(children)])
+        elif self.alone:
+            return
+        self._visit_children(folder, [n for n in children if n not in (inside or ())], depth)
+
+    def _visit_children(self, folder: Path, children: list[str], depth: int) -> None:
+        if children and depth >= MAX_DEPTH:
+            self._refuse(folder, f"folders deeper than {MAX_DEPTH} are not searched")
+            return
+        for name in children:
+            self._visit_folder(folder / name, depth + 1)
+
+    def _add_folder(self, folder: Path, names: list[str]) -> list[str] | None:
+        """Add the checkpoint that the folder is, or the Problem in its place.
+
+        Returns the subfolders that belong to it; None where the folder is no checkpoint.
+        """
+        weights = weights_of(names)
+        if not (is_adapter(names) or "model_index.json" in names or weights):
+            return None
+        # a folder's one file of weights may be named on its own, too
+        alone = weights is not None and not weights.endswith(".json") and not is_adapter(names)
+        real = os.path.realpath(folder / weights if weights and alone else folder)
+        if real in self.found:
+            self._seen_again(real, folder)
+            return []
+        try:
+            if is_adapter(names):
+                opened: Checkpoint | None = open_adapter(folder, names, self.base)
+            else:
+                opened = open_model_folder(folder)
+            if opened is not None:
+                name = clean(_folder_name(folder))
+                self.found[real] = _Found(opened, name, name)
+            return components_of(folder, names) if "model_index.json" in names else []
+        except InputError as error:
+            inside = Path(error.path).name
+            self._refuse(
+                folder, error.fault if inside == folder.name else f"{inside}: {error.fault}"
+            )
+            return []
+
+    def _visit_files(self, folder: Path, files: list[str]) -> None:
+        present, done = set(files), set()
+        for name in files:
+            if name in done:
+                continue
+            shards = shard_set(name)
+            try:
+                if shards and len(present.intersection(shards[1])) > 1:
+                    done.update(shards[1])
+                    self._add_shards(folder, *shards)
+                else:
+                    self._add_file(folder / name)
+            except InputError as error:
+                self._refuse(folder / name, error.fault)
+
+    def _add_shards(self, folder: Path, stem: str, shards: list[str]) -> None:
+        opened = open_shard_set(folder, stem, shards)
+        self.found[os.path.realpath(opened.path)] = _Found(opened, clean(stem), clean(stem))
+
+    def _add_file(self, path: Path) -> None:
+        real = os.path.realpath(path)
+        if real in self.found:
+            self._seen_again(real, path)
+            return
+        full = path.name
+        self.found[real] = _Found(
+            open_file(path), clean(full.removesuffix(ending(full))), clean(full)
+        )
+
+    def _seen_again(self, real: str, path: Path) -> None:
+        self.repeats += 1
+        first = self.found.get(real)
+        if first is not None and path != first.checkpoint.path:
+            first.also_at.append(printable(str(path)))
+
+
+def _folder_name(folder: Path) -> str:
+    """The folder's name, also for "." and "..", and the model's in a cache of Hugging Face."""
+    absolute = Path(os.path.abspath(folder))  # noqa: PTH100  (without following symlinks)
+    repository = absolute.parent.parent.name
+    if absolute.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.split("--")[-1]
+    return absolute.name or "root"
+
+
+def _name(found: Iterable[_Found]) -> list[Checkpoint]:
+    """The checkpoints with unique ids, sorted by them."""
+    found = sorted(found, key=lambda f: clean(str(f.checkpoint.path)))
+    clashes: dict[str, list[_Found]] = {}
+    for each in found:
+        clashes.setdefault(each.short, []).append(each)
+    named: dict[str, Checkpoint] = {}
+    for group in clashes.values():
+        for label, each in zip(_labels(group), group, strict=True):
+            unique, count = label, 1
+            while unique in named:
+                count += 1
+                unique = f"{label}#{count}"
+            named[unique] = _finished(each, unique)
+    return [named[label] for label in sorted(named)]
+
+
+def _finished(found: _Found, label: str) -> Checkpoint:
+    notes = (*found.checkpoint.notes, *(f"also at {path}" for path in found.also_at))
+    return replace(found.checkpoint, id=label, notes=notes)
+
+
+def _labels(group: Sequence[_Found]) -> list[str]:
+    """Names for checkpoints of one short name: with as many parent folders as tell them apart."""
+    parents = [Path(os.path.abspath(f.checkpoint.path)).parts[1:-1] for f in group]  # noqa: PTH100
+    most = max(map(len, parents))
+    for names in ([f.short for f in group], [f.full for f in group]):
+        for depth in range(most + 1):
+            labels = [
+                clean("/".join([*above[len(above) - depth :], name] if depth else [name]))
+                for above, name in zip(parents, names, strict=True)
+            ]
+            if len(set(labels)) == len(labels):
+                return labels
+    return [f.full for f in group]

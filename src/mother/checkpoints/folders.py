@@ -1,0 +1,227 @@
+"""Folders that are one checkpoint: transformers, diffusers, sharded sets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mother.checkpoints.formats import ending, open_file
+from mother.checkpoints.storage import File, reason, refusal
+from mother.checkpoints.tensor import Checkpoint, Tensor, clean
+from mother.errors import InputError
+
+MAX_JSON = 64 << 20
+_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
+_ENDINGS = (".safetensors", ".bin")
+#: weights by their standard names, the preferred ones first
+_STANDARD = [
+    f"{stem}{end}{index}" for end in _ENDINGS for stem in _STEMS for index in ("", ".index.json")
+]
+_VARIANT = re.compile(
+    r"(?:model|diffusion_pytorch_model|pytorch_model)"
+    r"(?:\.[\w-]+\.(?:safetensors|bin)|\.(?:safetensors|bin)\.index\.[\w-]+\.json)"
+)
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.\w+)")
+#: weight endings of what is no model: the state of a training run
+_TRAINING_STATE = re.compile(
+    r"(?:optimizer|optim|scheduler|scaler|training_args|rng_state|random_states|trainer_state"
+    r"|global_step\d+|.*optim_states|.*_optimizer)(?:[._-].*)?",
+    re.I,
+)
+
+
+def is_training_state(name: str) -> bool:
+    """Whether a file with a weight ending holds the state of a training run, by its name.
+
+    >>> is_training_state("optimizer.pt"), is_training_state("rng_state_0.pth")
+    (True, True)
+    >>> is_training_state("model.pt")
+    False
+    """
+    return _TRAINING_STATE.fullmatch(name) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False also where it can't be told, for lack of permission."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def listing(folder: Path) -> list[str]:
+    """The names in a folder, sorted, hidden ones left out. Raises InputError."""
+    try:
+        return sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+    except OSError as error:
+        raise refusal(folder, f"can't be opened: {reason(error)}") from None
+
+
+def read_json(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError."""
+    file = File(path)
+    if file.size > most:
+        raise file.fault(f"has {file.size} bytes; JSON of {most} is the most")
+    try:
+        parsed = json.loads(file.read(0, file.size).decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise file.fault("not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise file.fault("no JSON object")
+    return parsed
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The config and, where it can't be read, a note in its place."""
+    try:
+        return read_json(path, 16 << 20), ()
+    except InputError as error:
+        return {}, (f"no config read: {path.name}: {error.fault}",)
+
+
+def weights_of(names: list[str]) -> str | None:
+    """Which file in a folder with these names holds the weights of the folder's one model.
+
+    None where the folder is no model but has models in it.
+
+    >>> weights_of(["config.json", "model.safetensors", "pytorch_model.bin"])
+    'model.safetensors'
+    >>> weights_of(["a.safetensors", "b.safetensors"]) is None
+    True
+    """
+    present = set(names)
+    standard = [name for name in _STANDARD if name in present]
+    standard += [name for name in names if _VARIANT.fullmatch(name) and name not in standard]
+    if not standard:
+        return None
+    weights = [name for name in names if ending(name) and not is_training_state(name)]
+    foreign = [n for n in weights if n not in standard and not _SHARD.fullmatch(n)]
+    if foreign and "config.json" not in present and not standard[0].endswith(".json"):
+        return None
+    return standard[0]
+
+
+def open_model_folder(folder: Path) -> Checkpoint | None:
+    """The checkpoint that the folder is, None where it is none. Raises InputError."""
+    names = listing(folder)
+    if "model_index.json" in names:
+        return _open_diffusers(folder, names)
+    weights = weights_of(names)
+    if weights is None:
+        return None
+    if weights.endswith(".json"):
+        checkpoint = _open_sharded(folder / weights)
+    else:
+        checkpoint = open_file(folder / weights)
+    others = [n for n in names if n in _STANDARD or _VARIANT.fullmatch(n)]
+    notes = [*checkpoint.notes]
+    if len(others) > 1:
+        left = ", ".join(clean(n) for n in others if n != weights)
+        notes.insert(0, f"read {clean(weights)}, left out {left}")
+    config: Mapping[str, Any] = {}
+    if "config.json" in names:
+        config, faults = read_config(folder / "config.json")
+        notes.extend(faults)
+    return replace(checkpoint, path=folder, config=config, notes=tuple(notes))
+
+
+def components_of(folder: Path, names: list[str]) -> list[str]:
+    """The subfolders of a diffusers folder that hold its components."""
+    index = read_json(folder / "model_index.json", 16 << 20)
+    return [name for name in names if name in index and is_folder(folder / name)]
+
+
+def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
+    config = read_json(folder / "model_index.json", 16 << 20)
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    for name in components_of(folder, names):
+        part = open_model_folder(folder / name)
+        if part is None:
+            continue
+        label = clean(name)
+        notes += [f"{label}: {note}" for note in part.notes]
+        tensors |= prefixed(f"{label}.", part.tensors)
+    if not tensors:
+        raise InputError(
+            clean(str(folder)), "none of the components in model_index.json holds weights"
+        )
+    return Checkpoint(folder.name, folder, "diffusers", tensors, config, tuple(notes))
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with a prefix before each name."""
+    return {prefix + n: replace(tensor, name=prefix + n) for n, tensor in tensors.items()}
+
+
+def _open_sharded(index: Path) -> Checkpoint:
+    """The checkpoint of an index: {"weight_map": {tensor name: file name}}."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise refusal(index, "has no weight_map")
+    for place in places.values():
+        if not isinstance(place, str) or not _is_plain(place):
+            raise refusal(index, f"names a shard outside its folder: {clean(str(place))[:200]!r}")
+    shards = _open_shards(index.parent, sorted(set(places.values())))
+    tensors: dict[str, Tensor] = {}
+    for name, place in places.items():
+        label = clean(name)
+        if label not in shards[place].tensors:
+            raise refusal(index, f"{place} does not hold the tensor {label!r}")
+        tensors[label] = shards[place].tensors[label]
+    return _joined(index, shards, tensors)
+
+
+def _joined(path: Path, shards: dict[str, Checkpoint], tensors: dict[str, Tensor]) -> Checkpoint:
+    notes = [f"{clean(place)}: {n}" for place, shard in shards.items() for n in shard.notes]
+    first = next(iter(shards.values()))
+    return Checkpoint(path.parent.name, path, first.format, tensors, notes=tuple(notes))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether this is the name of a file in the same folder."""
+    return name not in ("", ".", "..") and not any(mark in name for mark in "/\\\0:")
+
+
+def _open_shards(folder: Path, places: list[str]) -> dict[str, Checkpoint]:
+    shards: dict[str, Checkpoint] = {}
+    for place in places:
+        if not os.path.lexists(folder / place):
+            raise refusal(folder, f"the shard {clean(place)} is missing")
+        shards[place] = open_file(folder / place)
+    return shards
+
+
+def shard_set(name: str) -> tuple[str, list[str]] | None:
+    """Stem and all file names of the sharded set that a file belongs to by its name.
+
+    >>> shard_set("model-00002-of-00002.safetensors")
+    ('model', ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'])
+    >>> shard_set("model.safetensors") is None
+    True
+    """
+    match = _SHARD.fullmatch(name)
+    if match is None or not 1 <= int(match["number"]) <= int(match["count"]):
+        return None
+    stem, count, end = match["stem"], int(match["count"]), match["end"]
+    return stem, [f"{stem}-{i:05}-of-{count:05}{end}" for i in range(1, count + 1)]
+
+
+def open_shard_set(folder: Path, stem: str, places: list[str]) -> Checkpoint:
+    """The checkpoint of a sharded set that lost its index. Raises InputError."""
+    shards = _open_shards(folder, places)
+    tensors: dict[str, Tensor] = {}
+    for place, shard in shards.items():
+        for name, tensor in shard.tensors.items():
+            if name in tensors:
+                raise refusal(folder / place, f"repeats the tensor {name!r}")
+            tensors[name] = tensor
+    path = folder / places[0]
+    joined = _joined(path, shards, tensors)
+    note = f"joined {len(places)} shards that have no index"
+    return replace(joined, id=clean(stem), notes=(note, *joined.notes))

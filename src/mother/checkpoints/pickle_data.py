@@ -1,0 +1,327 @@
+"""The data in a pickle, without the code: nothing is imported, called or constructed.
+
+A pickle is a program for a stack machine. This one knows the operations that build plain data;
+whatever would import a name yields a `Symbol`, whatever would call one yields a `Tensors`
+reference for torch's own rebuild functions and an inert `Opaque` for all others.
+Operations: the `pickletools` module of the standard library, which also decodes arguments here.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+#: operations in one pickle; each may leave an object of some 100 bytes in memory
+MAX_OPERATIONS = 5_000_000
+_DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
+_MARK = object()
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name that the pickle would import, as "module name"."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Opaque:
+    """An object that was not constructed: its class or function, and what was set on it."""
+
+    symbol: str
+    state: dict[Any, Any] = field(default_factory=dict)
+    items: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Storage:
+    """A run of elements outside the pickle; `kind` is torch's class name, "FloatStorage"."""
+
+    kind: str
+    key: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class StridedView:
+    """A torch tensor: a view of a storage; offset and strides in elements.
+
+    `dtype` is torch's name where the tensor overrides the storage's own, else "".
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str = ""
+
+
+def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
+    """The data of the pickle at the stream's position, which ends behind it.
+
+    Dicts, lists, tuples (sets as lists) and scalars, with the classes of this file in place of
+    all else; `storages` receives every storage that is mentioned, by key. Raises ValueError, in
+    one line, for whatever is no pickle of that sort.
+
+    >>> import io, pickle
+    >>> read_pickle(io.BytesIO(pickle.dumps({"epochs": [1, 2], "when": 0.5})))
+    {'epochs': [1, 2], 'when': 0.5}
+    >>> read_pickle(io.BytesIO(b"cos\\nsystem\\n(S'reboot'\\ntR.")).symbol
+    'os system'
+    """
+    machine = _Machine({} if storages is None else storages)
+    try:
+        for _ in range(MAX_OPERATIONS):
+            code = stream.read(1)
+            operation = _OPERATIONS.get(code)
+            if operation is None:
+                raise ValueError("the pickle is damaged or truncated")
+            act, reader = operation
+            if code == b".":
+                return machine.pop()
+            act(machine, _argument(reader, stream))
+    except (IndexError, KeyError, TypeError, OverflowError, UnicodeError):
+        raise ValueError("the pickle is damaged") from None
+    raise ValueError(f"the pickle takes more than {MAX_OPERATIONS} operations")
+
+
+def _argument(reader: Callable[[BinaryIO], Any] | None, stream: BinaryIO) -> Any:
+    try:
+        return reader(stream) if reader else None
+    except ValueError:
+        raise ValueError("the pickle is damaged or truncated") from None
+
+
+def _text_line(stream: BinaryIO) -> str:
+    # pickletools' own reader warns of unknown escapes
+    return stream.readline()[1:-2].decode("latin-1")
+
+
+class _Machine:
+    """The stack, the marks on it and the memo; one method for each sort of operation."""
+
+    def __init__(self, storages: dict[str, Storage]) -> None:
+        self.storages = storages
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("the pickle is damaged")
+        return value
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def mark(self, _: Any) -> None:
+        self.stack.append(_MARK)
+
+    def pop_mark(self) -> list[Any]:
+        """Everything above the last mark."""
+        values = []
+        while (value := self.stack.pop()) is not _MARK:
+            values.append(value)
+        return values[::-1]
+
+    def discard(self, _: Any) -> None:
+        self.stack.pop()
+
+    def duplicate(self, _: Any) -> None:
+        self.stack.append(self.stack[-1])
+
+    def remember(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def memoize(self, _: Any) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def recall(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    def symbol(self, name: str) -> None:
+        self.push(Symbol(name))
+
+    def stack_symbol(self, _: Any) -> None:
+        name, module = self.pop(), self.pop()
+        if not (isinstance(name, str) and isinstance(module, str)):
+            raise ValueError("the pickle is damaged")
+        self.push(Symbol(f"{module} {name}"))
+
+    def tuple_of(self, count: int) -> None:
+        values = [self.pop() for _ in range(count)]
+        self.push(tuple(values[::-1]))
+
+    def tuple_from_mark(self, _: Any) -> None:
+        self.push(tuple(self.pop_mark()))
+
+    def list_from_mark(self, _: Any) -> None:
+        self.push(self.pop_mark())
+
+    def dict_from_mark(self, _: Any) -> None:
+        made: dict[Any, Any] = {}
+        _fill(made, self.pop_mark())
+        self.push(made)
+
+    def append(self, _: Any) -> None:
+        self._extend([self.pop()])
+
+    def extend(self, _: Any) -> None:
+        self._extend(self.pop_mark())
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(values)
+        elif isinstance(target, Opaque):
+            first = len(target.items)
+            target.items.update({first + i: value for i, value in enumerate(values)})
+
+    def set_item(self, _: Any) -> None:
+        value, key = self.pop(), self.pop()
+        self._set([key, value])
+
+    def set_items(self, _: Any) -> None:
+        self._set(self.pop_mark())
+
+    def _set(self, pairs: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Opaque):
+            target = target.items
+        if isinstance(target, dict):
+            _fill(target, pairs)
+
+    def reduce(self, _: Any) -> None:
+        arguments, function = self.pop(), self.pop()
+        self.push(_rebuild(function, arguments))
+
+    def reduce_with_keywords(self, _: Any) -> None:
+        self.pop()
+        self.reduce(None)
+
+    def instance(self, name: str) -> None:
+        self.pop_mark()
+        self.push(Opaque(name))
+
+    def object(self, _: Any) -> None:
+        self.push(_rebuild(self.pop_mark()[0], ()))
+
+    def build(self, _: Any) -> None:
+        state, target = self.pop(), self.stack[-1]
+        if isinstance(target, Opaque):
+            for part in state if isinstance(state, tuple) else (state,):
+                if isinstance(part, dict):
+                    target.state.update(part)
+
+    def persistent(self, _: Any) -> None:
+        """torch's ("storage", class, key, device, count); legacy files add a view, mostly None."""
+        value = self.pop()
+        if isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage":
+            _, kind, key, _, count = value[:5]
+            if isinstance(kind, Symbol) and isinstance(key, str) and type(count) is int:
+                if any(part is not None for part in value[5:]):
+                    raise ValueError("the pickle holds storages that are views of others")
+                self.storages[key] = Storage(kind.name.split(" ")[-1], key, count)
+                self.push(self.storages[key])
+                return
+        self.push(Opaque("persistent"))
+
+
+def _fill(target: dict[Any, Any], pairs: list[Any]) -> None:
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        # hashing a deeply nested tuple would overflow the C stack
+        if isinstance(key, str | int | float | bytes):
+            target[key] = value
+
+
+def _rebuild(function: Any, arguments: Any) -> Any:
+    """What calling the function would yield, without calling it."""
+    name = function.name if isinstance(function, Symbol) else ""
+    if name in _DICTS:
+        return {}
+    if not isinstance(arguments, tuple):
+        return Opaque(name)
+    if name == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
+        return _rebuild(arguments[0], arguments[2])
+    if name.startswith("torch._utils _rebuild_parameter") and arguments:
+        return arguments[0]
+    if name in ("torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2"):
+        return _view(arguments)
+    if name == "torch._utils _rebuild_tensor_v3" and isinstance(arguments[6], Symbol):
+        return _view(arguments, arguments[6].name.removeprefix("torch "))
+    return Opaque(name)
+
+
+def _view(arguments: tuple[Any, ...], dtype: str = "") -> StridedView | Opaque:
+    storage, offset, shape, strides = arguments[:4]
+    if not isinstance(storage, Storage):
+        return Opaque("tensor")
+    for numbers in ((offset,), shape, strides):
+        if not isinstance(numbers, tuple | list) or len(numbers) > 1000:
+            raise ValueError("the pickle holds a malformed tensor")
+        if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
+            raise ValueError("the pickle holds a malformed tensor")
+    return StridedView(storage, offset, tuple(shape), tuple(strides), dtype)
+
+
+def _table() -> dict[bytes, tuple[Any, Any]]:
+    """What to do for each operation, and how its argument is read; others are refused."""
+    m = _Machine
+    values: dict[str, Any] = {
+        "NONE": lambda: None,
+        "NEWTRUE": lambda: True,
+        "NEWFALSE": lambda: False,
+        "EMPTY_LIST": list,
+        "EMPTY_SET": list,
+        "EMPTY_TUPLE": tuple,
+        "EMPTY_DICT": dict,
+    }
+    acts: dict[str, Any] = {
+        name: lambda machine, _, make=make: machine.push(make()) for name, make in values.items()
+    }
+    pushed = """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
+        SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
+        SHORT_BINUNICODE BINUNICODE8"""
+    acts |= dict.fromkeys(pushed.split(), m.push)
+    acts |= dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, argument: None)
+    acts |= dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), m.remember)
+    acts |= dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), m.recall)
+    acts |= dict.fromkeys(("REDUCE", "NEWOBJ"), m.reduce)
+    acts |= dict.fromkeys(("APPENDS", "ADDITEMS"), m.extend)
+    acts |= dict.fromkeys(("LIST", "FROZENSET"), m.list_from_mark)
+    acts |= {
+        f"TUPLE{count}": lambda machine, _, count=count: machine.tuple_of(count)
+        for count in (1, 2, 3)
+    }
+    acts |= {
+        "MARK": m.mark,
+        "POP": m.discard,
+        "POP_MARK": lambda machine, _: machine.pop_mark(),
+        "DUP": m.duplicate,
+        "MEMOIZE": m.memoize,
+        "TUPLE": m.tuple_from_mark,
+        "DICT": m.dict_from_mark,
+        "APPEND": m.append,
+        "SETITEM": m.set_item,
+        "SETITEMS": m.set_items,
+        "GLOBAL": m.symbol,
+        "STACK_GLOBAL": m.stack_symbol,
+        "INST": m.instance,
+        "OBJ": m.object,
+        "NEWOBJ_EX": m.reduce_with_keywords,
+        "BUILD": m.build,
+        "PERSID": lambda machine, _: machine.push(Opaque("persistent")),
+        "BINPERSID": m.persistent,
+    }
+    table = {}
+    for code in pickletools.opcodes:
+        if code.name in acts:
+            reader: Any = code.arg.reader if code.arg else None
+            reader = _text_line if code.name == "STRING" else reader
+            table[code.code.encode("latin-1")] = acts[code.name], reader
+    return table
+
+
+_OPERATIONS = _table()

@@ -1,0 +1,137 @@
+"""Which of the tensors in a training script's pickle are the model's, and what they are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mother.checkpoints.pickle_data import Opaque, StridedView
+from mother.checkpoints.tensor import clean
+
+#: where scripts put the weights; the first that holds tensors is taken
+WELL_KNOWN = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "net_state_dict",
+    "weights",
+    "params_ema",
+    "params",
+    "parameters",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+)
+_TRAINING = re.compile(r"(.*_)?(optim|sched|scaler|rng|amp$|callbacks|loops)", re.I)
+#: a torch module keeps its tensors and submodules in these; they are no part of any name
+_MODULE_PARTS = ("_parameters", "_buffers", "_modules")
+MAX_DEPTH = 64
+
+
+def pick_tensors(root: Any) -> tuple[dict[str, StridedView], list[str]]:
+    """The model's tensors by dotted name, and notes on what was chosen and left out.
+
+    >>> from mother.checkpoints.pickle_data import Storage
+    >>> w = StridedView(Storage("FloatStorage", "0", 4), 0, (4,), (1,))
+    >>> tensors, notes = pick_tensors({"model": {"fc.weight": w}, "optimizer": {"m": w}})
+    >>> list(tensors), notes
+    (['fc.weight'], ["read from 'model'", "left out 'optimizer'"])
+    """
+    notes: list[str] = []
+    path: list[str] = []
+    sizes = _Sizes()
+    while (key := _well_known(root, sizes)) is not None:
+        path.append(key)
+        children = dict(_children(root))
+        notes += [f"left out {clean(k)!r}" for k, v in children.items() if k != key and sizes.of(v)]
+        root = children[key]
+    if path:
+        notes.insert(0, f"read from {'.'.join(path)!r}")
+    tensors: dict[str, StridedView] = {}
+    _flatten(root, "tensor" if isinstance(root, StridedView) else "", tensors, notes, set(), 0)
+    return tensors, notes
+
+
+class _Sizes:
+    """Tensor elements below each container, counted once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+
+    def of(self, value: Any, depth: int = 0) -> int:
+        if isinstance(value, StridedView):
+            count = 1
+            for size in value.shape:
+                count = min(count * size, 1 << 62)
+            return count
+        if id(value) not in self._known:
+            # stands while the container is being counted: a cycle adds nothing
+            self._known[id(value)] = 0
+            if depth < MAX_DEPTH:
+                total = sum(self.of(child, depth + 1) for _, child in _children(value))
+                self._known[id(value)] = total
+        return self._known[id(value)]
+
+
+def _well_known(root: Any, sizes: _Sizes) -> str | None:
+    """The key to go down by: it holds at least half of what is not known to be something else."""
+    if not isinstance(root, dict):
+        return None
+    held = {key: sizes.of(value) for key, value in root.items() if not _is_training(key)}
+    others = sum(count for key, count in held.items() if key not in WELL_KNOWN)
+    for key in WELL_KNOWN:
+        if held.get(key, 0) and held[key] >= others and not _is_leaf(root[key]):
+            return key
+    return None
+
+
+def _is_leaf(value: Any) -> bool:
+    return not isinstance(value, dict | list | tuple | Opaque)
+
+
+def _is_training(key: Any) -> bool:
+    # with a dot it is a parameter's name
+    return isinstance(key, str) and "." not in key and _TRAINING.match(key) is not None
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a container holds, by name; the parts of a module count as held by the module."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield str(key), child
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield str(index), child
+    elif isinstance(value, Opaque):
+        for key, child in value.state.items():
+            if key in _MODULE_PARTS and isinstance(child, dict):
+                yield from _children(child)
+            elif key not in _MODULE_PARTS:
+                yield str(key), child
+        yield from _children(value.items)
+
+
+def _flatten(
+    value: Any, name: str, out: dict[str, StridedView], notes: list[str], seen: set[int], depth: int
+) -> None:
+    if isinstance(value, StridedView):
+        if name in out:
+            notes.append(f"skipped a second tensor called {name!r}")
+        else:
+            out[name] = value
+    elif isinstance(value, Opaque) and value.symbol.startswith("torch._utils _rebuild"):
+        notes.append(f"skipped {name!r}: {value.symbol.split('_rebuild_')[-1]} is not read")
+    elif not _is_leaf(value) and id(value) not in seen and depth <= MAX_DEPTH:
+        # a container that is reached twice is listed once: shared ones could multiply without end
+        seen.add(id(value))
+        for key, child in _children(value):
+            label = clean(f"{name}.{key}" if name else key)
+            if _is_training(key) and not _is_leaf(child):
+                notes.append(f"left out {label!r}")
+            else:
+                _flatten(child, label, out, notes, seen, depth + 1)

@@ -1,0 +1,261 @@
+"""Bytes of regular files, mapped into memory by the slice, and the tensors laid out in them."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mother.checkpoints.tensor import Array, DType, Tensor, printable
+from mother.errors import InputError
+
+#: numpy before 2.0 takes no more
+MAX_DIMENSIONS = 32
+#: every map holds a descriptor until its last view is gone, and a process has few (often 1024)
+MAX_MAPS = 256
+#: elements that an expanded tensor (stride 0) may make of a small storage
+MAX_EXPANDED = 1 << 20
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, in lower case: "permission denied"."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def refusal(path: Path, fault: str) -> InputError:
+    """The error that refuses a path, fit to be printed on one line."""
+    return InputError(printable(str(path), most=4000), printable(fault, most=1000))
+
+
+def open_regular(path: Path) -> int:
+    """A read-only descriptor of a regular file; pipes and devices are never opened."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise refusal(path, "not a regular file")
+        # O_NONBLOCK in case a pipe takes the file's place after the check
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        return os.open(path, flags)
+    except FileNotFoundError:
+        raise refusal(path, "no such file or folder") from None
+    except OSError as error:
+        raise refusal(path, f"can't be opened: {reason(error)}") from None
+    except ValueError:
+        raise refusal(path, "not a valid path") from None
+
+
+class File:
+    """A regular file that is opened afresh for each read.
+
+    No descriptor is held between reads, so that thousands of checkpoints can be open at once.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._absolute = self.path.absolute()
+        self._held: int | None = None
+        self._stamp = (0, 0)
+        descriptor = open_regular(self.path)
+        try:
+            self._stamp = _stamp(descriptor)
+        finally:
+            os.close(descriptor)
+        self.size = self._stamp[0]
+
+    def fault(self, text: str) -> InputError:
+        """The error that refuses this file."""
+        return refusal(self.path, text)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep one descriptor for the many small reads of opening (one thread only)."""
+        with self._descriptor() as descriptor:
+            self._held = descriptor
+            try:
+                yield
+            finally:
+                self._held = None
+
+    @contextmanager
+    def _descriptor(self) -> Iterator[int]:
+        if self._held is not None:
+            yield self._held
+            return
+        descriptor = open_regular(self._absolute)
+        try:
+            # a map of a file that has shrunk kills the process when it is touched
+            if _stamp(descriptor) != self._stamp:
+                raise self.fault("has changed since it was opened")
+            yield descriptor
+        except OSError as error:
+            raise self.fault(f"can't be read: {reason(error)}") from None
+        finally:
+            os.close(descriptor)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes from `offset` on; InputError where the file is too short."""
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise self.fault(f"truncated: byte {offset + count} is needed, it has {self.size}")
+        return bytes(self._copy(offset, count))
+
+    def _copy(self, offset: int, count: int) -> Array:
+        out = np.empty(count, np.uint8)
+        done = 0
+        with self._descriptor() as descriptor:
+            while done < count:
+                chunk = os.pread(descriptor, min(count - done, 1 << 28), offset + done)
+                if not chunk:
+                    raise self.fault("has been truncated while it was read")
+                out[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
+                done += len(chunk)
+        return out
+
+    def map(self, offset: int, count: int) -> mmap.mmap:
+        """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
+        with self._descriptor() as descriptor:
+            mapped = mmap.mmap(descriptor, count, access=mmap.ACCESS_READ, offset=offset)
+        _maps.add(mapped)
+        return mapped
+
+    def array(self, start: int, stop: int) -> Array:
+        """Bytes [start, stop) as uint8: a view of mapped pages while maps are to be had."""
+        page = start - start % mmap.ALLOCATIONGRANULARITY
+        if len(_maps) >= MAX_MAPS:
+            return self._copy(start, stop - start)
+        return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
+
+
+class Span(Protocol):
+    """A run of bytes that tensors lie in."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def array(self, start: int, stop: int) -> Array:
+        """Bytes [start, stop) of it as uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Bytes [offset, offset + nbytes) of a file, as they are; the range is checked by the maker."""
+
+    file: File
+    offset: int
+    nbytes: int
+
+    def array(self, start: int, stop: int) -> Array:
+        return self.file.array(self.offset + start, self.offset + stop)
+
+
+def _native(data: Array, dtype: DType) -> Array:
+    """uint8 data as an aligned array of `dtype` in native byte order; a view where it can be."""
+    values = data.view(dtype)
+    if not dtype.isnative:
+        return values.astype(dtype.newbyteorder("="))
+    return values if values.flags.aligned else values.copy()
+
+
+@dataclass(frozen=True, eq=False)
+class Contiguous:
+    """Elements in C order from byte `offset` of a span on; `dtype` is as stored."""
+
+    span: Span
+    offset: int
+    dtype: DType
+
+    def read(self, start: int, stop: int) -> Array:
+        item = self.dtype.itemsize
+        data = self.span.array(self.offset + start * item, self.offset + stop * item)
+        return _native(data, self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Strided:
+    """Elements of a strided view, `strides` in elements; reads yield them in C order."""
+
+    span: Span
+    offset: int
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def read(self, start: int, stop: int) -> Array:
+        axis = next((a for a, n in enumerate(self.shape) if n > 1), 0)
+        inner = math.prod(self.shape[axis + 1 :])
+        low, high = start // inner, -(-stop // inner)
+        shape = (high - low, *self.shape[axis + 1 :])
+        strides = self.strides[axis:]
+        base = low * strides[0]
+        flat = self._elements(base, base + _extent(shape, strides))
+        item = flat.dtype.itemsize
+        steps = tuple(item * step for step in strides)
+        view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+        return np.asarray(view.flat[start - low * inner : stop - low * inner])
+
+    def _elements(self, start: int, stop: int) -> Array:
+        return Contiguous(self.span, self.offset, self.dtype).read(start, stop)
+
+
+def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from the first to the last one that a strided view touches; 0 if it is empty."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((count - 1) * step for count, step in zip(shape, strides, strict=True))
+
+
+def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of a C-contiguous array.
+
+    >>> c_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def lay_out(
+    name: str,
+    span: Span,
+    dtype: DType,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+    offset: int = 0,
+) -> Tensor:
+    """A tensor in a span, from byte `offset` on; `strides` in elements, C order if None.
+
+    `dtype` is as stored (either byte order). Raises ValueError, one line without the name, if
+    the tensor does not lie inside the span or claims more elements than the span could hold.
+    """
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError(f"has {len(shape)} dimensions; {MAX_DIMENSIONS} are the most")
+    if any(count < 0 for count in shape) or any(step < 0 for step in strides or ()):
+        raise ValueError("has a negative dimension or stride")
+    plain = c_strides(shape)
+    strides = plain if strides is None else strides
+    if len(strides) != len(shape):
+        raise ValueError(f"has {len(shape)} dimensions but {len(strides)} strides")
+    end = offset + _extent(shape, strides) * dtype.itemsize
+    if offset < 0 or end > span.nbytes:
+        raise ValueError(f"needs {end} bytes of a storage of {span.nbytes}")
+    if math.prod(shape) > max(span.nbytes, MAX_EXPANDED):
+        raise ValueError(f"claims {math.prod(shape)} elements in a storage of {span.nbytes} bytes")
+    contiguous = all(n <= 1 or s == p for n, s, p in zip(shape, strides, plain, strict=True))
+    native = dtype.newbyteorder("=") if dtype.kind in "iufc" else dtype
+    dtype = native if dtype.isnative else dtype
+    if contiguous or 0 in shape:
+        return Tensor(name, native, shape, Contiguous(span, offset, dtype))
+    return Tensor(name, native, shape, Strided(span, offset, dtype, shape, strides))

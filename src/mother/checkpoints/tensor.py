@@ -1,0 +1,179 @@
+"""What every reader yields: checkpoints of named tensors, which are read by slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+DType = np.dtype[Any]
+
+#: names of the floats that numpy itself lacks; an older ml_dtypes knows fewer of them
+_EXTENDED = (
+    "bfloat16",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+)
+_EXTENDED_FLOATS: dict[str, DType] = {
+    name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED if hasattr(ml_dtypes, name)
+}
+
+
+def dtype_of(name: str) -> DType | None:
+    """The dtype of that name, numpy's or ml_dtypes'; None where neither has it.
+
+    >>> dtype_of("float16"), dtype_of("bfloat16"), dtype_of("float3")
+    (dtype('float16'), dtype(bfloat16), None)
+    """
+    if name in _EXTENDED_FLOATS:
+        return _EXTENDED_FLOATS[name]
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return None
+
+
+def is_floating(dtype: DType) -> bool:
+    """Whether the dtype is a real floating one, bfloat16 and the 8-bit floats included."""
+    return dtype.kind == "f" or dtype in _EXTENDED_FLOATS.values()
+
+
+def clean(text: str) -> str:
+    r"""The text with every lone surrogate written out, so that it can be printed and stored.
+
+    >>> clean("caf\udce9")
+    'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(text: str, most: int = 300) -> str:
+    r"""The text on one line, fit for a message: nothing that a terminal would act on.
+
+    >>> printable("a\nb\x1b[31m")
+    'a\\nb\\x1b[31m'
+    """
+    shown = text if len(text) <= most else f"{text[:most]}..."
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
+class Source(Protocol):
+    """Where a tensor's elements come from."""
+
+    def read(self, start: int, stop: int) -> Array:
+        """Elements [start, stop) in C order, 1-D; 0 <= start <= stop <= size holds already."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A named array inside a checkpoint, whose elements are read when asked for.
+
+    `dtype` is in native byte order, numpy's or ml_dtypes'; `shape` is the logical shape.
+
+    >>> t = constant("bias", np.arange(6, dtype=np.float32).reshape(2, 3))
+    >>> t.shape, t.size, t.nbytes, t.is_weight
+    ((2, 3), 6, 24, True)
+    >>> t.read(2, 5)
+    array([2., 3., 4.], dtype=float32)
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    source: Source = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def is_weight(self) -> bool:
+        return is_floating(self.dtype)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Array:
+        """Elements [start, stop) in C order as a 1-D array of the stored dtype.
+
+        Bounds work as those of a slice. The array is a read-only view of the file's pages where
+        the file stores the elements as they are, and a copy elsewhere. Safe to call from several
+        threads. Raises InputError if the file no longer yields what it promised when opened.
+        """
+        start, stop, _ = slice(start, stop).indices(self.size)
+        if start >= stop:
+            return np.empty(0, self.dtype)
+        return self.source.read(start, stop)
+
+    def release(self, start: int = 0, stop: int | None = None) -> None:
+        """Say that elements [start, stop) are not needed any more.
+
+        A hint only: each read maps its own pages, and they leave memory with the last array
+        that views them, so that there is nothing to give back here.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class _Constant:
+    values: Array
+
+    def read(self, start: int, stop: int) -> Array:
+        return self.values[start:stop]
+
+
+def constant(name: str, values: Array) -> Tensor:
+    """A tensor over an array in memory.
+
+    >>> constant("w", np.zeros((2, 2), np.float16)).read(3)
+    array([0.], dtype=float16)
+    """
+    return Tensor(name, values.dtype, values.shape, _Constant(values.reshape(-1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One model as stored: a file, a sharded set or a folder.
+
+    `format` is "safetensors", "pytorch", "npz", "npy", "peft" or "diffusers"; `config` is the
+    parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
+    line each, what was skipped or chosen.
+    """
+
+    id: str
+    path: Path
+    format: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """Number of elements over all weight tensors."""
+        return sum(tensor.size for tensor in self.tensors.values() if tensor.is_weight)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One input that was refused, and why."""
+
+    path: Path
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{printable(str(self.path))}: {self.fault}"

@@ -1,0 +1,151 @@
+"""PyTorch checkpoints: zip archives since 1.6, chained pickles before; no torch, no code run.
+
+Format: torch/serialization.py, `_save` and `_legacy_save`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO, cast
+
+from mother.checkpoints.pickle_data import Storage, StridedView, read_pickle
+from mother.checkpoints.state_dict import pick_tensors
+from mother.checkpoints.storage import File, Span, Window, lay_out
+from mother.checkpoints.tensor import Checkpoint, DType, Tensor, dtype_of
+from mother.checkpoints.zip_archive import Member, content, span
+
+MAX_PICKLE = 64 << 20
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+#: torch's names that numpy has otherwise
+_NUMPY_NAMES = {
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "Untyped": "uint8",
+    "ComplexDouble": "complex128",
+    "ComplexFloat": "complex64",
+    "double": "float64",
+    "float": "float32",
+    "half": "float16",
+    "long": "int64",
+    "int": "int32",
+    "short": "int16",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+}
+
+
+def looks_like_legacy_torch(start: bytes) -> bool:
+    """Whether a file's first bytes are those of a torch file from before version 1.6."""
+    return start[:1] == b"\x80" and LEGACY_MAGIC.to_bytes(10, "little") in start[:32]
+
+
+def has_torch_members(names: Iterable[str]) -> bool:
+    """Whether an archive with these members is a torch one."""
+    return any(name.split("/")[-1] == "data.pkl" for name in names)
+
+
+def read_torch_zip(file: File, members: Mapping[str, Member]) -> Checkpoint:
+    """The checkpoint in a torch zip archive; reads its data.pkl only. Raises InputError."""
+    pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
+    home = min(pickles, key=len).removesuffix("data.pkl")
+    text = content(file, members[f"{home}data.pkl"], MAX_PICKLE)
+    little = _is_little(file, members.get(f"{home}byteorder"))
+    try:
+        tree = read_pickle(io.BytesIO(text))
+    except ValueError as error:
+        raise file.fault(str(error)) from None
+
+    def where(storage: Storage) -> Span:
+        member = members.get(f"{home}data/{storage.key}")
+        if member is None:
+            raise ValueError(f"lies in the missing storage {storage.key!r}")
+        return span(file, member)
+
+    return _checkpoint(file, tree, where, little)
+
+
+def _is_little(file: File, member: Member | None) -> bool:
+    return member is None or content(file, member, 64).strip() != b"big"
+
+
+def read_legacy_torch(file: File) -> Checkpoint:
+    """The checkpoint in a torch file from before version 1.6. Raises InputError."""
+    storages: dict[str, Storage] = {}
+    # the map ends where the pickles must have ended, and so does every read from it
+    head = file.map(0, min(file.size, MAX_PICKLE))
+    stream = cast(BinaryIO, head)
+    try:
+        _, _, system, tree, keys = (read_pickle(stream, storages) for _ in range(5))
+        spans = _legacy_spans(file, head.tell(), keys, storages)
+    except ValueError as error:
+        raise file.fault(str(error)) from None
+
+    def where(storage: Storage) -> Span:
+        if storage.key not in spans:
+            raise ValueError(f"lies in the missing storage {storage.key!r}")
+        return spans[storage.key]
+
+    little = not isinstance(system, dict) or system.get("little_endian") is not False
+    return _checkpoint(file, tree, where, little)
+
+
+def _legacy_spans(
+    file: File, offset: int, keys: Any, storages: dict[str, Storage]
+) -> dict[str, Span]:
+    """Each storage is a count of elements in 8 bytes, then the elements."""
+    spans: dict[str, Span] = {}
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("lacks the list of its storages")
+    for key in keys:
+        if key not in storages:
+            raise ValueError("lists a storage that its tensors do not mention")
+        dtype = _storage_dtype(storages[key])
+        count = int.from_bytes(file.read(offset, 8), "little")
+        offset += 8
+        if offset + count * dtype.itemsize > file.size:
+            raise ValueError(f"storage {key!r} ends beyond the file; it is truncated")
+        spans[key] = Window(file, offset, count * dtype.itemsize)
+        offset += count * dtype.itemsize
+    return spans
+
+
+def _storage_dtype(storage: Storage) -> DType:
+    return _dtype(storage.kind.removesuffix("Storage"))
+
+
+def _dtype(name: str) -> DType:
+    dtype = dtype_of(_NUMPY_NAMES.get(name, name))
+    if dtype is None or dtype.kind not in "biufcV" or not dtype.itemsize:
+        raise ValueError(f"is of the unknown dtype {name[:40]!r}")
+    return dtype
+
+
+def _checkpoint(
+    file: File, tree: Any, where: Callable[[Storage], Span], little: bool
+) -> Checkpoint:
+    views, notes = pick_tensors(tree)
+    tensors: dict[str, Tensor] = {}
+    for name, view in views.items():
+        try:
+            tensors[name] = _tensor(name, view, where(view.storage), little)
+        except ValueError as error:
+            raise file.fault(f"tensor {name!r} {error}") from None
+    if not tensors:
+        raise file.fault("holds no tensors")
+    return Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=tuple(notes))
+
+
+def _tensor(name: str, view: StridedView, where: Span, little: bool) -> Tensor:
+    dtype = _dtype(view.dtype) if view.dtype else _storage_dtype(view.storage)
+    if dtype.kind in "iufc" and not little:
+        dtype = dtype.newbyteorder(">")
+    return lay_out(name, where, dtype, view.shape, view.strides, view.offset * dtype.itemsize)

@@ -1,0 +1,75 @@
+"""Writing for a terminal or a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.text import Text
+
+from mother.errors import InputError
+from mother.recovery import Progress as Report
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Coloured on a terminal, plain in a pipe, never wrapped; ASCII where Unicode can't be told."""
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    for line in lines:
+        try:
+            line.plain.encode(encoding)
+        except UnicodeEncodeError:
+            drawn = line.plain.translate(str.maketrans("├└│─…", "|`|-."))
+            line = Text(drawn.encode(encoding, "backslashreplace").decode(encoding))
+        console.print(line)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The whole text or nothing: a kill in the middle leaves the file that was there."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
+            Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as fault:
+        raise InputError(path, f"can't be written ({fault.strerror or fault})") from None
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Report | None]:
+    """A bar of bytes read on a terminal's stderr; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield report
+
+
+def refused(lines: Iterable[str]) -> None:
+    """One line on stderr for each input refused, and exit 2 after everything else is done."""
+    said = [click.echo(f"mother: {line}", err=True) for line in lines]
+    if said:
+        sys.exit(2)

@@ -1,0 +1,128 @@
+"""mother recover"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+import mother.recovery
+from mother.cli.output import print_lines, progress_bar, refused, write_atomically
+from mother.errors import InputError, UsageError
+from mother.heritage.scores import SCORES
+from mother.recovery import DISTANCES, METHODS, STAGES
+from mother.views.terminal import forest, printable
+
+
+def _trees(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if value.isdigit() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither 'auto' nor a positive number")
+
+
+def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
+    units = {"K": 10, "M": 20, "G": 30}
+    number, unit = (value[:-1], value[-1].upper()) if value[-1:].upper() in units else (value, "")
+    if number.isdigit() and int(number) > 0:
+        return int(number) << units.get(unit, 0)
+    raise click.BadParameter(f"{value!r} is no size such as 512M or 2G")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there.")
+@click.option("--method", type=click.Choice(METHODS), default="gram", show_default=True)
+@click.option("--trees", callback=_trees, default="auto", metavar="auto|K", show_default=True)
+@click.option("--base", type=click.Path(path_type=Path), help="Base that LoRA adapters merge into.")
+@click.option("--layers", metavar="REGEX", help="Only layers whose name it finds.")
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Replicates that support is taken from.",
+)
+@click.option(
+    "--distance",
+    type=click.Choice(DISTANCES),
+    default="auto",
+    show_default=True,
+    help="Paper's method: full fine-tuning or LoRA distance.",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(STAGES),
+    default="specialization",
+    show_default=True,
+    help="Paper's method: training stage of all models.",
+)
+@click.option(
+    "--stages",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Paper\'s method: JSON {"id": "generalization", …}, for models that differ from --stage.',
+)
+@click.option(
+    "--score",
+    type=click.Choice(tuple(SCORES)),
+    default="kurtosis",
+    show_default=True,
+    help="Paper's method: directional score.",
+)
+@click.option(
+    "--c",
+    type=click.FloatRange(min=0),
+    default=mother.recovery.Options.c,
+    show_default=True,
+    help="Paper's method: lambda = c * mean(D).",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")
+@click.option(
+    "--memory",
+    callback=_memory,
+    default="1G",
+    show_default=True,
+    help="What blocks of weights in work may take.",
+)
+@click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
+def recover(
+    paths: tuple[str, ...],
+    output: Path | None,
+    base: Path | None,
+    stages: Path | None,
+    depth: int | None,
+    **options: object,
+) -> None:
+    """Recover the family forest of checkpoints.
+
+    A PATH is a checkpoint (.safetensors, .pt, .bin, .npz, …; a transformers, diffusers or PEFT
+    folder), or a folder that holds checkpoints. Prints the forest as a tree. What can't be read
+    is named on stderr, the rest is recovered, and the exit code is 2.
+    """
+    if output is not None and not output.parent.is_dir():
+        raise InputError(output, "can't be written, there is no such folder")
+    given = _read_stages(stages) if stages is not None else {}
+    with progress_bar() as progress:
+        graph = mother.recovery.recover(
+            paths, base=base, progress=progress, stages=given, **options
+        )
+    if output is not None:
+        write_atomically(output, graph.to_json())
+    print_lines(forest(graph, depth))
+    refused(f"{printable(r.path)}: {r.fault}" for r in graph.refused)
+
+
+def _read_stages(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise InputError(path, fault.strerror or str(fault)) from None
+    except (ValueError, RecursionError) as fault:
+        raise InputError(path, f"not JSON ({fault})") from None
+    if not isinstance(content, dict):
+        raise UsageError(f'{path}: stages are JSON such as {{"id": "generalization"}}')
+    return {str(k): str(v) for k, v in content.items()}

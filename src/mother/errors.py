@@ -1,0 +1,31 @@
+"""What can go wrong.
+
+    MotherError
+    ├── InputError        bytes, paths or names from outside that we refuse; names the file and the fault
+    └── UsageError        options that contradict each other or the input
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class MotherError(Exception):
+    """Base of every error that mother raises on purpose; its text is one line."""
+
+
+class InputError(MotherError):
+    """A file is not what it claims to be, or can't be read.
+
+    >>> print(InputError("a.safetensors", "header claims 9 bytes, the file has 4"))
+    a.safetensors: header claims 9 bytes, the file has 4
+    """
+
+    def __init__(self, path: str | PathLike[str], fault: str) -> None:
+        self.path = str(path)
+        self.fault = fault
+        super().__init__(f"{self.path}: {fault}")
+
+
+class UsageError(MotherError):
+    """The options given can't be carried out on this input."""

@@ -1,0 +1,95 @@
+"""How right a recovered graph is, against a truth (paper, sec. 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from mother.clustering import adjusted_rand_index, connected_components
+from mother.errors import InputError
+from mother.graph import ModelGraph
+
+EdgeName = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """accuracy: share of true edges found with their direction (the paper's figure). undirected:
+    the same without direction. adjusted_rand_index: of the trees, 1 if they are the true ones.
+    false: edges found that are not true. unknown: names in the truth that the graph doesn't have.
+    Shares are None where the truth has no edge."""
+
+    accuracy: float | None
+    undirected: float | None
+    adjusted_rand_index: float
+    right: int
+    right_undirected: int
+    true: int
+    found: int
+    false: int
+    unknown: tuple[str, ...]
+
+
+def read_truth(path: str | PathLike[str]) -> list[EdgeName]:
+    """The edges of a truth.json, `{"edges": [["parent", "child"], ...]}`. InputError if not one."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise InputError(path, fault.strerror or str(fault)) from None
+    except (ValueError, RecursionError) as fault:
+        raise InputError(path, f"not JSON ({fault})") from None
+    edges = content.get("edges") if isinstance(content, dict) else None
+    if not isinstance(edges, list) or not all(
+        isinstance(e, list) and len(e) == 2 and all(isinstance(x, str) for x in e) for e in edges
+    ):
+        raise InputError(path, 'not a truth file: it needs {"edges": [["parent", "child"], …]}')
+    return [(parent, child) for parent, child in edges]
+
+
+def evaluate(graph: ModelGraph, truth: Iterable[EdgeName]) -> Evaluation:
+    """Compare a graph with the true edges.
+
+    >>> from mother.graph import Edge, Node, Tree
+    >>> nodes = tuple(Node(x, x, "npz", "a", 1) for x in "abc")
+    >>> edges = (Edge("a", "b", "fine-tune"), Edge("c", "b", "fine-tune"))
+    >>> graph = ModelGraph("gram", nodes, edges, (Tree("a", ("a", "b", "c")),))
+    >>> evaluation = evaluate(graph, [("a", "b"), ("b", "c")])
+    >>> evaluation.accuracy, evaluation.undirected, evaluation.adjusted_rand_index
+    (0.5, 1.0, 1.0)
+    """
+    true = set(truth)
+    found = {(e.parent, e.child) for e in graph.edges}
+    loose = {frozenset(e) for e in found}
+    right = len(true & found)
+    right_undirected = sum(frozenset(e) in loose for e in true)
+    ids = [node.id for node in graph.nodes]
+    known = set(ids)
+    return Evaluation(
+        accuracy=right / len(true) if true else None,
+        undirected=right_undirected / len(true) if true else None,
+        adjusted_rand_index=adjusted_rand_index(
+            _clusters(ids, [tree.members for tree in graph.trees]), _clusters(ids, list(true))
+        ),
+        right=right,
+        right_undirected=right_undirected,
+        true=len(true),
+        found=len(found),
+        false=len(found - true),
+        unknown=tuple(sorted({x for e in true for x in e} - known)),
+    )
+
+
+def _clusters(ids: Sequence[str], joined: Sequence[Sequence[str]]) -> np.ndarray:
+    """Labels of the ids when the members of each group are joined to its first."""
+    position = {id: k for k, id in enumerate(ids)}
+    adjacency = np.zeros((len(ids), len(ids)), dtype=bool)
+    for group in joined:
+        known = [position[x] for x in group if x in position]
+        for other in known[1:]:
+            adjacency[known[0], other] = adjacency[other, known[0]] = True
+    return connected_components(adjacency)

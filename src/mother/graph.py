@@ -1,0 +1,212 @@
+"""`ModelGraph`: what was recovered, and its versioned JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mother.errors import InputError
+
+if TYPE_CHECKING:
+    import networkx
+
+SCHEMA = "mother.model-graph/1"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One checkpoint. `problem` is empty unless its weights were refused after opening."""
+
+    id: str
+    path: str
+    format: str
+    architecture: str
+    parameters: int
+    dtype: str = ""
+    duplicate_of: str | None = None
+    unaligned: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """parent -> child. None where a method does not yield the figure.
+
+    distance: |parent - child| over the layers compared, as a share of the parent's norm (gram), or
+    the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
+    kept in the child. support: share of bootstrap replicates that hold the edge.
+    """
+
+    parent: str
+    child: str
+    relation: str
+    stage: str | None = None
+    distance: float | None = None
+    polarity: float | None = None
+    direction_probability: float | None = None
+    support: float | None = None
+    rank: int | None = None
+    undirected: bool = False
+
+
+@dataclass(frozen=True)
+class HiddenAncestor:
+    """A common ancestor that is not among the inputs. parent: what it hangs from, if anything."""
+
+    id: str
+    children: tuple[str, ...]
+    parent: str | None = None
+    polarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree of the forest. root: the id of a node, or of a hidden ancestor if hidden_root."""
+
+    root: str
+    members: tuple[str, ...]
+    hidden_root: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that could not be read, and why."""
+
+    path: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A forest of model trees (paper, sec. 3), with evidence on every edge.
+
+    >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
+    >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
+    >>> graph.parent("b"), graph.children("a")
+    ('a', ('b',))
+    >>> ModelGraph.from_json(graph.to_json()) == graph
+    True
+    """
+
+    method: str
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    trees: tuple[Tree, ...] = ()
+    hidden: tuple[HiddenAncestor, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def node(self, id: str) -> Node:
+        """The node with that id; KeyError if there is none."""
+        for node in self.nodes:
+            if node.id == id:
+                return node
+        raise KeyError(id)
+
+    def parent(self, id: str) -> str | None:
+        """The parent's id, or None for a root or a child of a hidden ancestor."""
+        return next((e.parent for e in self.edges if e.child == id), None)
+
+    def children(self, id: str) -> tuple[str, ...]:
+        """The ids of the children, sorted."""
+        return tuple(sorted(e.child for e in self.edges if e.parent == id))
+
+    def to_networkx(self) -> networkx.DiGraph[str]:
+        """As a networkx.DiGraph, figures as attributes, hidden ancestors as nodes `hidden=True`."""
+        try:
+            import networkx
+        except ImportError as absent:
+            raise ImportError(
+                "networkx is not installed; run: pip install 'mother-recovery[networkx]'"
+            ) from absent
+        graph: networkx.DiGraph[str] = networkx.DiGraph()
+        for node in self.nodes:
+            graph.add_node(node.id, **_plain(node, without=("id",)))
+        for ancestor in self.hidden:
+            graph.add_node(ancestor.id, hidden=True)
+        for edge in self.edges:
+            graph.add_edge(edge.parent, edge.child, **_plain(edge, without=("parent", "child")))
+        for ancestor in self.hidden:
+            if ancestor.parent is not None:
+                graph.add_edge(ancestor.parent, ancestor.id, relation="hidden")
+            for child in ancestor.children:
+                graph.add_edge(ancestor.id, child, relation="hidden")
+        return graph
+
+    def to_json(self) -> str:
+        """Versioned JSON; the same graph gives the same bytes."""
+        content = {
+            "schema": SCHEMA,
+            "method": self.method,
+            "options": dict(self.options),
+            "nodes": [_plain(x) for x in self.nodes],
+            "edges": [_plain(x) for x in self.edges],
+            "hidden": [_plain(x) for x in self.hidden],
+            "trees": [_plain(x) for x in self.trees],
+            "refused": [_plain(x) for x in self.refused],
+        }
+        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelGraph:
+        """Read it back. ValueError if it is not a graph of a schema that we know."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            raise ValueError(f"not JSON ({fault})") from None
+        if not isinstance(content, dict) or not str(content.get("schema", "")).startswith(
+            "mother.model-graph/"
+        ):
+            raise ValueError("not a model graph: it has no schema mother.model-graph/…")
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r} is not known here; upgrade mother")
+        try:
+            return cls(
+                str(content.get("method", "")),
+                tuple(_parsed(Node, content.get("nodes", []))),
+                tuple(_parsed(Edge, content.get("edges", []))),
+                tuple(_parsed(Tree, content.get("trees", []))),
+                tuple(_parsed(HiddenAncestor, content.get("hidden", []))),
+                tuple(_parsed(Refused, content.get("refused", []))),
+                dict(content.get("options", {})),
+            )
+        except (TypeError, KeyError, AttributeError) as fault:
+            raise ValueError(f"a model graph with a broken part ({fault})") from None
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> ModelGraph:
+        """Read graph.json. InputError names the file and the fault."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+            raise InputError(path, reason) from None
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """To `digits` significant digits, so that graphs don't differ in noise; None if not finite.
+
+    >>> rounded(0.123456789), rounded(float("nan"))
+    (0.123457, None)
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+def _plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    content = {key: value for key, value in asdict(item).items() if key not in without}
+    return {k: rounded(v) if isinstance(v, float) else v for k, v in content.items()}
+
+
+def _parsed(kind: type, items: Any) -> Iterator[Any]:
+    known = {f.name for f in fields(kind)}
+    for item in items:
+        yield kind(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in item.items() if k in known}
+        )

@@ -1,0 +1,122 @@
+"""Checkpoints that hold the same weights: bit for bit, in another format, or after conversion to
+a coarser number type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Group, Tensor
+
+_CHUNK = 1 << 20
+_COARSE = tuple(
+    np.dtype(t)
+    for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """`copy` holds the weights of `original`; relation is "duplicate" or "converted"."""
+
+    original: Checkpoint
+    copy: Checkpoint
+    relation: str
+
+
+def find_duplicates(group: Group) -> list[Duplicate]:
+    """All copies in a group, each with its original: the most precise, then the first by id.
+
+    Models are bucketed by a few of their weights, so only likely copies are compared in full.
+    """
+    aligned = _aligned_tensors(group)
+    order = sorted(
+        range(len(aligned)), key=lambda i: (-_precision(aligned[i]), group.checkpoints[i].id)
+    )
+    buckets: dict[object, list[int]] = {}
+    found = []
+    for i in order:
+        for dtype in (None, *_COARSE):
+            originals = buckets.get((dtype, _fingerprint(aligned[i], None)), [])
+            original = next((o for o in originals if _same(aligned[o], aligned[i], dtype)), None)
+            if original is not None:
+                relation = "duplicate" if dtype is None else "converted"
+                found.append(
+                    Duplicate(group.checkpoints[original], group.checkpoints[i], relation)
+                )
+                break
+        else:
+            for dtype in (None, *_COARSE):
+                buckets.setdefault((dtype, _fingerprint(aligned[i], dtype)), []).append(i)
+    return found
+
+
+def without(group: Group, duplicates: Sequence[Duplicate]) -> list[Checkpoint]:
+    """The group's checkpoints that are no copies."""
+    copies = {id(d.copy) for d in duplicates}
+    return [c for c in group.checkpoints if id(c) not in copies]
+
+
+Aligned = dict[tuple[str, tuple[int, ...]], Tensor]
+
+
+def _aligned_tensors(group: Group) -> list[Aligned]:
+    """Per checkpoint its tensors by canonical name; those without a partner by their own."""
+    out: list[Aligned] = [{} for _ in group.checkpoints]
+    paired: list[set[int]] = [set() for _ in group.checkpoints]
+    for layer in group.layers:
+        for member, tensor in zip(layer.members, layer.tensors, strict=True):
+            out[member][layer.name, layer.shape] = tensor
+            paired[member].add(id(tensor))
+    for i, checkpoint in enumerate(group.checkpoints):
+        for tensor in checkpoint.tensors.values():
+            if tensor.is_weight and tensor.size and id(tensor) not in paired[i]:
+                out[i][tensor.name, tensor.shape] = tensor
+    return out
+
+
+def _precision(tensors: Aligned) -> float:
+    """Bits of the significand, averaged over the weights."""
+    bits = sum(ml_dtypes.finfo(t.dtype).nmant * t.size for t in tensors.values())
+    return bits / max(sum(t.size for t in tensors.values()), 1)
+
+
+def _rounded(values: NDArray[np.generic], dtype: np.dtype[np.generic] | None) -> NDArray[np.generic]:
+    """As stored in `dtype`, widened to float64 for comparison with any other type."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype is not None:
+            values = values.astype(np.float32).astype(dtype)
+        return values.astype(np.float64)
+
+
+def _fingerprint(tensors: Aligned, dtype: np.dtype[np.generic] | None) -> bytes:
+    """A few weights of the first, middle and last tensors, rounded to `dtype`, with the layout."""
+    keys = sorted(tensors)
+    parts = [repr(keys).encode()]
+    for at in sorted({0, len(keys) // 3, 2 * len(keys) // 3, len(keys) - 1} if keys else ()):
+        tensor = tensors[keys[at]]
+        middle = tensor.size // 2
+        parts.append(_rounded(tensor.read(middle, min(middle + 64, tensor.size)), dtype).tobytes())
+    return b"".join(parts)
+
+
+def _same(original: Aligned, copy: Aligned, dtype: np.dtype[np.generic] | None) -> bool:
+    if original.keys() != copy.keys():
+        return False
+    return all(
+        np.array_equal(_rounded(a, dtype), _rounded(b, None), equal_nan=True)
+        for key in original
+        for a, b in _chunks(original[key], copy[key])
+    )
+
+
+def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    for start in range(0, a.size, _CHUNK):
+        stop = min(start + _CHUNK, a.size)
+        yield a.read(start, stop), b.read(start, stop)
+        a.release(start, stop)
+        b.release(start, stop)

@@ -1,0 +1,221 @@
+"""The default method: inner products only, no stage labels, no number of trees.
+
+If training adds increments that are nearly orthogonal to where they start, <w_i, w_j> is the
+squared length of the history that i and j share (a Brownian trait on the model tree; Felsenstein
+1973). A true child c then holds all of its parent p: its slope <c, p> / <p, p> is 1 in every
+layer, or one common a where weight decay shrank all layers alike. A sibling lacks what the other
+went through since their common ancestor, more in some layers than in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.arborescence import minimum_arborescence
+from mother.clustering import connected_components, hierarchical_clusters
+from mother.heritage.forest import Forest, Hidden, no_edges
+from mother.heritage.relatedness import inherited, kinship
+from mother.measures import Measures
+
+Array = NDArray[np.float64]
+MISSING = 2.0  # price of what a child lacks of its parent, per unit of squared distance
+DECAY = 0.1  # price of a shrink common to all layers, per unit of the same lack left unexplained
+CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
+SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
+
+
+def layer_weights(m: Measures) -> Array:
+    """Weight of each layer, (L,): makes every layer's squared change relative to its own norm,
+    and lets it count by its number of weights. Sums to 1 over layers of equal norm."""
+    norm = np.diagonal(m.gram, axis1=1, axis2=2).mean(axis=1)
+    return np.asarray(m.sizes / m.sizes.sum() / np.where(norm > 0, norm, 1.0))
+
+
+def missing(gram: Array, weight: Array) -> Array:
+    """What c lacks of p, in units of squared distance, row p, column c, (n, n).
+
+    With slopes s_l = <c, p>_l / |p|_l^2 and weights v_l = weight_l |p|_l^2 it is
+
+        min over a of  sum_l v_l |s_l - a|  +  DECAY |1 - a| sum_l v_l ,
+
+    so a common shrink a costs little and a lack that differs between layers costs in full. The
+    minimum is at a weighted median of the slopes and of 1. gram: (L, n, n); weight: (L,).
+
+    >>> G = np.array([[[1.0, 0.9], [0.9, 2.0]], [[1.0, 0.9], [0.9, 1.0]]])
+    >>> missing(G, np.array([0.5, 0.5])).round(3)
+    array([[0.   , 0.01 ],
+           [0.308, 0.   ]])
+    """
+    return next(_missing(gram, weight[None]))
+
+
+def _missing(gram: Array, weights: Array) -> Iterator[Array]:
+    """`missing` for each row of weights, (B, L); slopes are ranked once for all of them."""
+    norm = np.diagonal(gram, axis1=1, axis2=2)[:, :, None]
+    slope = np.where(norm > 0, gram / np.where(norm > 0, norm, 1.0), 1.0)
+    slope = np.concatenate([slope, np.ones_like(slope[:1])])
+    order = np.argsort(slope, axis=0, kind="stable")
+    ranked = np.take_along_axis(slope, order, axis=0)
+    parent = np.arange(gram.shape[1])[None, :, None]
+    for weight in weights:
+        value = weight[:, None] * norm[..., 0]
+        total = value.sum(axis=0)
+        mass = np.concatenate([value, DECAY * total[None]])[order, parent]
+        middle = (np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2).argmax(axis=0)
+        shrink = np.take_along_axis(ranked, middle[None], axis=0)
+        yield np.asarray((mass * np.abs(ranked - shrink)).sum(axis=0))
+
+
+def edge_costs(m: Measures, weight: Array) -> Array:
+    """|p - c|^2 + MISSING * missing, row p, column c, (n, n).
+
+    A sibling nearer than the parent loses: it pays for the part of it that c never had.
+    """
+    return np.asarray(
+        np.tensordot(weight, m.squared_distance, 1) + MISSING * missing(m.gram, weight)
+    )
+
+
+def recover(
+    m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None
+) -> Forest:
+    """The forest of the models of one architecture.
+
+    replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
+    families there are; found from kinship if None.
+    """
+    forest = no_edges(m.gram.shape[1])
+    hidden: list[Hidden] = []
+    for members in families(m, trees):
+        family = m.among(members)
+        if len(members) == 1:
+            continue
+        layers = inherited(family)
+        if not layers.any():
+            continue
+        part = _tree(family.over(layers), replicates, seed)
+        pick = np.array(members)
+        forest.parents[pick] = np.where(part.parents >= 0, pick[part.parents], -1)
+        forest.distance[pick], forest.polarity[pick] = part.distance, part.polarity
+        forest.support[pick] = part.support
+        hidden += [h.renumbered(pick) for h in part.hidden]
+    return Forest(forest.parents, tuple(hidden), forest.distance, forest.polarity, forest.support)
+
+
+def families(m: Measures, trees: int | None = None) -> list[list[int]]:
+    """The models in groups of relatives: chains of kinship above 1, or `trees` groups."""
+    kin = kinship(m)
+    if trees is None:
+        return components(kin > 1)
+    np.fill_diagonal(kin, kin.max(initial=1.0))
+    return groups(hierarchical_clusters(kin.max() - kin, k=trees))
+
+
+def components(joined: NDArray[np.bool_]) -> list[list[int]]:
+    """Connected components of an (n, n) adjacency as lists of nodes.
+
+    >>> components(np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]], dtype=bool))
+    [[0, 2], [1]]
+    """
+    return groups(connected_components(joined))
+
+
+def groups(labels: NDArray[np.intp]) -> list[list[int]]:
+    """Indices by label."""
+    return [np.flatnonzero(labels == k).tolist() for k in range(int(labels.max()) + 1)]
+
+
+def _tree(m: Measures, replicates: int, seed: int) -> Forest:
+    """One tree, from the layers that its models inherited."""
+    n = m.gram.shape[1]
+    weight = layer_weights(m)
+    parents = minimum_arborescence(edge_costs(m, weight))
+    squared = np.tensordot(weight, m.squared_distance, 1)
+    lacking = np.tensordot(weight, m.loss, 1)
+    norm = np.tensordot(weight, np.diagonal(m.gram, axis1=1, axis2=2), 1)
+    polarity = lacking / np.where(squared > 0, squared, 1.0)
+    kept, hidden = hidden_ancestors(parents, squared, lacking)
+    has = np.flatnonzero(kept >= 0)
+    forest = no_edges(n)
+    forest.distance[has] = np.sqrt(squared[kept[has], has] / norm[kept[has]])
+    forest.polarity[has] = polarity[kept[has], has]
+    if replicates:
+        forest.support[has] = _support(m, weight, parents, replicates, seed)[has]
+    return Forest(kept, tuple(hidden), forest.distance, forest.polarity, forest.support)
+
+
+def hidden_ancestors(
+    parents: NDArray[np.intp], squared: Array, lacking: Array
+) -> tuple[NDArray[np.intp], list[Hidden]]:
+    """Where a node's children lack too much of it for a parent, all of them hang beside it, from
+    an ancestor that nobody gave us.
+
+    All children of a node tell of the same thing, what it went through after that ancestor, so
+    they are judged together, and siblings of siblings are siblings. Polarity outside [0, 1] comes
+    of shrinking or growing, not of a hidden ancestor, and has no say. A node known to be a sibling
+    of its parent keeps those children that hold more than half of what the parent lacks.
+
+    squared: |p - c|^2; lacking: <p - c, p>; both (n, n).
+
+    >>> D2 = np.array([[0., 2., 2.], [2., 0., 2.], [2., 2., 0.]])
+    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2)
+    (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
+    """
+    n = len(parents)
+    twins = np.zeros((n, n), dtype=bool)
+    pooled = np.zeros(n)
+    for node in _parents_first(parents):
+        children = np.flatnonzero(parents == node)
+        children = children[
+            (lacking[node, children] >= 0) & (lacking[node, children] <= squared[node, children])
+        ]
+        length = squared[node, children].sum()
+        if length > 0:
+            pooled[node] = lacking[node, children].sum() / length
+        above = parents[node]
+        if above >= 0 and twins[node, above] and pooled[node] <= SIBLINGS:
+            children = children[lacking[node, children] > lacking[node, above] / 2]
+        elif pooled[node] <= SIBLINGS:
+            continue
+        twins[node, children] = twins[children, node] = True
+    out, hidden = parents.copy(), []
+    for group in components(twins):
+        if len(group) > 1:
+            top = next(i for i in group if parents[i] < 0 or not twins[i, parents[i]])
+            out[group] = -1
+            hidden.append(Hidden(tuple(group), int(parents[top]), float(pooled[top])))
+    return out, hidden
+
+
+def relation(polarity: float, rank: int | None) -> str:
+    """What kind of step an edge is: "lora", "continuation" or "fine-tune".
+
+    >>> relation(0.01, None), relation(-0.4, None), relation(0.0, 16)
+    ('fine-tune', 'continuation', 'lora')
+    """
+    if rank is not None:
+        return "lora"
+    return "continuation" if polarity < CONTINUED else "fine-tune"
+
+
+def _parents_first(parents: NDArray[np.intp]) -> list[int]:
+    order = np.flatnonzero(parents < 0).tolist()
+    for node in order:
+        order += np.flatnonzero(parents == node).tolist()
+    return order
+
+
+def _support(
+    m: Measures, weight: Array, parents: NDArray[np.intp], replicates: int, seed: int
+) -> Array:
+    """Share of replicates, layers drawn with replacement, in which each model has this parent."""
+    L, n = len(weight), len(parents)
+    draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates) * weight
+    squared = (draws @ m.squared_distance.reshape(L, -1)).reshape(-1, n, n)
+    held = np.zeros(n)
+    for D2, lack in zip(squared, _missing(m.gram, draws), strict=True):
+        held += minimum_arborescence(D2 + MISSING * lack) == parents
+    return held / replicates

@@ -1,0 +1,51 @@
+"""Telling a low-rank update from full fine-tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group
+from mother.measures import Measures, is_matrix, pair_rank
+
+UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal inner products
+LOOKED_AT = 3  # matrices of a pair whose rank is taken
+
+
+def unchanged(m: Measures) -> NDArray[np.bool_]:
+    """Layers in which a pair of models holds the same weights, (L, n, n)."""
+    norm = np.diagonal(m.gram, axis1=1, axis2=2)
+    return np.asarray(m.squared_distance <= UNCHANGED * np.maximum(norm[:, :, None], norm[:, None]))
+
+
+def update_rank(group: Group, frozen: NDArray[np.bool_], i: int, j: int) -> int | None:
+    """The rank by which two models of a group differ, or None if it is not low.
+
+    frozen: (L,), the layers in which they do not differ. LoRA leaves layers frozen; where none
+    is, or all are, no rank is sought. Otherwise it is taken in the smallest matrices that changed.
+    """
+    changed = sorted(
+        (layer.tensors[0].size, k)
+        for k, layer in enumerate(group.layers)
+        if not frozen[k] and is_matrix(layer.shape) and {i, j} <= set(layer.members)
+    )
+    if not changed or not frozen.any():
+        return None
+    most = 0
+    for size, k in changed[:LOOKED_AT]:
+        layer = group.layers[k]
+        side = min(layer.shape[0], size // layer.shape[0])
+        most = max(most, pair_rank(layer, i, j))
+        if most > side // 2:
+            return None
+    return most
+
+
+def low_rank(group: Group, m: Measures) -> bool:
+    """Whether most models differ from the one nearest to them by a low rank."""
+    same = unchanged(m)
+    distance = m.squared_distance.sum(axis=0)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argmin(distance, axis=1)
+    ranks = [update_rank(group, same[:, k, j], k, int(j)) for k, j in enumerate(nearest)]
+    return 2 * sum(r is not None for r in ranks) > len(ranks)

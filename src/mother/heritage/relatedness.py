@@ -1,0 +1,65 @@
+"""Who is related to whom at all, and which layers tell."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.measures import Measures, is_matrix
+
+Array = NDArray[np.float64]
+RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
+
+
+def cosines(m: Measures) -> Array:
+    """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer."""
+    norm = np.sqrt(np.diagonal(m.gram, axis1=1, axis2=2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(m.gram / (norm[:, :, None] * norm[:, None, :]))
+
+
+def threshold(size: NDArray[np.int64]) -> Array:
+    """Cosine above which a layer of that many weights speaks for kinship: RELATED, or five
+    standard deviations of the cosine of independent weights, 1/sqrt(P), where that is more."""
+    return np.asarray(np.maximum(RELATED, 5 / np.sqrt(size)))
+
+
+def kinship(m: Measures) -> Array:
+    """Median over a pair's layers of cosine / threshold, (n, n): above 1 for relatives.
+
+    A median, weighted by the square root of layer size (how sharply a layer can tell), is not
+    moved by replaced heads nor by layers that start alike in all models, as normalisation scales
+    do. Only matrices count, where there are any.
+    """
+    matrices = np.array([is_matrix(s) for s in m.shapes], dtype=bool)
+    chosen = m.over(matrices if matrices.any() else np.ones(len(m.names), dtype=bool))
+    share = cosines(chosen) / threshold(chosen.sizes)[:, None, None]
+    return weighted_median(share, np.sqrt(chosen.sizes))
+
+
+def weighted_median(values: Array, weight: Array) -> Array:
+    """Lower weighted median over axis 0; NaN are left out, 0 where all are.
+
+    >>> weighted_median(np.array([[1.0], [2.0], [9.0]]), np.array([1.0, 1.0, 1.0]))
+    array([2.])
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=0)
+    mass = np.where(np.isnan(ranked), 0.0, weight[order])
+    reached = np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2
+    middle = np.take_along_axis(ranked, reached.argmax(axis=0)[None], axis=0)[0]
+    return np.asarray(np.nan_to_num(middle))
+
+
+def inherited(m: Measures) -> NDArray[np.bool_]:
+    """The layers of one family by which its tree is told, (L,): those that all models have, that
+    differ between some, and that are alike in most pairs (a head replaced at every fine-tuning is
+    not)."""
+    off = ~np.eye(m.gram.shape[1], dtype=bool)
+    shared = np.isfinite(m.gram).all(axis=(1, 2))
+    differs = np.zeros(len(m.names), dtype=bool)
+    alike = np.zeros(len(m.names), dtype=bool)
+    differs[shared] = m.squared_distance[shared][:, off].max(axis=1, initial=0.0) > 0
+    cosine = np.nan_to_num(cosines(m)[shared][:, off])
+    alike[shared] = np.median(cosine, axis=1) > threshold(m.sizes[shared])
+    return shared & differs & alike

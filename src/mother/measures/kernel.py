@@ -1,0 +1,159 @@
+"""The compiled inner loops (kernel.c) behind the same five functions as `numpy_kernel`.
+
+`native` tells whether the compiled ones are in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.measures import numpy_kernel
+from mother.measures.numpy_kernel import Block
+
+_CODES = {
+    np.dtype(np.float32): 0,
+    np.dtype(np.float64): 1,
+    np.dtype(np.float16): 2,
+    np.dtype(ml_dtypes.bfloat16): 3,
+}
+
+
+def _library() -> ctypes.CDLL | None:
+    for path in sorted(Path(__file__).parent.glob("_kernel*")):
+        if path.suffix in (".so", ".pyd", ".dylib"):
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError:
+                continue
+            library.mother_rank.restype = ctypes.c_int64
+            return library
+    return None
+
+
+_lib = _library()
+native: bool = _lib is not None
+
+
+def _readable(block: Block) -> Block:
+    """The block as the kernel can read it: contiguous, and a type it knows (fp8 is widened)."""
+    known = block if block.dtype in _CODES else block.astype(np.float32)
+    return np.ascontiguousarray(known)
+
+
+def _sources(blocks: Sequence[Block]) -> tuple[list[Block], object, object]:
+    held = [_readable(b) for b in blocks]
+    pointers = (ctypes.c_void_p * len(held))(*(b.ctypes.data for b in held))
+    codes = (ctypes.c_int32 * len(held))(*(_CODES[b.dtype] for b in held))
+    return held, pointers, codes
+
+
+def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _symmetric(lower: NDArray[np.generic]) -> NDArray[np.float64]:
+    full = np.asarray(lower, dtype=np.float64)
+    return full + np.tril(full, -1).T
+
+
+def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inner products of increments d_i = w_i - w_reference[i] (w_i where reference is -1), (n, n).
+
+    Increments are formed before products and summed in float64, so close models keep their
+    distance. `reference` is int64, (n,).
+
+    >>> gram([np.array([1.0, 2.0]), np.array([1.0, 5.0])], np.array([-1, 0]))
+    array([[5., 6.],
+           [6., 9.]])
+    """
+    if _lib is None:
+        return numpy_kernel.gram(blocks, reference)
+    held, pointers, codes = _sources(blocks)
+    n = len(held)
+    out = np.zeros((n, n))
+    order = np.ascontiguousarray(reference, dtype=np.int64)
+    count = ctypes.c_int64(held[0].size)
+    if _lib.mother_gram(
+        pointers, codes, _pointer(order), ctypes.c_int64(n), count, _pointer(out)
+    ):
+        raise MemoryError("no memory for a tile")
+    return _symmetric(out)
+
+
+def distances(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest |w_i - w_j|, and the sum of |w_i - w_j|; both (n, n), float64.
+
+    >>> distances([np.array([1.0, 2.0]), np.array([1.5, 5.0])])[1]
+    array([[0. , 3.5],
+           [3.5, 0. ]])
+    """
+    if _lib is None:
+        return numpy_kernel.distances(blocks)
+    held, pointers, codes = _sources(blocks)
+    n = len(held)
+    most, total = np.zeros((n, n), dtype=np.float32), np.zeros((n, n))
+    count = ctypes.c_int64(held[0].size)
+    if _lib.mother_distances(
+        pointers, codes, ctypes.c_int64(n), count, _pointer(most), _pointer(total)
+    ):
+        raise MemoryError("no memory for a tile")
+    return _symmetric(most), _symmetric(total)
+
+
+def moments(block: Block) -> NDArray[np.float64]:
+    """Mean, sums of 2nd, 3rd and 4th powers about it, minimum, maximum; (6,), float64.
+
+    >>> moments(np.array([1.0, 2.0, 3.0]))
+    array([2., 2., 0., 2., 1., 3.])
+    """
+    if _lib is None:
+        return numpy_kernel.moments(block)
+    held = _readable(block)
+    out = np.zeros(6)
+    _lib.mother_moments(
+        _pointer(held), _CODES[held.dtype], ctypes.c_int64(held.size), _pointer(out)
+    )
+    return out
+
+
+def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:
+    """Counts in equal bins of [low, high]; the end bins take what lies outside; (bins,), int64.
+
+    >>> histogram(np.array([-1.0, 0.1, 0.9, 7.0]), 0.0, 1.0, 2)
+    array([2, 2])
+    """
+    if _lib is None:
+        return numpy_kernel.histogram(block, low, high, bins)
+    held = _readable(block)
+    counts = np.zeros(bins, dtype=np.int64)
+    _lib.mother_histogram(
+        _pointer(held),
+        _CODES[held.dtype],
+        ctypes.c_int64(held.size),
+        ctypes.c_double(low),
+        ctypes.c_double(high),
+        ctypes.c_int64(bins),
+        _pointer(counts),
+    )
+    return counts
+
+
+def rank(matrix: NDArray[np.float64], tolerance: float) -> int:
+    """Rank of a (k, k) matrix: pivots above `tolerance` in elimination with complete pivoting.
+
+    On the dense random sketches it is made for, the same as counting singular values.
+
+    >>> rank(np.diag([3.0, 1.0, 1e-9]), 1e-6)
+    2
+    """
+    if _lib is None:
+        return numpy_kernel.rank(matrix, tolerance)
+    work = np.array(matrix, dtype=np.float64, order="C")
+    k = ctypes.c_int64(work.shape[0])
+    return int(_lib.mother_rank(_pointer(work), k, ctypes.c_double(tolerance)))

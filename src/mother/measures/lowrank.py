@@ -1,0 +1,162 @@
+"""Rank of a - b for the LoRA distance (paper, eq. 2), from two-sided random sketches.
+
+L (a - b) R, k x k, has the rank of a - b wherever that is below k, and it is the difference of
+the sketches of a and b: each model is sketched once, and a pair costs one small elimination
+instead of the singular values of a d x d matrix. L and R are sparse sign matrices with four
+entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight four times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from mother.checkpoints import Layer
+from mother.measures import kernel
+
+Array = NDArray[np.float64]
+SKETCH = 160
+_ENTRIES = 4
+_FOLDED = 64  # a smaller sketch is not worth folding
+
+
+def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a weight tensor: output channels against all else.
+
+    >>> as_matrix((64, 3, 7, 7))
+    (64, 147)
+    """
+    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+
+
+def is_matrix(shape: tuple[int, ...]) -> bool:
+    """Whether a layer can tell a low rank from a full one.
+
+    >>> is_matrix((64, 64)), is_matrix((64,)), is_matrix((1, 1, 64))
+    (True, False, False)
+    """
+    return len(shape) > 1 and min(as_matrix(shape)) >= 4
+
+
+def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
+    """Side of the sketch of a layer: k, or the layer's smaller side where that is less."""
+    return min(k, *as_matrix(shape))
+
+
+def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
+    """Random (k, d) sparse sign matrix, norm-preserving in expectation; the identity if k = d."""
+    if k >= d:
+        return csr_array(np.eye(d, dtype=np.float32))
+    rng = np.random.default_rng([seed, k, d])
+    entries = min(_ENTRIES, k)
+    rows = np.argpartition(rng.random((d, k), dtype=np.float32), entries - 1, axis=1)[:, :entries]
+    values = (rng.integers(0, 2, (d, entries)) * 2 - 1) / np.sqrt(entries)
+    columns = np.repeat(np.arange(d), entries)
+    return csr_array((values.ravel().astype(np.float32), (rows.ravel(), columns)), shape=(k, d))
+
+
+def sketches(layer: Layer, k: int = SKETCH, seed: int = 0) -> Array:
+    """Sketches S_i of one layer's members, (m, k', k') float64, up to a constant matrix.
+
+    S_i - S_j is the sketch of w_i - w_j. What is sketched is the step from one model to the next,
+    not the weights, so that nothing cancels; the first one's is zero.
+    """
+    rows, columns = as_matrix(layer.shape)
+    side = sketch_size(layer.shape, k)
+    left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
+    out = np.zeros((len(layer.members), side, side))
+    for i, up in enumerate(range(len(layer.members) - 1), start=1):
+            wide = np.result_type(_width(layer, i), _width(layer, up))
+            own = layer.tensors[i].read().astype(wide)
+            step = (own - layer.tensors[up].read().astype(wide)).reshape(rows, columns)
+            half = left @ step
+            out[i] = out[up] + (right @ np.ascontiguousarray(half.T)).T
+    return out
+
+
+def _width(layer: Layer, i: int) -> np.dtype[np.generic]:
+    double = layer.tensors[i].dtype == np.float64
+    return np.dtype(np.float64 if double else np.float32)
+
+
+def rounding(dtype: np.dtype[np.generic]) -> float:
+    """Relative rounding error of a stored type, root mean square.
+
+    >>> rounding(np.dtype(np.float32)) < 1e-7 < rounding(np.dtype(np.float16)) < 1e-3
+    True
+    """
+    return float(ml_dtypes.finfo(dtype).eps) / 24**0.5
+
+
+def rank(sketch: Array, noise: float = 0.0) -> int:
+    """Rank of a matrix from its (k, k) sketch, never above k.
+
+    noise: standard deviation that rounding leaves on each entry of the sketch. The sketch folded
+    to a quarter and to a half of its side is a smaller sketch; one that is far from full tells.
+    """
+    side = sketch.shape[0]
+    folds = (4, 2) if side % 4 == 0 and side >= _FOLDED else ()
+    for fold in folds:
+        part = side // fold
+        small = sketch.reshape(fold, part, fold, part).sum(axis=(0, 2))
+        found = kernel.rank(small, _tolerance(small, noise * fold))
+        if found <= 3 * part // 4:
+            return found
+    return kernel.rank(sketch, _tolerance(sketch, noise))
+
+
+def _tolerance(sketch: Array, noise: float) -> float:
+    return max(1e-6 * float(np.abs(sketch).max(initial=0.0)), 8.0 * noise)
+
+
+def rank_distances(
+    layers: Sequence[Layer],
+    n: int,
+    squared_norm: Array,
+    *,
+    k: int = SKETCH,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Paper, eq. 2: max over layers of rank(w_i - w_j), (n, n), capped at k.
+
+    squared_norm: |w|^2 per layer and model, (L, n), for the rounding noise. A pair that reached
+    the cap is not looked at again.
+    """
+    most = np.zeros((n, n), dtype=np.int64)
+    for layer, norms in zip(layers, squared_norm, strict=True):
+        if not is_matrix(layer.shape):
+            continue
+        found = sketches(layer, k, seed)
+        size = layer.tensors[0].size
+        scale = np.sqrt(size) / found.shape[1]
+        for a, i in enumerate(layer.members):
+            for b, j in enumerate(layer.members[:a]):
+                if most[i, j] >= k:
+                    continue  # the cap is reached: no layer can raise it
+                noise = scale * np.sqrt(
+                    norms[i] / size * rounding(layer.tensors[a].dtype) ** 2
+                    + norms[j] / size * rounding(layer.tensors[b].dtype) ** 2
+                )
+                r = rank(found[a] - found[b], float(noise))
+                most[i, j] = most[j, i] = max(most[i, j], r)
+        for tensor in layer.tensors:
+            tensor.release()
+    return most
+
+
+def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
+    """Rank of w_i - w_j in one layer, capped at the side of its sketch; i, j are models."""
+    at = [layer.members.index(i), layer.members.index(j)]
+    pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
+    found = sketches(pair, k, seed)
+    noise = 0.0
+    for tensor in pair.tensors:
+        mean_square = float(np.mean(np.square(tensor.read().astype(np.float64))))
+        noise += mean_square * rounding(tensor.dtype) ** 2
+        tensor.release()
+    scale = np.sqrt(pair.tensors[0].size) / found.shape[1]
+    return rank(found[1], float(scale * np.sqrt(noise)))

@@ -1,0 +1,96 @@
+"""The kernel's functions in numpy: its oracle, and its stand-in where no compiler was at hand.
+
+A *block* is a 1-D array of consecutive weights of one checkpoint in one layer; the blocks given
+together have equal length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Block = NDArray[np.generic]
+_CHUNK = 1 << 14
+
+
+def _chunks(blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+    count = blocks[0].size
+    return [
+        np.stack([b[at : at + _CHUNK].astype(np.float64) for b in blocks])
+        for at in range(0, count, _CHUNK)
+    ]
+
+
+def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inner products of increments d_i = w_i - w_reference[i] (w_i where reference is -1), (n, n).
+
+    >>> gram([np.array([1.0, 2.0]), np.array([1.0, 5.0])], np.array([-1, 0]))
+    array([[5., 6.],
+           [6., 9.]])
+    """
+    n = len(blocks)
+    total = np.zeros((n, n))
+    for w in _chunks(blocks):
+        d = w - np.where(reference[:, None] >= 0, w[reference], 0)
+        total += d @ d.T
+    return total
+
+
+def distances(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest |w_i - w_j|, and the sum of |w_i - w_j|; both (n, n).
+
+    >>> distances([np.array([1.0, 2.0]), np.array([1.5, 5.0])])[1]
+    array([[0. , 3.5],
+           [3.5, 0. ]])
+    """
+    n = len(blocks)
+    most, total = np.zeros((n, n)), np.zeros((n, n))
+    for w in _chunks(blocks):
+        for i in range(n):
+            gap = np.abs(w[i] - w)
+            most[i] = np.maximum(most[i], gap.max(axis=1))
+            total[i] += gap.sum(axis=1)
+    return most, total
+
+
+def moments(block: Block) -> NDArray[np.float64]:
+    """Mean, sums of 2nd, 3rd and 4th powers about it, minimum, maximum; (6,).
+
+    >>> moments(np.array([1.0, 2.0, 3.0]))
+    array([2., 2., 0., 2., 1., 3.])
+    """
+    x = block.astype(np.float64)
+    c = x - x.mean()
+    powers = [float((c**k).sum()) for k in (2, 3, 4)]
+    return np.array([x.mean(), *powers, x.min(), x.max()])
+
+
+def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:
+    """Counts in equal bins of [low, high]; the end bins take what lies outside; (bins,).
+
+    >>> histogram(np.array([-1.0, 0.1, 0.9, 7.0]), 0.0, 1.0, 2)
+    array([2, 2])
+    """
+    x = block.astype(np.float32)
+    scale = np.float32(bins / (high - low))
+    index = np.clip((x - np.float32(low)) * scale, 0, bins - 1).astype(np.int64)
+    return np.bincount(index, minlength=bins)
+
+
+def rank(matrix: NDArray[np.float64], tolerance: float) -> int:
+    """Rank of a (k, k) matrix: pivots above `tolerance` in elimination with complete pivoting.
+
+    >>> rank(np.diag([3.0, 1.0, 1e-9]), 1e-6)
+    2
+    """
+    rest = np.array(matrix, dtype=np.float64)
+    for r in range(matrix.shape[0]):
+        row, column = np.unravel_index(np.argmax(np.abs(rest)), rest.shape)
+        pivot = rest[row, column]
+        if not abs(pivot) > tolerance:
+            return r
+        eliminated = rest - np.outer(rest[:, column] / pivot, rest[row])
+        rest = np.delete(np.delete(eliminated, row, axis=0), column, axis=1)
+    return int(matrix.shape[0])

@@ -1,0 +1,232 @@
+"""The single streaming pass: every weight of every checkpoint of a group is read once, in blocks
+that follow one another in the file, and reduced to small matrices per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group, Layer
+from mother.measures import kernel, reference
+
+Array = NDArray[np.float64]
+Progress = Callable[[int], None]
+BINS = 256
+BLOCK_MAX = 1 << 21
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one pass yields for n checkpoints and L layers. NaN stands where a layer is absent.
+
+    names, sizes    (L,)       canonical layer names; weights in each
+    shapes          (L,)
+    gram            (L, n, n)  <w_i, w_j>
+    linf, l1        (L, n, n)  max |w_i - w_j| and mean |w_i - w_j|; empty unless asked
+    moments         (L, n, 6)  mean, sums of 2nd to 4th powers about it, min, max; empty unless asked
+    histogram       (L, n, b)  counts in b equal bins of a range common to the layer
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    sizes: NDArray[np.int64]
+    gram: Array
+    linf: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    l1: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    moments: Array = field(default_factory=lambda: np.zeros((0, 0, 6)))
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
+
+    @property
+    def squared_distance(self) -> Array:
+        """|w_i - w_j|^2 per layer, (L, n, n)."""
+        norm = np.diagonal(self.gram, axis1=1, axis2=2)
+        gap = norm[:, :, None] + norm[:, None, :] - 2 * self.gram
+        return np.maximum(gap, 0.0)
+
+    @property
+    def loss(self) -> Array:
+        """What of p is gone in c: <p - c, p> per layer, (L, n, n) indexed [layer, p, c]."""
+        norm = np.diagonal(self.gram, axis1=1, axis2=2)
+        return np.asarray(norm[:, :, None] - self.gram)
+
+    def over(self, layers: NDArray[np.bool_] | Sequence[int]) -> Measures:
+        """The same for some of the layers."""
+        chosen = np.arange(len(self.names))[np.asarray(layers)]
+        return Measures(
+            tuple(self.names[i] for i in chosen),
+            tuple(self.shapes[i] for i in chosen),
+            self.sizes[chosen],
+            self.gram[chosen],
+            *(a[chosen] if len(a) else a for a in (self.linf, self.l1, self.moments)),
+            self.histogram[chosen] if len(self.histogram) else self.histogram,
+        )
+
+    def among(self, models: Sequence[int]) -> Measures:
+        """The same for some of the checkpoints."""
+        pick = np.asarray(models, dtype=np.intp)
+        pair = np.ix_(range(len(self.names)), pick, pick)
+        return Measures(
+            self.names,
+            self.shapes,
+            self.sizes,
+            self.gram[pair],
+            *(a[pair] if len(a) else a for a in (self.linf, self.l1)),
+            self.moments[:, pick] if len(self.moments) else self.moments,
+            self.histogram[:, pick] if len(self.histogram) else self.histogram,
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one block of one layer adds; `None` where it was not asked for."""
+
+    gram: Array
+    distances: tuple[Array, Array] | None
+    moments: Array | None
+    histogram: NDArray[np.int64] | None
+
+
+def block_length(n: int, memory: int, threads: int) -> int:
+    """Weights in a block, such that all threads' blocks of n models fit in half of `memory`.
+
+    >>> block_length(21, 2 << 30, 2)
+    2097152
+    >>> block_length(1000, 1 << 30, 2)
+    67108
+    """
+    return max(4096, min(BLOCK_MAX, memory // (2 * threads * n * 4)))
+
+
+def measure(
+    group: Group,
+    *,
+    distances: bool = False,
+    moments: bool = False,
+    entropy: bool = False,
+    threads: int = 1,
+    memory: int = 1 << 30,
+    progress: Progress | None = None,
+) -> Measures:
+    """Read every weight of `group` once and reduce it to matrices per layer.
+
+    distances: also l-infinity and l1 (paper, eq. 1 and sec. 5.2). moments, entropy: also those of
+    each layer. memory: bytes that blocks in work may hold, all threads together. progress: called
+    with the number of bytes read since the last call. The result does not depend on `threads`.
+    """
+    n = len(group.checkpoints)
+    samples = reference.sample(group.layers, n)
+    tree = reference.reference_tree(reference.squared_distances(samples)) if samples else None
+    ranges = [_range(rows) for rows in samples] if entropy else []
+    # Blocks do not depend on the thread count, or sums would differ in their last bits.
+    length = block_length(n, memory, 2)
+
+    def reduce(index: int, layer: Layer, start: int, stop: int) -> _Part:
+        assert tree is not None
+        blocks = [tensor.read(start, stop) for tensor in layer.tensors]
+        part = _Part(
+            kernel.gram(blocks, reference.within(tree, layer.members)),
+            kernel.distances(blocks) if distances else None,
+            np.stack([kernel.moments(b) for b in blocks]) if moments else None,
+            np.stack([kernel.histogram(b, *ranges[index], BINS) for b in blocks])
+            if entropy
+            else None,
+        )
+        for tensor in layer.tensors:
+            tensor.release(start, stop)
+        if progress is not None:
+            progress(sum(b.nbytes for b in blocks))
+        return part
+
+    shape = (len(group.layers), n)
+    gram = np.full((*shape, n), np.nan)
+    linf = np.full((*shape, n) if distances else (0, 0, 0), np.nan)
+    l1 = linf.copy()
+    moment = np.full((*shape, 6) if moments else (0, 0, 6), np.nan)
+    histogram = np.zeros((*shape, BINS) if entropy else (0, 0, 0), dtype=np.int64)
+    jobs = (
+        (index, layer, start, min(start + length, layer.tensors[0].size))
+        for index, layer in enumerate(group.layers)
+        for start in range(0, layer.tensors[0].size, length)
+    )
+    increments: dict[int, Array] = {}
+    for (index, layer, start, stop), part in _in_order(jobs, reduce, threads):
+        pair = (index, *np.ix_(layer.members, layer.members))
+        increments[index] = increments.get(index, 0) + part.gram
+        if part.distances is not None:
+            linf[pair] = np.fmax(linf[pair], part.distances[0])
+            l1[pair] = np.nan_to_num(l1[pair]) + part.distances[1] / layer.tensors[0].size
+        if part.moments is not None:
+            rows = (index, list(layer.members))
+            moment[rows] = _merge(moment[rows], start, part.moments, stop - start)
+        if part.histogram is not None:
+            histogram[index, list(layer.members)] += part.histogram
+    for index, layer in enumerate(group.layers):
+        assert tree is not None
+        pair = (index, *np.ix_(layer.members, layer.members))
+        towards = reference.within(tree, layer.members)
+        gram[pair] = reference.from_increments(increments.pop(index), towards)
+    return Measures(
+        tuple(layer.name for layer in group.layers),
+        tuple(layer.shape for layer in group.layers),
+        np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64),
+        gram,
+        linf,
+        l1,
+        moment,
+        histogram,
+    )
+
+
+_Job = tuple[int, Layer, int, int]
+
+
+def _in_order(
+    jobs: Iterator[_Job], work: Callable[..., _Part], threads: int
+) -> Iterator[tuple[_Job, _Part]]:
+    """Run jobs on `threads` threads, yield results in the jobs' order, few of them waiting."""
+    if threads <= 1:
+        for job in jobs:
+            yield job, work(*job)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: list[tuple[_Job, Future[_Part]]] = []
+        try:
+            for job in jobs:
+                waiting.append((job, pool.submit(work, *job)))
+                if len(waiting) > 2 * threads:
+                    first, future = waiting.pop(0)
+                    yield first, future.result()
+            for first, future in waiting:
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _range(rows: Array) -> tuple[float, float]:
+    """A range that holds nearly all weights of a layer: mean -+ 8 standard deviations."""
+    finite = rows[np.isfinite(rows)]
+    centre, spread = float(finite.mean()), float(finite.std())
+    spread = spread or abs(centre) or 1.0
+    return centre - 8 * spread, centre + 8 * spread
+
+
+def _merge(a: Array, count_a: int, b: Array, count_b: int) -> Array:
+    """Moments of two blocks together (Pebay, SAND2008-6212, eq. 2.1 and 3.1); rows are models."""
+    if count_a == 0:
+        return b
+    na, nb = float(count_a), float(count_b)
+    n = na + nb
+    mean_a, a2, a3, a4, low_a, high_a = a.T
+    mean_b, b2, b3, b4, low_b, high_b = b.T
+    d = mean_b - mean_a
+    m4 = a4 + b4 + d**4 * na * nb * (na**2 - na * nb + nb**2) / n**3
+    m4 += 6 * d**2 * (na**2 * b2 + nb**2 * a2) / n**2 + 4 * d * (na * b3 - nb * a3) / n
+    m3 = a3 + b3 + d**3 * na * nb * (na - nb) / n**2 + 3 * d * (na * b2 - nb * a2) / n
+    m2 = a2 + b2 + d**2 * na * nb / n
+    low, high = np.minimum(low_a, low_b), np.maximum(high_a, high_b)
+    return np.stack([mean_a + d * nb / n, m2, m3, m4, low, high], axis=1)

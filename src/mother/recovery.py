@@ -1,0 +1,242 @@
+"""From paths to a `ModelGraph`: the whole flow in one place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+
+import numpy as np
+
+from mother.assembly import Part, assemble
+from mother.checkpoints import Checkpoint, Group, Problem, align, discover
+from mother.errors import InputError, UsageError
+from mother.graph import ModelGraph, Refused
+from mother.heritage import gram, mother
+from mother.heritage.duplicates import find_duplicates, without
+from mother.heritage.forest import Forest, no_edges
+from mother.heritage.scores import SCORES
+from mother.measures import Measures, measure
+
+METHODS = ("gram", "mother")
+DISTANCES = ("auto", "ft", "lora")
+STAGES = ("specialization", "generalization")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to recover. See `recover`."""
+
+    method: str = "gram"
+    distance: str = "auto"
+    stage: str = "specialization"
+    stages: Mapping[str, str] = field(default_factory=dict)
+    trees: int | None = None
+    layers: str | None = None
+    score: str = "kurtosis"
+    c: float = mother.C
+    bootstrap: int = 100
+    seed: int = 0
+    threads: int = 0
+    memory: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        choices = {
+            "method": METHODS,
+            "distance": DISTANCES,
+            "stage": STAGES,
+            "score": tuple(SCORES),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        for model, stage in self.stages.items():
+            if stage not in STAGES:
+                raise UsageError(f"stage {stage!r} of {model!r} is not one of {', '.join(STAGES)}")
+        for name, least in (("bootstrap", 0), ("threads", 0), ("memory", 1 << 20)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.trees is not None and self.trees < 1:
+            raise UsageError(f"trees must be at least 1, not {self.trees}")
+        try:
+            re.compile(self.layers or "")
+        except re.error as fault:
+            raise UsageError(f"layers {self.layers!r} is no regular expression: {fault}") from None
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What graph.json keeps: the options that can change the graph, with their values."""
+        common = ("trees", "layers", "seed")
+        own = {
+            "gram": ("bootstrap",),
+            "mother": ("distance", "stage", "stages", "score", "c"),
+        }
+        return {name: getattr(self, name) for name in (*common, *own[self.method])}
+
+    @property
+    def workers(self) -> int:
+        """Threads to use; 0 asks for as many as this process may run on."""
+        if self.threads:
+            return self.threads
+        allowed = getattr(os, "sched_getaffinity", None)
+        return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def recover(
+    paths: Sequence[str | PathLike[str]] | str | PathLike[str],
+    *,
+    base: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **options: object,
+) -> ModelGraph:
+    """Recover the model graph of checkpoints on disk.
+
+    Args:
+        paths: checkpoints, or folders that hold checkpoints.
+        base: checkpoint that LoRA adapters among them are merged into.
+        progress: called with bytes read and bytes in all.
+        method: "gram" (default; needs nothing but weights) or "mother" (the paper's).
+        distance: of the paper's method: "ft" (eq. 1), "lora" (eq. 2) or "auto".
+        stage, stages: of the paper's method: the training stage of all models, and of some by id.
+        trees: number of trees; found if None.
+        layers: regular expression; only layers whose name it finds are used.
+        score, c: of the paper's method: directional score, and the constant of lambda.
+        bootstrap, seed: replicates for `support` (gram), and the seed of all draws.
+        threads, memory: 0 for all cores; bytes that blocks in work may hold.
+
+    Raises:
+        InputError: nothing among `paths` can be read. Where only some can't, they are listed in
+            `ModelGraph.refused`.
+        UsageError: the options do not fit each other or the input.
+    """
+    chosen = Options(**options)  # type: ignore[arg-type]
+    several = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    checkpoints, problems = discover(several, base=base)
+    if not checkpoints and problems:
+        raise InputError(problems[0].path, problems[0].fault)
+    return recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
+
+
+def recover_checkpoints(
+    checkpoints: Sequence[Checkpoint],
+    options: Options,
+    *,
+    problems: Sequence[Problem] = (),
+    progress: Progress | None = None,
+) -> ModelGraph:
+    """The same for checkpoints already opened."""
+    unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
+    if unknown:
+        raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
+    refused = [Refused(str(p.path), p.fault) for p in problems]
+    parts: list[Part] = []
+    waiting = align(checkpoints)
+    if options.trees is not None and len(waiting) > 1:
+        raise UsageError(
+            f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
+        )
+    report = _reporter(waiting, progress)
+    while waiting:
+        group = waiting.pop(0)
+        duplicates = find_duplicates(group)
+        if duplicates:
+            (group,) = align(without(group, duplicates)) or (group,)
+        try:
+            group, forest, measures = _recover_group(group, options, report)
+        except _NotFinite as found:
+            refused += [Refused(str(c.path), fault) for c, fault in found.bad]
+            gone = {id(c) for c, _ in found.bad}
+            kept = [c for c in group.checkpoints if id(c) not in gone]
+            kept += [d.copy for d in duplicates if id(d.original) not in gone]
+            waiting = align(kept) + waiting
+            continue
+        parts.append(Part(group, forest, measures, tuple(duplicates)))
+    return assemble(parts, refused, options.method, options.recorded)
+
+
+class _NotFinite(Exception):
+    def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
+        self.bad = bad
+
+
+def _reporter(groups: Sequence[Group], progress: Progress | None) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    total = sum(t.nbytes for g in groups for layer in g.layers for t in layer.tensors)
+    done = 0
+
+    def report(step: int) -> None:
+        nonlocal done
+        done = min(done + step, total)
+        progress(done, total)
+
+    return report
+
+
+def _recover_group(
+    group: Group, options: Options, report: Callable[[int], None] | None
+) -> tuple[Group, Forest, Measures]:
+    paper = options.method == "mother"
+    group = _chosen_layers(group, options.layers)
+    measures = measure(
+        group,
+        distances=paper,
+        moments=paper,
+        entropy=paper and options.score == "entropy",
+        threads=options.workers,
+        memory=options.memory,
+        progress=report,
+    )
+    usable = finite_layers(group, measures)
+    group, measures = group.over(usable), measures.over(usable)
+    n = len(group.checkpoints)
+    if n == 1 or not group.layers:
+        return group, no_edges(n), measures
+    if paper:
+        stages = [options.stages.get(c.id, options.stage) for c in group.checkpoints]
+        forest = mother.recover(
+            group,
+            measures,
+            generalization=np.array([stage == "generalization" for stage in stages]),
+            score=SCORES[options.score],
+            distance=options.distance,
+            trees=options.trees,
+            c=options.c,
+            seed=options.seed,
+        )
+        return group, forest, measures
+    return group, gram.recover(measures, options.bootstrap, options.seed, options.trees), measures
+
+
+def _chosen_layers(group: Group, pattern: str | None) -> Group:
+    if pattern is None:
+        return group
+    wanted = np.array([re.search(pattern, layer.name) is not None for layer in group.layers])
+    if not wanted.any():
+        raise UsageError(f"layers {pattern!r} finds no layer, such as {group.layers[0].name!r}")
+    return group.over(wanted)
+
+
+def finite_layers(group: Group, measures: Measures) -> np.ndarray:
+    """Layers whose inner products are finite. Raises for models with NaN or infinite weights,
+    unless a layer is so in all of them: that is a mask, not a weight."""
+    finite = np.ones(len(group.layers), dtype=bool)
+    bad: dict[int, str] = {}
+    for index, layer in enumerate(group.layers):
+        members = list(layer.members)
+        if np.isfinite(measures.gram[index][np.ix_(members, members)]).all():
+            continue
+        finite[index] = False
+        broken = [
+            m
+            for m, t in zip(members, layer.tensors, strict=True)
+            if not np.isfinite(t.read().astype(np.float32)).all()
+        ]
+        if len(broken) < len(members) or len(members) == 1:
+            bad.update({m: f"NaN or infinite weights in {layer.name}" for m in broken})
+    if bad:
+        raise _NotFinite([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
+    return finite

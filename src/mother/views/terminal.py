@@ -1,0 +1,116 @@
+"""The forest as lines of text. Names come from strangers: no control character gets through."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Tree
+
+_STYLES = {"lora": "magenta", "continuation": "yellow", "duplicate": "dim", "converted": "dim"}
+
+
+def printable(name: str) -> str:
+    r"""A name with control, direction and surrogate characters spelled out.
+
+    >>> print(printable("a\x1b[31mb\u202e"))
+    a\x1b[31mb\u202e
+    """
+    return "".join(
+        c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape", "replace").decode()
+        for c in name
+    )
+
+
+def count(n: int) -> str:
+    """A number of weights for people.
+
+    >>> count(950), count(86_567_656), count(6_738_415_616)
+    ('950', '86.6 M', '6.7 G')
+    """
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return str(n)
+
+
+def evidence(edge: Edge) -> str:
+    """Relation, distance, support and polarity of an edge, those that are known.
+
+    >>> evidence(Edge("a", "b", "lora", distance=0.0123, support=0.98, rank=8))
+    'lora (rank 8), distance 0.0123, support 98 %'
+    """
+    relation = f"{edge.relation} (rank {edge.rank})" if edge.rank is not None else edge.relation
+    parts = [relation]
+    if edge.undirected:
+        parts.append("direction unknown")
+    if edge.distance is not None and edge.relation != "duplicate":
+        parts.append(f"distance {edge.distance:.3g}")
+    if edge.support is not None:
+        parts.append(f"support {edge.support:.0%}".replace("%", " %"))
+    return ", ".join(parts)
+
+
+def forest(graph: ModelGraph, depth: int | None = None) -> Iterator[Text]:
+    """The forest, a line at a time; `depth` levels of it."""
+    parents = {e.child: e for e in graph.edges}
+    hidden = {h.id: h for h in graph.hidden}
+    below: dict[str, list[str]] = {}
+    under = {child for h in graph.hidden for child in h.children}
+    for edge in graph.edges:
+        if edge.child not in under:
+            below.setdefault(edge.parent, []).append(edge.child)
+    for ancestor in graph.hidden:
+        below.setdefault(ancestor.id, []).extend(ancestor.children)
+        if ancestor.parent is not None:
+            below.setdefault(ancestor.parent, []).append(ancestor.id)
+    sizes = {node.id: node.parameters for node in graph.nodes}
+    for tree in graph.trees:
+        yield _root(tree, hidden, sizes)
+        yield from _branches(tree.root, below, parents, hidden, depth)
+    for refused in graph.refused:
+        yield Text(f"refused: {printable(refused.path)}: {refused.fault}", style="red")
+
+
+def _root(tree: Tree, hidden: dict[str, HiddenAncestor], sizes: dict[str, int]) -> Text:
+    largest = max((sizes.get(m, 0) for m in tree.members), default=0)
+    many = f"{len(tree.members)} models" if len(tree.members) > 1 else "1 model"
+    line = Text()
+    if tree.root in hidden:
+        line.append("(hidden ancestor, not among the inputs)", style="italic")
+    else:
+        line.append(printable(tree.root), style="bold")
+    return line.append(f"   {many}, {count(largest)} weights", style="dim")
+
+
+def _branches(
+    root: str,
+    below: dict[str, list[str]],
+    parents: dict[str, Edge],
+    hidden: dict[str, HiddenAncestor],
+    depth: int | None,
+) -> Iterator[Text]:
+    """Depth first with a stack of our own: chains of checkpoints can be long."""
+    stack = [(child, "", 1) for child in reversed(sorted(below.get(root, [])))]
+    last = set(id_ for id_, _, _ in stack[:1])
+    while stack:
+        name, indent, level = stack.pop()
+        end = name in last
+        line = Text(indent + ("└── " if end else "├── "))
+        if name in hidden:
+            line.append("(hidden ancestor)", style="italic")
+        else:
+            line.append(printable(name))
+            if name in parents:
+                edge = parents[name]
+                line.append(f"   {evidence(edge)}", style=_STYLES.get(edge.relation, "cyan"))
+        yield line
+        inner = sorted(below.get(name, []))
+        deeper = indent + ("    " if end else "│   ")
+        if inner and depth is not None and level >= depth:
+            yield Text(f"{deeper}└── … {len(inner)} more below", style="dim")
+            continue
+        stack.extend((child, deeper, level + 1) for child in reversed(inner))
+        last.update(inner[-1:])

@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 import resource
@@ -57,7 +58,7 @@ def test_every_dtype_as_torch_wrote_it(tmp_path, dtype):
 def test_as_the_numpy_writer_wrote_it(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {f"layer.{i}": rng.normal(size=(i + 1, 5)).astype(np.float32) for i in range(20)}
-    arrays["scalar"] = np.float32(3).reshape(())
+    arrays["scalar"] = np.array(3, np.float32)
     arrays["empty"] = np.zeros((0, 4), np.float32)
     safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors", metadata={"format": "np"})
     checkpoint = open_checkpoint(tmp_path / "a.safetensors")
@@ -118,7 +119,7 @@ def test_memory_stays_bounded_over_a_pass(tmp_path):
     tensor = open_checkpoint(path).tensors["w"]
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for start in range(0, count, 1 << 22):
-        tensor.read(start, start + (1 << 22))[:: 1024].sum()
+        tensor.read(start, start + (1 << 22))[::1024].sum()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss < 100_000
 
 
@@ -181,3 +182,29 @@ def test_a_file_that_changes_is_refused_not_mapped(tmp_path):
     os.truncate(path, 200)
     with pytest.raises(InputError, match="changed"):
         tensor.read()
+
+
+def test_many_views_at_once_do_not_use_up_the_descriptors(tmp_path, monkeypatch):
+    values = np.arange(50_000, dtype=np.float32)
+    safetensors.numpy.save_file({"w": values}, tmp_path / "a.safetensors")
+    tensor = open_checkpoint(tmp_path / "a.safetensors").tensors["w"]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, limit[0]), limit[1]))
+    try:
+        views = [tensor.read(start, start + 10) for start in range(2000)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    for start, view in enumerate(views):
+        np.testing.assert_array_equal(view, values[start : start + 10])
+
+
+def test_slices_from_many_threads(tmp_path):
+    values = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+    safetensors.numpy.save_file({"w": values}, tmp_path / "a.safetensors")
+    tensor = open_checkpoint(tmp_path / "a.safetensors").tensors["w"]
+
+    def right(start):
+        return bool((tensor.read(start, start + 999) == values[start : start + 999]).all())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, range(0, 100_000, 97)))

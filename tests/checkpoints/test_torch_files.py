@@ -132,6 +132,30 @@ def test_deflated_and_big_endian_archives(tmp_path):
     check(open_checkpoint(tmp_path / "b.pt"), {"w": values.t()})
 
 
+def test_containers_that_hold_themselves(tmp_path):
+    saved = {"w": torch.ones(2)}
+    saved["model"] = saved
+    saved["state_dict"] = {"model": saved}
+    torch.save(saved, tmp_path / "a.pt")
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    assert [tensor.size for tensor in checkpoint.tensors.values()] == [2]
+    assert len(str(checkpoint.notes)) < 20_000
+
+
+def test_long_keys_do_not_multiply(tmp_path):
+    torch.save({"k" * 10_000: {str(i): torch.ones(1) for i in range(50)}}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="2000 characters"):
+        open_checkpoint(tmp_path / "a.pt")
+
+
+def test_what_is_not_read_is_noted(tmp_path):
+    sparse = torch.eye(3).to_sparse()
+    torch.save({"w": torch.ones(2), "s": sparse, 3: torch.ones(1)}, tmp_path / "a.pt")
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    assert list(checkpoint.tensors) == ["w", "3"]
+    assert checkpoint.notes == ("skipped 's': sparse_tensor is not read",)
+
+
 class Bomb:
     def __init__(self, marker):
         self.marker = marker
@@ -275,9 +299,7 @@ def test_too_many_operations(monkeypatch):
 
 def test_scripted_modules(tmp_path):
     path = tmp_path / "scripted.pt"
-    data = (
-        b"\x80\x02c__torch__\nNet\n)\x81}(X\x08\x00\x00\x00trainingX\x06\x00\x00\x00weight"
-    )
+    data = b"\x80\x02c__torch__\nNet\n)\x81}(X\x08\x00\x00\x00trainingX\x06\x00\x00\x00weight"
     view = dumps(_View(_Storage(2), 0, (2,), (1,)))[2:-1]
     data = data.replace(b"X\x08\x00\x00\x00training", b"X\x08\x00\x00\x00training\x88")
     archive(path, data + view + b"ub.", _0=bytes(8))

@@ -26,8 +26,8 @@ Prefix = tuple[str, ...]
 MAX_PREFIX = 4
 #: a prefix worth trying stands before this share of the parameters
 _MIN_COVER = 0.25
-#: signatures that one is tested against for each of its heavy keys
-_MAX_CANDIDATES = 32
+#: signatures that one is tested against for each of its heavy keys, in all and of one component
+_MAX_CANDIDATES, _MAX_ALIKE = 256, 4
 _COMPONENT = re.compile(r"[^./]*[./]|[^./]+$")
 
 
@@ -91,7 +91,7 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
     own: list[_Signature] = []
     for checkpoint in checkpoints:
         keys = tuple(
-            sorted((t.name, t.shape) for t in checkpoint.tensors.values() if t.is_weight and t.size)
+            sorted((n, t.shape) for n, t in checkpoint.tensors.items() if t.is_weight and t.size)
         )
         if keys not in signatures:
             sizes = {k: checkpoint.tensors[k[0]].size for k in keys}
@@ -116,10 +116,10 @@ class _Signature:
         self.sizes = sizes
         self.parameters = sum(sizes.values())
         self.strip: Prefix = ()
-        #: parameters by the ends of names, which no prefix changes, and shape
-        self.tails: dict[Key, int] = defaultdict(int)
+        #: parameters by shape and the last component of names, which no prefix changes
+        self.ends: dict[Key, int] = defaultdict(int)
         for (name, shape), size in sizes.items():
-            self.tails[_tail(name), shape] += size
+            self.ends[_COMPONENT.findall(name)[-1], shape] += size
         self._stripped: dict[Prefix, dict[Key, int]] = {}
         self._prefixes: list[Prefix] | None = None
 
@@ -189,7 +189,7 @@ def _shared(a: dict[Key, int], b: dict[Key, int]) -> int:
 def _best_prefixes(a: _Signature, b: _Signature) -> tuple[Prefix, Prefix] | None:
     """The prefixes to strip so that most parameters pair up; None if those are under half."""
     smaller = min(a.parameters, b.parameters)
-    most = sum(min(a.tails[key], b.tails[key]) for key in a.tails.keys() & b.tails.keys())
+    most = sum(min(a.ends[key], b.ends[key]) for key in a.ends.keys() & b.ends.keys())
     if 2 * most < smaller:
         return None
     best = _shared(a.sizes, b.sizes)
@@ -207,7 +207,7 @@ def _connect(signatures: list[_Signature]) -> list[int]:
     """Component of each signature; sets what each must strip."""
     component = list(range(len(signatures)))
     inside: dict[int, list[_Signature]] = {s.index: [s] for s in signatures}
-    buckets: dict[Key, list[_Signature]] = defaultdict(list)
+    buckets: dict[Key, _Bucket] = defaultdict(_Bucket)
     # from the largest on: the smaller of two looks its heavy keys up among all of the larger's
     for signature in sorted(signatures, key=lambda s: (-s.parameters, s.index)):
         for other in _candidates(signature, buckets):
@@ -218,21 +218,46 @@ def _connect(signatures: list[_Signature]) -> list[int]:
             for each in inside[one]:
                 component[each.index] = two
             inside[two] += inside.pop(one)
-        for key in signature.tails:
-            if len(buckets[key]) < _MAX_CANDIDATES:
-                buckets[key].append(signature)
+        for name, shape in signature.sizes:
+            for tail in _tails(name):
+                buckets[tail, shape].add(signature, component[signature.index])
     return component
 
 
-def _tail(name: str) -> str:
-    return "".join(_COMPONENT.findall(name)[-2:]).replace("/", ".")
+class _Bucket:
+    """Signatures that share a key; a few of each component stand for the rest of it."""
+
+    def __init__(self) -> None:
+        self.signatures: dict[_Signature, None] = {}
+        self._alike: dict[int, int] = defaultdict(int)
+
+    def add(self, signature: _Signature, component: int) -> None:
+        if signature in self.signatures or len(self.signatures) >= _MAX_CANDIDATES:
+            return
+        if self._alike[component] < _MAX_ALIKE:
+            self._alike[component] += 1
+            self.signatures[signature] = None
 
 
-def _candidates(
-    signature: _Signature, buckets: dict[Key, list[_Signature]]
-) -> dict[_Signature, None]:
-    keys = dict.fromkeys((_tail(name), shape) for name, shape in signature.heavy())
-    return dict.fromkeys(other for key in keys for other in buckets.get(key, ()))
+def _tails(name: str) -> list[str]:
+    """The ends of a name that its partner's name, with another prefix, ends in as well.
+
+    >>> _tails("module.layer.0.weight"), _tails("fc/weight")
+    (['0.weight'], ['fc.weight', 'weight'])
+    """
+    components = _COMPONENT.findall(name.replace("/", "."))
+    # two components are the more telling, but of a short name only one may be left
+    ends = ["".join(components[-2:])]
+    return ends + components[-1:] if len(components) == 2 else ends
+
+
+def _candidates(signature: _Signature, buckets: dict[Key, _Bucket]) -> dict[_Signature, None]:
+    keys = [(tail, shape) for name, shape in signature.heavy() for tail in _tails(name)]
+    found: dict[_Signature, None] = {}
+    for key in dict.fromkeys(keys):
+        if key in buckets:
+            found |= buckets[key].signatures
+    return found
 
 
 def _join(

@@ -22,7 +22,7 @@ MAGIC = b"\x93NUMPY"
 MAX_HEADER = 64 << 10
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*(?:['"]([^'"]{1,32})['"]|(\[))""")
 _FORTRAN = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
-_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\dL,\s]{0,2000})\)""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\dL,\s]{0,2000})\)\s*[,}]""")
 _NUMBER = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|c8|c16)")
 
 

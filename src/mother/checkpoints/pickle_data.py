@@ -94,9 +94,17 @@ def _argument(reader: Callable[[BinaryIO], Any] | None, stream: BinaryIO) -> Any
         raise ValueError("the pickle is damaged or truncated") from None
 
 
-def _text_line(stream: BinaryIO) -> str:
-    # pickletools' own reader warns of unknown escapes
-    return stream.readline()[1:-2].decode("latin-1")
+def _line(stream: BinaryIO) -> str:
+    return stream.readline().rstrip(b"\n").decode("latin-1")
+
+
+#: in place of pickletools' readers that warn of unknown escapes
+_READERS: dict[str, Callable[[BinaryIO], str]] = {
+    "STRING": lambda stream: _line(stream)[1:-1],
+    "PERSID": _line,
+    "GLOBAL": lambda stream: f"{_line(stream)} {_line(stream)}",
+    "INST": lambda stream: f"{_line(stream)} {_line(stream)}",
+}
 
 
 class _Machine:
@@ -319,8 +327,7 @@ def _table() -> dict[bytes, tuple[Any, Any]]:
     for code in pickletools.opcodes:
         if code.name in acts:
             reader: Any = code.arg.reader if code.arg else None
-            reader = _text_line if code.name == "STRING" else reader
-            table[code.code.encode("latin-1")] = acts[code.name], reader
+            table[code.code.encode("latin-1")] = acts[code.name], _READERS.get(code.name, reader)
     return table
 
 

@@ -31,10 +31,14 @@ _TRAINING = re.compile(r"(.*_)?(optim|sched|scaler|rng|amp$|callbacks|loops)", r
 #: a torch module keeps its tensors and submodules in these; they are no part of any name
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 MAX_DEPTH = 64
+#: a long key above many tensors would be repeated in each of their names
+MAX_NAME = 2000
 
 
 def pick_tensors(root: Any) -> tuple[dict[str, StridedView], list[str]]:
     """The model's tensors by dotted name, and notes on what was chosen and left out.
+
+    Raises ValueError, in one line, where a name is too long.
 
     >>> from mother.checkpoints.pickle_data import Storage
     >>> w = StridedView(Storage("FloatStorage", "0", 4), 0, (4,), (1,))
@@ -45,7 +49,7 @@ def pick_tensors(root: Any) -> tuple[dict[str, StridedView], list[str]]:
     notes: list[str] = []
     path: list[str] = []
     sizes = _Sizes()
-    while (key := _well_known(root, sizes)) is not None:
+    while len(path) < MAX_DEPTH and (key := _well_known(root, sizes)) is not None:
         path.append(key)
         children = dict(_children(root))
         notes += [f"left out {clean(k)!r}" for k, v in children.items() if k != key and sizes.of(v)]
@@ -103,7 +107,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     """What a container holds, by name; the parts of a module count as held by the module."""
     if isinstance(value, dict):
         for key, child in value.items():
-            yield str(key), child
+            yield _text(key), child
     elif isinstance(value, list | tuple):
         for index, child in enumerate(value):
             yield str(index), child
@@ -112,8 +116,12 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             if key in _MODULE_PARTS and isinstance(child, dict):
                 yield from _children(child)
             elif key not in _MODULE_PARTS:
-                yield str(key), child
+                yield _text(key), child
         yield from _children(value.items)
+
+
+def _text(key: Any) -> str:
+    return key if isinstance(key, str) else repr(key)
 
 
 def _flatten(
@@ -130,6 +138,8 @@ def _flatten(
         # a container that is reached twice is listed once: shared ones could multiply without end
         seen.add(id(value))
         for key, child in _children(value):
+            if len(name) + len(key) > MAX_NAME:
+                raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
             label = clean(f"{name}.{key}" if name else key)
             if _is_training(key) and not _is_leaf(child):
                 notes.append(f"left out {label!r}")

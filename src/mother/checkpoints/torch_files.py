@@ -132,7 +132,10 @@ def _dtype(name: str) -> DType:
 def _checkpoint(
     file: File, tree: Any, where: Callable[[Storage], Span], little: bool
 ) -> Checkpoint:
-    views, notes = pick_tensors(tree)
+    try:
+        views, notes = pick_tensors(tree)
+    except ValueError as error:
+        raise file.fault(str(error)) from None
     tensors: dict[str, Tensor] = {}
     for name, view in views.items():
         try:

@@ -39,6 +39,7 @@ class Member:
     packed: int
     size: int
     deflated: bool
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class _Entry:
     packed: int
     size: int
     header: int
+    checksum: int
 
 
 def looks_like_zip(start: bytes) -> bool:
@@ -110,7 +112,8 @@ def _entries(file: File, directory: bytes) -> list[_Entry]:
         if directory[at : at + 4] != b"PK\x01\x02":
             break
         flags, method = struct.unpack_from("<HH", directory, at + 8)
-        packed, size, n_name, n_extra, n_comment = struct.unpack_from("<IIHHH", directory, at + 20)
+        checksum, packed, size = struct.unpack_from("<III", directory, at + 16)
+        n_name, n_extra, n_comment = struct.unpack_from("<HHH", directory, at + 28)
         (header,) = struct.unpack_from("<I", directory, at + 42)
         at += 46
         raw = directory[at : at + n_name]
@@ -119,7 +122,7 @@ def _entries(file: File, directory: bytes) -> list[_Entry]:
         if at > len(directory):
             break
         size, packed, header = _zip64(extra, size, packed, header)
-        entries.append(_Entry(raw, _name(raw), flags, method, packed, size, header))
+        entries.append(_Entry(raw, _name(raw), flags, method, packed, size, header, checksum))
     if at != len(directory):
         raise file.fault("zip archive with a damaged directory")
     return entries
@@ -162,7 +165,7 @@ def _locate(file: File, entry: _Entry) -> Member:
     offset = entry.header + 30 + n_name + n_extra
     if offset + entry.packed > file.size:
         raise file.fault(f"archive member {entry.name!r} ends beyond the file; it is truncated")
-    return Member(entry.name, offset, entry.packed, entry.size, deflated)
+    return Member(entry.name, offset, entry.packed, entry.size, deflated, entry.checksum)
 
 
 def _refuse_bombs(file: File, members: list[Member]) -> None:
@@ -192,6 +195,7 @@ class _Inflation:
         self._file, self._member = file, member
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._fed = 0
+        self._checksum = 0
         self.position = 0
 
     def take(self, count: int) -> bytes:
@@ -203,9 +207,15 @@ class _Inflation:
             out = self._inflate.decompress(data, count)
             if out:
                 self.position += len(out)
+                self._check(out)
                 return out
             if self._inflate.eof or (not data and self._fed >= self._member.packed):
                 raise self._file.fault(f"archive member {self._member.name!r} ends too early")
+
+    def _check(self, out: bytes) -> None:
+        self._checksum = zlib.crc32(out, self._checksum)
+        if self.position == self._member.size and self._checksum != self._member.checksum:
+            raise self._file.fault(f"archive member {self._member.name!r} is damaged")
 
     def _feed(self) -> bytes:
         count = min(_CHUNK, self._member.packed - self._fed)
@@ -218,10 +228,11 @@ class Deflated:
     """Bytes of a deflated member, inflated from the start up to the slice that is asked for.
 
     A decompressor that stopped between two slices is kept for the next one, which makes a pass
-    by slices linear; at most `KEPT` of them (some 50 kB each) are kept in all.
+    by slices linear; at most `KEPT` of them (some 50 kB each) are kept in all. The read that
+    reaches the end compares the checksum.
     """
 
-    KEPT = 512
+    KEPT = 256
     _kept: ClassVar[OrderedDict[Deflated, _Inflation]] = OrderedDict()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 

@@ -4,7 +4,8 @@ If training adds increments that are nearly orthogonal to where they start, <w_i
 squared length of the history that i and j share (a Brownian trait on the model tree; Felsenstein
 1973). A true child c then holds all of its parent p: its slope <c, p> / <p, p> is 1 in every
 layer, or one common a where weight decay shrank all layers alike. A sibling lacks what the other
-went through since their common ancestor, more in some layers than in others.
+went through since their common ancestor, more in some layers than in others; and seen from the
+child, the slopes onto the parent are diluted by what each layer learned since.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from mother.heritage.relatedness import inherited, kinship
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
-MISSING = 2.0  # price of what a child lacks of its parent, per unit of squared distance
-DECAY = 0.1  # price of a shrink common to all layers, per unit of the same lack left unexplained
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
+SHRUNK = 0.25  # share of edges with polarity above 1 from which a family is one that shrank
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 
 
@@ -37,17 +37,18 @@ def layer_weights(m: Measures) -> Array:
 def missing(gram: Array, weight: Array) -> Array:
     """What c lacks of p, in units of squared distance, row p, column c, (n, n).
 
-    With slopes s_l = <c, p>_l / |p|_l^2 and weights v_l = weight_l |p|_l^2 it is
+    With slopes s_l = <c, p>_l / |p|_l^2, weights v_l = weight_l |p|_l^2 that sum to V, and a the
+    weighted median of the slopes, it is
 
-        min over a of  sum_l v_l |s_l - a|  +  DECAY |1 - a| sum_l v_l ,
+        sum_l v_l |s_l - a|  +  (1 - a)^2 V :
 
-    so a common shrink a costs little and a lack that differs between layers costs in full. The
-    minimum is at a weighted median of the slopes and of 1. gram: (L, n, n); weight: (L,).
+    a lack that differs between layers, and the squared length of a shrink common to them. gram:
+    (L, n, n); weight: (L,).
 
     >>> G = np.array([[[1.0, 0.9], [0.9, 2.0]], [[1.0, 0.9], [0.9, 1.0]]])
     >>> missing(G, np.array([0.5, 0.5])).round(3)
     array([[0.   , 0.01 ],
-           [0.308, 0.   ]])
+           [0.679, 0.   ]])
     """
     return next(_missing(gram, weight[None]))
 
@@ -56,27 +57,29 @@ def _missing(gram: Array, weights: Array) -> Iterator[Array]:
     """`missing` for each row of weights, (B, L); slopes are ranked once for all of them."""
     norm = np.diagonal(gram, axis1=1, axis2=2)[:, :, None]
     slope = np.where(norm > 0, gram / np.where(norm > 0, norm, 1.0), 1.0)
-    slope = np.concatenate([slope, np.ones_like(slope[:1])])
     order = np.argsort(slope, axis=0, kind="stable")
     ranked = np.take_along_axis(slope, order, axis=0)
     parent = np.arange(gram.shape[1])[None, :, None]
     for weight in weights:
-        value = weight[:, None] * norm[..., 0]
-        total = value.sum(axis=0)
-        mass = np.concatenate([value, DECAY * total[None]])[order, parent]
-        middle = (np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2).argmax(axis=0)
+        mass = (weight[:, None] * norm[..., 0])[order, parent]
+        total = mass.sum(axis=0)
+        middle = (np.cumsum(mass, axis=0) >= total / 2).argmax(axis=0)
         shrink = np.take_along_axis(ranked, middle[None], axis=0)
-        yield np.asarray((mass * np.abs(ranked - shrink)).sum(axis=0))
+        uneven = (mass * np.abs(ranked - shrink)).sum(axis=0)
+        yield np.asarray(uneven + (1 - shrink[0]) ** 2 * total)
 
 
-def edge_costs(m: Measures, weight: Array) -> Array:
-    """|p - c|^2 + MISSING * missing, row p, column c, (n, n).
+def edge_costs(squared: Array, lack: Array) -> Array:
+    """|p - c|^2 + min(missing, |p - c|^2), row p, column c.
 
-    A sibling nearer than the parent loses: it pays for the part of it that c never had.
+    A sibling nearer than the parent loses: it pays for the part of it that c never had. In the
+    smallest changes slopes are all rounding, and the lack can't be more than what changed.
+
+    >>> edge_costs(np.array([[0., 2.], [2., 0.]]), np.array([[0., 0.5], [9., 0.]]))
+    array([[0. , 2.5],
+           [4. , 0. ]])
     """
-    return np.asarray(
-        np.tensordot(weight, m.squared_distance, 1) + MISSING * missing(m.gram, weight)
-    )
+    return squared + np.minimum(lack, squared)
 
 
 def recover(
@@ -132,8 +135,8 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]
     weight = layer_weights(m)
-    parents = minimum_arborescence(edge_costs(m, weight))
     squared = np.tensordot(weight, m.squared_distance, 1)
+    parents = minimum_arborescence(edge_costs(squared, missing(m.gram, weight)))
     lacking = np.tensordot(weight, m.loss, 1)
     norm = np.tensordot(weight, np.diagonal(m.gram, axis1=1, axis2=2), 1)
     polarity = lacking / np.where(squared > 0, squared, 1.0)
@@ -153,10 +156,11 @@ def hidden_ancestors(
     """Where a node's children lack too much of it for a parent, all of them hang beside it, from
     an ancestor that nobody gave us.
 
-    All children of a node tell of the same thing, what it went through after that ancestor, so
-    they are judged together, and siblings of siblings are siblings. Polarity outside [0, 1] comes
-    of shrinking or growing, not of a hidden ancestor, and has no say. A node known to be a sibling
-    of its parent keeps those children that hold more than half of what the parent lacks.
+    All children of a node tell of the same thing, what it went through after that ancestor: they
+    are judged together, and must lack about the same (within a factor of two). Siblings of
+    siblings are siblings. A node known to be a sibling of its parent keeps those children that
+    hold more than half of what the parent lacks. Polarity above 1 is the work of shrinking, which
+    a hidden ancestor can't do; where a quarter of the edges show it, lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; both (n, n).
 
@@ -165,29 +169,40 @@ def hidden_ancestors(
     (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
     """
     n = len(parents)
+    child = np.flatnonzero(parents >= 0)
+    above = parents[child]
+    if np.mean(lacking[above, child] > squared[above, child]) >= SHRUNK:
+        return parents, []
     twins = np.zeros((n, n), dtype=bool)
-    pooled = np.zeros(n)
+    polarity = np.zeros(n)
     for node in _parents_first(parents):
         children = np.flatnonzero(parents == node)
-        children = children[
-            (lacking[node, children] >= 0) & (lacking[node, children] <= squared[node, children])
-        ]
-        length = squared[node, children].sum()
-        if length > 0:
-            pooled[node] = lacking[node, children].sum() / length
-        above = parents[node]
-        if above >= 0 and twins[node, above] and pooled[node] <= SIBLINGS:
-            children = children[lacking[node, children] > lacking[node, above] / 2]
-        elif pooled[node] <= SIBLINGS:
+        lack, length = lacking[node, children], squared[node, children]
+        if len(children) == 0 or length.sum() == 0:
             continue
-        twins[node, children] = twins[children, node] = True
+        polarity[node] = lack.sum() / length.sum()
+        up = int(parents[node])
+        if polarity[node] > SIBLINGS and (lack <= length).all() and lack.max() <= 2 * lack.min():
+            siblings = children
+        elif up >= 0 and twins[node, up]:
+            siblings = children[lack > lacking[node, up] / 2]
+        else:
+            continue
+        twins[node, siblings] = twins[siblings, node] = True
     out, hidden = parents.copy(), []
     for group in components(twins):
         if len(group) > 1:
             top = next(i for i in group if parents[i] < 0 or not twins[i, parents[i]])
             out[group] = -1
-            hidden.append(Hidden(tuple(group), int(parents[top]), float(pooled[top])))
+            hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden
+
+
+def _parents_first(parents: NDArray[np.intp]) -> list[int]:
+    order = np.flatnonzero(parents < 0).tolist()
+    for node in order:
+        order += np.flatnonzero(parents == node).tolist()
+    return order
 
 
 def relation(polarity: float, rank: int | None) -> str:
@@ -201,13 +216,6 @@ def relation(polarity: float, rank: int | None) -> str:
     return "continuation" if polarity < CONTINUED else "fine-tune"
 
 
-def _parents_first(parents: NDArray[np.intp]) -> list[int]:
-    order = np.flatnonzero(parents < 0).tolist()
-    for node in order:
-        order += np.flatnonzero(parents == node).tolist()
-    return order
-
-
 def _support(
     m: Measures, weight: Array, parents: NDArray[np.intp], replicates: int, seed: int
 ) -> Array:
@@ -217,5 +225,5 @@ def _support(
     squared = (draws @ m.squared_distance.reshape(L, -1)).reshape(-1, n, n)
     held = np.zeros(n)
     for D2, lack in zip(squared, _missing(m.gram, draws), strict=True):
-        held += minimum_arborescence(D2 + MISSING * lack) == parents
+        held += minimum_arborescence(edge_costs(D2, lack)) == parents
     return held / replicates

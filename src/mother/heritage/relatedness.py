@@ -31,6 +31,8 @@ def kinship(m: Measures) -> Array:
     moved by replaced heads nor by layers that start alike in all models, as normalisation scales
     do. Only matrices count, where there are any.
     """
+    if not m.names:
+        return np.zeros(m.gram.shape[1:])
     matrices = np.array([is_matrix(s) for s in m.shapes], dtype=bool)
     chosen = m.over(matrices if matrices.any() else np.ones(len(m.names), dtype=bool))
     share = cosines(chosen) / threshold(chosen.sizes)[:, None, None]

@@ -1,0 +1,43 @@
+# Everything sets itself up: only Python 3.11+, make and a C compiler are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := torch==2.13.0
+
+.PHONY: help demo test lint bench clean
+help:
+	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
+	@echo "make test   run the tests"
+	@echo "make lint   check style and types"
+	@echo "make bench  time against baselines (needs 8 GB of disk, 10 GB of memory)"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c
+	$(PIP) install -e .
+	@touch $@
+
+# torch first: what depends on it would bring several GB of CUDA along.
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) install $(TORCH)
+	$(PIP) install -e '.[test,lint]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python demo/run.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build

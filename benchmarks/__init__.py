@@ -1,0 +1,1 @@
+"""Timings against baselines run beside them: `python -m benchmarks`."""

@@ -23,6 +23,8 @@ from mother.errors import InputError
 MAX_DIMENSIONS = 32
 #: every map holds a descriptor until its last view is gone, and a process has few (often 1024)
 MAX_MAPS = 256
+#: bytes up to which copying is cheaper than the page faults of a map
+COPIED = 1 << 20
 #: elements that an expanded tensor (stride 0) may make of a small storage
 MAX_EXPANDED = 1 << 20
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -113,11 +115,10 @@ class File:
         done = 0
         with self._descriptor() as descriptor:
             while done < count:
-                chunk = os.pread(descriptor, min(count - done, 1 << 28), offset + done)
-                if not chunk:
+                got = os.preadv(descriptor, [out[done : done + (1 << 28)]], offset + done)
+                if not got:
                     raise self.fault("has been truncated while it was read")
-                out[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
-                done += len(chunk)
+                done += got
         return out
 
     def map(self, offset: int, count: int) -> mmap.mmap:
@@ -130,7 +131,7 @@ class File:
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) as uint8: a view of mapped pages while maps are to be had."""
         page = start - start % mmap.ALLOCATIONGRANULARITY
-        if len(_maps) >= MAX_MAPS:
+        if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
         return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)
 

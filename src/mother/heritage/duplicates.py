@@ -37,11 +37,13 @@ def find_duplicates(group: Group) -> list[Duplicate]:
     order = sorted(
         range(len(aligned)), key=lambda i: (-_precision(aligned[i]), group.checkpoints[i].id)
     )
-    buckets: dict[object, list[int]] = {}
+    buckets: dict[tuple[object, bytes], list[int]] = {}
     found = []
     for i in order:
+        few = _few(aligned[i])
+        stored = _fingerprint(few, None)
         for dtype in (None, *_COARSE):
-            originals = buckets.get((dtype, _fingerprint(aligned[i], None)), [])
+            originals = buckets.get((dtype, stored), [])
             original = next((o for o in originals if _same(aligned[o], aligned[i], dtype)), None)
             if original is not None:
                 relation = "duplicate" if dtype is None else "converted"
@@ -51,7 +53,7 @@ def find_duplicates(group: Group) -> list[Duplicate]:
                 break
         else:
             for dtype in (None, *_COARSE):
-                buckets.setdefault((dtype, _fingerprint(aligned[i], dtype)), []).append(i)
+                buckets.setdefault((dtype, _fingerprint(few, dtype)), []).append(i)
     return found
 
 
@@ -93,15 +95,16 @@ def _rounded(values: NDArray[np.generic], dtype: np.dtype[np.generic] | None) ->
         return values.astype(np.float64)
 
 
-def _fingerprint(tensors: Aligned, dtype: np.dtype[np.generic] | None) -> bytes:
-    """A few weights of the first, middle and last tensors, rounded to `dtype`, with the layout."""
+def _few(tensors: Aligned) -> list[NDArray[np.generic]]:
+    """A few weights from the middle of four tensors spread over the model."""
     keys = sorted(tensors)
-    parts = [repr(keys).encode()]
-    for at in sorted({0, len(keys) // 3, 2 * len(keys) // 3, len(keys) - 1} if keys else ()):
-        tensor = tensors[keys[at]]
-        middle = tensor.size // 2
-        parts.append(_rounded(tensor.read(middle, min(middle + 64, tensor.size)), dtype).tobytes())
-    return b"".join(parts)
+    spread = sorted({0, len(keys) // 3, 2 * len(keys) // 3, len(keys) - 1}) if keys else []
+    chosen = [tensors[keys[at]] for at in spread]
+    return [t.read(t.size // 2, min(t.size // 2 + 64, t.size)) for t in chosen]
+
+
+def _fingerprint(few: Sequence[NDArray[np.generic]], dtype: np.dtype[np.generic] | None) -> bytes:
+    return b"".join(_rounded(values, dtype).tobytes() for values in few)
 
 
 def _same(original: Aligned, copy: Aligned, dtype: np.dtype[np.generic] | None) -> bool:

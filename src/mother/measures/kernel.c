@@ -1,6 +1,7 @@
 /* The inner loops of the streaming pass: everything here works on n blocks of `count`
  * consecutive weights, one block a checkpoint, and never allocates more than two tiles.
- * numpy_kernel.py states the same four functions in numpy.                              */
+ * numpy_kernel.py states the same five functions in numpy. Built to assume finite numbers, so
+ * that comparisons become vector instructions: NaN goes through sums as ever, and is found there. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -72,59 +73,97 @@ static int64_t tile_length(int64_t rows) {
 
 static void *scratch(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 
-/* gram[i * n + j] += <d_i, d_j> for j <= i, where d_i = w_i - w_ref[i], or w_i if ref[i] < 0.
- * Differences are formed before any product, and every tile's sums are added in double:
- * models that differ by 1e-4 of their norm keep their distance.                          */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TURN(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#endif
+#endif
+#ifndef TURN
+typedef int32_t order __attribute__((vector_size(4 * LANES)));
+#define TURN(v, ...) __builtin_shuffle(v, (order){__VA_ARGS__})
+#endif
+
+/* Sum of the lanes, by halves: compilers make sixteen scalar additions of a plain loop. */
+INLINE float total(lanes v) {
+    v += TURN(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += TURN(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += TURN(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v += TURN(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return v[0];
+}
+
+/* Dot products of `p` rows from x on with `q` rows from y on, added to out (rows of n). */
+INLINE void dots(const float *x, const float *y, int64_t tile, int64_t length, int p, int q,
+                 double *out, int64_t n) {
+    lanes acc[ROWS][ROWS] = {0};
+    for (int64_t k = 0; k < length; k += LANES) {
+        lanes b[ROWS];
+        for (int j = 0; j < q; j++) b[j] = *(const lanes *)(y + j * tile + k);
+        for (int i = 0; i < p; i++) {
+            lanes a = *(const lanes *)(x + i * tile + k);
+            for (int j = 0; j < q; j++) acc[i][j] += a * b[j];
+        }
+    }
+    for (int i = 0; i < p; i++)
+        for (int j = 0; j < q; j++) {
+            out[i * n + j] += total(acc[i][j]);
+        }
+}
+
+/* One tile of increments d_i = w_i - w_ref[i] (w_i if ref[i] < 0), zero to the next full vector. */
+INLINE void increments(const char *const *src, const int32_t *dtype, const int64_t *ref, int64_t n,
+                       int64_t at, int64_t length, int64_t tile, float *restrict w,
+                       float *restrict d, double *restrict a, double *restrict b) {
+    for (int64_t i = 0; i < n; i++)
+        if (dtype[i] != F32) load(src[i], dtype[i], at, length, w + i * tile);
+    for (int64_t i = 0; i < n; i++) {
+        float *restrict di = d + i * tile;
+        int64_t r = ref[i];
+        const f32_at *wi = dtype[i] == F32 ? (const f32_at *)src[i] + at : w + i * tile;
+        if (r < 0) {
+            for (int64_t k = 0; k < length; k++) di[k] = wi[k];
+        } else if (dtype[i] == F64 || dtype[r] == F64) {
+            load_double(src[i], dtype[i], at, length, a, di);
+            load_double(src[r], dtype[r], at, length, b, di);
+            for (int64_t k = 0; k < length; k++) di[k] = (float)(a[k] - b[k]);
+        } else {
+            const f32_at *wr = dtype[r] == F32 ? (const f32_at *)src[r] + at : w + r * tile;
+            for (int64_t k = 0; k < length; k++) di[k] = wi[k] - wr[k];
+        }
+        for (int64_t k = length; k % LANES; k++) di[k] = 0;
+    }
+}
+
+/* gram[i * n + j] += <d_i, d_j> for j <= i; above it is undefined. Differences are formed before any product, and every
+ * tile's sums are added in double: models that differ by 1e-4 of their norm keep their distance. */
 CLONES int mother_gram(const char *const *src, const int32_t *dtype, const int64_t *ref, int64_t n,
                        int64_t count, double *gram) {
-    int64_t rows = (n + ROWS - 1) / ROWS * ROWS, tile = tile_length(rows);
-    float *w = scratch(4 * (size_t)(rows * tile)), *d = scratch(4 * (size_t)(rows * tile));
+    int64_t tile = tile_length(n);
+    float *w = scratch(4 * (size_t)(n * tile)), *d = scratch(4 * (size_t)(n * tile));
     double *a = scratch(8 * (size_t)tile), *b = scratch(8 * (size_t)tile);
-    if (!w || !d || !a || !b) {
-        free(w), free(d), free(a), free(b);
-        return -1;
-    }
-    memset(d, 0, 4 * (size_t)(rows * tile));
-    for (int64_t at = 0; at < count; at += tile) {
+    int failed = !w || !d || !a || !b;
+    for (int64_t at = 0; at < count && !failed; at += tile) {
         int64_t length = count - at < tile ? count - at : tile;
-        int64_t padded = (length + LANES - 1) / LANES * LANES;
-        for (int64_t i = 0; i < n; i++) load(src[i], dtype[i], at, length, w + i * tile);
-        for (int64_t i = 0; i < n; i++) {
-            float *restrict di = d + i * tile;
-            const float *wi = w + i * tile, *wr = ref[i] < 0 ? NULL : w + ref[i] * tile;
-            if (!wr) {
-                memcpy(di, wi, 4 * (size_t)length);
-            } else if (dtype[i] == F64 || dtype[ref[i]] == F64) {
-                load_double(src[i], dtype[i], at, length, a, di);
-                load_double(src[ref[i]], dtype[ref[i]], at, length, b, di);
-                for (int64_t k = 0; k < length; k++) di[k] = (float)(a[k] - b[k]);
-            } else {
-                for (int64_t k = 0; k < length; k++) di[k] = wi[k] - wr[k];
-            }
-            for (int64_t k = length; k < padded; k++) di[k] = 0;
-        }
-        for (int64_t i = 0; i < rows; i += ROWS)
+        increments(src, dtype, ref, n, at, length, tile, w, d, a, b);
+        for (int64_t i = 0; i < n; i += ROWS) {
+            const float *x = d + i * tile;
             for (int64_t j = 0; j <= i; j += ROWS) {
-                lanes acc[ROWS][ROWS] = {0};
-                for (int64_t k = 0; k < padded; k += LANES) {
-                    lanes y[ROWS];
-                    for (int q = 0; q < ROWS; q++) y[q] = *(const lanes *)(d + (j + q) * tile + k);
-                    for (int p = 0; p < ROWS; p++) {
-                        lanes x = *(const lanes *)(d + (i + p) * tile + k);
-                        for (int q = 0; q < ROWS; q++) acc[p][q] += x * y[q];
-                    }
-                }
-                for (int p = 0; p < ROWS; p++)
-                    for (int q = 0; q < ROWS; q++)
-                        if (i + p < n && j + q <= i + p) {
-                            float s = 0;
-                            for (int l = 0; l < LANES; l++) s += acc[p][q][l];
-                            gram[(i + p) * n + j + q] += s;
-                        }
+                const float *y = d + j * tile;
+                double *out = gram + i * n + j;
+                /* the rows left over, at constant counts that keep sums in registers */
+                int p = n - i < ROWS ? (int)(n - i) : ROWS;
+                if (p == 4) dots(x, y, tile, length, 4, 4, out, n);
+                else if (p == 3 && j < i) dots(x, y, tile, length, 3, 4, out, n);
+                else if (p == 3) dots(x, y, tile, length, 3, 3, out, n);
+                else if (p == 2 && j < i) dots(x, y, tile, length, 2, 4, out, n);
+                else if (p == 2) dots(x, y, tile, length, 2, 2, out, n);
+                else if (j < i) dots(x, y, tile, length, 1, 4, out, n);
+                else dots(x, y, tile, length, 1, 1, out, n);
             }
+        }
     }
     free(w), free(d), free(a), free(b);
-    return 0;
+    return failed ? -1 : 0;
 }
 
 /* linf[i * n + j] = max |w_i - w_j| and l1[i * n + j] += sum |w_i - w_j| for j < i. */
@@ -173,33 +212,32 @@ CLONES int mother_distances(const char *const *src, const int32_t *dtype, int64_
  * own mean, tiles are merged by Pebay's update (SAND2008-6212, eq. 2.1 and 3.1).             */
 CLONES int mother_moments(const char *src, int dtype, int64_t count, double *out) {
     float tile[TILE_MAX];
-    double n = 0, mean = 0, M2 = 0, M3 = 0, M4 = 0, low = INFINITY, high = -INFINITY;
+    double n = 0, mean = 0, M2 = 0, M3 = 0, M4 = 0, low = 0, high = 0;
     for (int64_t at = 0; at < count; at += TILE_MAX) {
         int64_t length = count - at < TILE_MAX ? count - at : TILE_MAX;
         load(src, dtype, at, length, tile);
-        double sum = 0, m2 = 0, m3 = 0, m4 = 0;
-        float least = tile[0], most = tile[0];
+        float sum = 0, least = tile[0], most = tile[0];
         for (int64_t k = 0; k < length; k++) {
             sum += tile[k];
             least = tile[k] < least ? tile[k] : least;
             most = tile[k] > most ? tile[k] : most;
         }
-        double m = sum / (double)length;
+        low = at == 0 || least < low ? least : low;
+        high = at == 0 || most > high ? most : high;
+        float centre = sum / (float)length, m2 = 0, m3 = 0, m4 = 0;
         for (int64_t k = 0; k < length; k++) {
-            double x = tile[k] - m, x2 = x * x;
+            float x = tile[k] - centre, x2 = x * x;
             m2 += x2;
             m3 += x2 * x;
             m4 += x2 * x2;
         }
-        double a = n, b = (double)length, t = a + b, d = m - mean, d2 = d * d;
+        double a = n, b = (double)length, t = a + b, d = centre - mean, d2 = d * d;
         M4 += m4 + d2 * d2 * a * b * (a * a - a * b + b * b) / (t * t * t) +
               6 * d2 * (a * a * m2 + b * b * M2) / (t * t) + 4 * d * (a * m3 - b * M3) / t;
         M3 += m3 + d2 * d * a * b * (a - b) / (t * t) + 3 * d * (a * m2 - b * M2) / t;
         M2 += m2 + d2 * a * b / t;
         mean += d * b / t;
         n = t;
-        low = least < low ? least : low;
-        high = most > high ? most : high;
     }
     double all[] = {mean, M2, M3, M4, low, high};
     memcpy(out, all, sizeof all);

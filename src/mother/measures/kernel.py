@@ -59,7 +59,7 @@ def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
 
 def _symmetric(lower: NDArray[np.generic]) -> NDArray[np.float64]:
     full = np.asarray(lower, dtype=np.float64)
-    return full + np.tril(full, -1).T
+    return np.tril(full) + np.tril(full, -1).T
 
 
 def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:

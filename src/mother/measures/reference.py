@@ -14,36 +14,25 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Layer
 
-BLOCK = 256  # weights read in a row
-MODEL = 1 << 16  # weights read of a model, about
-
-
-def sample_positions(size: int, total: int) -> list[tuple[int, int]]:
-    """Evenly spaced blocks of a layer of `size` weights, its share of MODEL out of `total`.
-
-    >>> sample_positions(100, 100)
-    [(0, 100)]
-    >>> sample_positions(1_000_000, 4_000_000)[:2]
-    [(0, 256), (15868, 16124)]
-    """
-    blocks = max(1, round(MODEL * size / max(total, 1) / BLOCK))
-    if blocks * BLOCK >= size:
-        return [(0, size)]
-    starts = np.linspace(0, size - BLOCK, blocks).astype(int) if blocks > 1 else [0]
-    return [(int(at), int(at) + BLOCK) for at in starts]
+LAYERS = 32  # layers looked at
+BLOCK = 2048  # weights read of each
 
 
 def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
-    """Per layer the sampled weights of its members, (n, s); NaN rows for models without it."""
-    total = sum(layer.tensors[0].size for layer in layers)
-    samples = []
-    for layer in layers:
-        spans = sample_positions(layer.tensors[0].size, total)
-        rows = np.full((n, sum(b - a for a, b in spans)), np.nan)
-        for member, tensor in zip(layer.members, layer.tensors, strict=True):
-            rows[member] = np.concatenate([tensor.read(a, b).astype(np.float64) for a, b in spans])
-        samples.append(rows)
-    return samples
+    """The middle weights of the layers that most models have, the largest first; each (n, s), with
+    NaN rows for models without the layer."""
+    order = sorted(layers, key=lambda layer: (-len(layer.members), -layer.size, layer.name))
+    return [middle(layer, n) for layer in order[:LAYERS]]
+
+
+def middle(layer: Layer, n: int) -> NDArray[np.float64]:
+    """BLOCK weights from the middle of a layer, (n, s); NaN rows for models without it."""
+    start = max(0, (layer.size - BLOCK) // 2)
+    stop = min(start + BLOCK, layer.size)
+    rows = np.full((n, stop - start), np.nan)
+    for member, tensor in zip(layer.members, layer.tensors, strict=True):
+        rows[member] = tensor.read(start, stop).astype(np.float64)
+    return rows
 
 
 def squared_distances(samples: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

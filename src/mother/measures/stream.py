@@ -16,7 +16,7 @@ from mother.measures import kernel, reference
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
-BLOCK_MAX = 1 << 21
+BLOCK_MAX = 1 << 17  # 512 kB of float32: below, calls cost; above, page faults
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def measure(
     n = len(group.checkpoints)
     samples = reference.sample(group.layers, n)
     tree = reference.reference_tree(reference.squared_distances(samples)) if samples else None
-    ranges = [_range(rows) for rows in samples] if entropy else []
+    ranges = [_range(reference.middle(layer, n)) for layer in group.layers] if entropy else []
     # Blocks do not depend on the thread count, or sums would differ in their last bits.
     length = block_length(n, memory, 2)
 

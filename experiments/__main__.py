@@ -1,0 +1,101 @@
+"""Command line of the experiments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+DATA = Path("data")
+
+
+@click.group()
+def main() -> None:
+    """Experiments on model graphs whose truth is known."""
+
+
+@main.command()
+@click.argument("split")
+@click.option(
+    "--scale", type=click.Choice(["tiny", "small", "paper"]), default="small", show_default=True
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the graph.  [default: data/SCALE/SPLIT-SEED]",
+)
+@click.option(
+    "--roots",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the trees' roots.  [default: data/SCALE/roots-SEED]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Models trained at once, each on one core.  [default: all cores; paper: 1]",
+)
+def build(
+    split: str, scale: str, seed: int, out: Path | None, roots: Path | None, threads: int | None
+) -> None:
+    """Train the models of SPLIT, and write the truth about them.
+
+    SPLIT is one of ft, lora-v, lora-f (the paper's), ft-wd, ft-light, continued, same-seed,
+    strangers, cnn, text; mixed, which builds these and puts them into one folder; all; or roots.
+    A build that is stopped goes on where it was.
+    """
+    from experiments import build as building
+    from experiments.images import MissingData
+    from experiments.mixed import mix
+    from experiments.scales import SCALES
+    from experiments.splits import available
+    from experiments.training import TrainingFailed
+
+    singles = available(SCALES[scale])
+    if split not in {*singles, "roots", "mixed", "all"}:
+        raise click.UsageError(f"scale {scale} has no split {split!r}; it has {', '.join(singles)}")
+    if split in {"mixed", "all"} and out is not None and split == "all":
+        raise click.UsageError("--out names one folder, all builds several")
+    wanted = singles if split in {"mixed", "all"} else [split]
+    processes = threads or (1 if scale == "paper" else len(os.sched_getaffinity(0)))
+    base = DATA / scale
+    roots = roots or base / f"roots-{seed}"
+    try:
+        builds = []
+        for name in wanted:
+            folder = base / f"{name}-{seed}" if out is None or split == "mixed" else out
+            builds.append(building.Build(name, scale, seed, folder, roots, processes))
+            with _progress(name) as progress:
+                builds[-1].run(progress)
+            click.echo(folder)
+        if split in {"mixed", "all"}:
+            folder = out or base / f"mixed-{seed}"
+            mix(builds, folder, scale, seed)
+            click.echo(folder)
+    except (MissingData, TrainingFailed, building.OtherBuild) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _progress(split: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress on a terminal's stderr; nothing in a pipe."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(split, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Carry out a split's plan: what is done stays done, what is ready runs side by side."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.execution import Record, execute
+from experiments.plan import Run, digest
+from experiments.scales import SCALES
+from experiments.splits import plan, uses_roots
+
+#: called with the number of checkpoints there are and the number there will be
+Progress = Callable[[int, int], None]
+
+
+class OtherBuild(Exception):  # noqa: N818  (reads as what was found)
+    """The folder holds another build than the one asked for."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A split at a scale with a seed, the folder it is built in and the one its roots are in."""
+
+    split: str
+    scale: str
+    seed: int
+    folder: Path
+    roots: Path
+    processes: int
+
+    def run(self, progress: Progress = lambda done, total: None) -> None:
+        """Train what is missing, then write truth.json."""
+        runs = plan(SCALES[self.scale], self.split, self.seed)
+        if uses_roots(runs):
+            roots = Build("roots", self.scale, self.seed, self.roots, self.roots, self.processes)
+            roots.run(progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        records = self._records_of(runs)
+        total = sum(len(run.ids) for run in runs)
+        progress(len(records), total)
+        left = [run for run in runs if not all(id in records for id in run.ids)]
+        with _executor(min(self.processes, len(left))) as executor:
+            for made in self._made(left, executor):
+                records |= made
+                self._write_records(runs, records)
+                progress(len(records), total)
+        write_json(self.folder / "truth.json", self._stamp(runs) | truth(runs))
+
+    def _made(self, left: list[Run], executor: Executor) -> Iterator[dict[str, Record]]:
+        """Records of each run as it ends. A run starts once its parent is there."""
+        missing = {id for run in left for id in run.ids}
+        going: dict[Future[dict[str, Record]], Run] = {}
+        while left or going:
+            ready = [run for run in left if run.parent not in missing]
+            for run in ready[: self.processes - len(going)]:
+                where = self.scale, self.split, self.seed, self.folder, self.roots
+                going[executor.submit(execute, run, *where)] = run
+                left.remove(run)
+            ended, _ = wait(going, return_when=FIRST_COMPLETED)
+            for future in ended:
+                missing -= set(going.pop(future).ids)
+                yield future.result()
+
+    def _write_records(self, runs: list[Run], records: dict[str, Record]) -> None:
+        ordered = {id: records[id] for run in runs for id in run.ids if id in records}
+        write_json(self.folder / "records.json", self._stamp(runs) | {"models": ordered})
+
+    def _stamp(self, runs: list[Run]) -> dict[str, Any]:
+        named = {"split": self.split, "scale": self.scale, "seed": self.seed}
+        return named | {"plan": digest(runs)}
+
+    def _records_of(self, runs: list[Run]) -> dict[str, Record]:
+        """What an earlier, stopped build of the same plan has got done."""
+        path = self.folder / "records.json"
+        if not path.exists():
+            return {}
+        content = json.loads(path.read_text())
+        models: dict[str, Record] = content.pop("models")
+        if content != self._stamp(runs):
+            raise OtherBuild(f"{self.folder} holds another build: delete it, or give another --out")
+        return {id: record for id, record in models.items() if self._path(id).exists()}
+
+    def _path(self, id: str) -> Path:
+        return self.folder / f"{id}.safetensors"
+
+
+def truth(runs: list[Run]) -> dict[str, Any]:
+    """The edges, and what else is known of each model. Those of one initialization hang from a
+    hidden ancestor."""
+    hidden: dict[str, list[str]] = {}
+    for run in runs:
+        if run.initialization:
+            hidden.setdefault(run.initialization, []).extend(run.ids)
+    return {
+        "nodes": [id for run in runs for id in run.ids],
+        "edges": [list(edge) for run in runs for edge in run.edges],
+        "stages": {id: run.stage for run in runs for id in run.ids},
+        "relations": {child: run.relation for run in runs for _, child in run.edges},
+        "hidden_ancestors": list(hidden.values()),
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write in one step: a reader, or a later build, never sees half a file."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+class _Here(Executor):
+    """Runs what it is given at once, in this process."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def _executor(processes: int) -> Iterator[Executor]:
+    """Processes of one thread each: results don't depend on how many there are."""
+    if processes < 2:
+        threads = torch.get_num_threads()
+        one_thread()
+        yield _Here()
+        torch.set_num_threads(threads)
+        return
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=one_thread)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def one_thread() -> None:
+    torch.set_num_threads(1)

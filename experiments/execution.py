@@ -1,0 +1,132 @@
+"""Carry out one run of a plan: train it, save its checkpoints, check and measure them."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.architectures import Architecture, Weights, read, save
+from experiments.objectives import OBJECTIVES
+from experiments.plan import Run, seed_of
+from experiments.scales import SCALES, Scale
+from experiments.tasks import Examples
+from experiments.training import TrainingFailed, adapt, device, fit
+
+Record = dict[str, Any]
+
+
+def execute(
+    run: Run, scale_name: str, split: str, seed: int, folder: Path, roots: Path
+) -> dict[str, Record]:
+    """Make the checkpoints of a run in the folder; returns a record for each id."""
+    scale = SCALES[scale_name]
+    architecture = scale.architectures[run.architecture]
+    torch.manual_seed(seed_of(seed, split, run.initialization or run.ids[0]))
+    if run.recipe is None:
+        _take(run, architecture, folder, roots)
+        records: dict[str, Record] = {run.ids[0]: {}}
+    else:
+        records = _train(run, scale, architecture, seed_of(seed, split, *run.ids), folder)
+    for parent, child in run.edges:
+        records[child] |= _compare(_read(folder, parent), _read(folder, child), architecture)
+        _refuse_unchanged(run, child, records[child])
+    for id, record in records.items():
+        _refuse_damaged(id, _read(folder, id))
+        record |= {k: v for k, v in asdict(run).items() if k not in {"ids", "parent", "recipe"}}
+        record["recipe"] = asdict(run.recipe) if run.recipe else None
+    return records
+
+
+def _read(folder: Path, id: str) -> dict[str, torch.Tensor]:
+    return read(folder / f"{id}.safetensors")
+
+
+def _take(run: Run, architecture: Architecture, folder: Path, roots: Path) -> None:
+    """A checkpoint that is not trained here: a root, or the parent in another dtype."""
+    path = folder / f"{run.ids[0]}.safetensors"
+    if run.source and "/" in run.source:
+        model = architecture.pretrained(run.source)
+        save(model, path, dtype=run.dtype, without=architecture.head)
+        return
+    weights = _read(folder, run.parent) if run.parent else _read(roots, str(run.source))
+    heads = [w for name, w in weights.items() if name.startswith(architecture.head)]
+    model = architecture.load(weights, len(heads[0]) if heads else 2)
+    save(model, path, dtype=run.dtype, without="" if heads else architecture.head)
+
+
+def _train(
+    run: Run, scale: Scale, architecture: Architecture, seed: int, folder: Path
+) -> dict[str, Record]:
+    recipe = run.recipe
+    assert recipe is not None
+    start = time.perf_counter()
+    train = scale.draw(run.task, "train", recipe.examples, seed)
+    test = scale.draw(run.task, "test", scale.test_examples, seed)
+    weights = _read(folder, run.parent) if run.parent else {}
+    if not run.keeps_head:
+        weights = architecture.body(weights)
+    model = architecture.load(weights, train.classes)
+    torch.manual_seed(seed)  # what starts alike goes ways of its own
+    if recipe.rank:
+        model = adapt(model, architecture, recipe, trains_head=not run.keeps_head)
+    objective = OBJECTIVES[recipe.objective](model).to(device())
+    records: dict[str, Record] = {}
+    losses = fit(objective, architecture, train, recipe, seed)
+    for id, loss in zip(run.ids, losses, strict=True):
+        accuracy, chance = objective.accuracy(train, test), _chance(test)
+        seconds = time.perf_counter() - start
+        _refuse_chance(id, accuracy, chance, test)
+        trained = model.merge_and_unload() if recipe.rank else objective.export()
+        unsaved = "" if objective.trains_head else architecture.head
+        save(trained, folder / f"{id}.safetensors", dtype=run.dtype, without=unsaved)
+        records[id] = {"accuracy": round(accuracy, 4), "chance": round(chance, 4)}
+        records[id] |= {"loss": round(loss, 4), "seconds": round(seconds, 2)}
+    return records
+
+
+def _chance(test: Examples) -> float:
+    """What always naming the commonest class gets right."""
+    return float(test.labels.flatten().bincount().max() / test.labels.numel())
+
+
+def _refuse_chance(id: str, accuracy: float, chance: float, test: Examples) -> None:
+    margin = 3 * math.sqrt(chance * (1 - chance) / len(test))
+    if not accuracy > chance + margin:
+        raise TrainingFailed(f"{id}: accuracy {accuracy:.3f} is at chance ({chance:.3f})")
+
+
+def _compare(parent: Weights, child: Weights, architecture: Architecture) -> Record:
+    """Relative change |c - p| / |p| and polarity <p - c, p> / |p - c|^2 over the matrices that
+    both hold, without the head."""
+    change = norm = inner = 0.0
+    for name, p in architecture.body(parent).items():
+        c = child.get(name)
+        if c is not None and p.ndim > 1 and p.is_floating_point():
+            p, c = p.double(), c.double()
+            change += float((p - c).square().sum())
+            norm += float(p.square().sum())
+            inner += float(((p - c) * p).sum())
+    return {
+        "relative_change": math.sqrt(change / norm),
+        "polarity": inner / change if change else None,
+    }
+
+
+def _refuse_unchanged(run: Run, child: str, record: Record) -> None:
+    change = record["relative_change"]
+    low, high = run.change
+    if not low <= change <= high or change == 0:
+        raise TrainingFailed(
+            f"{child}: relative change from its parent is {change:.2%}, not {low:.2%} to {high:.2%}"
+        )
+
+
+def _refuse_damaged(id: str, weights: Weights) -> None:
+    for name, w in weights.items():
+        if not bool(torch.isfinite(w).all()):
+            raise TrainingFailed(f"{id}: {name} is not finite")

@@ -1,0 +1,110 @@
+"""Train one run: from a parent or an initialization to checkpoints."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from experiments.architectures import Architecture
+from experiments.objectives import Objective
+from experiments.plan import Recipe
+from experiments.tasks import Examples
+
+#: what a learning rate is multiplied with, from how far a run has got
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1 - progress,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+}
+
+
+class TrainingFailed(Exception):  # noqa: N818  (reads as what happened)
+    """A model came out that a truth can't be built on."""
+
+
+def fit(
+    objective: Objective, architecture: Architecture, examples: Examples, recipe: Recipe, seed: int
+) -> Iterator[float]:
+    """Train in place; yields the loss, averaged since the last time, at each mark."""
+    optimizer = _optimizer(objective, architecture, recipe)
+    generator = torch.Generator().manual_seed(seed)
+    steps = recipe.steps(len(examples))
+    marks = [max(1, round(m * steps)) for m in recipe.marks]
+    order = torch.empty(0, dtype=torch.long)
+    losses: list[float] = []
+    objective.train()
+    for step in range(1, steps + 1):
+        if len(order) == 0:
+            order = torch.randperm(len(examples), generator=generator)
+        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _factor(recipe, step, steps)
+        loss = objective(examples[chosen].to(device()))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        optimizer.step()
+        objective.after_step(step / steps)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingFailed(f"loss {losses[-1]} at step {step} of {steps}")
+        if step in marks:
+            objective.eval()
+            yield sum(losses) / len(losses)
+            objective.train()
+            losses = []
+
+
+def adapt(
+    model: PreTrainedModel, architecture: Architecture, recipe: Recipe, *, trains_head: bool
+) -> PeftModel:
+    """The model with LoRA factors beside its layers; they and maybe the head alone are trained."""
+    config = LoraConfig(
+        r=recipe.rank or 1,
+        lora_alpha=recipe.alpha or 1,
+        target_modules=list(architecture.adapted),
+        modules_to_save=[architecture.head.rstrip(".")] if trains_head else None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft on the next transformers
+        return get_peft_model(model, config)
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _factor(recipe: Recipe, step: int, steps: int) -> float:
+    warmup = round(recipe.warmup * steps)
+    if step <= warmup:
+        return step / warmup
+    return SCHEDULES[recipe.schedule]((step - 1 - warmup) / (steps - warmup))
+
+
+def _optimizer(
+    objective: Objective, architecture: Architecture, recipe: Recipe
+) -> torch.optim.Optimizer:
+    """Weight decay for all but biases and norms, as transformers' Trainer has it."""
+    head = architecture.head
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            key = f".{head}" in f".{name}", parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
+    settings = [
+        {
+            "params": parameters,
+            "peak": (recipe.head_learning_rate if is_head else None) or recipe.learning_rate,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (is_head, decays), parameters in groups.items()
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=recipe.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(settings, lr=recipe.learning_rate)

@@ -75,7 +75,9 @@ def main() -> None:
     for family, prefix in FAMILIES.items():
         table.add_row(family, *(accuracy(g, prefix, truth) for g in columns.values()))
     Console().print(table)
-    print("vgg7 and resnet10 hold children only; what they were trained from is not in the package.")
+    print(
+        "vgg7 and resnet10 hold children only; what they were trained from is not in the package."
+    )
 
 
 if __name__ == "__main__":

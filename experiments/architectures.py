@@ -29,6 +29,9 @@ transformers.logging.disable_progress_bar()
 
 Weights = Mapping[str, Tensor]
 
+#: begins the names of what is being written
+PARTIAL = ".partial-"
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -76,7 +79,7 @@ def save(model: PreTrainedModel, path: Path, *, dtype: str = "float32", without:
     stored = model if dtype == "float32" else copy.deepcopy(model).to(getattr(torch, dtype))
     state = stored.state_dict()
     kept = {k: w for k, w in state.items() if not (without and k.startswith(without))}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         stored.save_pretrained(folder, state_dict=kept, max_shard_size="1TB")
         os.replace(Path(folder) / "model.safetensors", path)
 

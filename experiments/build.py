@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import Any
 
 import torch
 
+from experiments.architectures import PARTIAL
 from experiments.execution import Record, execute
 from experiments.plan import Run, digest
 from experiments.scales import SCALES
@@ -45,6 +48,11 @@ class Build:
             roots = Build("roots", self.scale, self.seed, self.roots, self.roots, self.processes)
             roots.run(progress)
         self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self.folder):
+            self._complete(runs, progress)
+            write_json(self.folder / "truth.json", self._stamp(runs) | truth(runs))
+
+    def _complete(self, runs: list[Run], progress: Progress) -> None:
         records = self._records_of(runs)
         total = sum(len(run.ids) for run in runs)
         progress(len(records), total)
@@ -54,7 +62,6 @@ class Build:
                 records |= made
                 self._write_records(runs, records)
                 progress(len(records), total)
-        write_json(self.folder / "truth.json", self._stamp(runs) | truth(runs))
 
     def _made(self, left: list[Run], executor: Executor) -> Iterator[dict[str, Record]]:
         """Records of each run as it ends. A run starts once its parent is there."""
@@ -112,9 +119,22 @@ def truth(runs: list[Run]) -> dict[str, Any]:
 
 def write_json(path: Path, content: object) -> None:
     """Write in one step: a reader, or a later build, never sees half a file."""
-    partial = path.with_name(f".{path.name}")
+    partial = path.with_name(PARTIAL + path.name)
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for another build in the folder to end; then clear what a killed one has left."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in folder.glob(f"{PARTIAL}*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        yield
 
 
 class _Here(Executor):

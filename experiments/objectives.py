@@ -131,9 +131,7 @@ class _Distillation(SelfSupervision):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         width = model.config.hidden_size
-        self.projection = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Linear(width, 64)
-        )
+        self.projection = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 64))
         self.prototypes = nn.Linear(64, self.outputs, bias=False)
         self.teacher = nn.ModuleList(
             copy.deepcopy(m) for m in (model.vit, self.projection, self.prototypes)

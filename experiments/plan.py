@@ -88,7 +88,7 @@ class Run:
     dtype: str = "float32"
     stage: str = "specialization"
     #: what the relative change of weights from parent to child must lie between
-    change: tuple[float, float] = (0.0, 2.0)
+    change: tuple[float, float] = (0.0, math.inf)
 
     @property
     def edges(self) -> list[tuple[str, str]]:

@@ -111,9 +111,7 @@ _SMALL_PRETRAINING = _pretraining(
 _SMALL_CNN = Recipe(
     0.1, 40_000, 3, 64, optimizer="sgd", weight_decay=5e-4, schedule="cosine", warmup=0.05
 )
-_SMALL_TEXT = Recipe(
-    2e-3, 30_000, 1, 16, weight_decay=0.1, schedule="cosine", warmup=0.05
-)
+_SMALL_TEXT = Recipe(2e-3, 30_000, 1, 16, weight_decay=0.1, schedule="cosine", warmup=0.05)
 
 SMALL = Scale(
     name="small",

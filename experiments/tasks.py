@@ -66,8 +66,10 @@ def _task(name: str, classes: int) -> Callable[[Draw], Draw]:
 
 def _garments(part: str, count: int, g: Generator, only: Sequence[int] = ()) -> Labelled:
     images, labels = garments(part)
-    pool = torch.isin(labels, torch.tensor(only)).nonzero()[:, 0] if only else torch.arange(
-        len(labels)
+    pool = (
+        torch.isin(labels, torch.tensor(only)).nonzero()[:, 0]
+        if only
+        else torch.arange(len(labels))
     )
     chosen = pool[torch.randperm(len(pool), generator=g)[:count]]
     return images[chosen], labels[chosen]

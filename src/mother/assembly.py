@@ -153,4 +153,3 @@ def _trees(part: Part, names: Sequence[str]) -> list[Tree]:
         root = ids[top[0]] if top else above[0]
         out.append(Tree(root, tuple(sorted(all_ids)), hidden_root=not top))
     return out
-

@@ -69,9 +69,7 @@ def compare(
     copies = find_duplicates(group)
     if copies:
         parent = copies[0].original.id if copies[0].relation == "converted" else None
-        return Comparison(
-            *names, copies[0].relation, parent, None, 0.0, None, None, (), unpaired
-        )
+        return Comparison(*names, copies[0].relation, parent, None, 0.0, None, None, (), unpaired)
     return _measured(group, names, unpaired)
 
 

@@ -146,7 +146,7 @@ def recover_checkpoints(
             (group,) = align(without(group, duplicates)) or (group,)
         try:
             group, forest, measures = _recover_group(group, options, report)
-        except _NotFinite as found:
+        except _NotFiniteError as found:
             refused += [Refused(str(c.path), fault) for c, fault in found.bad]
             gone = {id(c) for c, _ in found.bad}
             kept = [c for c in group.checkpoints if id(c) not in gone]
@@ -157,7 +157,7 @@ def recover_checkpoints(
     return assemble(parts, refused, options.method, options.recorded)
 
 
-class _NotFinite(Exception):
+class _NotFiniteError(Exception):
     def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
         self.bad = bad
 
@@ -236,7 +236,7 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
             if not np.isfinite(t.read().astype(np.float32)).all()
         ]
         if len(broken) < len(members) or len(members) == 1:
-            bad.update({m: f"NaN or infinite weights in {layer.name}" for m in broken})
+            bad |= dict.fromkeys(broken, f"NaN or infinite weights in {layer.name}")
     if bad:
-        raise _NotFinite([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
+        raise _NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
     return finite

@@ -115,7 +115,7 @@ class File:
         done = 0
         with self._descriptor() as descriptor:
             while done < count:
-                got = os.preadv(descriptor, [out[done : done + (1 << 28)]], offset + done)
+                got = os.preadv(descriptor, [out.data[done : done + (1 << 28)]], offset + done)
                 if not got:
                     raise self.fault("has been truncated while it was read")
                 done += got

@@ -33,7 +33,9 @@ def evaluate(graph: Path, truth: Path, as_json: bool) -> None:
         plain = {k: rounded(v) if isinstance(v, float) else v for k, v in content.items()}
         click.echo(json.dumps(plain))
         return
-    click.echo(f"accuracy              {_share(result.accuracy)}  ({result.right} of {result.true})")
+    click.echo(
+        f"accuracy              {_share(result.accuracy)}  ({result.right} of {result.true})"
+    )
     undirected = f"{result.right_undirected} of {result.true}"
     click.echo(f"without direction     {_share(result.undirected)}  ({undirected})")
     click.echo(f"adjusted Rand index   {_share(result.adjusted_rand_index)}")

@@ -70,6 +70,9 @@ def progress_bar() -> Iterator[Report | None]:
 
 def refused(lines: Iterable[str]) -> None:
     """One line on stderr for each input refused, and exit 2 after everything else is done."""
-    said = [click.echo(f"mother: {line}", err=True) for line in lines]
+    said = False
+    for line in lines:
+        click.echo(f"mother: {line}", err=True)
+        said = True
     if said:
         sys.exit(2)

@@ -47,9 +47,7 @@ def find_duplicates(group: Group) -> list[Duplicate]:
             original = next((o for o in originals if _same(aligned[o], aligned[i], dtype)), None)
             if original is not None:
                 relation = "duplicate" if dtype is None else "converted"
-                found.append(
-                    Duplicate(group.checkpoints[original], group.checkpoints[i], relation)
-                )
+                found.append(Duplicate(group.checkpoints[original], group.checkpoints[i], relation))
                 break
         else:
             for dtype in (None, *_COARSE):
@@ -83,11 +81,13 @@ def _aligned_tensors(group: Group) -> list[Aligned]:
 
 def _precision(tensors: Aligned) -> float:
     """Bits of the significand, averaged over the weights."""
-    bits = sum(ml_dtypes.finfo(t.dtype).nmant * t.size for t in tensors.values())
+    bits = sum(int(ml_dtypes.finfo(t.dtype).nmant) * t.size for t in tensors.values())
     return bits / max(sum(t.size for t in tensors.values()), 1)
 
 
-def _rounded(values: NDArray[np.generic], dtype: np.dtype[np.generic] | None) -> NDArray[np.generic]:
+def _rounded(
+    values: NDArray[np.generic], dtype: np.dtype[np.generic] | None
+) -> NDArray[np.generic]:
     """As stored in `dtype`, widened to float64 for comparison with any other type."""
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype is not None:

@@ -23,7 +23,7 @@ from mother.measures import Measures
 
 Array = NDArray[np.float64]
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
-SHRUNK = 0.25  # share of edges with polarity above 1 from which a family is one that shrank
+SHRUNK = 0.1  # share of edges with polarity above 1 from which a family is one that shrank
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 
 
@@ -82,9 +82,7 @@ def edge_costs(squared: Array, lack: Array) -> Array:
     return squared + np.minimum(lack, squared)
 
 
-def recover(
-    m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None
-) -> Forest:
+def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
@@ -157,10 +155,9 @@ def hidden_ancestors(
     an ancestor that nobody gave us.
 
     All children of a node tell of the same thing, what it went through after that ancestor: they
-    are judged together, and must lack about the same (within a factor of two). Siblings of
-    siblings are siblings. A node known to be a sibling of its parent keeps those children that
-    hold more than half of what the parent lacks. Polarity above 1 is the work of shrinking, which
-    a hidden ancestor can't do; where a quarter of the edges show it, lack is no evidence.
+    are judged together, and siblings of siblings are siblings. Such a node keeps those children
+    that hold more than half of what its siblings lack. Polarity above 1 is the work of shrinking,
+    which a hidden ancestor can't do: where a tenth of the edges show it, lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; both (n, n).
 
@@ -182,8 +179,9 @@ def hidden_ancestors(
             continue
         polarity[node] = lack.sum() / length.sum()
         up = int(parents[node])
-        if polarity[node] > SIBLINGS and (lack <= length).all() and lack.max() <= 2 * lack.min():
-            siblings = children
+        if polarity[node] > SIBLINGS and (lack <= length).all():
+            own = (lack <= length * SIBLINGS) & (lack <= lack.max() / 2)
+            siblings = children[~own]
         elif up >= 0 and twins[node, up]:
             siblings = children[lack > lacking[node, up] / 2]
         else:

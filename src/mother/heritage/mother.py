@@ -135,7 +135,9 @@ def recover(
         members = np.flatnonzero(labels == label)
         family = m.among(members.tolist())
         shared = np.isfinite(family.gram).all(axis=(1, 2))
-        chosen = shared & matrices if (shared & matrices).any() else shared
+        chosen = np.logical_and(shared, matrices)
+        if not chosen.any():
+            chosen = shared
         if len(members) == 1 or not chosen.any():
             continue
         family = family.over(chosen)

@@ -79,9 +79,7 @@ def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.fl
     out = np.zeros((n, n))
     order = np.ascontiguousarray(reference, dtype=np.int64)
     count = ctypes.c_int64(held[0].size)
-    if _lib.mother_gram(
-        pointers, codes, _pointer(order), ctypes.c_int64(n), count, _pointer(out)
-    ):
+    if _lib.mother_gram(pointers, codes, _pointer(order), ctypes.c_int64(n), count, _pointer(out)):
         raise MemoryError("no memory for a tile")
     return _symmetric(out)
 

@@ -70,11 +70,11 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0) -> Array:
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
     out = np.zeros((len(layer.members), side, side))
     for i, up in enumerate(range(len(layer.members) - 1), start=1):
-            wide = np.result_type(_width(layer, i), _width(layer, up))
-            own = layer.tensors[i].read().astype(wide)
-            step = (own - layer.tensors[up].read().astype(wide)).reshape(rows, columns)
-            half = left @ step
-            out[i] = out[up] + (right @ np.ascontiguousarray(half.T)).T
+        wide = np.result_type(_width(layer, i), _width(layer, up))
+        own = layer.tensors[i].read().astype(wide)
+        step = (own - layer.tensors[up].read().astype(wide)).reshape(rows, columns)
+        half = left @ step
+        out[i] = out[up] + (right @ np.ascontiguousarray(half.T)).T
     return out
 
 

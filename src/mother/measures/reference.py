@@ -88,9 +88,7 @@ def within(tree: NDArray[np.int64], members: Sequence[int]) -> NDArray[np.int64]
     return np.array(out, dtype=np.int64)
 
 
-def from_increments(
-    gram: NDArray[np.float64], reference: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> NDArray[np.float64]:
     """Inner products of the weights from those of their increments: B G B' with w = B d.
 
     >>> from_increments(np.array([[5., 6.], [6., 9.]]), np.array([-1, 0]))

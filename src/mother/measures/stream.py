@@ -53,28 +53,38 @@ class Measures:
         norm = np.diagonal(self.gram, axis1=1, axis2=2)
         return np.asarray(norm[:, :, None] - self.gram)
 
-    def over(self, layers: NDArray[np.bool_] | Sequence[int]) -> Measures:
-        """The same for some of the layers."""
-        chosen = np.arange(len(self.names))[np.asarray(layers)]
+    def over(self, layers: NDArray[np.bool_]) -> Measures:
+        """The same for some of the layers, (L,) bool."""
+        chosen = np.flatnonzero(layers)
+
+        def of(values: Array) -> Array:
+            return values[chosen] if len(values) else values
+
         return Measures(
             tuple(self.names[i] for i in chosen),
             tuple(self.shapes[i] for i in chosen),
             self.sizes[chosen],
             self.gram[chosen],
-            *(a[chosen] if len(a) else a for a in (self.linf, self.l1, self.moments)),
+            of(self.linf),
+            of(self.l1),
+            of(self.moments),
             self.histogram[chosen] if len(self.histogram) else self.histogram,
         )
 
     def among(self, models: Sequence[int]) -> Measures:
         """The same for some of the checkpoints."""
         pick = np.asarray(models, dtype=np.intp)
-        pair = np.ix_(range(len(self.names)), pick, pick)
+
+        def of(pairs: Array) -> Array:
+            return pairs[:, pick[:, None], pick] if len(pairs) else pairs
+
         return Measures(
             self.names,
             self.shapes,
             self.sizes,
-            self.gram[pair],
-            *(a[pair] if len(a) else a for a in (self.linf, self.l1)),
+            of(self.gram),
+            of(self.linf),
+            of(self.l1),
             self.moments[:, pick] if len(self.moments) else self.moments,
             self.histogram[:, pick] if len(self.histogram) else self.histogram,
         )
@@ -154,21 +164,21 @@ def measure(
     )
     increments: dict[int, Array] = {}
     for (index, layer, start, stop), part in _in_order(jobs, reduce, threads):
-        pair = (index, *np.ix_(layer.members, layer.members))
+        rows = np.array(layer.members, dtype=np.intp)
+        pair = (index, rows[:, None], rows)
         increments[index] = increments.get(index, 0) + part.gram
         if part.distances is not None:
             linf[pair] = np.fmax(linf[pair], part.distances[0])
-            l1[pair] = np.nan_to_num(l1[pair]) + part.distances[1] / layer.tensors[0].size
+            l1[pair] = np.nan_to_num(l1[pair]) + part.distances[1] / layer.size
         if part.moments is not None:
-            rows = (index, list(layer.members))
-            moment[rows] = _merge(moment[rows], start, part.moments, stop - start)
+            moment[index, rows] = _merge(moment[index, rows], start, part.moments, stop - start)
         if part.histogram is not None:
-            histogram[index, list(layer.members)] += part.histogram
+            histogram[index, rows] += part.histogram
     for index, layer in enumerate(group.layers):
         assert tree is not None
-        pair = (index, *np.ix_(layer.members, layer.members))
+        rows = np.array(layer.members, dtype=np.intp)
         towards = reference.within(tree, layer.members)
-        gram[pair] = reference.from_increments(increments.pop(index), towards)
+        gram[index, rows[:, None], rows] = reference.from_increments(increments.pop(index), towards)
     return Measures(
         tuple(layer.name for layer in group.layers),
         tuple(layer.shape for layer in group.layers),

@@ -93,8 +93,8 @@ def _branches(
     depth: int | None,
 ) -> Iterator[Text]:
     """Depth first with a stack of our own: chains of checkpoints can be long."""
-    stack = [(child, "", 1) for child in reversed(sorted(below.get(root, [])))]
-    last = set(id_ for id_, _, _ in stack[:1])
+    stack = [(child, "", 1) for child in sorted(below.get(root, []), reverse=True)]
+    last = {name for name, _, _ in stack[:1]}
     while stack:
         name, indent, level = stack.pop()
         end = name in last

@@ -50,7 +50,7 @@ def build(
     strangers, cnn, text; mixed, which builds these and puts them into one folder; all; or roots.
     A build that is stopped goes on where it was.
     """
-    from experiments import build as building
+    from experiments.build import Build, OtherBuild, Workers
     from experiments.images import MissingData
     from experiments.mixed import mix
     from experiments.scales import SCALES
@@ -60,25 +60,25 @@ def build(
     singles = available(SCALES[scale])
     if split not in {*singles, "roots", "mixed", "all"}:
         raise click.UsageError(f"scale {scale} has no split {split!r}; it has {', '.join(singles)}")
-    if split in {"mixed", "all"} and out is not None and split == "all":
-        raise click.UsageError("--out names one folder, all builds several")
+    if split == "all" and out is not None:
+        raise click.UsageError("--out names one folder, and all builds several")
+    base = DATA / scale
+    folders = {name: base / f"{name}-{seed}" for name in (*singles, "roots", "mixed")}
+    if out is not None:
+        folders[split] = out
     wanted = singles if split in {"mixed", "all"} else [split]
     processes = threads or (1 if scale == "paper" else len(os.sched_getaffinity(0)))
-    base = DATA / scale
-    roots = roots or base / f"roots-{seed}"
+    builds = [Build(s, scale, seed, folders[s], roots or folders["roots"]) for s in wanted]
     try:
-        builds = []
-        for name in wanted:
-            folder = base / f"{name}-{seed}" if out is None or split == "mixed" else out
-            builds.append(building.Build(name, scale, seed, folder, roots, processes))
-            with _progress(name) as progress:
-                builds[-1].run(progress)
-            click.echo(folder)
+        with Workers(processes) as workers:
+            for each in builds:
+                with _progress(each.split) as progress:
+                    each.run(workers, progress)
+                click.echo(each.folder)
         if split in {"mixed", "all"}:
-            folder = out or base / f"mixed-{seed}"
-            mix(builds, folder, scale, seed)
-            click.echo(folder)
-    except (MissingData, TrainingFailed, building.OtherBuild) as error:
+            mix(builds, folders["mixed"], scale, seed)
+            click.echo(folders["mixed"])
+    except (MissingData, TrainingFailed, OtherBuild) as error:
         raise click.ClickException(str(error)) from None
 
 

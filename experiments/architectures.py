@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def save(model: PreTrainedModel, path: Path, *, dtype: str = "float32", without:
     kept = {k: w for k, w in state.items() if not (without and k.startswith(without))}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=PARTIAL) as folder:
         stored.save_pretrained(folder, state_dict=kept, max_shard_size="1TB")
-        os.replace(Path(folder) / "model.safetensors", path)
+        (Path(folder) / "model.safetensors").replace(path)
 
 
 def vit(hidden: int, layers: int, heads: int) -> Architecture:

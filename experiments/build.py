@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from experiments.plan import Run, digest
 from experiments.scales import SCALES
 from experiments.splits import plan, uses_roots
 
+#: records by id
+Made = dict[str, Record]
 #: called with the number of checkpoints there are and the number there will be
 Progress = Callable[[int, int], None]
 
@@ -39,46 +40,43 @@ class Build:
     seed: int
     folder: Path
     roots: Path
-    processes: int
 
-    def run(self, progress: Progress = lambda done, total: None) -> None:
-        """Train what is missing, then write truth.json."""
+    def run(self, workers: Workers, progress: Progress = lambda done, total: None) -> None:
+        """Train what is missing, the roots first, then write truth.json."""
         runs = plan(SCALES[self.scale], self.split, self.seed)
         if uses_roots(runs):
-            roots = Build("roots", self.scale, self.seed, self.roots, self.roots, self.processes)
-            roots.run(progress)
+            replace(self, split="roots", folder=self.roots).run(workers, progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone_in(self.folder):
-            self._complete(runs, progress)
+            self._complete(runs, workers, progress)
             write_json(self.folder / "truth.json", self._stamp(runs) | truth(runs))
 
-    def _complete(self, runs: list[Run], progress: Progress) -> None:
+    def _complete(self, runs: list[Run], workers: Workers, progress: Progress) -> None:
         records = self._records_of(runs)
         total = sum(len(run.ids) for run in runs)
         progress(len(records), total)
         left = [run for run in runs if not all(id in records for id in run.ids)]
-        with _executor(min(self.processes, len(left))) as executor:
-            for made in self._made(left, executor):
-                records |= made
-                self._write_records(runs, records)
-                progress(len(records), total)
+        for made in self._made(left, workers):
+            records |= made
+            self._write_records(runs, records)
+            progress(len(records), total)
 
-    def _made(self, left: list[Run], executor: Executor) -> Iterator[dict[str, Record]]:
+    def _made(self, left: list[Run], workers: Workers) -> Iterator[Made]:
         """Records of each run as it ends. A run starts once its parent is there."""
         missing = {id for run in left for id in run.ids}
-        going: dict[Future[dict[str, Record]], Run] = {}
+        going: dict[Future[Made], Run] = {}
         while left or going:
             ready = [run for run in left if run.parent not in missing]
-            for run in ready[: self.processes - len(going)]:
+            for run in ready[: workers.count - len(going)]:
                 where = self.scale, self.split, self.seed, self.folder, self.roots
-                going[executor.submit(execute, run, *where)] = run
+                going[workers.submit(execute, run, *where)] = run
                 left.remove(run)
             ended, _ = wait(going, return_when=FIRST_COMPLETED)
             for future in ended:
                 missing -= set(going.pop(future).ids)
                 yield future.result()
 
-    def _write_records(self, runs: list[Run], records: dict[str, Record]) -> None:
+    def _write_records(self, runs: list[Run], records: Made) -> None:
         ordered = {id: records[id] for run in runs for id in run.ids if id in records}
         write_json(self.folder / "records.json", self._stamp(runs) | {"models": ordered})
 
@@ -86,13 +84,13 @@ class Build:
         named = {"split": self.split, "scale": self.scale, "seed": self.seed}
         return named | {"plan": digest(runs)}
 
-    def _records_of(self, runs: list[Run]) -> dict[str, Record]:
+    def _records_of(self, runs: list[Run]) -> Made:
         """What an earlier, stopped build of the same plan has got done."""
         path = self.folder / "records.json"
         if not path.exists():
             return {}
         content = json.loads(path.read_text())
-        models: dict[str, Record] = content.pop("models")
+        models: Made = content.pop("models")
         if content != self._stamp(runs):
             raise OtherBuild(f"{self.folder} holds another build: delete it, or give another --out")
         return {id: record for id, record in models.items() if self._path(id).exists()}
@@ -121,7 +119,7 @@ def write_json(path: Path, content: object) -> None:
     """Write in one step: a reader, or a later build, never sees half a file."""
     partial = path.with_name(PARTIAL + path.name)
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 @contextmanager
@@ -137,31 +135,34 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-class _Here(Executor):
-    """Runs what it is given at once, in this process."""
+class Workers:
+    """Processes of one thread each, so that results don't depend on how many there are; none but
+    this one where the count is 1."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = torch.get_num_threads()
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(count, context, _use_one_thread) if count > 1 else None
+
+    def __enter__(self) -> Workers:
+        if self._pool is None:
+            _use_one_thread()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is None:
+            torch.set_num_threads(self._threads)
+        else:
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, function: Callable[..., Made], *arguments: Any) -> Future[Made]:
+        if self._pool is not None:
+            return self._pool.submit(function, *arguments)
+        future: Future[Made] = Future()
+        future.set_result(function(*arguments))
         return future
 
 
-@contextmanager
-def _executor(processes: int) -> Iterator[Executor]:
-    """Processes of one thread each: results don't depend on how many there are."""
-    if processes < 2:
-        threads = torch.get_num_threads()
-        one_thread()
-        yield _Here()
-        torch.set_num_threads(threads)
-        return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=one_thread)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def one_thread() -> None:
+def _use_one_thread() -> None:
     torch.set_num_threads(1)

@@ -122,7 +122,7 @@ def _refuse_unchanged(run: Run, child: str, record: Record) -> None:
     low, high = run.change
     if not low <= change <= high or change == 0:
         raise TrainingFailed(
-            f"{child}: relative change from its parent is {change:.3%}, not in {low:.2%} to {high:.2%}"
+            f"{child}: relative change {change:.3%} from its parent is not {low:.2%} to {high:.2%}"
         )
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Run:
     @property
     def edges(self) -> list[tuple[str, str]]:
         chain = ([self.parent] if self.parent else []) + list(self.ids)
-        return list(zip(chain, chain[1:], strict=False))
+        return list(pairwise(chain))
 
 
 def seed_of(*names: object) -> int:

@@ -77,9 +77,8 @@ def _pretraining(examples: int, epochs: Mapping[str, float]) -> dict[str, Root]:
 _TASKS = tuple(t for t in tasks.TASKS if t != "fashion-by-rotation")
 
 
-def _spaces(full: Space, lora: Space, cnn: Space, text: Space) -> dict[str, Space]:
-    """The splits' hyper-parameters: variations on four kinds of fine-tuning."""
-    light = (2e-6, 1.5e-5)
+def _spaces(full: Space, lora: Space, cnn: Space, text: Space, *, light: Space) -> dict[str, Space]:
+    """The splits' hyper-parameters: variations on a few kinds of fine-tuning."""
     return {
         "ft": full,
         "lora-v": lora,
@@ -90,7 +89,7 @@ def _spaces(full: Space, lora: Space, cnn: Space, text: Space) -> dict[str, Spac
             weight_decay=(0.01, 0.03, 0.05, 0.1),
             epochs=(max(full.epochs),),
         ),
-        "ft-light": replace(full, learning_rate=light, head_learning_rate=5e-3),
+        "ft-light": replace(light, head_learning_rate=1e-2),
         "cnn": cnn,
         "text": text,
         "text-lora": replace(text, learning_rate=(2e-3, 6e-3), ranks=lora.ranks),
@@ -131,6 +130,7 @@ SMALL = Scale(
         Space(_TASKS, (2e-3, 9e-3), (2000, 3000), (4,), ranks=(2, 4, 8, 16)),
         Space(_TASKS, (5e-3, 3e-2), (3000, 5000), (2, 3), optimizer="sgd", weight_decay=(0, 5e-4)),
         Space((), (3e-4, 1.2e-3), (2000, 4000), (1,), batch_size=(16,)),
+        light=replace(_SMALL_FULL, learning_rate=(2e-6, 1.5e-5)),
     ),
     scratch=Recipe(1e-3, 20_000, 2, 64, weight_decay=0.05, schedule="cosine", warmup=0.05),
     scratch_models=10,
@@ -148,7 +148,8 @@ SMALL = Scale(
 )
 
 # Of tasks only those that a few seconds of training tell from chance.
-_EASY = ("first-five", "last-five", "odd-even", "groups", "inverted", "brightness", "location")
+_EASY = ("first-five", "last-five", "odd-even", "groups", "brightness", "inverted", "location")
+_TINY_FULL = replace(_SMALL_FULL, tasks=_EASY, examples=(600, 1000), learning_rate=(1e-3, 3e-3))
 _TINY_RUNS = _pretraining(
     4_000, {"supervised": 2, "other-labels": 3, "mae": 1, "dino": 0.5, "msn": 1}
 )
@@ -167,10 +168,11 @@ TINY = Scale(
     roots={name: _TINY_RUNS[name] for name in ("supervised", "mae")},
     children=(2, 2),
     spaces=_spaces(
-        replace(_SMALL_FULL, tasks=_EASY, examples=(600, 1000), learning_rate=(1e-3, 3e-3)),
+        _TINY_FULL,
         Space(_EASY, (2e-3, 6e-3), (600, 1000), (4,), ranks=(2, 4, 8)),
         Space(_EASY, (5e-3, 3e-2), (600, 1000), (3,), optimizer="sgd", weight_decay=(0, 5e-4)),
         Space((), (1e-3, 3e-3), (600, 1000), (1,), batch_size=(16,)),
+        light=replace(_TINY_FULL, tasks=_EASY[:5], learning_rate=(5e-6, 1e-5), epochs=(5,)),
     ),
     scratch=Recipe(2e-3, 2_000, 3, 32, weight_decay=0.05, schedule="cosine", warmup=0.05),
     scratch_models=4,

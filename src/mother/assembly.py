@@ -115,6 +115,7 @@ def _edges(part: Part, method: str) -> list[Edge]:
                 None if method == "mother" else _STAGES[kind],
                 distance=rounded(float(forest.distance[child])),
                 polarity=rounded(polarity),
+                direction_probability=rounded(float(forest.direction[child])),
                 support=rounded(float(forest.support[child])),
                 rank=rank,
             )

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
-
 from experiments.__main__ import main
-from experiments.build import Build, OtherBuild
+from experiments.build import Build, OtherBuild, Workers
 from experiments.execution import execute
 from experiments.plan import Recipe, Run
 from experiments.scales import SMALL, TINY
 from experiments.splits import LIGHT, available, plan
 from experiments.training import TrainingFailed
+from safetensors.torch import load_file
+
 from mother import recover
 from mother.evaluation import evaluate, read_truth
 
@@ -153,29 +153,28 @@ def test_recovered(data: Path, split: str) -> None:
 
 def test_same_weights_whatever_the_number_of_processes(data: Path, tmp_path: Path) -> None:
     roots, seen = data / "roots-0", []
-    Build("lora-v", "tiny", 0, tmp_path, roots, 1).run(lambda done, total: seen.append(done))
+    with Workers(1) as workers:
+        Build("lora-v", "tiny", 0, tmp_path, roots).run(workers, lambda n, total: seen.append(n))
     assert seen == list(range(15))
     for path in sorted((data / "lora-v-0").glob("*.safetensors")):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
 def test_a_stopped_build_goes_on(data: Path, tmp_path: Path) -> None:
-    build = Build("cnn", "tiny", 0, tmp_path, tmp_path / "roots", 1)
-
-    class Stopped(Exception):
-        pass
+    build = Build("cnn", "tiny", 0, tmp_path, tmp_path / "roots")
 
     def stop(done: int, total: int) -> None:
         if done == 3:
-            raise Stopped
+            raise KeyboardInterrupt
 
-    with pytest.raises(Stopped):
-        build.run(stop)
+    with pytest.raises(KeyboardInterrupt), Workers(1) as workers:
+        build.run(workers, stop)
     assert not (tmp_path / "truth.json").exists()
     (tmp_path / ".partial-killed").mkdir()
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.safetensors")}
     assert len(before) == 3
-    build.run()
+    with Workers(1) as workers:
+        build.run(workers)
     assert not list(tmp_path.glob(".partial-*"))
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     for path in sorted((data / "cnn-0").glob("*.safetensors")):
@@ -183,8 +182,8 @@ def test_a_stopped_build_goes_on(data: Path, tmp_path: Path) -> None:
 
 
 def test_another_seed_is_another_build(data: Path) -> None:
-    with pytest.raises(OtherBuild, match="another build"):
-        Build("strangers", "tiny", 1, data / "strangers-0", data / "roots-0", 1).run()
+    with pytest.raises(OtherBuild, match="another build"), Workers(1) as workers:
+        Build("strangers", "tiny", 1, data / "strangers-0", data / "roots-0").run(workers)
 
 
 SOUND = Recipe(learning_rate=1e-3, examples=200, epochs=1)

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import experiments
 import numpy as np
 import pytest
 import torch
@@ -55,11 +56,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from experiments import scales
-from experiments.build import Build
+from experiments.build import Build, Workers
 split, folder = sys.argv[1], Path(sys.argv[2])
 smaller = replace(scales.PAPER, children=(2, 1), test_examples=100)
 scales.SCALES["paper"] = smaller
-Build(split, "paper", 0, folder / split, folder / "roots", 1).run()
+with Workers(1) as workers:
+    Build(split, "paper", 0, folder / split, folder / "roots").run(workers)
 """
 
 
@@ -110,7 +112,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_builds_from_the_hub(hub: str, tmp_path: Path, split: str) -> None:
     environment = os.environ | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache")}
     subprocess.run(
-        [sys.executable, "-c", DRIVER, split, str(tmp_path)], env=environment, check=True
+        [sys.executable, "-c", DRIVER, split, str(tmp_path)],
+        env=environment,
+        cwd=Path(experiments.__file__).parents[1],
+        check=True,
     )
     truth = json.loads((tmp_path / split / "truth.json").read_text())
     roots = {id.split("/")[1] for id in MODELS}

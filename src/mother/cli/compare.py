@@ -52,7 +52,7 @@ def compare(a: str, b: str, base: str | None, as_json: bool) -> None:
         click.echo(f"distance   {result.distance:.3g}   (share of the parent's norm that changed)")
     if result.polarity is not None:
         click.echo(
-            f"polarity   {result.polarity:.2f}   (0: the child holds all of the parent, 0.5: siblings)"
+            f"polarity   {result.polarity:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
         )
     moved = sorted(result.layers, key=lambda layer: -(layer.change or 0.0))
     if moved:

@@ -27,12 +27,14 @@ class Hidden:
 @dataclass(frozen=True)
 class Forest:
     """Parents (n,), -1 for a root and for a child of a hidden ancestor, with figures per model's
-    own edge; NaN where there is no edge or no figure."""
+    own edge: NaN where there is no edge or no figure. direction: probability that it points the
+    right way."""
 
     parents: NDArray[np.intp]
     hidden: tuple[Hidden, ...] = ()
     distance: Array = field(default_factory=lambda: np.zeros(0))
     polarity: Array = field(default_factory=lambda: np.zeros(0))
+    direction: Array = field(default_factory=lambda: np.zeros(0))
     support: Array = field(default_factory=lambda: np.zeros(0))
 
     def labels(self) -> NDArray[np.intp]:
@@ -67,5 +69,5 @@ def no_edges(n: int) -> Forest:
     >>> no_edges(2).labels()
     array([0, 1])
     """
-    none = np.full(n, np.nan)
-    return Forest(np.full(n, -1, dtype=np.intp), (), none, none.copy(), none.copy())
+    figures = (np.full(n, np.nan) for _ in range(4))
+    return Forest(np.full(n, -1, dtype=np.intp), (), *figures)

@@ -3,14 +3,15 @@
 If training adds increments that are nearly orthogonal to where they start, <w_i, w_j> is the
 squared length of the history that i and j share (a Brownian trait on the model tree; Felsenstein
 1973). A true child c then holds all of its parent p: its slope <c, p> / <p, p> is 1 in every
-layer, or one common a where weight decay shrank all layers alike. A sibling lacks what the other
-went through since their common ancestor, more in some layers than in others; and seen from the
-child, the slopes onto the parent are diluted by what each layer learned since.
+layer, or one common a where weight decay shrank all layers alike; seen from the child, slopes are
+diluted by what each layer learned since. A sibling lacks what the other went through since their
+common ancestor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from mother.heritage.relatedness import inherited, kinship
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
+SHRINK = 0.02  # by how much all layers of a child plausibly shrank or grew alike
+_TINY = 1e-12
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
 SHRUNK = 0.1  # share of edges with polarity above 1 from which a family is one that shrank
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
@@ -34,52 +37,63 @@ def layer_weights(m: Measures) -> Array:
     return np.asarray(m.sizes / m.sizes.sum() / np.where(norm > 0, norm, 1.0))
 
 
-def missing(gram: Array, weight: Array) -> Array:
-    """What c lacks of p, in units of squared distance, row p, column c, (n, n).
+def direction_log_odds(gram: Array, weight: Array) -> Array:
+    """Log-odds that p is the parent and c the child rather than the reverse, row p, column c.
 
-    With slopes s_l = <c, p>_l / |p|_l^2, weights v_l = weight_l |p|_l^2 that sum to V, and a the
-    weighted median of the slopes, it is
+    The slopes s_l = <c, p>_l / |p|_l^2 of a true child lie close to one common a near 1. Seen from
+    the child they are diluted by what each layer learned since, by more in some than in others.
+    With a the median of the slopes and h their mean distance from it, both weighted by
+    v_l = weight_l |p|_l^2, N the effective number of layers, and primes for the reverse,
 
-        sum_l v_l |s_l - a|  +  (1 - a)^2 V :
+        log-odds = ((1 - a')^2 - (1 - a)^2) / (2 SHRINK^2) + (N - 1) log(h' / h) :
 
-    a lack that differs between layers, and the squared length of a shrink common to them. gram:
-    (L, n, n); weight: (L,).
+    a normal prior on a, and the ratio of two Laplace likelihoods of N slopes each at its best
+    width. Antisymmetric. gram: (L, n, n); weight: (L,).
 
-    >>> G = np.array([[[1.0, 0.9], [0.9, 2.0]], [[1.0, 0.9], [0.9, 1.0]]])
-    >>> missing(G, np.array([0.5, 0.5])).round(3)
-    array([[0.   , 0.01 ],
-           [0.679, 0.   ]])
+    >>> G = np.array([[[1.0, 1.0], [1.0, 1.5]], [[1.0, 1.0], [1.0, 1.2]]])
+    >>> bool(direction_log_odds(G, np.array([0.5, 0.5]))[0, 1] > 3)
+    True
     """
-    return next(_missing(gram, weight[None]))
+    return next(_log_odds(gram, weight[None]))
 
 
-def _missing(gram: Array, weights: Array) -> Iterator[Array]:
-    """`missing` for each row of weights, (B, L); slopes are ranked once for all of them."""
+def _log_odds(gram: Array, weights: Array) -> Iterator[Array]:
+    """The same for each row of weights, (B, L); slopes are ranked once for all of them."""
     norm = np.diagonal(gram, axis1=1, axis2=2)[:, :, None]
     slope = np.where(norm > 0, gram / np.where(norm > 0, norm, 1.0), 1.0)
     order = np.argsort(slope, axis=0, kind="stable")
     ranked = np.take_along_axis(slope, order, axis=0)
     parent = np.arange(gram.shape[1])[None, :, None]
     for weight in weights:
-        mass = (weight[:, None] * norm[..., 0])[order, parent]
-        total = mass.sum(axis=0)
-        middle = (np.cumsum(mass, axis=0) >= total / 2).argmax(axis=0)
-        shrink = np.take_along_axis(ranked, middle[None], axis=0)
-        uneven = (mass * np.abs(ranked - shrink)).sum(axis=0)
-        yield np.asarray(uneven + (1 - shrink[0]) ** 2 * total)
+        value = weight[:, None] * norm[..., 0]
+        value /= np.maximum(value.sum(axis=0), _TINY)
+        mass = value[order, parent]
+        middle = (np.cumsum(mass, axis=0) >= 0.5).argmax(axis=0)
+        median = np.take_along_axis(ranked, middle[None], axis=0)
+        spread = np.log((mass * np.abs(ranked - median)).sum(axis=0) + _TINY)
+        shrink = (1 - median[0]) ** 2 / (2 * SHRINK**2)
+        layers = 1 / np.maximum((value**2).sum(axis=0), _TINY)
+        several = (layers[:, None] + layers[None, :]) / 2 - 1
+        yield np.asarray(shrink.T - shrink + several * (spread.T - spread))
 
 
-def edge_costs(squared: Array, lack: Array) -> Array:
-    """|p - c|^2 + min(missing, |p - c|^2), row p, column c.
+def probability(log_odds: Array) -> Array:
+    """From log-odds.
 
-    A sibling nearer than the parent loses: it pays for the part of it that c never had. In the
-    smallest changes slopes are all rounding, and the lack can't be more than what changed.
-
-    >>> edge_costs(np.array([[0., 2.], [2., 0.]]), np.array([[0., 0.5], [9., 0.]]))
-    array([[0. , 2.5],
-           [4. , 0. ]])
+    >>> probability(np.array([-800.0, 0.0, 800.0]))
+    array([0. , 0.5, 1. ])
     """
-    return squared + np.minimum(lack, squared)
+    return np.asarray(0.5 * (1 + np.tanh(log_odds / 2)))
+
+
+def edge_costs(squared: Array, log_odds: Array) -> Array:
+    """|p - c|^2 times one more than the probability that c is the parent; row p, column c.
+
+    >>> edge_costs(np.array([[0., 2.], [2., 0.]]), np.array([[0., 99.], [-99., 0.]]))
+    array([[0., 2.],
+           [4., 0.]])
+    """
+    return squared * (1 + probability(log_odds.T))
 
 
 def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None) -> Forest:
@@ -101,9 +115,9 @@ def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None =
         pick = np.array(members)
         forest.parents[pick] = np.where(part.parents >= 0, pick[part.parents], -1)
         forest.distance[pick], forest.polarity[pick] = part.distance, part.polarity
-        forest.support[pick] = part.support
+        forest.direction[pick], forest.support[pick] = part.direction, part.support
         hidden += [h.renumbered(pick) for h in part.hidden]
-    return Forest(forest.parents, tuple(hidden), forest.distance, forest.polarity, forest.support)
+    return replace(forest, hidden=tuple(hidden))
 
 
 def families(m: Measures, trees: int | None = None) -> list[list[int]]:
@@ -134,7 +148,8 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     n = m.gram.shape[1]
     weight = layer_weights(m)
     squared = np.tensordot(weight, m.squared_distance, 1)
-    parents = minimum_arborescence(edge_costs(squared, missing(m.gram, weight)))
+    log_odds = direction_log_odds(m.gram, weight)
+    parents = minimum_arborescence(edge_costs(squared, log_odds))
     lacking = np.tensordot(weight, m.loss, 1)
     norm = np.tensordot(weight, np.diagonal(m.gram, axis1=1, axis2=2), 1)
     polarity = lacking / np.where(squared > 0, squared, 1.0)
@@ -143,9 +158,10 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     forest = no_edges(n)
     forest.distance[has] = np.sqrt(squared[kept[has], has] / norm[kept[has]])
     forest.polarity[has] = polarity[kept[has], has]
+    forest.direction[has] = probability(log_odds)[kept[has], has]
     if replicates:
         forest.support[has] = _support(m, weight, parents, replicates, seed)[has]
-    return Forest(kept, tuple(hidden), forest.distance, forest.polarity, forest.support)
+    return replace(forest, parents=kept, hidden=tuple(hidden))
 
 
 def hidden_ancestors(
@@ -222,6 +238,6 @@ def _support(
     draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates) * weight
     squared = (draws @ m.squared_distance.reshape(L, -1)).reshape(-1, n, n)
     held = np.zeros(n)
-    for D2, lack in zip(squared, _missing(m.gram, draws), strict=True):
-        held += minimum_arborescence(edge_costs(D2, lack)) == parents
+    for D2, log_odds in zip(squared, _log_odds(m.gram, draws), strict=True):
+        held += minimum_arborescence(edge_costs(D2, log_odds)) == parents
     return held / replicates

@@ -27,7 +27,7 @@ class Measures:
     shapes          (L,)
     gram            (L, n, n)  <w_i, w_j>
     linf, l1        (L, n, n)  max |w_i - w_j| and mean |w_i - w_j|; empty unless asked
-    moments         (L, n, 6)  mean, sums of 2nd to 4th powers about it, min, max; empty unless asked
+    moments         (L, n, 6)  mean, sums of 2nd to 4th powers about it, min, max; likewise
     histogram       (L, n, b)  counts in b equal bins of a range common to the layer
     """
 

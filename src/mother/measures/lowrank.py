@@ -143,8 +143,6 @@ def rank_distances(
                 )
                 r = rank(found[a] - found[b], float(noise))
                 most[i, j] = most[j, i] = max(most[i, j], r)
-        for tensor in layer.tensors:
-            tensor.release()
     return most
 
 
@@ -157,6 +155,5 @@ def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -
     for tensor in pair.tensors:
         mean_square = float(np.mean(np.square(tensor.read().astype(np.float64))))
         noise += mean_square * rounding(tensor.dtype) ** 2
-        tensor.release()
     scale = np.sqrt(pair.tensors[0].size) / found.shape[1]
     return rank(found[1], float(scale * np.sqrt(noise)))

@@ -96,8 +96,8 @@ def report(folder: Path, models: int, depth: int, repeats: int) -> str:
     lines += [
         f"## Full fine-tuning: {models} checkpoints of {size / models / 1e6:.0f} MB",
         "",
-        "| case | threads | seconds | against mapping and summing the bytes on 1 thread | on as many "
-        f"threads as there are cores ({cores}) | peak memory | edges right |",
+        "| case | threads | seconds | against mapping and summing the bytes on 1 thread | on "
+        f"{cores} threads | peak memory | edges right |",
         "|---|---|---|---|---|---|---|",
     ]
     for key, figures in ft.items():
@@ -109,7 +109,7 @@ def report(folder: Path, models: int, depth: int, repeats: int) -> str:
         )
     lines += ["", "## Growth", "", "| checkpoints | weights each | seconds, default | sum_bytes |"]
     lines += ["|---|---|---|---|"]
-    for n, d in ((models // 4, depth), (models // 2, depth), (models, depth)):
+    for n in (models // 4, models // 2, models):
         part = folder / f"growth-{n}"
         part.mkdir()
         for path in sorted((folder / "ft").glob("*.safetensors"))[::-1][:n]:

@@ -95,6 +95,7 @@ def vit(hidden: int, layers: int, heads: int) -> Architecture:
             image_size=28,
             patch_size=7,
             num_channels=1,
+            initializer_range=hidden**-0.5,
         )
 
     return Architecture(ViTForImageClassification, config, "classifier.", ("q_proj", "v_proj"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import asdict
@@ -28,8 +29,7 @@ def execute(
     architecture = scale.architectures[run.architecture]
     torch.manual_seed(seed_of(seed, split, run.initialization or run.ids[0]))
     if run.recipe is None:
-        _take(run, architecture, folder, roots)
-        records: dict[str, Record] = {run.ids[0]: {}}
+        records = {run.ids[0]: _take(run, architecture, folder, roots)}
     else:
         records = _train(run, scale, architecture, seed_of(seed, split, *run.ids), folder)
     for parent, child in run.edges:
@@ -46,17 +46,20 @@ def _read(folder: Path, id: str) -> dict[str, torch.Tensor]:
     return read(folder / f"{id}.safetensors")
 
 
-def _take(run: Run, architecture: Architecture, folder: Path, roots: Path) -> None:
-    """A checkpoint that is not trained here: a root, or the parent in another dtype."""
+def _take(run: Run, architecture: Architecture, folder: Path, roots: Path) -> Record:
+    """A checkpoint that is not trained here but on the Hub, or in the roots' folder."""
     path = folder / f"{run.ids[0]}.safetensors"
-    if run.source and "/" in run.source:
-        model = architecture.pretrained(run.source)
+    source = str(run.source)
+    if "/" in source:
+        model = architecture.pretrained(source)
         save(model, path, dtype=run.dtype, without=architecture.head)
-        return
-    weights = _read(folder, run.parent) if run.parent else _read(roots, str(run.source))
+        return {}
+    weights = _read(roots, source)
     heads = [w for name, w in weights.items() if name.startswith(architecture.head)]
     model = architecture.load(weights, len(heads[0]) if heads else 2)
     save(model, path, dtype=run.dtype, without="" if heads else architecture.head)
+    known: Record = json.loads((roots / "records.json").read_text())["models"][source]
+    return {key: known[key] for key in ("accuracy", "chance", "loss") if key in known}
 
 
 def _train(

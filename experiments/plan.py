@@ -13,7 +13,8 @@ from itertools import pairwise
 @dataclass(frozen=True)
 class Recipe:
     """Hyper-parameters of a training run. `marks` are the shares of it at whose ends checkpoints
-    are saved. A rank makes it LoRA."""
+    are saved. A rank makes it LoRA. Where a relative change is given, the learning rate is the
+    head's, and the body's is set so that its weights change by about that share of their norm."""
 
     learning_rate: float
     examples: int
@@ -24,7 +25,7 @@ class Recipe:
     weight_decay: float = 0.0
     schedule: str = "linear"
     warmup: float = 0.0
-    head_learning_rate: float | None = None
+    relative_change: float | None = None
     rank: int | None = None
     alpha: int | None = None
     marks: tuple[float, ...] = (1.0,)
@@ -36,7 +37,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Space:
-    """Ranges that recipes are drawn from: learning rates by their logarithm, else uniformly."""
+    """Ranges that recipes are drawn from: learning rates and relative changes by their logarithm,
+    the rest uniformly."""
 
     tasks: tuple[str, ...]
     learning_rate: tuple[float, float]
@@ -46,22 +48,22 @@ class Space:
     optimizer: str = "adamw"
     weight_decay: tuple[float, ...] = (0.0,)
     schedule: tuple[str, ...] = ("linear",)
-    head_learning_rate: float | None = None
+    relative_change: tuple[float, float] | None = None
     ranks: tuple[int, ...] = ()
 
     def draw(self, rng: random.Random) -> Recipe:
         """A recipe; LoRA's alpha equals its rank, as in the paper's table."""
-        low, high = map(math.log, self.learning_rate)
         rank = rng.choice(self.ranks) if self.ranks else None
+        change = self.relative_change
         return Recipe(
-            learning_rate=math.exp(rng.uniform(low, high)),
+            learning_rate=_by_logarithm(self.learning_rate, rng),
             examples=rng.randint(*self.examples),
             epochs=rng.choice(self.epochs),
             batch_size=rng.choice(self.batch_size),
             optimizer=self.optimizer,
             weight_decay=rng.choice(self.weight_decay),
             schedule=rng.choice(self.schedule),
-            head_learning_rate=self.head_learning_rate,
+            relative_change=change and _by_logarithm(change, rng),
             rank=rank,
             alpha=rank,
         )
@@ -73,8 +75,7 @@ class Run:
     before, the first the child of `parent`.
 
     Without a parent it starts from an initialization, which runs of one `initialization` share.
-    Without a recipe, the checkpoint is `source`, a model of the roots' folder or of the Hub, or
-    the parent in another dtype.
+    Without a recipe, the checkpoint is `source`, a model of the roots' folder or of the Hub.
     """
 
     ids: tuple[str, ...]
@@ -95,6 +96,10 @@ class Run:
     def edges(self) -> list[tuple[str, str]]:
         chain = ([self.parent] if self.parent else []) + list(self.ids)
         return list(pairwise(chain))
+
+
+def _by_logarithm(bounds: tuple[float, float], rng: random.Random) -> float:
+    return math.exp(rng.uniform(*map(math.log, bounds)))
 
 
 def seed_of(*names: object) -> int:

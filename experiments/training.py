@@ -32,9 +32,9 @@ def fit(
     objective: Objective, architecture: Architecture, examples: Examples, recipe: Recipe, seed: int
 ) -> Iterator[float]:
     """Train in place; yields the loss, averaged since the last time, at each mark."""
-    optimizer = _optimizer(objective, architecture, recipe)
-    generator = torch.Generator().manual_seed(seed)
     steps = recipe.steps(len(examples))
+    optimizer = _optimizer(objective, architecture, recipe, steps)
+    generator = torch.Generator().manual_seed(seed)
     marks = [max(1, round(m * steps)) for m in recipe.marks]
     order = torch.empty(0, dtype=torch.long)
     losses: list[float] = []
@@ -88,23 +88,36 @@ def _factor(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def _optimizer(
-    objective: Objective, architecture: Architecture, recipe: Recipe
+    objective: Objective, architecture: Architecture, recipe: Recipe, steps: int
 ) -> torch.optim.Optimizer:
     """Weight decay for all but biases and norms, as transformers' Trainer has it."""
-    head = architecture.head
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
-            key = f".{head}" in f".{name}", parameter.ndim > 1
-            groups.setdefault(key, []).append(parameter)
+            in_head = f".{architecture.head}" in f".{name}"
+            groups.setdefault((in_head, parameter.ndim > 1), []).append(parameter)
+    rate = recipe.learning_rate
+    if recipe.relative_change:
+        rate = _rate_for(recipe.relative_change, groups[False, True], recipe, steps)
     settings = [
         {
             "params": parameters,
-            "peak": (recipe.head_learning_rate if is_head else None) or recipe.learning_rate,
+            "peak": recipe.learning_rate if in_head else rate,
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
-        for (is_head, decays), parameters in groups.items()
+        for (in_head, decays), parameters in groups.items()
     ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(settings, lr=recipe.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(settings, lr=recipe.learning_rate)
+        return torch.optim.SGD(settings, lr=rate, momentum=0.9)
+    return torch.optim.AdamW(settings, lr=rate)
+
+
+def _rate_for(change: float, parameters: list[nn.Parameter], recipe: Recipe, steps: int) -> float:
+    """The peak learning rate with which Adam changes the parameters by about a share of their
+    norm: its steps are near the learning rate in size, and about _AGREEMENT of them add up."""
+    weights = torch.cat([p.detach().flatten() for p in parameters])
+    travelled = sum(_factor(recipe, step, steps) for step in range(1, steps + 1))
+    return change * float(weights.square().mean().sqrt()) / (_AGREEMENT * travelled)
+
+
+_AGREEMENT = 0.4

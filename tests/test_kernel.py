@@ -119,9 +119,7 @@ def test_moments_and_histogram_of_every_length(loops, length):
         c = x - x.mean()
         expected = [x.mean(), *((c**p).sum() for p in (2, 3, 4)), x.min(), x.max()]
         scale = np.array([8, *(np.abs(c**p).sum() for p in (2, 3, 4)), 8, 8])
-        np.testing.assert_array_less(
-            np.abs(loops.moments(block) - expected), 3e-6 * scale + 1e-12
-        )
+        np.testing.assert_array_less(np.abs(loops.moments(block) - expected), 3e-6 * scale + 1e-12)
         counts = loops.histogram(block, -16.0, 16.0, 64)
         assert counts.dtype == np.int64
         np.testing.assert_array_equal(counts, np.histogram(x, 64, (-16, 16))[0])

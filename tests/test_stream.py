@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from itertools import pairwise
 from pathlib import Path
 
 import ml_dtypes
@@ -226,9 +227,7 @@ def test_close_models_whose_hub_lacks_the_layer(hub, rel):
     parent that they are nearest to has none."""
     rng = np.random.default_rng(4)
     body, head = (rng.normal(0, 0.02, s).astype(np.float32) for s in ((300, 200), (200, 200)))
-    models = [
-        {"body": change(body, rel, rng), "head": change(head, rel, rng)} for _ in range(3)
-    ]
+    models = [{"body": change(body, rel, rng), "head": change(head, rel, rng)} for _ in range(3)]
     models.insert(hub, {"body": body})
     m = measure(group_of(models))
     index = m.names.index("head")
@@ -239,9 +238,7 @@ def test_close_models_whose_hub_lacks_the_layer(hub, rel):
                 assert m.squared_distance[index, i, j] == pytest.approx(e, rel=1e-3)
 
 
-@given(
-    n=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.2, 0.5, 0.9])
-)
+@given(n=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.2, 0.5, 0.9]))
 @settings(deadline=None)
 def test_references_within_members_are_a_forest(n, seed, share):
     rng = np.random.default_rng(seed)
@@ -347,7 +344,7 @@ def test_every_weight_is_read_once_and_in_order(threads):
         blocks.sort()
         assert blocks[0][0] == 0
         assert blocks[-1][1] == 50_000
-        assert all(a[1] == b[0] for a, b in zip(blocks, blocks[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in pairwise(blocks))
         assert max(b - a for a, b in blocks) <= length
         assert len(looks) <= 2  # the sample, and the range of the histogram
 

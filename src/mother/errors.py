@@ -1,8 +1,8 @@
 """What can go wrong.
 
-    MotherError
-    ├── InputError        bytes, paths or names from outside that we refuse
-    └── UsageError        options that contradict each other or the input
+MotherError
+├── InputError        bytes, paths or names from outside that we refuse
+└── UsageError        options that contradict each other or the input
 """
 
 from __future__ import annotations

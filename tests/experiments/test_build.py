@@ -193,7 +193,7 @@ SOUND = Recipe(learning_rate=1e-3, examples=200, epochs=1)
     ("recipe", "fault"),
     [
         (replace(SOUND, learning_rate=0.0), "at chance"),
-        (replace(SOUND, learning_rate=0.0, head_learning_rate=1e-2, epochs=8), "relative change"),
+        (replace(SOUND, learning_rate=1e-2, relative_change=1e-30, epochs=8), "relative change"),
         (replace(SOUND, learning_rate=1e30, optimizer="sgd"), "loss|at chance|finite"),
     ],
 )

@@ -24,6 +24,7 @@ from mother.measures import Measures
 
 Array = NDArray[np.float64]
 SHRINK = 0.02  # by how much all layers of a child plausibly shrank or grew alike
+NEAREST = 16  # candidates for a model's parent in a bootstrap replicate
 _TINY = 1e-12
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
 SHRUNK = 0.1  # share of edges with polarity above 1 from which a family is one that shrank
@@ -54,18 +55,27 @@ def direction_log_odds(gram: Array, weight: Array) -> Array:
     >>> bool(direction_log_odds(G, np.array([0.5, 0.5]))[0, 1] > 3)
     True
     """
-    return next(_log_odds(gram, weight[None]))
+    n = gram.shape[1]
+    parent, child = (pairs.ravel() for pairs in np.indices((n, n)))
+    return next(_log_odds(gram, weight[None], parent, child)).reshape(n, n)
 
 
-def _log_odds(gram: Array, weights: Array) -> Iterator[Array]:
-    """The same for each row of weights, (B, L); slopes are ranked once for all of them."""
-    norm = np.diagonal(gram, axis1=1, axis2=2)[:, :, None]
-    slope = np.where(norm > 0, gram / np.where(norm > 0, norm, 1.0), 1.0)
+def _log_odds(
+    gram: Array, weights: Array, parent: NDArray[np.intp], child: NDArray[np.intp]
+) -> Iterator[Array]:
+    """The same of some ordered pairs, with each also its reverse, for each row of weights (B, L);
+    slopes are ranked once for all of them."""
+    n = gram.shape[1]
+    reverse = np.zeros((n, n), dtype=np.intp)
+    reverse[child, parent] = np.arange(len(parent))
+    back = reverse[parent, child]
+    norm = np.diagonal(gram, axis1=1, axis2=2)
+    whole = norm[:, parent]
+    slope = np.where(whole > 0, gram[:, parent, child] / np.where(whole > 0, whole, 1.0), 1.0)
     order = np.argsort(slope, axis=0, kind="stable")
     ranked = np.take_along_axis(slope, order, axis=0)
-    parent = np.arange(gram.shape[1])[None, :, None]
     for weight in weights:
-        value = weight[:, None] * norm[..., 0]
+        value = weight[:, None] * norm
         value /= np.maximum(value.sum(axis=0), _TINY)
         mass = value[order, parent]
         middle = (np.cumsum(mass, axis=0) >= 0.5).argmax(axis=0)
@@ -73,8 +83,8 @@ def _log_odds(gram: Array, weights: Array) -> Iterator[Array]:
         spread = np.log((mass * np.abs(ranked - median)).sum(axis=0) + _TINY)
         shrink = (1 - median[0]) ** 2 / (2 * SHRINK**2)
         layers = 1 / np.maximum((value**2).sum(axis=0), _TINY)
-        several = (layers[:, None] + layers[None, :]) / 2 - 1
-        yield np.asarray(shrink.T - shrink + several * (spread.T - spread))
+        several = (layers[parent] + layers[child]) / 2 - 1
+        yield np.asarray(shrink[back] - shrink + several * (spread[back] - spread))
 
 
 def probability(log_odds: Array) -> Array:
@@ -87,13 +97,13 @@ def probability(log_odds: Array) -> Array:
 
 
 def edge_costs(squared: Array, log_odds: Array) -> Array:
-    """|p - c|^2 times one more than the probability that c is the parent; row p, column c.
+    """|p - c|^2 times one more than the probability that c is the parent.
 
     >>> edge_costs(np.array([[0., 2.], [2., 0.]]), np.array([[0., 99.], [-99., 0.]]))
     array([[0., 2.],
            [4., 0.]])
     """
-    return squared * (1 + probability(log_odds.T))
+    return np.asarray(squared * (2 - probability(log_odds)))
 
 
 def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None) -> Forest:
@@ -236,8 +246,25 @@ def _support(
     """Share of replicates, layers drawn with replacement, in which each model has this parent."""
     L, n = len(weight), len(parents)
     draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates) * weight
-    squared = (draws @ m.squared_distance.reshape(L, -1)).reshape(-1, n, n)
+    every = m.squared_distance
+    parent, child = _near(np.tensordot(weight, every, 1), parents)
+    lengths = draws @ every[:, parent, child]
     held = np.zeros(n)
-    for D2, log_odds in zip(squared, _log_odds(m.gram, draws), strict=True):
-        held += minimum_arborescence(edge_costs(D2, log_odds)) == parents
+    for squared, log_odds in zip(lengths, _log_odds(m.gram, draws, parent, child), strict=True):
+        cost = np.full((n, n), np.inf)
+        cost[parent, child] = squared * (2 - probability(log_odds))
+        held += minimum_arborescence(cost) == parents
     return held / replicates
+
+
+def _near(squared: Array, parents: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Ordered pairs that can be edges of a replicate: each model's NEAREST, and the tree's own."""
+    n = len(parents)
+    near = np.zeros((n, n), dtype=bool)
+    rank = np.argsort(np.argsort(squared, axis=0, kind="stable"), axis=0, kind="stable")
+    near |= rank <= NEAREST
+    near[parents[parents >= 0], np.flatnonzero(parents >= 0)] = True
+    near |= near.T
+    np.fill_diagonal(near, False)
+    parent, child = np.nonzero(near)
+    return parent, child

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Layer
 
 LAYERS = 32  # layers looked at
-BLOCK = 2048  # weights read of each
+BLOCK = 512  # weights read of each
 
 
 def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
@@ -36,16 +36,27 @@ def middle(layer: Layer, n: int) -> NDArray[np.float64]:
 
 
 def squared_distances(samples: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Mean squared difference per sampled weight, over the layers that a pair shares; (n, n)."""
+    """Mean squared difference per sampled weight, over the layers that a pair shares; (n, n).
+
+    Infinite where a pair shares none, or where a weight is not finite.
+
+    >>> squared_distances([np.array([[1.0, 2.0], [1.0, 4.0], [np.nan, np.nan]])])
+    array([[ 0.,  2., inf],
+           [ 2.,  0., inf],
+           [inf, inf, inf]])
+    """
     n = samples[0].shape[0]
     total, count = np.zeros((n, n)), np.zeros((n, n))
     for rows in samples:
-        have = np.isfinite(rows[:, 0])
-        for i in np.flatnonzero(have):
-            with np.errstate(invalid="ignore", over="ignore"):
-                gap = ((rows[have] - rows[i]) ** 2).sum(axis=1)
-            total[i, have] += gap
-            count[i, have] += rows.shape[1]
+        have = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        if len(have) == 0:
+            continue
+        centred = rows[have] - rows[have].mean(axis=0)
+        gram = centred @ centred.T
+        norm = np.diagonal(gram)
+        pairs = np.ix_(have, have)
+        total[pairs] += np.maximum(norm[:, None] + norm[None, :] - 2 * gram, 0.0)
+        count[pairs] += rows.shape[1]
     return np.where(count > 0, total / np.maximum(count, 1), np.inf)
 
 
@@ -57,7 +68,7 @@ def reference_tree(distance: NDArray[np.float64]) -> NDArray[np.int64]:
     """
     n = distance.shape[0]
     towards = np.zeros(n, dtype=np.int64)
-    nearest = np.where(np.isnan(distance[0]), np.inf, distance[0]).copy()
+    nearest = distance[0].copy()
     outside = np.ones(n, dtype=bool)
     outside[0] = False
     for _ in range(n - 1):
@@ -72,22 +83,6 @@ def reference_tree(distance: NDArray[np.float64]) -> NDArray[np.int64]:
     return towards
 
 
-def within(tree: NDArray[np.int64], members: Sequence[int]) -> NDArray[np.int64]:
-    """The tree restricted to `members`: each one's nearest ancestor among them, as a position.
-
-    >>> within(np.array([-1, 0, 1, 2]), [0, 3])
-    array([-1,  0])
-    """
-    position = {m: k for k, m in enumerate(members)}
-    out = []
-    for m in members:
-        up = int(tree[m])
-        while up >= 0 and up not in position:
-            up = int(tree[up])
-        out.append(position.get(up, -1))
-    return np.array(out, dtype=np.int64)
-
-
 def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> NDArray[np.float64]:
     """Inner products of the weights from those of their increments: B G B' with w = B d.
 
@@ -95,11 +90,14 @@ def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> 
     array([[ 5., 11.],
            [11., 26.]])
     """
-    n = len(reference)
-    paths = np.eye(n)
-    for i in range(n):
-        up = int(reference[i])
-        while up >= 0:
-            paths[i, up] = 1.0
-            up = int(reference[up])
-    return np.asarray(paths @ gram @ paths.T)
+    order = np.flatnonzero(reference < 0).tolist()
+    for node in order:
+        order += np.flatnonzero(reference == node).tolist()
+    steps = [(node, int(reference[node])) for node in order if reference[node] >= 0]
+    out = gram.copy()
+    with np.errstate(invalid="ignore"):
+        for _ in range(2):
+            for node, up in steps:
+                out[node] += out[up]
+            out = out.T
+        return np.asarray((out + out.T) / 2)

@@ -129,16 +129,19 @@ def measure(
     """
     n = len(group.checkpoints)
     samples = reference.sample(group.layers, n)
-    tree = reference.reference_tree(reference.squared_distances(samples)) if samples else None
+    distance = reference.squared_distances(samples) if samples else np.zeros((n, n))
+    trees = {
+        members: reference.reference_tree(distance[np.ix_(members, members)])
+        for members in {layer.members for layer in group.layers}
+    }
     ranges = [_range(reference.middle(layer, n)) for layer in group.layers] if entropy else []
     # Blocks do not depend on the thread count, or sums would differ in their last bits.
     length = block_length(n, memory, 2)
 
     def reduce(index: int, layer: Layer, start: int, stop: int) -> _Part:
-        assert tree is not None
         blocks = [tensor.read(start, stop) for tensor in layer.tensors]
         part = _Part(
-            kernel.gram(blocks, reference.within(tree, layer.members)),
+            kernel.gram(blocks, trees[layer.members]),
             kernel.distances(blocks) if distances else None,
             np.stack([kernel.moments(b) for b in blocks]) if moments else None,
             np.stack([kernel.histogram(b, *ranges[index], BINS) for b in blocks])
@@ -173,10 +176,10 @@ def measure(
         if part.histogram is not None:
             histogram[index, rows] += part.histogram
     for index, layer in enumerate(group.layers):
-        assert tree is not None
         rows = np.array(layer.members, dtype=np.intp)
-        towards = reference.within(tree, layer.members)
-        gram[index, rows[:, None], rows] = reference.from_increments(increments.pop(index), towards)
+        gram[index, rows[:, None], rows] = reference.from_increments(
+            increments.pop(index), trees[layer.members]
+        )
     return Measures(
         tuple(layer.name for layer in group.layers),
         tuple(layer.shape for layer in group.layers),
@@ -218,6 +221,8 @@ def _in_order(
 def _range(rows: Array) -> tuple[float, float]:
     """A range that holds nearly all weights of a layer: mean -+ 8 standard deviations."""
     finite = rows[np.isfinite(rows)]
+    if finite.size == 0:
+        return 0.0, 1.0
     centre, spread = float(finite.mean()), float(finite.std())
     spread = spread or abs(centre) or 1.0
     return centre - 8 * spread, centre + 8 * spread

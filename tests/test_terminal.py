@@ -1,0 +1,223 @@
+"""What a terminal gets to see of a forest."""
+
+from __future__ import annotations
+
+import unicodedata
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Refused, Tree
+from mother.views.terminal import count, evidence, forest, printable
+
+#: categories that a terminal may act on: controls, formats, surrogates, line and paragraph breaks
+ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+HOSTILE = [
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "two\nlines",
+    "back\rover",
+    "tab\tbell\x07\x08\x7f",
+    "\x9b31m",
+    "right\u202eto left",
+    "isolate\u2066\u2069",
+    "zero\u200bwidth\ufeff",
+    "line\u2028and paragraph\u2029",
+    "lone\udce9",
+    "tag\U000e0041",
+    "new\x85line",
+]
+
+
+def nodes(*ids):
+    return tuple(Node(i, i, "npz", "a", 1000 * (k + 1)) for k, i in enumerate(ids))
+
+
+def plain(graph, **options):
+    return [line.plain for line in forest(graph, **options)]
+
+
+def acts(text):
+    return [c for c in text if unicodedata.category(c) in ACTING]
+
+
+def family():
+    edges = (
+        Edge("root", "lora", "lora", distance=0.0123, support=0.98, rank=8),
+        Edge("root", "tuned", "fine-tune", distance=0.5, support=1.0),
+        Edge("tuned", "deeper", "continuation", support=0.5, undirected=True),
+        Edge("root", "copy", "duplicate", distance=0.0),
+        Edge("lora", "half", "converted"),
+    )
+    return ModelGraph(
+        "gram",
+        nodes("root", "lora", "tuned", "deeper", "copy", "half", "alone", "left", "right"),
+        edges,
+        (
+            Tree("alone", ("alone",)),
+            Tree("hidden:1", ("left", "right"), True),
+            Tree("root", ("copy", "deeper", "half", "lora", "root", "tuned")),
+        ),
+        (HiddenAncestor("hidden:1", ("left", "right"), None, 0.5),),
+        (Refused("bad.safetensors", "header claims 9 bytes, the file has 4"),),
+    )
+
+
+def test_the_whole_drawing():
+    assert plain(family()) == [
+        "alone   1 model, 7.0 k weights",
+        "(hidden ancestor, not among the inputs)   2 models, 9.0 k weights",
+        "├── left",
+        "└── right",
+        "root   6 models, 6.0 k weights",
+        "├── copy   duplicate",
+        "├── lora   lora (rank 8), distance 0.0123, support 98 %",
+        "│   └── half   converted",
+        "└── tuned   fine-tune, distance 0.5, support 100 %",
+        "    └── deeper   continuation, direction unknown, support 50 %",
+        "refused: bad.safetensors: header claims 9 bytes, the file has 4",
+    ]
+    assert plain(family()) == plain(family())
+
+
+def test_depth_says_what_it_leaves_out():
+    assert plain(family(), depth=1)[4:] == [
+        "root   6 models, 6.0 k weights",
+        "├── copy   duplicate",
+        "├── lora   lora (rank 8), distance 0.0123, support 98 %",
+        "│   └── … 1 more below",
+        "└── tuned   fine-tune, distance 0.5, support 100 %",
+        "    └── … 1 more below",
+        "refused: bad.safetensors: header claims 9 bytes, the file has 4",
+    ]
+    assert plain(family(), depth=2) == plain(family(), depth=99) == plain(family())
+
+
+def test_a_hidden_ancestor_inside_a_tree():
+    graph = ModelGraph(
+        "gram",
+        nodes("r", "a", "b", "c"),
+        (Edge("b", "c", "fine-tune", support=0.7),),
+        (Tree("r", ("a", "b", "c", "r")),),
+        (HiddenAncestor("hidden:1", ("a", "b"), "r", 0.5),),
+    )
+    assert plain(graph) == [
+        "r   4 models, 4.0 k weights",
+        "└── (hidden ancestor)",
+        "    ├── a",
+        "    └── b",
+        "        └── c   fine-tune, support 70 %",
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_name_acts_on_a_terminal(name):
+    inner = f"{name}2"
+    graph = ModelGraph(
+        "gram",
+        nodes(name, inner, "x"),
+        (Edge(name, inner, "fine-tune"), Edge(inner, "x", "fine-tune")),
+        (Tree(name, (name, inner, "x")),),
+        (),
+        (Refused(name, "no good"),),
+    )
+    lines = plain(graph)
+    assert len(lines) == 4
+    assert all(acts(line) == [] for line in lines)
+    assert all(len(line.splitlines()) == 1 for line in lines)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_nor_does_anything_else_in_a_graph_from_a_stranger(text):
+    """`mother show` prints what a file says: faults and relations are its words, too."""
+    graph = ModelGraph(
+        "gram",
+        nodes("a", "b"),
+        (Edge("a", "b", text),),
+        (Tree("a", ("a", "b")),),
+        (),
+        (Refused("x", text),),
+    )
+    lines = plain(graph)
+    assert len(lines) == 3
+    assert all(acts(line) == [] for line in lines)
+
+
+@given(st.text(max_size=30))
+def test_printable(name):
+    shown = printable(name)
+    assert acts(shown) == []
+    shown.encode()
+    if not any(unicodedata.category(c)[0] in "CZ" for c in name):
+        assert shown == name
+
+
+def test_names_of_people_are_left_alone():
+    for name in ("bert-base", "ünïcödé", "模型 v2", "🦙", "[bold]x[/bold]", "שלום", "a\\b"):
+        assert printable(name) == name
+    assert plain(ModelGraph("g", nodes("[red]x"), (), (Tree("[red]x", ("[red]x",)),)))[
+        0
+    ].startswith("[red]x ")
+
+
+def test_a_chain_5000_deep():
+    ids = [f"m{k:04}" for k in range(5000)]
+    edges = tuple(Edge(a, b, "fine-tune") for a, b in pairwise(ids))
+    graph = ModelGraph("gram", nodes(*ids), edges, (Tree(ids[0], tuple(ids)),))
+    lines = 0
+    for k, line in enumerate(forest(graph)):
+        lines += 1
+        if k and k % 500 == 0:
+            assert line.plain == "    " * (k - 1) + f"└── m{k:04}   fine-tune"
+    assert lines == 5000
+    assert plain(graph, depth=2)[-1] == "        └── … 1 more below"
+
+
+def test_a_wide_tree():
+    ids = [f"m{k:04}" for k in range(3000)]
+    edges = tuple(Edge(ids[0], b, "fine-tune") for b in reversed(ids[1:]))
+    lines = plain(ModelGraph("gram", nodes(*ids), edges, (Tree(ids[0], tuple(ids)),)))
+    assert [line[4:9] for line in lines[1:]] == ids[1:]
+    assert [line[0] for line in lines[1:]] == ["├"] * 2998 + ["└"]
+
+
+def test_order_of_edges_does_not_matter():
+    graph = family()
+    turned = ModelGraph(
+        graph.method,
+        graph.nodes[::-1],
+        graph.edges[::-1],
+        graph.trees,
+        graph.hidden,
+        graph.refused,
+    )
+    assert plain(turned) == plain(graph)
+
+
+def test_a_circle_in_a_broken_file_ends():
+    edges = (Edge("a", "b", "fine-tune"), Edge("b", "a", "fine-tune"))
+    graph = ModelGraph("gram", nodes("a", "b"), edges, (Tree("a", ("a", "b")),))
+    assert len(list(islice(forest(graph), 100))) < 100
+
+
+def test_nothing_at_all():
+    assert plain(ModelGraph("gram")) == []
+
+
+def test_a_tree_without_its_nodes():
+    assert plain(ModelGraph("gram", trees=(Tree("ghost", ()),)))[0].startswith("ghost ")
+
+
+def test_evidence_of_unknown_figures():
+    assert evidence(Edge("a", "b", "fine-tune")) == "fine-tune"
+    assert evidence(Edge("a", "b", "lora", rank=0)) == "lora (rank 0)"
+    assert evidence(Edge("a", "b", "x", distance=1234567.0, support=0.0)) == (
+        "x, distance 1.23e+06, support 0 %"
+    )
+
+
+def test_counts_for_people():
+    shown = [count(n) for n in (0, 999, 1000, 1_500_000, 2 * 10**9, 10**12)]
+    assert shown == ["0", "999", "1.0 k", "1.5 M", "2.0 G", "1000.0 G"]

@@ -58,18 +58,22 @@ def forest(graph: ModelGraph, depth: int | None = None) -> Iterator[Text]:
     parents = {e.child: e for e in graph.edges}
     hidden = {h.id: h for h in graph.hidden}
     below: dict[str, list[str]] = {}
-    under = {child for h in graph.hidden for child in h.children}
     for edge in graph.edges:
-        if edge.child not in under:
-            below.setdefault(edge.parent, []).append(edge.child)
+        below.setdefault(edge.parent, []).append(edge.child)
     for ancestor in graph.hidden:
         below.setdefault(ancestor.id, []).extend(ancestor.children)
         if ancestor.parent is not None:
             below.setdefault(ancestor.parent, []).append(ancestor.id)
     sizes = {node.id: node.parameters for node in graph.nodes}
+    unaligned = {node.id: node.unaligned for node in graph.nodes}
     for tree in graph.trees:
         yield _root(tree, hidden, sizes)
         yield from _branches(tree.root, below, parents, hidden, depth)
+        alone = sorted({line.split(":")[0] for m in tree.members for line in unaligned.get(m, ())})
+        if alone and len(tree.members) > 1:
+            more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+            names = ", ".join(printable(name)[:60] for name in alone[:3])
+            yield Text(f"    not compared, no partner: {names}{more}", style="dim")
     for refused in graph.refused:
         yield Text(f"refused: {printable(refused.path)}: {refused.fault}", style="red")
 

@@ -49,7 +49,7 @@ def fetch() -> None:
     done.touch()
 
 
-def accuracy(graph: mother.ModelGraph, prefix: str, truth: list[tuple[str, str]]) -> str:
+def accuracy(graph: mother.ModelGraph, prefix: str, truth: tuple[tuple[str, str], ...]) -> str:
     """Documented edges found, and edges claimed where none is documented."""
     true = {e for e in truth if e[1].startswith(prefix)}
     found = {(e.parent, e.child) for e in graph.edges if e.child.startswith(prefix)}
@@ -77,7 +77,7 @@ def main() -> None:
     picture(graph, HERE / "forest.svg")
     print(f"\nsaved as {HERE / 'graph.json'} and {HERE / 'forest.svg'}\n")
 
-    truth = read_truth(HERE / "truth.json")
+    truth = read_truth(HERE / "truth.json").edges
     columns = {"mother, default (no labels)": graph}
     for stage in ("specialization", "generalization"):
         paper = mother.recover(WEIGHTS, method="mother", stage=stage)

@@ -44,16 +44,20 @@ class Architecture:
 
     def new(self, classes: int) -> PreTrainedModel:
         """A network as initialized, from torch's random state."""
-        return self.load({}, classes)
+        return self.model(self._config(classes))
 
     def load(self, weights: Weights, classes: int) -> PreTrainedModel:
         """A network that holds the weights; what they lack is initialized."""
-        config = self.config()
-        if self.has_classes:
-            config.num_labels = classes
+        config = self._config(classes)
         return self.model.from_pretrained(
             None, config=config, state_dict=dict(weights), dtype=torch.float32
         )
+
+    def _config(self, classes: int) -> PreTrainedConfig:
+        config = self.config()
+        if self.model is not LlamaForCausalLM:
+            config.num_labels = classes
+        return config
 
     def body(self, weights: Weights) -> dict[str, Tensor]:
         """The weights without the head."""
@@ -62,10 +66,6 @@ class Architecture:
     def pretrained(self, hub_id: str) -> PreTrainedModel:
         """The network from the Hub, under whatever class its weights were published."""
         return self.model.from_pretrained(hub_id, dtype=torch.float32)
-
-    @property
-    def has_classes(self) -> bool:
-        return self.model is not LlamaForCausalLM
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def vit(hidden: int, layers: int, heads: int) -> Architecture:
             image_size=28,
             patch_size=7,
             num_channels=1,
-            initializer_range=hidden**-0.5,
+            initializer_range=0.5 * hidden**-0.5,
         )
 
     return Architecture(ViTForImageClassification, config, "classifier.", ("q_proj", "v_proj"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -143,18 +145,21 @@ class Workers:
         self.count = count
         self._threads = torch.get_num_threads()
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, context, _use_one_thread) if count > 1 else None
+        self._pool = ProcessPoolExecutor(count, context, _prepare) if count > 1 else None
 
     def __enter__(self) -> Workers:
         if self._pool is None:
-            _use_one_thread()
+            torch.set_num_threads(1)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
         if self._pool is None:
             torch.set_num_threads(self._threads)
-        else:
-            self._pool.shutdown(cancel_futures=True)
+            return
+        if fault:  # what they are at would go on for minutes
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[..., Made], *arguments: Any) -> Future[Made]:
         if self._pool is not None:
@@ -164,5 +169,14 @@ class Workers:
         return future
 
 
-def _use_one_thread() -> None:
+def _prepare() -> None:
+    """Make a worker use one thread, and end where the process that started it is killed."""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

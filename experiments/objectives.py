@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class Objective(nn.Module):
 
     #: whether the model's head is trained, and saved
     trains_head = True
+    model: Any
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class Objective(nn.Module):
     def after_step(self, progress: float) -> None:
         """Update what no gradient trains."""
 
-    def export(self) -> PreTrainedModel:
+    def export(self) -> Any:
         """The model as a checkpoint holds it."""
         return self.model
 
@@ -105,9 +107,10 @@ class MaskedAutoencoder(SelfSupervision):
         model.vit.requires_grad_(False)
 
     def forward(self, batch: Examples) -> Tensor:
-        return self.autoencoder(inputs(batch)).loss
+        loss: Tensor = self.autoencoder(inputs(batch)).loss
+        return loss
 
-    def export(self) -> PreTrainedModel:
+    def export(self) -> Any:
         self.model.vit.load_state_dict(self.autoencoder.vit.state_dict())
         return self.model
 
@@ -130,16 +133,15 @@ class _Distillation(SelfSupervision):
     """A student that follows a teacher, which is the student's moving average."""
 
     outputs = 128
+    teacher: Any
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         width = model.config.hidden_size
         self.projection = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 64))
         self.prototypes = nn.Linear(64, self.outputs, bias=False)
-        self.teacher = nn.ModuleList(
-            copy.deepcopy(m) for m in (model.vit, self.projection, self.prototypes)
-        ).requires_grad_(False)
-        model.classifier.requires_grad_(False)
+        students: list[Any] = [model.vit, self.projection, self.prototypes]
+        self.teacher = nn.ModuleList(map(copy.deepcopy, students)).requires_grad_(False)
 
     def student_scores(self, images: Tensor, keep: float = 1.0) -> Tensor:
         """Cosines of the images with the prototypes; only a share of the patches is seen."""
@@ -153,7 +155,7 @@ class _Distillation(SelfSupervision):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         momentum = 1 - 0.008 * (1 + math.cos(math.pi * progress)) / 2
-        students = (self.model.vit, self.projection, self.prototypes)
+        students: list[Any] = [self.model.vit, self.projection, self.prototypes]
         for slow, fast in zip(self.teacher, students, strict=True):
             for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                 a.lerp_(b, 1 - momentum)
@@ -163,6 +165,8 @@ class SelfDistillation(_Distillation):
     """Give one answer to different crops of an image, in the manner of DINO (Caron et al. 2021):
     the teacher sees the two large crops, the student also two small ones; its answers are centred
     and sharpened."""
+
+    centre: Tensor
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
@@ -205,12 +209,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 def batches(examples: Examples, device: torch.device, size: int = 250) -> Iterator[Examples]:
     """The examples in order, a few at a time."""
-    for chosen in torch.arange(len(examples)).split(size):
-        yield examples[chosen].to(device)
+    for start in range(0, len(examples), size):
+        yield examples[torch.arange(start, min(start + size, len(examples)))].to(device)
 
 
 def _scores(
-    vit: nn.Module, projection: nn.Module, prototypes: nn.Module, images: Tensor, keep: float = 1.0
+    vit: Any, projection: nn.Module, prototypes: nn.Linear, images: Tensor, keep: float = 1.0
 ) -> Tensor:
     tokens = vit.embeddings(images)
     if keep < 1:

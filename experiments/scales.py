@@ -46,8 +46,8 @@ class Scale:
 
 
 def _local(task: str, part: str, count: int, seed: int) -> Examples:
-    source = tasks if task in tasks.TASKS else corpora
-    return source.draw(task, part, count, seed)
+    drawn = tasks.draw if task in tasks.TASKS else corpora.draw
+    return drawn(task, part, count, seed)
 
 
 def _pretraining(examples: int, epochs: Mapping[str, float]) -> dict[str, Root]:
@@ -155,7 +155,7 @@ SMALL = Scale(
 _EASY = ("first-five", "last-five", "odd-even", "groups", "brightness", "inverted", "location")
 _TINY_FULL = replace(_SMALL_FULL, tasks=_EASY, examples=(600, 1000), learning_rate=(1e-3, 3e-3))
 _TINY_RUNS = _pretraining(
-    4_000, {"supervised": 2, "other-labels": 3, "mae": 1, "dino": 0.5, "msn": 1}
+    4_000, {"supervised": 1, "other-labels": 2, "mae": 1, "dino": 0.4, "msn": 0.5}
 )
 
 TINY = Scale(
@@ -173,7 +173,7 @@ TINY = Scale(
     children=(2, 2),
     spaces=_spaces(
         _TINY_FULL,
-        Space(_EASY, (2e-3, 6e-3), (600, 1000), (4,), ranks=(2, 4, 8)),
+        Space(_EASY, (4e-3, 9e-3), (600, 1000), (4,), ranks=(2, 4, 8)),
         Space(_EASY, (5e-3, 3e-2), (600, 1000), (3,), optimizer="sgd", weight_decay=(0, 5e-4)),
         Space((), (1e-3, 3e-3), (600, 1000), (1,), batch_size=(16,)),
         light=replace(
@@ -184,11 +184,11 @@ TINY = Scale(
             relative_change=_LIGHT,
         ),
     ),
-    scratch=Recipe(2e-3, 2_000, 3, 32, weight_decay=0.05, schedule="cosine", warmup=0.05),
+    scratch=Recipe(2e-3, 2_000, 2, 32, weight_decay=0.05, schedule="cosine", warmup=0.05),
     scratch_models=4,
     runs=_TINY_RUNS,
     marks=(0.3, 0.6, 1.0),
-    cnn_roots={"resnet-a": Root("fashion", replace(_SMALL_CNN, examples=4_000, epochs=2))},
+    cnn_roots={"resnet-a": Root("fashion", replace(_SMALL_CNN, examples=2_000))},
     text_roots={"llama-a": replace(_SMALL_TEXT, examples=4_000)},
 )
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from experiments import corpora
 from experiments.plan import Recipe, Run, Space, check, seed_of
@@ -59,7 +60,7 @@ def _pretrained(id: str, root: Root, architecture: str) -> Run:
     )
 
 
-def _taken(id: str, root: Root, **changes: object) -> Run:
+def _taken(id: str, root: Root, **changes: Any) -> Run:
     return replace(Run((id,), "root", task=root.task, source=id), **changes)
 
 
@@ -69,7 +70,7 @@ def _trees(split: str) -> Callable[[Scale, random.Random], list[Run]]:
     def build(scale: Scale, rng: random.Random) -> list[Run]:
         space = scale.spaces[split]
         light = split == "ft-light"
-        kind = {"dtype": "bfloat16", "change": LIGHT} if light else {}
+        kind: dict[str, Any] = {"dtype": "bfloat16", "change": LIGHT} if light else {}
         runs = []
         for id, root in scale.roots.items():
             taken = _taken(id, root, dtype="bfloat16") if light else _taken(id, root)
@@ -80,7 +81,7 @@ def _trees(split: str) -> Callable[[Scale, random.Random], list[Run]]:
 
 
 def _grown(
-    runs: list[Run], children: tuple[int, ...], space: Space, rng: random.Random, **kind: object
+    runs: list[Run], children: tuple[int, ...], space: Space, rng: random.Random, **kind: Any
 ) -> list[Run]:
     """The runs, the last of them with a subtree: `children[0]` children, each with children."""
     if not children:

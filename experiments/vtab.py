@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,8 +84,8 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _pixels(content: bytes, config: ViTConfig) -> Tensor:
     from PIL import Image
 
+    side: Any = config.image_size
     with Image.open(io.BytesIO(content)) as image:
-        mode = "L" if config.num_channels == 1 else "RGB"
-        resized = image.convert(mode).resize((config.image_size, config.image_size))
+        resized = image.convert("L" if config.num_channels == 1 else "RGB").resize((side, side))
     pixels = torch.from_numpy(np.asarray(resized).copy())
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -127,6 +127,12 @@ def test_round_trip(graph):
     text = graph.to_json()
     assert text.isascii()
     assert text.endswith("}\n")
+    try:
+        graph._check()
+    except ValueError:
+        with pytest.raises(ValueError, match="model graph"):
+            ModelGraph.from_json(text)
+        return
     back = ModelGraph.from_json(text)
     assert back == graph
     assert back.to_json() == text
@@ -178,7 +184,7 @@ def test_figures_have_six_digits_and_are_never_nan():
     assert content["support"] is None
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
+@given(st.floats(-1e300, 1e300).filter(lambda x: x == 0 or abs(x) > 1e-300))
 def test_rounding(value):
     assert rounded(value) == pytest.approx(value, rel=1e-5)
     assert rounded(rounded(value)) == rounded(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
@@ -14,7 +15,14 @@ from mother.measures import is_matrix, lowrank, measure, pair_rank, rank_distanc
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 K = lowrank.SKETCH
-SHAPES = [(256, 192), (192, 256), (128, 3, 7, 7), (96, 64, 3, 3), (64, 64), (160, 160)]
+SHAPES = [(256, 192), (192, 256), (128, 3, 7, 7), (96, 20, 3, 3), (64, 64), (160, 160)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other over matrices this small take longer than the work."""
+    with threadpool_limits(1):
+        yield
 
 
 def group_of(*models):
@@ -62,7 +70,7 @@ def svd_rank(a, b):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("r", [1, 2, 4, 7, 8, 16, 30, 32, 48, 64])
+@pytest.mark.parametrize("r", [1, 7, 16, 30, 64])
 @pytest.mark.parametrize("size", [0.003, 0.0002])
 def test_a_merged_lora_step_has_its_rank(shape, r, size):
     rng = np.random.default_rng([r, *shape])
@@ -118,7 +126,7 @@ def test_strangers_are_at_the_cap():
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (128, 128), (128, 300), (256, 192), (64, 16, 3, 3)])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_few_rows_changed(shape, seed):
     """As where tokens are added to an embedding. Rows far apart may not fall on each other."""
     rng = np.random.default_rng(seed)
@@ -166,10 +174,10 @@ def test_equal_weights_have_rank_zero():
 def test_a_step_stored_in_a_coarse_type(dtype, r, share):
     """Rounding gives the stored difference full rank; above the noise there is the step's."""
     rng = np.random.default_rng(r)
-    a = weights(rng, (768, 512), dtype)
+    a = weights(rng, (320, 256), dtype)
     b = merged(a, update(rng, a.shape, r, 0.02 * share))
     difference = a.astype(np.float64) - b.astype(np.float64)
-    assert np.linalg.matrix_rank(difference) == 512
+    assert np.linalg.matrix_rank(difference) == 256
     assert svd_rank(a, b) == r
     assert ranks(a, b)[0, 1] == pair(a, b) == r
 

@@ -11,7 +11,7 @@ from scipy import stats
 from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import scores
-from mother.measures import measure, stream
+from mother.measures import measure, reference, stream
 
 SHAPES = {"conv": (16, 3, 3, 3), "fc": (40, 60), "norm": (50,)}
 
@@ -57,8 +57,10 @@ def test_entropy_against_scipy(blocks):
     assert m.histogram.shape == (3, 3, stream.BINS)
     expected = np.zeros(3)
     for index, name in enumerate(m.names):
-        sample = np.concatenate([w[name].ravel()[:2048] for w in weights]).astype(np.float64)
-        if sample.size < 3 * 2048:  # the whole layer was sampled: its range is known
+        sample = np.concatenate([w[name].ravel()[: reference.BLOCK] for w in weights]).astype(
+            np.float64
+        )
+        if sample.size < 3 * reference.BLOCK:  # the whole layer was sampled: its range is known
             low, high = sample.mean() - 8 * sample.std(), sample.mean() + 8 * sample.std()
             counts = [np.histogram(w[name], stream.BINS, (low, high))[0] for w in weights]
             np.testing.assert_allclose(m.histogram[index].sum(axis=1), weights[0][name].size)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from os import PathLike
 
 from mother.checkpoints import Group, align, open_checkpoint
+from mother.errors import InputError, UsageError
 from mother.graph import rounded
 from mother.heritage import gram
 from mother.heritage.duplicates import find_duplicates
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
 from mother.measures import Measures, measure
-from mother.recovery import Options, finite_layers
+from mother.recovery import NotFiniteError, Options, finite_layers
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Comparison:
     kinship: float | None
     distance: float | None
     polarity: float | None
+    direction_probability: float | None
     rank: int | None
     layers: tuple[LayerEvidence, ...]
     not_compared: tuple[str, ...]
@@ -63,19 +65,29 @@ def compare(
         for reason in reasons
     )
     names = (str(a), str(b))
+    adapters = [c.format == "peft" for c in (first, second)]
+    if base is None and any(adapters) and not all(adapters):
+        raise UsageError(
+            f"{names[adapters.index(True)]} is a LoRA adapter; give its base by --base"
+        )
     if len(groups) > 1:
-        return Comparison(*names, "strangers", None, None, None, None, None, (), unpaired)
+        return Comparison(*names, "strangers", None, None, None, None, None, None, (), unpaired)
     (group,) = groups
     copies = find_duplicates(group)
     if copies:
         parent = copies[0].original.id if copies[0].relation == "converted" else None
-        return Comparison(*names, copies[0].relation, parent, None, 0.0, None, None, (), unpaired)
+        relation = copies[0].relation
+        return Comparison(*names, relation, parent, None, 0.0, None, None, None, (), unpaired)
     return _measured(group, names, unpaired)
 
 
 def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -> Comparison:
     m = measure(group, threads=Options().workers)
-    usable = finite_layers(group, m)
+    try:
+        usable = finite_layers(group, m)
+    except NotFiniteError as found:
+        refused = [InputError(c.path, fault) for c, fault in found.bad]
+        raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
     group, m = group.over(usable), m.over(usable)
     layers = _evidence(m)
     kin = rounded(float(kinship(m)[0, 1]))
@@ -84,7 +96,7 @@ def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -
     if child is None:
         relation = "siblings" if forest.hidden else "strangers"
         pooled = rounded(forest.hidden[0].polarity) if forest.hidden else None
-        return Comparison(*names, relation, None, kin, None, pooled, None, layers, unpaired)
+        return Comparison(*names, relation, None, kin, None, pooled, None, None, layers, unpaired)
     parent = 1 - child
     rank = update_rank(group, unchanged(m)[:, parent, child], parent, child)
     polarity = float(forest.polarity[child])
@@ -95,6 +107,7 @@ def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -
         kin,
         rounded(float(forest.distance[child])),
         rounded(polarity),
+        rounded(float(forest.direction[child])),
         rank,
         layers,
         unpaired,

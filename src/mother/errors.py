@@ -19,11 +19,16 @@ class InputError(MotherError):
 
     >>> print(InputError("a.safetensors", "header claims 9 bytes, the file has 4"))
     a.safetensors: header claims 9 bytes, the file has 4
+
+    others: what else was refused, where nothing is left of several inputs.
     """
 
-    def __init__(self, path: str | PathLike[str], fault: str) -> None:
+    def __init__(
+        self, path: str | PathLike[str], fault: str, others: tuple[InputError, ...] = ()
+    ) -> None:
         self.path = str(path)
         self.fault = fault
+        self.others = others
         super().__init__(f"{self.path}: {fault}")
 
 

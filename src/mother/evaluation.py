@@ -22,11 +22,11 @@ class Evaluation:
     """accuracy: share of true edges found with their direction (the paper's figure). undirected:
     the same without direction. adjusted_rand_index: of the trees, 1 if they are the true ones.
     false: edges found that are not true. unknown: names in the truth that the graph doesn't have.
-    Shares are None where the truth has no edge."""
+    Shares are None where the truth has no edge, the index where it tells of no tree."""
 
     accuracy: float | None
     undirected: float | None
-    adjusted_rand_index: float
+    adjusted_rand_index: float | None
     right: int
     right_undirected: int
     true: int
@@ -35,8 +35,18 @@ class Evaluation:
     unknown: tuple[str, ...]
 
 
-def read_truth(path: str | PathLike[str]) -> list[EdgeName]:
-    """The edges of a truth.json, `{"edges": [["parent", "child"], ...]}`. InputError if not one."""
+@dataclass(frozen=True)
+class Truth:
+    """True edges, and true trees where they are known apart from the edges (siblings whose parent
+    is missing)."""
+
+    edges: tuple[EdgeName, ...]
+    trees: tuple[tuple[str, ...], ...] = ()
+
+
+def read_truth(path: str | PathLike[str]) -> Truth:
+    """A truth.json, `{"edges": [["parent", "child"], …]}`, with `"trees": [["member", …], …]` where
+    edges do not tell them. InputError if it is none."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as fault:
@@ -48,11 +58,16 @@ def read_truth(path: str | PathLike[str]) -> list[EdgeName]:
         isinstance(e, list) and len(e) == 2 and all(isinstance(x, str) for x in e) for e in edges
     ):
         raise InputError(path, 'not a truth file: it needs {"edges": [["parent", "child"], …]}')
-    return [(parent, child) for parent, child in edges]
+    trees = content.get("trees", [])
+    if not isinstance(trees, list) or not all(
+        isinstance(t, list) and all(isinstance(x, str) for x in t) for t in trees
+    ):
+        raise InputError(path, '"trees" is no list of lists of names')
+    return Truth(tuple((parent, child) for parent, child in edges), tuple(map(tuple, trees)))
 
 
-def evaluate(graph: ModelGraph, truth: Iterable[EdgeName]) -> Evaluation:
-    """Compare a graph with the true edges.
+def evaluate(graph: ModelGraph, truth: Truth | Iterable[EdgeName]) -> Evaluation:
+    """Compare a graph with the truth, or with the true edges alone.
 
     >>> from mother.graph import Edge, Node, Tree
     >>> nodes = tuple(Node(x, x, "npz", "a", 1) for x in "abc")
@@ -62,7 +77,9 @@ def evaluate(graph: ModelGraph, truth: Iterable[EdgeName]) -> Evaluation:
     >>> evaluation.accuracy, evaluation.undirected, evaluation.adjusted_rand_index
     (0.5, 1.0, 1.0)
     """
-    true = set(truth)
+    if not isinstance(truth, Truth):
+        truth = Truth(tuple(truth))
+    true = set(truth.edges)
     found = {(e.parent, e.child) for e in graph.edges}
     loose = {frozenset(e) for e in found}
     right = len(true & found)
@@ -73,8 +90,11 @@ def evaluate(graph: ModelGraph, truth: Iterable[EdgeName]) -> Evaluation:
         accuracy=right / len(true) if true else None,
         undirected=right_undirected / len(true) if true else None,
         adjusted_rand_index=adjusted_rand_index(
-            _clusters(ids, [tree.members for tree in graph.trees]), _clusters(ids, list(true))
-        ),
+            _clusters(ids, [tree.members for tree in graph.trees]),
+            _clusters(ids, [*true, *truth.trees]),
+        )
+        if true or truth.trees
+        else None,
         right=right,
         right_undirected=right_undirected,
         true=len(true),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mother.errors import InputError
 
@@ -166,7 +166,7 @@ class ModelGraph:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r} is not known here; upgrade mother")
         try:
-            return cls(
+            graph = cls(
                 str(content.get("method", "")),
                 tuple(_parsed(Node, content.get("nodes", []))),
                 tuple(_parsed(Edge, content.get("edges", []))),
@@ -175,8 +175,37 @@ class ModelGraph:
                 tuple(_parsed(Refused, content.get("refused", []))),
                 dict(content.get("options", {})),
             )
-        except (TypeError, KeyError, AttributeError) as fault:
+        except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None
+        graph._check()
+        return graph
+
+    def _check(self) -> None:
+        """ValueError unless ids are unique and known, and edges make a forest."""
+        ids = [*(n.id for n in self.nodes), *(h.id for h in self.hidden)]
+        known = set(ids)
+        if len(known) < len(ids):
+            raise ValueError("a model graph with an id that stands twice")
+        above = [(e.parent, e.child) for e in self.edges]
+        above += [(h.id, child) for h in self.hidden for child in h.children]
+        above += [(h.parent, h.id) for h in self.hidden if h.parent is not None]
+        parent = {child: up for up, child in above}
+        if len(parent) < len(above):
+            raise ValueError("a model graph in which a node has two parents")
+        named = {x for pair in above for x in pair}
+        named |= {x for t in self.trees for x in (t.root, *t.members)}
+        if not named <= known:
+            raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
+        done: set[str] = set()
+        for id_ in ids:
+            path: list[str] = []
+            at: str | None = id_
+            while at is not None and at not in done:
+                done.add(at)
+                path.append(at)
+                at = parent.get(at)
+            if at in path:
+                raise ValueError(f"a model graph with a circle through {at!r}")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ModelGraph:
@@ -205,8 +234,17 @@ def _plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _parsed(kind: type, items: Any) -> Iterator[Any]:
-    known = {f.name for f in fields(kind)}
+    known = get_type_hints(kind)
     for item in items:
-        yield kind(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in item.items() if k in known}
-        )
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in item.items() if k in known}
+        for key, value in values.items():
+            if not _fits(value, known[key]):
+                raise TypeError(f"{key} of a {kind.__name__} is of the wrong type")
+        yield kind(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint == tuple[str, ...]:
+        return isinstance(value, tuple) and all(isinstance(x, str) for x in value)
+    allowed = get_args(hint) or (hint,)
+    return isinstance(value, (*allowed, int) if float in allowed else allowed)

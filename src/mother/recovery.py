@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from os import PathLike
 import numpy as np
 
 from mother.assembly import Part, assemble
-from mother.checkpoints import Checkpoint, Group, Problem, align, discover
+from mother.checkpoints import Checkpoint, Group, Layer, Problem, Tensor, align, discover
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
@@ -23,6 +24,7 @@ from mother.measures import Measures, measure
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
+LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 Progress = Callable[[int, int], None]
 
 
@@ -59,6 +61,8 @@ class Options:
         for name, least in (("bootstrap", 0), ("threads", 0), ("memory", 1 << 20)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not (math.isfinite(self.c) and self.c >= 0):
+            raise UsageError(f"c must be a number of at least 0, not {self.c}")
         if self.trees is not None and self.trees < 1:
             raise UsageError(f"trees must be at least 1, not {self.trees}")
         try:
@@ -114,9 +118,12 @@ def recover(
     """
     chosen = Options(**options)  # type: ignore[arg-type]
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    if any(not os.fspath(path) for path in several):
+        raise UsageError("a path is empty; the current folder is '.'")
     checkpoints, problems = discover(several, base=base)
     if not checkpoints and problems:
-        raise InputError(problems[0].path, problems[0].fault)
+        first, *others = (InputError(p.path, p.fault) for p in problems)
+        raise InputError(first.path, first.fault, tuple(others))
     return recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
 
 
@@ -132,8 +139,10 @@ def recover_checkpoints(
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
     refused = [Refused(str(p.path), p.fault) for p in problems]
+    refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := _no_weights(c))]
     parts: list[Part] = []
-    waiting = align(checkpoints)
+    waiting = align([c for c in checkpoints if not _no_weights(c)])
+    _check_layers(waiting, options.layers)
     if options.trees is not None and len(waiting) > 1:
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
@@ -146,20 +155,24 @@ def recover_checkpoints(
             (group,) = align(without(group, duplicates)) or (group,)
         try:
             group, forest, measures = _recover_group(group, options, report)
-        except _NotFiniteError as found:
-            refused += [Refused(str(c.path), fault) for c, fault in found.bad]
-            gone = {id(c) for c, _ in found.bad}
-            kept = [c for c in group.checkpoints if id(c) not in gone]
-            kept += [d.copy for d in duplicates if id(d.original) not in gone]
+        except NotFiniteError as found:
+            gone = {id(c): fault for c, fault in found.bad}
+            gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
+            every = [*group.checkpoints, *(d.copy for d in duplicates)]
+            refused += [Refused(str(c.path), gone[id(c)]) for c in every if id(c) in gone]
+            kept = [c for c in every if id(c) not in gone]
             waiting = align(kept) + waiting
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates)))
     return assemble(parts, refused, options.method, options.recorded)
 
 
-class _NotFiniteError(Exception):
+class NotFiniteError(Exception):
+    """Checkpoints, each with the fault in its weights."""
+
     def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
         self.bad = bad
+        super().__init__("weights that are not finite")
 
 
 def _reporter(groups: Sequence[Group], progress: Progress | None) -> Callable[[int], None] | None:
@@ -180,7 +193,8 @@ def _recover_group(
     group: Group, options: Options, report: Callable[[int], None] | None
 ) -> tuple[Group, Forest, Measures]:
     paper = options.method == "mother"
-    group = _chosen_layers(group, options.layers)
+    if options.layers is not None:
+        group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     measures = measure(
         group,
         distances=paper,
@@ -193,6 +207,8 @@ def _recover_group(
     usable = finite_layers(group, measures)
     group, measures = group.over(usable), measures.over(usable)
     n = len(group.checkpoints)
+    if options.trees is not None and options.trees > n:
+        raise UsageError(f"trees={options.trees}, but there are only {n} different models")
     if n == 1 or not group.layers:
         return group, no_edges(n), measures
     if paper:
@@ -211,18 +227,26 @@ def _recover_group(
     return group, gram.recover(measures, options.bootstrap, options.seed, options.trees), measures
 
 
-def _chosen_layers(group: Group, pattern: str | None) -> Group:
-    if pattern is None:
-        return group
-    wanted = np.array([re.search(pattern, layer.name) is not None for layer in group.layers])
-    if not wanted.any():
-        raise UsageError(f"layers {pattern!r} finds no layer, such as {group.layers[0].name!r}")
-    return group.over(wanted)
+def _no_weights(checkpoint: Checkpoint) -> str | None:
+    """Why a checkpoint can't be compared at all, if so."""
+    whole = sum(t.size for t in checkpoint.tensors.values())
+    if checkpoint.parameters == 0:
+        return "holds no floating-point weights"
+    if 2 * checkpoint.parameters < whole:
+        return "is mostly integers; quantized models can't be compared yet"
+    return None
+
+
+def _check_layers(groups: Sequence[Group], pattern: str | None) -> None:
+    names = [layer.name for group in groups for layer in group.layers]
+    if pattern is not None and names and not any(re.search(pattern, name) for name in names):
+        raise UsageError(f"layers {pattern!r} finds no layer, such as {names[0]!r}")
 
 
 def finite_layers(group: Group, measures: Measures) -> np.ndarray:
-    """Layers whose inner products are finite. Raises for models with NaN or infinite weights,
-    unless a layer is so in all of them: that is a mask, not a weight."""
+    """Layers whose inner products are finite, (L,) bool. Raises for models whose weights are not,
+    or are too large to be squared; unless they are the same in all of them, without a NaN: that is
+    a mask, not a weight."""
     finite = np.ones(len(group.layers), dtype=bool)
     bad: dict[int, str] = {}
     for index, layer in enumerate(group.layers):
@@ -230,13 +254,31 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
         if np.isfinite(measures.gram[index][np.ix_(members, members)]).all():
             continue
         finite[index] = False
-        broken = [
-            m
-            for m, t in zip(members, layer.tensors, strict=True)
-            if not np.isfinite(t.read().astype(np.float32)).all()
-        ]
-        if len(broken) < len(members) or len(members) == 1:
-            bad |= dict.fromkeys(broken, f"NaN or infinite weights in {layer.name}")
+        faults = {
+            m: fault
+            for m, tensor in zip(members, layer.tensors, strict=True)
+            if (fault := _fault(tensor))
+        }
+        if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
+            bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
     if bad:
-        raise _NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
+        raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
     return finite
+
+
+def _fault(tensor: Tensor) -> str | None:
+    values = tensor.read()
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(np.abs(values.astype(np.float64)).max())
+    if not np.isfinite(largest):
+        return "NaN or infinite weights"
+    if largest > LARGEST:
+        return f"weights up to {largest:.0e}, too large to compare,"
+    return None
+
+
+def _is_mask(layer: Layer) -> bool:
+    first = layer.tensors[0].read()
+    return not np.isnan(first.astype(np.float64)).any() and all(
+        np.array_equal(first, t.read()) for t in layer.tensors[1:]
+    )

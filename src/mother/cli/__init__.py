@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import click
@@ -10,10 +12,11 @@ from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
 from mother.cli.recover import recover
 from mother.cli.show import show
-from mother.errors import MotherError
+from mother.errors import InputError, MotherError
+from mother.views.terminal import printable
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mother-recovery", prog_name="mother")
 def cli() -> None:
     """Recover which neural network was trained from which, from the weights alone.
@@ -30,16 +33,38 @@ for command in (recover, compare, show, evaluate):
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check said no, 2 bad usage or input."""
-    if len(sys.argv) == 1:
-        sys.argv.append("--help")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(prog_name="mother")
+        code = cli.main(sys.argv[1:] or ["--help"], prog_name="mother", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped")
+        sys.exit(130)
+    except click.ClickException as fault:
+        context = getattr(fault, "ctx", None)
+        command = context.command_path if context is not None else "mother"
+        _say(f"{fault.format_message()} ({command} --help tells more)")
+    except InputError as fault:
+        for refused in (fault, *fault.others):
+            _say(str(refused))
     except MotherError as fault:
-        click.echo(f"mother: {fault}", err=True)
-        sys.exit(2)
+        _say(str(fault))
     except MemoryError:
-        click.echo("mother: out of memory; try a smaller --memory or fewer models", err=True)
-        sys.exit(2)
+        _say("out of memory; try a smaller --memory or fewer models")
     except BrokenPipeError:
-        sys.stderr.close()
+        # whoever read has read enough; what Python would still flush has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as fault:
+        _say(f"can't write the output: {fault.strerror or fault}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+def _say(line: str) -> None:
+    print(f"mother: {printable(line)}", file=sys.stderr)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 import mother.comparison
+from mother.assembly import UNSURE
 from mother.comparison import Comparison
 from mother.views.terminal import printable
 
@@ -17,7 +18,7 @@ _SENTENCES = {
     "siblings": "Siblings: both come from an ancestor that is neither of them.",
 }
 _STEPS = {
-    "converted": "the same weights in a coarser number type",
+    "converted": "converted to a coarser number type",
     "fine-tune": "fine-tuned",
     "continuation": "trained further",
     "lora": "LoRA-tuned",
@@ -27,11 +28,23 @@ _SHOWN = 10
 
 def sentence(c: Comparison) -> str:
     """The relation in one sentence."""
+    if c.relation == "strangers" and c.kinship is None:
+        return "Strangers: of different architectures, with nothing to compare."
     if c.relation in _SENTENCES:
         return _SENTENCES[c.relation]
     parent, child = (c.a, c.b) if c.parent == "a" else (c.b, c.a)
     rank = f" (rank {c.rank})" if c.rank is not None else ""
-    return f"{printable(child)} is {_STEPS[c.relation]}{rank} from {printable(parent)}."
+    said = f"{printable(child)} is {_STEPS[c.relation]}{rank} from {printable(parent)}"
+    if c.direction_probability is None:
+        return f"{said}."
+    sure = f"probability of this direction {c.direction_probability:.2f}"
+    return f"{said}, or the reverse ({sure})." if unsure(c) else f"{said} ({sure})."
+
+
+def unsure(c: Comparison) -> bool:
+    """Whether the direction is as good as unknown."""
+    p = c.direction_probability
+    return p is not None and abs(p - 0.5) < UNSURE
 
 
 @click.command()

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
@@ -31,10 +30,33 @@ def print_lines(lines: Iterable[Text]) -> None:
         console.print(line)
 
 
+def check_output(path: Path) -> None:
+    """Refuse, before any work, an output that can't be written or that would destroy something."""
+    if not path.name:
+        raise InputError(path, "can't be written: not a file name")
+    if path.is_dir():
+        raise InputError(path, "can't be written: it is a folder")
+    if not path.parent.is_dir():
+        raise InputError(path, "can't be written: there is no such folder")
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(1)
+        if start not in (b"", b"{"):
+            raise InputError(path, "is there and is no JSON; remove it or choose another name")
+    target = path if path.exists() else path.parent
+    if not os.access(target, os.W_OK):
+        raise InputError(path, "can't be written: permission denied")
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing: a kill in the middle leaves the file that was there."""
+    """The whole text or nothing: a kill in the middle leaves the file that was there. Links are
+    followed; pipes and devices are written to as they are."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -43,13 +65,13 @@ def write_atomically(path: Path, text: str) -> None:
             umask = os.umask(0)
             os.umask(umask)
             Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(path)
+            Path(name).replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
     except OSError as fault:
-        raise InputError(path, f"can't be written ({fault.strerror or fault})") from None
+        raise InputError(path, f"can't be written: {fault.strerror or fault}") from None
 
 
 @contextlib.contextmanager
@@ -72,7 +94,7 @@ def refused(lines: Iterable[str]) -> None:
     """One line on stderr for each input refused, and exit 2 after everything else is done."""
     said = False
     for line in lines:
-        click.echo(f"mother: {line}", err=True)
+        print(f"mother: {line}", file=sys.stderr)
         said = True
     if said:
         sys.exit(2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import mother.recovery
-from mother.cli.output import print_lines, progress_bar, refused, write_atomically
+from mother.cli.output import check_output, print_lines, progress_bar, refused, write_atomically
 from mother.errors import InputError, UsageError
 from mother.heritage.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
@@ -18,7 +18,7 @@ from mother.views.terminal import forest, printable
 def _trees(_: click.Context, __: click.Parameter, value: str) -> int | None:
     if value == "auto":
         return None
-    if value.isdigit() and int(value) > 0:
+    if value.isascii() and value.isdecimal() and int(value) > 0:
         return int(value)
     raise click.BadParameter(f"{value!r} is neither 'auto' nor a positive number")
 
@@ -26,7 +26,7 @@ def _trees(_: click.Context, __: click.Parameter, value: str) -> int | None:
 def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     units = {"K": 10, "M": 20, "G": 30}
     number, unit = (value[:-1], value[-1].upper()) if value[-1:].upper() in units else (value, "")
-    if number.isdigit() and int(number) > 0:
+    if number.isascii() and number.isdecimal() and int(number) > 0:
         return int(number) << units.get(unit, 0)
     raise click.BadParameter(f"{value!r} is no size such as 512M or 2G")
 
@@ -103,8 +103,8 @@ def recover(
     folder), or a folder that holds checkpoints. Prints the forest as a tree. What can't be read
     is named on stderr, the rest is recovered, and the exit code is 2.
     """
-    if output is not None and not output.parent.is_dir():
-        raise InputError(output, "can't be written, there is no such folder")
+    if output is not None:
+        check_output(output)
     given = _read_stages(stages) if stages is not None else {}
     with progress_bar() as progress:
         graph = mother.recovery.recover(
@@ -112,8 +112,8 @@ def recover(
         )
     if output is not None:
         write_atomically(output, graph.to_json())
-    print_lines(forest(graph, depth))
-    refused(f"{printable(r.path)}: {r.fault}" for r in graph.refused)
+    print_lines(forest(graph, depth, refused=False))
+    refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
 
 
 def _read_stages(path: Path) -> dict[str, str]:

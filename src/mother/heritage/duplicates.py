@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, Group, Tensor
 
 _CHUNK = 1 << 20
+_Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
 _COARSE = tuple(
     np.dtype(t)
-    for t in (np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+    for t in (
+        np.float32,
+        np.float16,
+        ml_dtypes.bfloat16,
+        ml_dtypes.float8_e4m3fn,
+        ml_dtypes.float8_e5m2,
+    )
 )
 
 
@@ -34,24 +41,28 @@ def find_duplicates(group: Group) -> list[Duplicate]:
     Models are bucketed by a few of their weights, so only likely copies are compared in full.
     """
     aligned = _aligned_tensors(group)
+    few = [_few(tensors) for tensors in aligned]
+    # stored wide but rounded before is no more precise than what it was rounded to
     order = sorted(
-        range(len(aligned)), key=lambda i: (-_precision(aligned[i]), group.checkpoints[i].id)
+        range(len(aligned)),
+        key=lambda i: (-_precision(aligned[i]), _is_coarse(few[i]), group.checkpoints[i].id),
     )
+    mixtures = {m for m in map(_mixture, few) if len(set(m)) > 1}
     buckets: dict[tuple[object, bytes], list[int]] = {}
     found = []
     for i in order:
-        few = _few(aligned[i])
-        stored = _fingerprint(few, None)
-        for dtype in (None, *_COARSE):
-            originals = buckets.get((dtype, stored), [])
-            original = next((o for o in originals if _same(aligned[o], aligned[i], dtype)), None)
+        stored = _fingerprint(few[i], None)
+        own = _mixture(few[i])
+        for kind in (None, own, *_COARSE):
+            originals = buckets.get((kind, stored), [])
+            original = next((o for o in originals if _same(aligned[o], aligned[i], kind)), None)
             if original is not None:
-                relation = "duplicate" if dtype is None else "converted"
+                relation = "duplicate" if kind is None else "converted"
                 found.append(Duplicate(group.checkpoints[original], group.checkpoints[i], relation))
                 break
         else:
-            for dtype in (None, *_COARSE):
-                buckets.setdefault((dtype, _fingerprint(few, dtype)), []).append(i)
+            for kind in (None, *_COARSE, *mixtures):
+                buckets.setdefault((kind, _fingerprint(few[i], kind)), []).append(i)
     return found
 
 
@@ -103,15 +114,33 @@ def _few(tensors: Aligned) -> list[NDArray[np.generic]]:
     return [t.read(t.size // 2, min(t.size // 2 + 64, t.size)) for t in chosen]
 
 
-def _fingerprint(few: Sequence[NDArray[np.generic]], dtype: np.dtype[np.generic] | None) -> bytes:
-    return b"".join(_rounded(values, dtype).tobytes() for values in few)
+def _mixture(few: Sequence[NDArray[np.generic]]) -> tuple[np.dtype[np.generic], ...]:
+    """The types of those few weights: more than one where a model is of mixed precision."""
+    return tuple(values.dtype for values in few)
 
 
-def _same(original: Aligned, copy: Aligned, dtype: np.dtype[np.generic] | None) -> bool:
+def _is_coarse(few: Sequence[NDArray[np.generic]]) -> bool:
+    stored = _fingerprint(few, None)
+    return any(_fingerprint(few, dtype) == stored for dtype in _COARSE[1:])
+
+
+def _fingerprint(few: Sequence[NDArray[np.generic]], dtype: _Kind) -> bytes:
+    types = dtype if isinstance(dtype, tuple) else (dtype,) * len(few)
+    if len(types) != len(few):
+        return b""
+    return b"".join(_rounded(v, t).tobytes() for v, t in zip(few, types, strict=True))
+
+
+def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:
+    """dtype: what the original is rounded to first; of a mixture, each tensor to its copy's."""
     if original.keys() != copy.keys():
         return False
     return all(
-        np.array_equal(_rounded(a, dtype), _rounded(b, None), equal_nan=True)
+        np.array_equal(
+            _rounded(a, b.dtype if isinstance(dtype, tuple) else dtype),
+            _rounded(b, None),
+            equal_nan=True,
+        )
         for key in original
         for a, b in _chunks(original[key], copy[key])
     )

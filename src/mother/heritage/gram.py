@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mother.arborescence import minimum_arborescence
 from mother.clustering import connected_components, hierarchical_clusters
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.relatedness import inherited, kinship
+from mother.heritage.relatedness import changed, inherited, kinship
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
@@ -118,10 +118,10 @@ def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None =
         family = m.among(members)
         if len(members) == 1:
             continue
-        layers = inherited(family)
-        if not layers.any():
+        family = family.over(inherited(family))
+        if not changed(family).any():
             continue
-        part = _tree(family.over(layers), replicates, seed)
+        part = _tree(family, replicates, seed)
         pick = np.array(members)
         forest.parents[pick] = np.where(part.parents >= 0, pick[part.parents], -1)
         forest.distance[pick], forest.polarity[pick] = part.distance, part.polarity
@@ -156,18 +156,19 @@ def groups(labels: NDArray[np.intp]) -> list[list[int]]:
 def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]
-    weight = layer_weights(m)
+    norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
+    m, weight = m.over(changed(m)), layer_weights(m)[changed(m)]
     squared = np.tensordot(weight, m.squared_distance, 1)
+    lacking = np.tensordot(weight, m.loss, 1)
     log_odds = direction_log_odds(m.gram, weight)
     parents = minimum_arborescence(edge_costs(squared, log_odds))
-    lacking = np.tensordot(weight, m.loss, 1)
-    norm = np.tensordot(weight, np.diagonal(m.gram, axis1=1, axis2=2), 1)
-    polarity = lacking / np.where(squared > 0, squared, 1.0)
-    kept, hidden = hidden_ancestors(parents, squared, lacking)
+    # an isotropic step d of P weights has <d, p> = 0 with this variance
+    chance = squared * (weight @ np.diagonal(m.gram, axis1=1, axis2=2))[:, None] / m.sizes.sum()
+    kept, hidden = hidden_ancestors(parents, squared, lacking, chance)
     has = np.flatnonzero(kept >= 0)
     forest = no_edges(n)
     forest.distance[has] = np.sqrt(squared[kept[has], has] / norm[kept[has]])
-    forest.polarity[has] = polarity[kept[has], has]
+    forest.polarity[has] = lacking[kept[has], has] / squared[kept[has], has]
     forest.direction[has] = probability(log_odds)[kept[has], has]
     if replicates:
         forest.support[has] = _support(m, weight, parents, replicates, seed)[has]
@@ -175,20 +176,20 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
 
 
 def hidden_ancestors(
-    parents: NDArray[np.intp], squared: Array, lacking: Array
+    parents: NDArray[np.intp], squared: Array, lacking: Array, chance: Array
 ) -> tuple[NDArray[np.intp], list[Hidden]]:
     """Where a node's children lack too much of it for a parent, all of them hang beside it, from
     an ancestor that nobody gave us.
 
     All children of a node tell of the same thing, what it went through after that ancestor: they
-    are judged together, and siblings of siblings are siblings. Such a node keeps those children
+    are judged together, beyond two standard errors, and siblings of siblings are siblings. Such a node keeps those children
     that hold more than half of what its siblings lack. Polarity above 1 is the work of shrinking,
     which a hidden ancestor can't do: where a tenth of the edges show it, lack is no evidence.
 
-    squared: |p - c|^2; lacking: <p - c, p>; both (n, n).
+    squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a random step; all (n, n).
 
     >>> D2 = np.array([[0., 2., 2.], [2., 0., 2.], [2., 2., 0.]])
-    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2)
+    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 1000)
     (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
     """
     n = len(parents)
@@ -204,8 +205,9 @@ def hidden_ancestors(
         if len(children) == 0 or length.sum() == 0:
             continue
         polarity[node] = lack.sum() / length.sum()
+        error = np.sqrt(chance[node, children].sum()) / length.sum()
         up = int(parents[node])
-        if polarity[node] > SIBLINGS and (lack <= length).all():
+        if polarity[node] - 2 * error > SIBLINGS and (lack <= length).all():
             own = (lack <= length * SIBLINGS) & (lack <= lack.max() / 2)
             siblings = children[~own]
         elif up >= 0 and twins[node, up]:

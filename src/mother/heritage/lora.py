@@ -35,9 +35,10 @@ def update_rank(group: Group, frozen: NDArray[np.bool_], i: int, j: int) -> int 
     for size, k in changed[:LOOKED_AT]:
         layer = group.layers[k]
         side = min(layer.shape[0], size // layer.shape[0])
-        most = max(most, pair_rank(layer, i, j))
-        if most > side // 2:
+        rank = pair_rank(layer, i, j)
+        if rank == 0 or rank > side // 2:  # 0: it changed, but by less than rounding can hide
             return None
+        most = max(most, rank)
     return most
 
 

@@ -54,14 +54,16 @@ def weighted_median(values: Array, weight: Array) -> Array:
 
 
 def inherited(m: Measures) -> NDArray[np.bool_]:
-    """The layers of one family by which its tree is told, (L,): those that all models have, that
-    differ between some, and that are alike in most pairs (a head replaced at every fine-tuning is
-    not)."""
+    """The layers of one family that its models have from each other, (L,): those that all have and
+    that are alike in most pairs. A head replaced at every fine-tuning is not."""
     off = ~np.eye(m.gram.shape[1], dtype=bool)
     shared = np.isfinite(m.gram).all(axis=(1, 2))
-    differs = np.zeros(len(m.names), dtype=bool)
     alike = np.zeros(len(m.names), dtype=bool)
-    differs[shared] = m.squared_distance[shared][:, off].max(axis=1, initial=0.0) > 0
     cosine = np.nan_to_num(cosines(m)[shared][:, off])
     alike[shared] = np.median(cosine, axis=1) > threshold(m.sizes[shared])
-    return shared & differs & alike
+    return shared & alike
+
+
+def changed(m: Measures) -> NDArray[np.bool_]:
+    """The layers that differ between some models, (L,)."""
+    return np.asarray(np.nan_to_num(m.squared_distance).max(axis=(1, 2), initial=0.0) > 0)

@@ -224,7 +224,8 @@ CLONES int mother_moments(const char *src, int dtype, int64_t count, double *out
         }
         low = at == 0 || least < low ? least : low;
         high = at == 0 || most > high ? most : high;
-        float centre = sum / (float)length, m2 = 0, m3 = 0, m4 = 0;
+        /* exactly, where all are equal: else rounding would pass for a spread */
+        float centre = least < most ? sum / (float)length : least, m2 = 0, m3 = 0, m4 = 0;
         for (int64_t k = 0; k < length; k++) {
             float x = tile[k] - centre, x2 = x * x;
             m2 += x2;
@@ -260,9 +261,10 @@ CLONES int mother_histogram(const char *src, int dtype, int64_t count, double lo
     return 0;
 }
 
-/* Rank of the k x k matrix S (destroyed): elimination with complete pivoting, ended at the first
- * pivot not above `tolerance`. Costs 2 r k^2, so low ranks are cheap.                        */
-CLONES int64_t mother_rank(double *S, int64_t k, double tolerance) {
+/* Elimination of the k x k matrix S (destroyed) with complete pivoting: the number of pivots
+ * above stop * sqrt(1 + steps before), by which rounding grows. last: the smallest pivot taken and
+ * the one that was not. Costs 2 r k^2, so low ranks are cheap.                              */
+CLONES int64_t mother_pivots(double *S, int64_t k, double stop, double *last) {
     double *most = scratch(8 * (size_t)k); /* largest magnitude left in each row */
     if (!most) return -1;
     for (int64_t i = 0; i < k; i++) {
@@ -274,7 +276,9 @@ CLONES int64_t mother_rank(double *S, int64_t k, double tolerance) {
         int64_t row = r, column = r;
         for (int64_t i = r; i < k; i++)
             if (most[i] > most[row]) row = i;
-        if (!(most[row] > tolerance)) break;
+        last[1] = most[row];
+        if (!(most[row] > stop * sqrt(1.0 + (double)r))) break;
+        last[0] = r && last[0] < most[row] ? last[0] : most[row];
         while (column < k - 1 && fabs(S[row * k + column]) != most[row]) column++;
         most[row] = most[r];
         for (int64_t j = r; j < k; j++) {
@@ -299,5 +303,6 @@ CLONES int64_t mother_rank(double *S, int64_t k, double tolerance) {
         }
     }
     free(most);
+    if (r == k) last[1] = 0;
     return r;
 }

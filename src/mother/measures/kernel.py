@@ -31,7 +31,7 @@ def _library() -> ctypes.CDLL | None:
                 library = ctypes.CDLL(str(path))
             except OSError:
                 continue
-            library.mother_rank.restype = ctypes.c_int64
+            library.mother_pivots.restype = ctypes.c_int64
             return library
     return None
 
@@ -142,16 +142,19 @@ def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.in
     return counts
 
 
-def rank(matrix: NDArray[np.float64], tolerance: float) -> int:
-    """Rank of a (k, k) matrix: pivots above `tolerance` in elimination with complete pivoting.
+def pivots(matrix: NDArray[np.float64], stop: float) -> tuple[int, float, float]:
+    """Elimination with complete pivoting of a (k, k) matrix.
 
-    On the dense random sketches it is made for, the same as counting singular values.
+    The number of pivots above `stop` * sqrt(1 + steps before), by which rounding grows; the
+    smallest of them; and the first that is not above, 0 if all are.
 
-    >>> rank(np.diag([3.0, 1.0, 1e-9]), 1e-6)
-    2
+    >>> pivots(np.diag([3.0, 1.0, 1e-9]), 1e-6)
+    (2, 1.0, 1e-09)
     """
     if _lib is None:
-        return numpy_kernel.rank(matrix, tolerance)
+        return numpy_kernel.pivots(matrix, stop)
     work = np.array(matrix, dtype=np.float64, order="C")
+    last = np.zeros(2)
     k = ctypes.c_int64(work.shape[0])
-    return int(_lib.mother_rank(_pointer(work), k, ctypes.c_double(tolerance)))
+    count = int(_lib.mother_pivots(_pointer(work), k, ctypes.c_double(stop), _pointer(last)))
+    return count, float(last[0]), float(last[1])

@@ -21,6 +21,8 @@ from mother.measures import kernel
 Array = NDArray[np.float64]
 SKETCH = 160
 _ENTRIES = 4
+GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
+GAP = 3.0
 _FOLDED = 64  # a smaller sketch is not worth folding
 
 
@@ -48,11 +50,13 @@ def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
 
 
 def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
-    """Random (k, d) sparse sign matrix, norm-preserving in expectation; the identity if k = d."""
-    if k >= d:
-        return csr_array(np.eye(d, dtype=np.float32))
+    """Random (k, d) sparse sign matrix, norm-preserving in expectation; if k = d a random rotation,
+    which keeps every rank and mixes rows that folding would otherwise lay on each other."""
     rng = np.random.default_rng([seed, k, d])
-    entries = min(_ENTRIES, k)
+    if k >= d:
+        return csr_array(np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32))
+    # at least 16 a row as well, or some rows stay empty and the sketch can't reach rank k
+    entries = min(max(_ENTRIES, -(-16 * k // d)), k)
     rows = np.argpartition(rng.random((d, k), dtype=np.float32), entries - 1, axis=1)[:, :entries]
     values = (rng.integers(0, 2, (d, entries)) * 2 - 1) / np.sqrt(entries)
     columns = np.repeat(np.arange(d), entries)
@@ -103,14 +107,22 @@ def rank(sketch: Array, noise: float = 0.0) -> int:
     for fold in folds:
         part = side // fold
         small = sketch.reshape(fold, part, fold, part).sum(axis=(0, 2))
-        found = kernel.rank(small, _tolerance(small, noise * fold))
-        if found <= 3 * part // 4:
+        found = _count(small, noise * fold)
+        if found <= part // 2:
             return found
-    return kernel.rank(sketch, _tolerance(sketch, noise))
+    return _count(sketch, noise)
 
 
-def _tolerance(sketch: Array, noise: float) -> float:
-    return max(1e-6 * float(np.abs(sketch).max(initial=0.0)), 8.0 * noise)
+def _count(sketch: Array, noise: float) -> int:
+    """Singular values above those of a matrix of noise, the largest of which is near
+    2 sqrt(k) noise. Where pivots of an elimination leave a wide gap, they are counted instead."""
+    side = len(sketch)
+    floor = 1e-6 * float(np.abs(sketch).max(initial=0.0))
+    count, last, next_one = kernel.pivots(sketch, max(floor, GROWN * noise))
+    if last > GAP * max(next_one, GROWN * noise * side**0.5, floor):
+        return count
+    values = np.linalg.svd(sketch, compute_uv=False)
+    return int((values > max(1e-6 * values[0], 3.0 * side**0.5 * noise)).sum())
 
 
 def rank_distances(

@@ -79,18 +79,23 @@ def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.in
     return np.bincount(index, minlength=bins)
 
 
-def rank(matrix: NDArray[np.float64], tolerance: float) -> int:
-    """Rank of a (k, k) matrix: pivots above `tolerance` in elimination with complete pivoting.
+def pivots(matrix: NDArray[np.float64], stop: float) -> tuple[int, float, float]:
+    """Elimination with complete pivoting of a (k, k) matrix.
 
-    >>> rank(np.diag([3.0, 1.0, 1e-9]), 1e-6)
-    2
+    The number of pivots above `stop` * sqrt(1 + steps before), by which rounding grows; the
+    smallest of them; and the first that is not above, 0 if all are.
+
+    >>> pivots(np.diag([3.0, 1.0, 1e-9]), 1e-6)
+    (2, 1.0, 1e-09)
     """
     rest = np.array(matrix, dtype=np.float64)
+    smallest = 0.0
     for r in range(matrix.shape[0]):
         row, column = np.unravel_index(np.argmax(np.abs(rest)), rest.shape)
         pivot = rest[row, column]
-        if not abs(pivot) > tolerance:
-            return r
+        if not abs(pivot) > stop * np.sqrt(1 + r):
+            return r, smallest, float(abs(pivot))
+        smallest = min(smallest, float(abs(pivot))) if r else float(abs(pivot))
         eliminated = rest - np.outer(rest[:, column] / pivot, rest[row])
         rest = np.delete(np.delete(eliminated, row, axis=0), column, axis=1)
-    return int(matrix.shape[0])
+    return int(matrix.shape[0]), smallest, 0.0

@@ -100,4 +100,6 @@ def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> 
             for node, up in steps:
                 out[node] += out[up]
             out = out.T
-        return np.asarray((out + out.T) / 2)
+        out = (out + out.T) / 2
+    np.fill_diagonal(out, np.maximum(np.diagonal(out), 0.0))
+    return out

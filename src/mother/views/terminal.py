@@ -9,6 +9,8 @@ from rich.text import Text
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Tree
 
+#: what a terminal may act on: controls, formats, surrogates, the unassigned, line breaks
+_ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _STYLES = {"lora": "magenta", "continuation": "yellow", "duplicate": "dim", "converted": "dim"}
 
 
@@ -19,7 +21,9 @@ def printable(name: str) -> str:
     a\x1b[31mb\u202e
     """
     return "".join(
-        c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape", "replace").decode()
+        c
+        if unicodedata.category(c) not in _ACTING
+        else c.encode("unicode_escape", "replace").decode()
         for c in name
     )
 
@@ -42,8 +46,8 @@ def evidence(edge: Edge) -> str:
     >>> evidence(Edge("a", "b", "lora", distance=0.0123, support=0.98, rank=8))
     'lora (rank 8), distance 0.0123, support 98 %'
     """
-    relation = f"{edge.relation} (rank {edge.rank})" if edge.rank is not None else edge.relation
-    parts = [relation]
+    relation = printable(edge.relation)
+    parts = [f"{relation} (rank {edge.rank})" if edge.rank is not None else relation]
     if edge.undirected:
         parts.append("direction unknown")
     if edge.distance is not None and edge.relation != "duplicate":
@@ -53,8 +57,8 @@ def evidence(edge: Edge) -> str:
     return ", ".join(parts)
 
 
-def forest(graph: ModelGraph, depth: int | None = None) -> Iterator[Text]:
-    """The forest, a line at a time; `depth` levels of it."""
+def forest(graph: ModelGraph, depth: int | None = None, *, refused: bool = True) -> Iterator[Text]:
+    """The forest, a line at a time; `depth` levels of it. refused: also what could not be read."""
     parents = {e.child: e for e in graph.edges}
     hidden = {h.id: h for h in graph.hidden}
     below: dict[str, list[str]] = {}
@@ -74,8 +78,8 @@ def forest(graph: ModelGraph, depth: int | None = None) -> Iterator[Text]:
             more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
             names = ", ".join(printable(name)[:60] for name in alone[:3])
             yield Text(f"    not compared, no partner: {names}{more}", style="dim")
-    for refused in graph.refused:
-        yield Text(f"refused: {printable(refused.path)}: {refused.fault}", style="red")
+    for r in graph.refused if refused else ():
+        yield Text(f"refused: {printable(r.path)}: {printable(r.fault)}", style="red")
 
 
 def _root(tree: Tree, hidden: dict[str, HiddenAncestor], sizes: dict[str, int]) -> Text:
@@ -99,8 +103,12 @@ def _branches(
     """Depth first with a stack of our own: chains of checkpoints can be long."""
     stack = [(child, "", 1) for child in sorted(below.get(root, []), reverse=True)]
     last = {name for name, _, _ in stack[:1]}
+    drawn = {root}
     while stack:
         name, indent, level = stack.pop()
+        if name in drawn:  # a circle, or two parents: in a file that we did not write
+            continue
+        drawn.add(name)
         end = name in last
         line = Text(indent + ("└── " if end else "├── "))
         if name in hidden:

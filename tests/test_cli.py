@@ -331,7 +331,7 @@ def test_an_input_is_never_overwritten(tmp_path):
 
 
 def test_an_output_that_is_a_link_keeps_its_link(family, tmp_path):
-    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "real.json").write_text("{}")
     (tmp_path / "link.json").symlink_to("real.json")
     assert run("recover", family, "-o", tmp_path / "link.json").code == 0
     assert (tmp_path / "link.json").is_symlink()
@@ -670,7 +670,7 @@ def pause(*_, **__):
 
 def test_ctrl_c_leaves_in_peace(family, tmp_path):
     output = tmp_path / "g.json"
-    output.write_text("what was there")
+    output.write_text('{"what": "was there"}')
     before = f"{PAUSE}\nimport mother.recovery\nmother.recovery.measure = pause"
     with child_process("recover", family, "-o", output, before=before) as process:
         assert process.stderr.readline() == "ready\n"
@@ -679,19 +679,19 @@ def test_ctrl_c_leaves_in_peace(family, tmp_path):
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) <= 1
     assert process.returncode in (130, -signal.SIGINT)
-    assert output.read_text() == "what was there"
+    assert output.read_text() == '{"what": "was there"}'
     assert [p.name for p in tmp_path.iterdir()] == ["g.json"]
 
 
 def test_a_kill_while_writing_leaves_the_graph_that_was_there(family, tmp_path):
     output = tmp_path / "g.json"
-    output.write_text("what was there")
+    output.write_text('{"what": "was there"}')
     before = f"{PAUSE}\nimport os\nos.fsync = pause"
     with child_process("recover", family, "-o", output, before=before) as process:
         assert process.stderr.readline() == "ready\n"
         process.kill()
         ended(process)
-    assert output.read_text() == "what was there"
+    assert output.read_text() == '{"what": "was there"}'
     # what it left behind is in nobody's way
     assert run("recover", family, "-o", output).code == 0
     assert json.loads(output.read_text())["nodes"]

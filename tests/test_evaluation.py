@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from mother.errors import InputError
-from mother.evaluation import evaluate, read_truth
+from mother.evaluation import Truth, evaluate, read_truth
 from mother.graph import Edge, ModelGraph, Node, Tree
 
 
@@ -62,7 +62,7 @@ def test_nothing_found():
 
 def test_no_edge_in_the_truth():
     e = evaluate(graph_of("abc", []), [])
-    assert (e.accuracy, e.undirected, e.adjusted_rand_index) == (None, None, 1)
+    assert (e.accuracy, e.undirected, e.adjusted_rand_index) == (None, None, None)
     e = evaluate(graph_of("abc", [("a", "b")]), [])
     assert (e.accuracy, e.false) == (None, 1)
 
@@ -112,7 +112,8 @@ def test_against_counts_and_scikit_learn(n, seed):
         g.add_edges_from(edges)
         trees = list(nx.connected_components(g))
         labels.append([next(k for k, t in enumerate(trees) if i in t) for i in ids])
-    assert e.adjusted_rand_index == pytest.approx(adjusted_rand_score(*labels), abs=1e-12)
+    expected = pytest.approx(adjusted_rand_score(*labels), abs=1e-12) if e.true else None
+    assert e.adjusted_rand_index == expected
     both = sum(edge in found for edge in truth)
     either = sum(edge in found or edge[::-1] in found for edge in truth)
     assert (e.right, e.right_undirected) == (both, either)
@@ -123,9 +124,19 @@ def test_against_counts_and_scikit_learn(n, seed):
 def test_truth_on_disk(tmp_path):
     file = tmp_path / "truth.json"
     file.write_text(json.dumps({"edges": TRUTH, "hidden": ["x"], "note": 1}))
-    assert read_truth(file) == TRUTH
+    assert list(read_truth(file).edges) == TRUTH
     file.write_text('{"edges": []}')
-    assert read_truth(file) == []
+    assert read_truth(file) == Truth(())
+
+
+def test_true_trees_beside_the_edges(tmp_path):
+    file = tmp_path / "truth.json"
+    file.write_text('{"edges": [], "trees": [["a", "b"], ["c"]]}')
+    e = evaluate(graph_of("abc", [("a", "b")]), read_truth(file))
+    assert (e.accuracy, e.false, e.adjusted_rand_index) == (None, 1, 1)
+    file.write_text('{"edges": [], "trees": [["a", 5]]}')
+    with pytest.raises(InputError, match="trees"):
+        read_truth(file)
 
 
 @pytest.mark.parametrize(

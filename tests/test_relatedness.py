@@ -177,7 +177,7 @@ def test_inherited_layers():
         "layer.0.bias": True,
         "layer.1.weight": True,
         "norm.weight": True,
-        "frozen.weight": False,  # tells nothing
+        "frozen.weight": True,
         "head.weight": False,  # replaced
         "pooler.weight": False,  # not in all
     }

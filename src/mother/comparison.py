@@ -13,7 +13,7 @@ from mother.heritage.duplicates import find_duplicates
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
 from mother.measures import Measures, measure
-from mother.recovery import NotFiniteError, Options, finite_layers
+from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ def compare(
     """Compare two checkpoints on disk. InputError if one can't be read."""
     first = open_checkpoint(a, id="a", base=base)
     second = open_checkpoint(b, id="b", base=base)
+    for checkpoint in (first, second):
+        if fault := no_weights(checkpoint):
+            raise InputError(checkpoint.path, fault)
     groups = align([first, second])
     unpaired = tuple(
         f"{c.id}: {reason}"

@@ -25,6 +25,7 @@ METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
+SMALLEST = 1e-19  # below it, squares vanish in float32
 Progress = Callable[[int, int], None]
 
 
@@ -139,9 +140,9 @@ def recover_checkpoints(
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
     refused = [Refused(str(p.path), p.fault) for p in problems]
-    refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := _no_weights(c))]
+    refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := no_weights(c))]
     parts: list[Part] = []
-    waiting = align([c for c in checkpoints if not _no_weights(c)])
+    waiting = align([c for c in checkpoints if not no_weights(c)])
     _check_layers(waiting, options.layers)
     if options.trees is not None and len(waiting) > 1:
         raise UsageError(
@@ -227,7 +228,7 @@ def _recover_group(
     return group, gram.recover(measures, options.bootstrap, options.seed, options.trees), measures
 
 
-def _no_weights(checkpoint: Checkpoint) -> str | None:
+def no_weights(checkpoint: Checkpoint) -> str | None:
     """Why a checkpoint can't be compared at all, if so."""
     whole = sum(t.size for t in checkpoint.tensors.values())
     if checkpoint.parameters == 0:
@@ -261,6 +262,19 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
         }
         if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
             bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
+    if 2 * measures.sizes[finite].sum() < measures.sizes.sum() and not bad:
+        bad |= dict.fromkeys(
+            range(len(group.checkpoints)), "NaN or infinite weights in most layers"
+        )
+    for m in range(len(group.checkpoints)):
+        own = [
+            (float(measures.gram[index, m, m]), tensor)
+            for index, layer in enumerate(group.layers)
+            for k, tensor in zip(layer.members, layer.tensors, strict=True)
+            if k == m
+        ]
+        if all(norm == 0 for norm, _ in own) and any(t.read().any() for _, t in own):
+            bad[m] = f"weights below {SMALLEST:.0e}, too small to compare"
     if bad:
         raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
     return finite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -37,9 +38,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(sys.argv[1:] or ["--help"], prog_name="mother", standalone_mode=False)
+        # not cli.main(), which makes exit code 1 of a closed pipe
+        with cli.make_context("mother", sys.argv[1:] or ["--help"]) as command:
+            cli.invoke(command)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -47,8 +50,8 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as fault:
         context = getattr(fault, "ctx", None)
-        command = context.command_path if context is not None else "mother"
-        _say(f"{fault.format_message()} ({command} --help tells more)")
+        path = context.command_path if context is not None else "mother"
+        _say(f"{fault.format_message()} ({path} --help tells more)")
     except InputError as fault:
         for refused in (fault, *fault.others):
             _say(str(refused))
@@ -57,14 +60,19 @@ def main() -> None:
     except MemoryError:
         _say("out of memory; try a smaller --memory or fewer models")
     except BrokenPipeError:
-        # whoever read has read enough; what Python would still flush has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
     except OSError as fault:
         _say(f"can't write the output: {fault.strerror or fault}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     sys.exit(2)
 
 
 def _say(line: str) -> None:
     print(f"mother: {printable(line)}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """What Python would still flush at its end has nowhere to go."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,9 +25,11 @@ def print_lines(lines: Iterable[Text]) -> None:
         try:
             line.plain.encode(encoding)
         except UnicodeEncodeError:
-            drawn = line.plain.translate(str.maketrans("├└│─…", "|`|-."))
-            line = Text(drawn.encode(encoding, "backslashreplace").decode(encoding))
-        console.print(line)
+            line = Text(line.plain.translate(str.maketrans("├└│─…", "|`|-.")))
+        if console.is_terminal:
+            console.print(line)
+        else:
+            print(line.plain)
 
 
 def check_output(path: Path) -> None:

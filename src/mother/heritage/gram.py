@@ -182,9 +182,10 @@ def hidden_ancestors(
     an ancestor that nobody gave us.
 
     All children of a node tell of the same thing, what it went through after that ancestor: they
-    are judged together, beyond two standard errors, and siblings of siblings are siblings. Such a node keeps those children
-    that hold more than half of what its siblings lack. Polarity above 1 is the work of shrinking,
-    which a hidden ancestor can't do: where a tenth of the edges show it, lack is no evidence.
+    are judged together, beyond two standard errors, and siblings of siblings are siblings. Such a
+    node keeps those children that hold more than half of what its siblings lack. Polarity above 1
+    is the work of shrinking, which a hidden ancestor can't do: where a tenth of the edges show it,
+    lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a random step; all (n, n).
 

@@ -78,7 +78,7 @@ _TASKS = tuple(t for t in tasks.TASKS if t != "fashion-by-rotation")
 
 
 # What ft-light aims at; rounding to bfloat16 takes up to half of it away.
-_LIGHT = (1.7e-3, 6e-3)
+_LIGHT = (2.4e-3, 7e-3)
 
 
 def _spaces(full: Space, lora: Space, cnn: Space, text: Space, *, light: Space) -> dict[str, Space]:
@@ -134,7 +134,12 @@ SMALL = Scale(
         Space(_TASKS, (2e-3, 9e-3), (2000, 3000), (4,), ranks=(2, 4, 8, 16)),
         Space(_TASKS, (5e-3, 3e-2), (3000, 5000), (2, 3), optimizer="sgd", weight_decay=(0, 5e-4)),
         Space((), (3e-4, 1.2e-3), (2000, 4000), (1,), batch_size=(16,)),
-        light=replace(_SMALL_FULL, learning_rate=(5e-3, 1e-2), relative_change=_LIGHT),
+        light=replace(
+            _SMALL_FULL,
+            tasks=tuple(t for t in _TASKS if t != "quadrant-order"),  # at chance on MAE's features
+            learning_rate=(5e-3, 1e-2),
+            relative_change=_LIGHT,
+        ),
     ),
     scratch=Recipe(1e-3, 20_000, 2, 64, weight_decay=0.05, schedule="cosine", warmup=0.05),
     scratch_models=10,

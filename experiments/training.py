@@ -114,10 +114,8 @@ def _optimizer(
 
 def _rate_for(change: float, parameters: list[nn.Parameter], recipe: Recipe, steps: int) -> float:
     """The peak learning rate with which Adam changes the parameters by about a share of their
-    norm: its steps are near the learning rate in size, and about _AGREEMENT of them add up."""
+    norm: its steps are near the learning rate in size, and add up to more than a random walk and
+    less than a straight one. Constants as measured, good to a factor of two."""
     weights = torch.cat([p.detach().flatten() for p in parameters])
-    travelled = sum(_factor(recipe, step, steps) for step in range(1, steps + 1))
-    return change * float(weights.square().mean().sqrt()) / (_AGREEMENT * travelled)
-
-
-_AGREEMENT = 0.4
+    added = sum(_factor(recipe, step, steps) for step in range(1, steps + 1)) ** 0.75
+    return change * float(weights.square().mean().sqrt()) / (1.25 * added)

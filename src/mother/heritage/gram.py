@@ -25,9 +25,10 @@ from mother.measures import Measures
 Array = NDArray[np.float64]
 SHRINK = 0.02  # by how much all layers of a child plausibly shrank or grew alike
 NEAREST = 16  # candidates for a model's parent in a bootstrap replicate
+KEPT = 0.01  # share of steps that shrank nothing at all
 _TINY = 1e-12
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
-SHRUNK = 0.1  # share of edges with polarity above 1 from which a family is one that shrank
+SCALED = 0.1  # share of edges with polarity outside [0, 1] from which a family shrank or grew
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 
 
@@ -38,7 +39,7 @@ def layer_weights(m: Measures) -> Array:
     return np.asarray(m.sizes / m.sizes.sum() / np.where(norm > 0, norm, 1.0))
 
 
-def direction_log_odds(gram: Array, weight: Array) -> Array:
+def direction_log_odds(m: Measures, weight: Array) -> Array:
     """Log-odds that p is the parent and c the child rather than the reverse, row p, column c.
 
     The slopes s_l = <c, p>_l / |p|_l^2 of a true child lie close to one common a near 1. Seen from
@@ -46,32 +47,36 @@ def direction_log_odds(gram: Array, weight: Array) -> Array:
     With a the median of the slopes and h their mean distance from it, both weighted by
     v_l = weight_l |p|_l^2, N the effective number of layers, and primes for the reverse,
 
-        log-odds = ((1 - a')^2 - (1 - a)^2) / (2 SHRINK^2) + (N - 1) log(h' / h) :
+        log-odds = log prior(a) - log prior(a') + (N - 1) log(h' / h)
 
-    a normal prior on a, and the ratio of two Laplace likelihoods of N slopes each at its best
-    width. Antisymmetric. gram: (L, n, n); weight: (L,).
+    where the prior is normal with standard deviation SHRINK, but for a share KEPT of steps that
+    shrink nothing, and the rest is the ratio of two Laplace likelihoods of N slopes, each at its
+    best width. To h is added what slopes of so many weights stray by chance. Antisymmetric.
+    weight: (L,).
 
     >>> G = np.array([[[1.0, 1.0], [1.0, 1.5]], [[1.0, 1.0], [1.0, 1.2]]])
-    >>> bool(direction_log_odds(G, np.array([0.5, 0.5]))[0, 1] > 3)
+    >>> m = Measures(("u", "v"), ((100, 100), (100, 100)), np.array([10000, 10000]), G)
+    >>> bool(direction_log_odds(m, np.array([0.5, 0.5]))[0, 1] > 3)
     True
     """
-    n = gram.shape[1]
+    n = m.gram.shape[1]
     parent, child = (pairs.ravel() for pairs in np.indices((n, n)))
-    return next(_log_odds(gram, weight[None], parent, child)).reshape(n, n)
+    return next(_log_odds(m, weight[None], parent, child)).reshape(n, n)
 
 
 def _log_odds(
-    gram: Array, weights: Array, parent: NDArray[np.intp], child: NDArray[np.intp]
+    m: Measures, weights: Array, parent: NDArray[np.intp], child: NDArray[np.intp]
 ) -> Iterator[Array]:
     """The same of some ordered pairs, with each also its reverse, for each row of weights (B, L);
     slopes are ranked once for all of them."""
-    n = gram.shape[1]
+    n = m.gram.shape[1]
     reverse = np.zeros((n, n), dtype=np.intp)
     reverse[child, parent] = np.arange(len(parent))
     back = reverse[parent, child]
-    norm = np.diagonal(gram, axis1=1, axis2=2)
-    whole = norm[:, parent]
-    slope = np.where(whole > 0, gram[:, parent, child] / np.where(whole > 0, whole, 1.0), 1.0)
+    norm = np.diagonal(m.gram, axis1=1, axis2=2)
+    whole = np.where(norm > 0, norm, np.inf)[:, parent]
+    slope = np.where(np.isinf(whole), 1.0, m.gram[:, parent, child] / whole)
+    stray = np.sqrt(m.squared_distance[:, parent, child] / whole / m.sizes[:, None])
     order = np.argsort(slope, axis=0, kind="stable")
     ranked = np.take_along_axis(slope, order, axis=0)
     for weight in weights:
@@ -80,11 +85,21 @@ def _log_odds(
         mass = value[order, parent]
         middle = (np.cumsum(mass, axis=0) >= 0.5).argmax(axis=0)
         median = np.take_along_axis(ranked, middle[None], axis=0)
-        spread = np.log((mass * np.abs(ranked - median)).sum(axis=0) + _TINY)
-        shrink = (1 - median[0]) ** 2 / (2 * SHRINK**2)
-        layers = 1 / np.maximum((value**2).sum(axis=0), _TINY)
-        several = (layers[parent] + layers[child]) / 2 - 1
-        yield np.asarray(shrink[back] - shrink + several * (spread[back] - spread))
+        spread = (mass * np.abs(ranked - median)).sum(axis=0) + _TINY
+        spread += 2 * (value[:, parent] * stray).sum(axis=0)
+        effective = 1 / np.maximum((value**2).sum(axis=0), _TINY)
+        layers = (effective[parent] + effective[child]) / 2
+        error = np.minimum((spread + spread[back]) / 2 / np.sqrt(layers), SHRINK)
+        prior = _log_prior(1 - median[0], error)
+        unevenness = np.log(spread)
+        yield np.asarray(prior - prior[back] + (layers - 1) * (unevenness[back] - unevenness))
+
+
+def _log_prior(shrink: Array, error: Array) -> Array:
+    """Log density of a common shrink that is known up to `error`: none at all, or some."""
+    none = np.log(KEPT / error) - shrink**2 / (2 * error**2)
+    some = np.log((1 - KEPT) / SHRINK) - shrink**2 / (2 * SHRINK**2)
+    return np.asarray(np.logaddexp(none, some))
 
 
 def probability(log_odds: Array) -> Array:
@@ -160,7 +175,7 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     m, weight = m.over(changed(m)), layer_weights(m)[changed(m)]
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
-    log_odds = direction_log_odds(m.gram, weight)
+    log_odds = direction_log_odds(m, weight)
     parents = minimum_arborescence(edge_costs(squared, log_odds))
     # an isotropic step d of P weights has <d, p> = 0 with this variance
     chance = squared * (weight @ np.diagonal(m.gram, axis1=1, axis2=2))[:, None] / m.sizes.sum()
@@ -183,9 +198,9 @@ def hidden_ancestors(
 
     All children of a node tell of the same thing, what it went through after that ancestor: they
     are judged together, beyond two standard errors, and siblings of siblings are siblings. Such a
-    node keeps those children that hold more than half of what its siblings lack. Polarity above 1
-    is the work of shrinking, which a hidden ancestor can't do: where a tenth of the edges show it,
-    lack is no evidence.
+    node keeps those children that hold more than half of what its siblings lack. Polarity outside
+    [0, 1] is the work of shrinking or growing, which a hidden ancestor can't do: where a tenth of
+    the edges show it, lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a random step; all (n, n).
 
@@ -196,7 +211,8 @@ def hidden_ancestors(
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
     above = parents[child]
-    if np.mean(lacking[above, child] > squared[above, child]) >= SHRUNK:
+    lack, length = lacking[above, child], squared[above, child]
+    if np.mean((lack > length) | (lack < CONTINUED * length)) >= SCALED:
         return parents, []
     twins = np.zeros((n, n), dtype=bool)
     polarity = np.zeros(n)
@@ -253,7 +269,7 @@ def _support(
     parent, child = _near(np.tensordot(weight, every, 1), parents)
     lengths = draws @ every[:, parent, child]
     held = np.zeros(n)
-    for squared, log_odds in zip(lengths, _log_odds(m.gram, draws, parent, child), strict=True):
+    for squared, log_odds in zip(lengths, _log_odds(m, draws, parent, child), strict=True):
         cost = np.full((n, n), np.inf)
         cost[parent, child] = squared * (2 - probability(log_odds))
         held += minimum_arborescence(cost) == parents

@@ -28,7 +28,7 @@ NEAREST = 16  # candidates for a model's parent in a bootstrap replicate
 KEPT = 0.01  # share of steps that shrank nothing at all
 _TINY = 1e-12
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
-SCALED = 0.1  # share of edges with polarity outside [0, 1] from which a family shrank or grew
+SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 
 
@@ -199,8 +199,8 @@ def hidden_ancestors(
     All children of a node tell of the same thing, what it went through after that ancestor: they
     are judged together, beyond two standard errors, and siblings of siblings are siblings. Such a
     node keeps those children that hold more than half of what its siblings lack. Polarity outside
-    [0, 1] is the work of shrinking or growing, which a hidden ancestor can't do: where a tenth of
-    the edges show it, lack is no evidence.
+    [0, 1] is the work of shrinking or growing, which a hidden ancestor can't do: where one edge in
+    twenty shows it, lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a random step; all (n, n).
 

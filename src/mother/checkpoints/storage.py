@@ -24,7 +24,7 @@ MAX_DIMENSIONS = 32
 #: every map holds a descriptor until its last view is gone, and a process has few (often 1024)
 MAX_MAPS = 256
 #: bytes up to which copying is cheaper than the page faults of a map
-COPIED = 1 << 20
+COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
 MAX_EXPANDED = 1 << 20
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()

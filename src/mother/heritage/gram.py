@@ -172,7 +172,8 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
-    m, weight = m.over(changed(m)), layer_weights(m)[changed(m)]
+    told = changed(m) & _heavy(m)
+    m, weight = m.over(told), layer_weights(m)[told]
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
     log_odds = direction_log_odds(m, weight)
@@ -188,6 +189,17 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     if replicates:
         forest.support[has] = _support(m, weight, parents, replicates, seed)[has]
     return replace(forest, parents=kept, hidden=tuple(hidden))
+
+
+def _heavy(m: Measures) -> NDArray[np.bool_]:
+    """The layers that together hold all but a thousandth of the changed weights: the many small
+    ones beside them cost time and tell nothing."""
+    size = np.where(changed(m), m.sizes, 0)
+    largest = np.argsort(-size, kind="stable")
+    held = np.cumsum(size[largest])
+    heavy = np.zeros(len(size), dtype=bool)
+    heavy[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
+    return heavy
 
 
 def hidden_ancestors(

@@ -92,22 +92,21 @@ INLINE float total(lanes v) {
     return v[0];
 }
 
-/* Dot products of `p` rows from x on with `q` rows from y on, added to out (rows of n). */
+/* Dot products of `p` rows from x on with `q` rows from y on, added to out (rows of n). With
+ * `lower`, x is y, and only those at and below the diagonal are taken. */
 INLINE void dots(const float *x, const float *y, int64_t tile, int64_t length, int p, int q,
-                 double *out, int64_t n) {
+                 int lower, double *out, int64_t n) {
     lanes acc[ROWS][ROWS] = {0};
     for (int64_t k = 0; k < length; k += LANES) {
         lanes b[ROWS];
         for (int j = 0; j < q; j++) b[j] = *(const lanes *)(y + j * tile + k);
         for (int i = 0; i < p; i++) {
             lanes a = *(const lanes *)(x + i * tile + k);
-            for (int j = 0; j < q; j++) acc[i][j] += a * b[j];
+            for (int j = 0; j < (lower ? i + 1 : q); j++) acc[i][j] += a * b[j];
         }
     }
     for (int i = 0; i < p; i++)
-        for (int j = 0; j < q; j++) {
-            out[i * n + j] += total(acc[i][j]);
-        }
+        for (int j = 0; j < (lower ? i + 1 : q); j++) out[i * n + j] += total(acc[i][j]);
 }
 
 /* One tile of increments d_i = w_i - w_ref[i] (w_i if ref[i] < 0), zero to the next full vector. */
@@ -152,13 +151,14 @@ CLONES int mother_gram(const char *const *src, const int32_t *dtype, const int64
                 double *out = gram + i * n + j;
                 /* the rows left over, at constant counts that keep sums in registers */
                 int p = n - i < ROWS ? (int)(n - i) : ROWS;
-                if (p == 4) dots(x, y, tile, length, 4, 4, out, n);
-                else if (p == 3 && j < i) dots(x, y, tile, length, 3, 4, out, n);
-                else if (p == 3) dots(x, y, tile, length, 3, 3, out, n);
-                else if (p == 2 && j < i) dots(x, y, tile, length, 2, 4, out, n);
-                else if (p == 2) dots(x, y, tile, length, 2, 2, out, n);
-                else if (j < i) dots(x, y, tile, length, 1, 4, out, n);
-                else dots(x, y, tile, length, 1, 1, out, n);
+                if (p == 4 && j < i) dots(x, y, tile, length, 4, 4, 0, out, n);
+                else if (p == 4) dots(x, y, tile, length, 4, 4, 1, out, n);
+                else if (p == 3 && j < i) dots(x, y, tile, length, 3, 4, 0, out, n);
+                else if (p == 3) dots(x, y, tile, length, 3, 3, 1, out, n);
+                else if (p == 2 && j < i) dots(x, y, tile, length, 2, 4, 0, out, n);
+                else if (p == 2) dots(x, y, tile, length, 2, 2, 1, out, n);
+                else if (j < i) dots(x, y, tile, length, 1, 4, 0, out, n);
+                else dots(x, y, tile, length, 1, 1, 1, out, n);
             }
         }
     }

@@ -16,7 +16,7 @@ from mother.measures import kernel, reference
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
-BLOCK_MAX = 1 << 17  # 512 kB of float32: below, calls cost; above, page faults
+BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def block_length(n: int, memory: int, threads: int) -> int:
     """Weights in a block, such that all threads' blocks of n models fit in half of `memory`.
 
     >>> block_length(21, 2 << 30, 2)
-    131072
+    1048576
     >>> block_length(1000, 1 << 30, 2)
     67108
     """

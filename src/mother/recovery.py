@@ -223,6 +223,7 @@ def _recover_group(
             trees=options.trees,
             c=options.c,
             seed=options.seed,
+            threads=options.workers,
         )
         return group, forest, measures
     return group, gram.recover(measures, options.bootstrap, options.seed, options.trees), measures

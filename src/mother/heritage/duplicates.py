@@ -108,9 +108,7 @@ def _rounded(
 
 def _few(tensors: Aligned) -> list[NDArray[np.generic]]:
     """A few weights from the middle of every tensor: LoRA leaves most of them as they were."""
-    return [
-        t.read(t.size // 2, min(t.size // 2 + 16, t.size)) for _, t in sorted(tensors.items())
-    ]
+    return [t.read(t.size // 2, min(t.size // 2 + 16, t.size)) for _, t in sorted(tensors.items())]
 
 
 def _mixture(few: Sequence[NDArray[np.generic]]) -> tuple[np.dtype[np.generic], ...]:
@@ -124,10 +122,12 @@ def _is_coarse(few: Sequence[NDArray[np.generic]]) -> bool:
 
 
 def _fingerprint(few: Sequence[NDArray[np.generic]], dtype: _Kind) -> bytes:
-    types = dtype if isinstance(dtype, tuple) else (dtype,) * len(few)
-    if len(types) != len(few):
+    if not isinstance(dtype, tuple):
+        wide = [values.astype(np.float64) for values in few]
+        return _rounded(np.concatenate(wide), dtype).tobytes() if wide else b""
+    if len(dtype) != len(few):
         return b""
-    return b"".join(_rounded(v, t).tobytes() for v, t in zip(few, types, strict=True))
+    return b"".join(_rounded(v, t).tobytes() for v, t in zip(few, dtype, strict=True))
 
 
 def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:

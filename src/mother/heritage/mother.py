@@ -121,6 +121,7 @@ def recover(
     trees: int | None = None,
     c: float = C,
     seed: int = 0,
+    threads: int = 1,
 ) -> Forest:
     """Sec. 5.2: cluster the models, then one minimum directed spanning tree a cluster.
 
@@ -141,7 +142,7 @@ def recover(
         if len(members) == 1 or not chosen.any():
             continue
         family = family.over(chosen)
-        D = _distance(restricted(group, members, chosen), family, distance, seed)
+        D = _distance(restricted(group, members, chosen), family, distance, seed, threads)
         up = tree(D, score(family), generalization[members], c)
         child = np.flatnonzero(up >= 0)
         forest.parents[members[child]] = members[up[child]]
@@ -149,14 +150,18 @@ def recover(
     return forest
 
 
-def _distance(group: Group, family: Measures, choice: str, seed: int) -> Array:
+def _distance(group: Group, family: Measures, choice: str, seed: int, threads: int) -> Array:
     D = ft_distance(family)
     if choice == "ft" or (choice == "auto" and not low_rank(group, family)):
         return D
     norm = np.diagonal(family.gram, axis1=1, axis2=2)
     tuned = np.flatnonzero(~unchanged(family).all(axis=(1, 2)))
     return rank_distances(
-        [group.layers[k] for k in tuned], len(group.checkpoints), norm[tuned], seed=seed
+        [group.layers[k] for k in tuned],
+        len(group.checkpoints),
+        norm[tuned],
+        seed=seed,
+        threads=threads,
     ).astype(np.float64)
 
 

@@ -9,6 +9,9 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from threading import Lock
 
 import ml_dtypes
 import numpy as np
@@ -49,6 +52,7 @@ def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
     return min(k, *as_matrix(shape))
 
 
+@lru_cache(maxsize=16)
 def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
     """Random (k, d) sparse sign matrix, norm-preserving in expectation; if k = d a random rotation,
     which keeps every rank and mixes rows that folding would otherwise lay on each other."""
@@ -132,29 +136,34 @@ def rank_distances(
     *,
     k: int = SKETCH,
     seed: int = 0,
+    threads: int = 1,
 ) -> NDArray[np.int64]:
     """Paper, eq. 2: max over layers of rank(w_i - w_j), (n, n), capped at k.
 
     squared_norm: |w|^2 per layer and model, (L, n), for the rounding noise. A pair that reached
-    the cap is not looked at again.
+    the cap is not looked at again. The result does not depend on `threads`.
     """
     most = np.zeros((n, n), dtype=np.int64)
-    for layer, norms in zip(layers, squared_norm, strict=True):
-        if not is_matrix(layer.shape):
-            continue
+
+    def raise_by(layer: Layer, norms: Array) -> None:
         found = sketches(layer, k, seed)
-        size = layer.tensors[0].size
-        scale = np.sqrt(size) / found.shape[1]
+        size = layer.size
+        noise = np.sqrt(norms / size) * np.sqrt(size) / found.shape[1]
         for a, i in enumerate(layer.members):
+            own = noise[i] * rounding(layer.tensors[a].dtype)
             for b, j in enumerate(layer.members[:a]):
                 if most[i, j] >= k:
                     continue  # the cap is reached: no layer can raise it
-                noise = scale * np.sqrt(
-                    norms[i] / size * rounding(layer.tensors[a].dtype) ** 2
-                    + norms[j] / size * rounding(layer.tensors[b].dtype) ** 2
-                )
-                r = rank(found[a] - found[b], float(noise))
-                most[i, j] = most[j, i] = max(most[i, j], r)
+                other = noise[j] * rounding(layer.tensors[b].dtype)
+                r = rank(found[a] - found[b], float(np.hypot(own, other)))
+                with lock:
+                    most[i, j] = most[j, i] = max(most[i, j], r)
+
+    lock = Lock()
+    matrices = [pair for pair in zip(layers, squared_norm, strict=True) if is_matrix(pair[0].shape)]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for done in [pool.submit(raise_by, *pair) for pair in matrices]:
+            done.result()
     return most
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-experiments lint bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
@@ -25,11 +25,19 @@ $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install -e '.[test,lint]'
 	@touch $@
 
+# Needs real images: on Debian, apt-get install dataset-fashion-mnist
+$(VENV)/.experiments: $(VENV)/.test
+	$(PIP) install -e '.[experiments]'
+	@touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-experiments: $(VENV)/.experiments
+	$(BIN)/python -m pytest experiments/tests
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -132,8 +132,8 @@ def report(folder: Path, models: int, depth: int, repeats: int) -> str:
         "",
         f"Loading two checkpoints and SVD of {depth} differences takes "
         f"{svd['seconds'] / svd['pairs']:.2f} s a pair ({svd['pairs']:.0f} pairs timed), "
-        f"{whole:.0f} s for all {pairs:.0f}. `mother recover --method mother --distance lora` on the "
-        f"same, all of it: {ours['seconds']:.2f} s, {whole / ours['seconds']:.0f} times faster "
+        f"{whole:.0f} s for all {pairs:.0f}. `mother recover --method mother --distance lora` on "
+        f"the same, all of it: {ours['seconds']:.2f} s, {whole / ours['seconds']:.0f} times faster "
         f"(edges right without direction: {ours['undirected']:.2f}).",
         "",
         "## Minimum arborescence, complete random graphs",

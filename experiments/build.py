@@ -149,13 +149,12 @@ class Workers:
 
     def __enter__(self) -> Workers:
         if self._pool is None:
-            _compute_alike()
+            torch.set_num_threads(1)
         return self
 
     def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
         if self._pool is None:
             torch.set_num_threads(self._threads)
-            torch.set_flush_denormal(False)
             return
         if fault:  # what they are at would go on for minutes
             for process in multiprocessing.active_children():
@@ -171,16 +170,9 @@ class Workers:
 
 
 def _prepare() -> None:
-    """Make a worker end where the process that started it is killed."""
-    _compute_alike()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _compute_alike() -> None:
-    """One thread, for the same sums everywhere; and no denormal numbers, which make a network
-    with nothing left to learn twenty times slower."""
+    """Make a worker use one thread, and end where the process that started it is killed."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

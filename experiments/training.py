@@ -117,5 +117,5 @@ def _rate_for(change: float, parameters: list[nn.Parameter], recipe: Recipe, ste
     norm: its steps are near the learning rate in size, and add up to more than a random walk and
     less than a straight one. Constants as measured, good to a factor of two."""
     weights = torch.cat([p.detach().flatten() for p in parameters])
-    added = sum(_factor(recipe, step, steps) for step in range(1, steps + 1)) ** 0.75
-    return change * float(weights.square().mean().sqrt()) / (1.25 * added)
+    straight = sum(_factor(recipe, step, steps) for step in range(1, steps + 1))
+    return change * float(weights.square().mean().sqrt()) / (1.25 * math.pow(straight, 0.75))

@@ -19,7 +19,7 @@ import torch
 
 from experiments.architectures import PARTIAL
 from experiments.execution import Record, execute
-from experiments.plan import Run, digest
+from experiments.plan import Run, digest, trees
 from experiments.scales import SCALES
 from experiments.splits import plan, uses_roots
 
@@ -108,9 +108,12 @@ def truth(runs: list[Run]) -> dict[str, Any]:
     for run in runs:
         if run.initialization:
             hidden.setdefault(run.initialization, []).extend(run.ids)
+    nodes = [id for run in runs for id in run.ids]
+    edges = [list(edge) for run in runs for edge in run.edges]
     return {
-        "nodes": [id for run in runs for id in run.ids],
-        "edges": [list(edge) for run in runs for edge in run.edges],
+        "nodes": nodes,
+        "edges": edges,
+        "trees": trees(nodes, edges, hidden.values()),
         "stages": {id: run.stage for run in runs for id in run.ids},
         "relations": {child: run.relation for run in runs for _, child in run.edges},
         "hidden_ancestors": list(hidden.values()),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.build import Build, write_json
-from experiments.plan import seed_of
+from experiments.plan import seed_of, trees
 
 #: what a checkpoint is in its own split: the split and the id there; a root is one for all splits
 Origin = tuple[str, str]
@@ -53,15 +53,18 @@ def mix(builds: Sequence[Build], folder: Path, scale: str, seed: int) -> None:
         folder / "records.json",
         stamp | {"models": {names[o]: {"origin": "/".join(o)} | r for o, r in records.items()}},
     )
+    named_edges = sorted([names[p], names[c]] for p, c in edges)
+    named_hidden = [[names[o] for o in group] for group in hidden]
     write_json(
         folder / "truth.json",
         stamp
         | {
             "nodes": sorted(names.values()),
-            "edges": sorted([names[p], names[c]] for p, c in edges),
+            "edges": named_edges,
+            "trees": trees(sorted(names.values()), named_edges, named_hidden),
             "stages": {names[o]: stage for o, stage in stages.items()},
             "relations": {names[o]: relation for o, relation in relations.items()},
-            "hidden_ancestors": [[names[o] for o in group] for group in hidden],
+            "hidden_ancestors": named_hidden,
         },
     )
 

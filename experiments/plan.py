@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -130,3 +130,21 @@ def check(plan: Sequence[Run]) -> None:
             if id in made:
                 raise ValueError(f"{id}: made twice")
             made[id] = run
+
+
+def trees(
+    nodes: Iterable[str], edges: Iterable[Sequence[str]], hidden: Iterable[Sequence[str]]
+) -> list[list[str]]:
+    """The nodes by tree: joined by edges, or by an ancestor that is not among them.
+
+    >>> trees("abcde", [("a", "b")], [("c", "d")])
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    tree = {node: [node] for node in nodes}
+    for group in [*edges, *hidden]:
+        for other in group[1:]:
+            joined, added = tree[group[0]], tree[other]
+            if joined is not added:
+                joined += added
+                tree |= dict.fromkeys(added, joined)
+    return [members for node, members in tree.items() if members[0] == node]

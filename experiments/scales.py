@@ -173,7 +173,7 @@ TINY = Scale(
         ),
     },
     draw=_local,
-    test_examples=500,
+    test_examples=400,
     roots={name: _TINY_RUNS[name] for name in ("supervised", "mae")},
     children=(2, 2),
     spaces=_spaces(
@@ -189,12 +189,12 @@ TINY = Scale(
             relative_change=_LIGHT,
         ),
     ),
-    scratch=Recipe(2e-3, 2_000, 2, 32, weight_decay=0.05, schedule="cosine", warmup=0.05),
+    scratch=Recipe(2e-3, 1_500, 2, 32, weight_decay=0.05, schedule="cosine", warmup=0.05),
     scratch_models=4,
     runs=_TINY_RUNS,
     marks=(0.3, 0.6, 1.0),
     cnn_roots={"resnet-a": Root("fashion", replace(_SMALL_CNN, examples=2_000))},
-    text_roots={"llama-a": replace(_SMALL_TEXT, examples=4_000)},
+    text_roots={"llama-a": replace(_SMALL_TEXT, examples=2_500)},
 )
 
 _HUB_ROOTS = (

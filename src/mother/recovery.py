@@ -198,7 +198,8 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     measures = measure(
         group,
-        distances=paper,
+        # ranks of one tree need neither l-infinity nor l1
+        distances=paper and (options.distance != "lora" or options.trees != 1),
         moments=paper,
         entropy=paper and options.score == "entropy",
         threads=options.workers,

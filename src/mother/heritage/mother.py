@@ -50,6 +50,8 @@ def relative_l1_distance(m: Measures) -> Array:
 def clusters(m: Measures, trees: int | None) -> NDArray[np.intp]:
     """Sec. 5.2: hierarchical clustering, scipy's defaults, of the L1 distances; K given, or a
     threshold on the relative distance where it is not. (n,)"""
+    if trees == 1:
+        return np.zeros(m.gram.shape[1], dtype=np.intp)
     if trees is not None:
         return hierarchical_clusters(l1_distance(m), k=trees)
     return hierarchical_clusters(relative_l1_distance(m), threshold=UNRELATED)
@@ -151,9 +153,8 @@ def recover(
 
 
 def _distance(group: Group, family: Measures, choice: str, seed: int, threads: int) -> Array:
-    D = ft_distance(family)
     if choice == "ft" or (choice == "auto" and not low_rank(group, family)):
-        return D
+        return ft_distance(family)
     norm = np.diagonal(family.gram, axis1=1, axis2=2)
     tuned = np.flatnonzero(~unchanged(family).all(axis=(1, 2)))
     return rank_distances(

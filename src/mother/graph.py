@@ -20,7 +20,7 @@ SCHEMA = "mother.model-graph/1"
 
 @dataclass(frozen=True)
 class Node:
-    """One checkpoint. `problem` is empty unless its weights were refused after opening."""
+    """One checkpoint. unaligned: its tensors that found no partner, each with the reason."""
 
     id: str
     path: str

@@ -23,7 +23,10 @@ def main() -> None:
 @main.command()
 @click.argument("split")
 @click.option(
-    "--scale", type=click.Choice(["tiny", "small", "paper"]), default="small", show_default=True
+    "--scale",
+    type=click.Choice(["tiny", "study", "small", "paper"]),
+    default="small",
+    show_default=True,
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(

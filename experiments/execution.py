@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from experiments.objectives import OBJECTIVES
 from experiments.plan import Run, seed_of
 from experiments.scales import SCALES, Scale
 from experiments.tasks import Examples
-from experiments.training import TrainingFailed, adapt, device, fit
+from experiments.training import AtChance, TrainingFailed, adapt, device, fit
 
 Record = dict[str, Any]
+#: times as long as planned, where a run is at chance after less
+LONGER, LONGEST = (1, 2), 4
 
 
 def execute(
@@ -32,7 +35,7 @@ def execute(
     if run.recipe is None:
         records = {run.ids[0]: _take(run, architecture, folder, roots)}
     else:
-        records = _train(run, scale, architecture, seed_of(seed, split, *run.ids), folder)
+        run, records = _trained(run, scale, architecture, seed_of(seed, split, *run.ids), folder)
     for parent, child in run.edges:
         records[child] |= _compare(_read(folder, parent), _read(folder, child), architecture)
         _refuse_unchanged(run, child, records[child])
@@ -61,6 +64,19 @@ def _take(run: Run, architecture: Architecture, folder: Path, roots: Path) -> Re
     save(model, path, dtype=run.dtype, without="" if heads else architecture.head)
     known: Record = json.loads((roots / "records.json").read_text())["models"][source]
     return {key: known[key] for key in ("accuracy", "chance", "loss") if key in known}
+
+
+def _trained(
+    run: Run, scale: Scale, architecture: Architecture, seed: int, folder: Path
+) -> tuple[Run, dict[str, Record]]:
+    """The run as it was carried out: twice as long, and once more, where it was at chance."""
+    assert run.recipe is not None
+    for times in LONGER:
+        tried = replace(run, recipe=replace(run.recipe, epochs=times * run.recipe.epochs))
+        with suppress(AtChance):
+            return tried, _train(tried, scale, architecture, seed, folder)
+    longest = replace(run, recipe=replace(run.recipe, epochs=LONGEST * run.recipe.epochs))
+    return longest, _train(longest, scale, architecture, seed, folder)
 
 
 def _train(
@@ -107,7 +123,7 @@ def _chance(test: Examples) -> float:
 def _refuse_chance(id: str, accuracy: float, chance: float, test: Examples) -> None:
     margin = 3 * math.sqrt(chance * (1 - chance) / test.labels.numel())
     if not accuracy > chance + margin:
-        raise TrainingFailed(f"{id}: accuracy {accuracy:.3f} is at chance ({chance:.3f})")
+        raise AtChance(f"{id}: accuracy {accuracy:.3f} is at chance ({chance:.3f})")
 
 
 def _compare(parent: Weights, child: Weights, architecture: Architecture) -> Record:

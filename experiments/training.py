@@ -28,6 +28,10 @@ class TrainingFailed(Exception):  # noqa: N818  (reads as what happened)
     """A model came out that a truth can't be built on."""
 
 
+class AtChance(TrainingFailed):
+    """It has not learned its task: it may need longer."""
+
+
 def fit(
     objective: Objective, architecture: Architecture, examples: Examples, recipe: Recipe, seed: int
 ) -> Iterator[float]:

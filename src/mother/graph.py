@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     import networkx
 
 SCHEMA = "mother.model-graph/1"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file that a checkpoint's weights lie in. sha256: of the file, in hex, where asked for."""
+
+    name: str
+    bytes: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One reason for an edge's direction. log_odds: what it adds to the log-odds that the parent is
+    the parent; negative where it speaks against. says: the same for a reader."""
+
+    kind: str
+    log_odds: float
+    says: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class Node:
     duplicate_of: str | None = None
     unaligned: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    files: tuple[WeightFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,9 @@ class Edge:
 
     distance: |parent - child| over the layers compared, as a share of the parent's norm (gram), or
     the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
-    kept in the child. support: share of bootstrap replicates that hold the edge.
+    kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
+    the direction rests on. runner_up: the next best parent, and runner_up_odds the log-odds of the
+    parent against it. changes: |parent - child| / |parent| in each of the architecture's `layers`.
     """
 
     parent: str
@@ -52,6 +74,10 @@ class Edge:
     support: float | None = None
     rank: int | None = None
     undirected: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    runner_up: str | None = None
+    runner_up_odds: float | None = None
+    changes: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,8 @@ class Refused:
 class ModelGraph:
     """A forest of model trees (paper, sec. 3), with evidence on every edge.
 
+    layers: by architecture, the names of the layers that `Edge.changes` follows.
+
     >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
     >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
     >>> graph.parent("b"), graph.children("a")
@@ -100,6 +128,7 @@ class ModelGraph:
     hidden: tuple[HiddenAncestor, ...] = ()
     refused: tuple[Refused, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def node(self, id: str) -> Node:
         """The node with that id; KeyError if there is none."""
@@ -149,6 +178,7 @@ class ModelGraph:
             "hidden": [_plain(x) for x in self.hidden],
             "trees": [_plain(x) for x in self.trees],
             "refused": [_plain(x) for x in self.refused],
+            "layers": {key: list(names) for key, names in self.layers.items()},
         }
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
@@ -174,6 +204,7 @@ class ModelGraph:
                 tuple(_parsed(HiddenAncestor, content.get("hidden", []))),
                 tuple(_parsed(Refused, content.get("refused", []))),
                 dict(content.get("options", {})),
+                {key: tuple(map(str, names)) for key, names in content.get("layers", {}).items()},
             )
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None
@@ -230,21 +261,33 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
 
 def _plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     content = {key: value for key, value in asdict(item).items() if key not in without}
-    return {k: rounded(v) if isinstance(v, float) else v for k, v in content.items()}
+    return {key: _rounded_all(value) for key, value in content.items()}
+
+
+def _rounded_all(value: Any) -> Any:
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, tuple | list):
+        return [_rounded_all(x) for x in value]
+    if isinstance(value, dict):
+        return {key: _rounded_all(x) for key, x in value.items()}
+    return value
 
 
 def _parsed(kind: type, items: Any) -> Iterator[Any]:
     known = get_type_hints(kind)
     for item in items:
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in item.items() if k in known}
-        for key, value in values.items():
-            if not _fits(value, known[key]):
-                raise TypeError(f"{key} of a {kind.__name__} is of the wrong type")
-        yield kind(**values)
+        yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    if hint == tuple[str, ...]:
-        return isinstance(value, tuple) and all(isinstance(x, str) for x in value)
-    allowed = get_args(hint) or (hint,)
-    return isinstance(value, (*allowed, int) if float in allowed else allowed)
+def _value(value: Any, hint: Any, key: str) -> Any:
+    """A value read from JSON as the field's type has it; TypeError if it does not fit."""
+    parts = get_args(hint)
+    if parts and parts[-1] is ... and isinstance(value, list):
+        if is_dataclass(parts[0]):
+            return tuple(_parsed(parts[0], value))  # type: ignore[arg-type]
+        return tuple(_value(x, parts[0], key) for x in value)
+    allowed = parts or (hint,)
+    if not isinstance(value, (*allowed, int) if float in allowed else allowed):
+        raise TypeError(f"{key} is of the wrong type")
+    return value

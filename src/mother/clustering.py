@@ -81,6 +81,20 @@ def connected_components(adjacency: ArrayLike) -> Labels:
     return _joined(len(adjacency), *np.nonzero(adjacency))
 
 
+def components(joined: ArrayLike) -> list[list[int]]:
+    """Connected components of an (n, n) adjacency as lists of nodes.
+
+    >>> components([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    [[0, 2], [1]]
+    """
+    return groups(connected_components(joined))
+
+
+def groups(labels: Labels) -> list[list[int]]:
+    """Indices by label."""
+    return [np.flatnonzero(labels == k).tolist() for k in range(int(labels.max()) + 1)]
+
+
 def adjusted_rand_index(a: ArrayLike, b: ArrayLike) -> float:
     """How far two partitions agree on which pairs belong together, corrected for chance.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,19 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Group
-from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Refused, Tree, rounded
+from mother.graph import Edge, Evidence, HiddenAncestor, ModelGraph, Node, Refused, Tree, rounded
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
-from mother.heritage.gram import relation
 from mother.heritage.lora import unchanged, update_rank
+from mother.heritage.relation import has_new_layers, relation
 from mother.measures import Measures
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
-_STAGES = {
-    "fine-tune": "specialization",
-    "lora": "specialization",
-    "continuation": "generalization",
-}
+_CERTAIN = 50.0  # log-odds that are not told from more
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,11 @@ def assemble(
     refused: Iterable[Refused],
     method: str,
     options: Mapping[str, object],
+    *,
+    explain: bool = False,
 ) -> ModelGraph:
-    """The graph of all parts, everything sorted by name."""
+    """The graph of all parts, everything sorted by name. explain: with each edge's changes by
+    layer."""
     nodes: list[Node] = []
     edges: list[Edge] = []
     hidden: list[HiddenAncestor] = []
@@ -55,7 +55,7 @@ def assemble(
             copy = copies.get(checkpoint.id)
             k = of[copy.original.id if copy else checkpoint.id]
             nodes.append(_node(checkpoint, part.group, k, copy))
-        edges += _edges(part, method)
+        edges += _edges(part, method, explain)
         edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
         for name, h in zip(names, part.forest.hidden, strict=True):
@@ -71,6 +71,9 @@ def assemble(
         tuple(sorted(hidden, key=lambda h: h.children)),
         tuple(sorted(refused, key=lambda r: (r.path, r.fault))),
         dict(options),
+        {a: part.measures.names for part in parts for a in part.group.architecture}
+        if explain
+        else {},
     )
 
 
@@ -96,7 +99,7 @@ def _node(checkpoint: Checkpoint, group: Group, k: int, copy: Duplicate | None) 
     )
 
 
-def _edges(part: Part, method: str) -> list[Edge]:
+def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     forest, ids = part.forest, [c.id for c in part.group.checkpoints]
     if not (forest.parents >= 0).any():
         return []
@@ -106,23 +109,56 @@ def _edges(part: Part, method: str) -> list[Edge]:
         if parent < 0:
             continue
         rank = update_rank(part.group, same[:, parent, child], parent, child)
-        polarity = float(forest.polarity[child])
-        kind = relation(polarity, rank)
+        new = has_new_layers(part.group, part.measures, parent, child)
+        kind, stage = relation(float(forest.turn[child]), rank, new)
+        rival = int(forest.rival[child])
         out.append(
             Edge(
                 ids[parent],
                 ids[child],
                 kind,
-                None if method == "mother" else _STAGES[kind],
+                None if method == "mother" else stage,
                 distance=rounded(float(forest.distance[child])),
-                polarity=rounded(polarity),
+                polarity=rounded(float(forest.polarity[child])),
                 direction_probability=rounded(float(forest.direction[child])),
                 support=rounded(float(forest.support[child])),
                 undirected=bool(abs(forest.direction[child] - 0.5) < UNSURE),
                 rank=rank,
+                evidence=_evidence(forest, child),
+                runner_up=ids[rival] if rival >= 0 else None,
+                runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
+                changes=_changes(part.measures, parent, child) if explain else (),
             )
         )
     return out
+
+
+def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
+    """What the direction of a model's own edge rests on; adds up to the log-odds of the whole."""
+    own, direction = float(forest.odds[child]), float(forest.direction[child])
+    if math.isnan(own):
+        return ()
+    whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
+    whole = min(max(whole, -_CERTAIN), _CERTAIN)
+    own = min(max(own, -_CERTAIN), _CERTAIN)
+    return (
+        Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
+        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE),
+    )
+
+
+_WEIGHTS = {
+    True: "the child holds what the parent was, evenly in all layers; not so the reverse",
+    False: "the parent holds what the child was more evenly than the reverse",
+}
+_TREE = "the other edges of the tree, and that models with many relatives are rarely the last"
+
+
+def _changes(m: Measures, parent: int, child: int) -> tuple[float | None, ...]:
+    norm = m.gram[:, parent, parent]
+    squared = m.squared_distance[:, parent, child]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return tuple(rounded(float(x), 3) for x in np.sqrt(squared / norm))
 
 
 def _hidden_names(many: int, taken: set[str]) -> list[str]:

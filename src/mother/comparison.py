@@ -12,6 +12,8 @@ from mother.heritage import gram
 from mother.heritage.duplicates import find_duplicates
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
+from mother.heritage.relation import has_new_layers
+from mother.heritage.relation import relation as relation_of
 from mother.measures import Measures, measure
 from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
 
@@ -105,7 +107,7 @@ def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -
     polarity = float(forest.polarity[child])
     return Comparison(
         *names,
-        gram.relation(polarity, rank),
+        relation_of(float(forest.turn[child]), rank, has_new_layers(group, m, parent, child))[0],
         "ab"[parent],
         kin,
         rounded(float(forest.distance[child])),

@@ -60,8 +60,9 @@ class Edge:
     distance: |parent - child| over the layers compared, as a share of the parent's norm (gram), or
     the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
     kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
-    the direction rests on. runner_up: the next best parent, and runner_up_odds the log-odds of the
-    parent against it. changes: |parent - child| / |parent| in each of the architecture's `layers`.
+    the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
+    far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
+    `layers`.
     """
 
     parent: str
@@ -76,7 +77,7 @@ class Edge:
     undirected: bool = False
     evidence: tuple[Evidence, ...] = ()
     runner_up: str | None = None
-    runner_up_odds: float | None = None
+    runner_up_ratio: float | None = None
     changes: tuple[float | None, ...] = ()
 
 

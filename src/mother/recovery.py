@@ -45,6 +45,7 @@ class Options:
     seed: int = 0
     threads: int = 0
     memory: int = 1 << 30
+    explain: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -111,6 +112,7 @@ def recover(
         score, c: of the paper's method: directional score, and the constant of lambda.
         bootstrap, seed: replicates for `support` (gram), and the seed of all draws.
         threads, memory: 0 for all cores; bytes that blocks in work may hold.
+        explain: also note by how much each layer changed on each edge.
 
     Raises:
         InputError: nothing among `paths` can be read. Where only some can't, they are listed in
@@ -165,7 +167,7 @@ def recover_checkpoints(
             waiting = align(kept) + waiting
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates)))
-    return assemble(parts, refused, options.method, options.recorded)
+    return assemble(parts, refused, options.method, options.recorded, explain=options.explain)
 
 
 class NotFiniteError(Exception):

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 import mother.recovery
 from mother.cli.output import check_output, print_lines, progress_bar, refused, write_atomically
 from mother.errors import InputError, UsageError
 from mother.heritage.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
+from mother.views.explanation import explanation
 from mother.views.terminal import forest, printable
 
 
@@ -88,6 +90,11 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     show_default=True,
     help="What blocks of weights in work may take.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="For each edge the evidence, the next best parent, and changes by layer.",
+)
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 def recover(
     paths: tuple[str, ...],
@@ -113,6 +120,8 @@ def recover(
     if output is not None:
         write_atomically(output, graph.to_json())
     print_lines(forest(graph, depth, refused=False))
+    if options["explain"]:
+        print_lines(Text(line) for line in ("", *explanation(graph)))
     refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -18,26 +19,57 @@ class Hidden:
     parent: int
     polarity: float
 
-    def renumbered(self, index: NDArray[np.intp]) -> Hidden:
+    def renumbered(self, index: Indices) -> Hidden:
         """The same where model k is called index[k]."""
         parent = int(index[self.parent]) if self.parent >= 0 else -1
         return Hidden(tuple(int(index[c]) for c in self.children), parent, self.polarity)
 
 
+_FIGURES = ("distance", "polarity", "direction", "support", "odds", "turn", "rival_factor")
+
+
+def _figures() -> Array:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True)
 class Forest:
     """Parents (n,), -1 for a root and for a child of a hidden ancestor, with figures per model's
-    own edge: NaN where there is no edge or no figure. direction: probability that it points the
-    right way."""
+    own edge, (n,): NaN where there is no edge or no figure.
 
-    parents: NDArray[np.intp]
+    direction: probability that the edge points the right way. odds: log-odds of that from the two
+    models alone. turn: cosine of the edge with the one above it. rival: the next best parent, -1 if
+    none, and rival_factor: how many times as dear it is.
+    """
+
+    parents: Indices
     hidden: tuple[Hidden, ...] = ()
-    distance: Array = field(default_factory=lambda: np.zeros(0))
-    polarity: Array = field(default_factory=lambda: np.zeros(0))
-    direction: Array = field(default_factory=lambda: np.zeros(0))
-    support: Array = field(default_factory=lambda: np.zeros(0))
+    distance: Array = field(default_factory=_figures)
+    polarity: Array = field(default_factory=_figures)
+    direction: Array = field(default_factory=_figures)
+    support: Array = field(default_factory=_figures)
+    odds: Array = field(default_factory=_figures)
+    turn: Array = field(default_factory=_figures)
+    rival: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    rival_factor: Array = field(default_factory=_figures)
 
-    def labels(self) -> NDArray[np.intp]:
+    def place(self, part: Forest, members: Indices) -> None:
+        """Write in what was found among some of the models."""
+        for name in ("parents", "rival"):
+            there, here = getattr(part, name), getattr(self, name)
+            here[members] = np.where(there >= 0, members[there], -1)
+        for name in (
+            "distance",
+            "polarity",
+            "direction",
+            "support",
+            "odds",
+            "turn",
+            "rival_factor",
+        ):
+            getattr(self, name)[members] = getattr(part, name)
+
+    def labels(self) -> Indices:
         """The tree each model belongs to, (n,), numbered by first member.
 
         >>> Forest(np.array([-1, 0, -1, -1]), (Hidden((2, 3), -1, 0.5),)).labels()
@@ -69,5 +101,18 @@ def no_edges(n: int) -> Forest:
     >>> no_edges(2).labels()
     array([0, 1])
     """
-    figures = (np.full(n, np.nan) for _ in range(4))
-    return Forest(np.full(n, -1, dtype=np.intp), (), *figures)
+
+    def nothing() -> Array:
+        return np.full(n, np.nan)
+
+    return Forest(
+        np.full(n, -1, dtype=np.intp),
+        distance=nothing(),
+        polarity=nothing(),
+        direction=nothing(),
+        support=nothing(),
+        odds=nothing(),
+        turn=nothing(),
+        rival=np.full(n, -1, dtype=np.intp),
+        rival_factor=nothing(),
+    )

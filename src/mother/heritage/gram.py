@@ -19,7 +19,7 @@ from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient
-from mother.heritage.turns import straightened
+from mother.heritage.turns import runners_up, straightened, turns
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
@@ -29,7 +29,6 @@ NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 ROUNDS = 3
 BATCH = 1 << 22  # numbers in the replicates worked on at once
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
-CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
 
 
 def layer_weights(m: Measures) -> Array:
@@ -56,9 +55,7 @@ def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None =
             continue
         part = _tree(family, replicates, seed)
         pick = np.array(members)
-        forest.parents[pick] = np.where(part.parents >= 0, pick[part.parents], -1)
-        forest.distance[pick], forest.polarity[pick] = part.distance, part.polarity
-        forest.direction[pick], forest.support[pick] = part.direction, part.support
+        forest.place(part, pick)
         hidden += [h.renumbered(pick) for h in part.hidden]
     return replace(forest, hidden=tuple(hidden))
 
@@ -91,14 +88,20 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
     kept, hidden = hidden_ancestors(parents, squared, lacking, chance)
-    has = np.flatnonzero(kept >= 0)
-    forest = no_edges(n)
-    forest.distance[has] = np.sqrt(squared[kept[has], has] / norm[kept[has]])
-    forest.polarity[has] = lacking[kept[has], has] / squared[kept[has], has]
-    forest.direction[has] = direction[has]
+    forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
+    c = np.flatnonzero(kept >= 0)
+    p = kept[c]
+    odds, lack = _by_pair(pairs, n)
+    forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
+    forest.polarity[c] = lacking[p, c] / squared[p, c]
+    forest.direction[c] = direction[c]
+    forest.odds[c] = odds[p, c]
+    forest.turn[c] = turns(kept, squared)[c]
+    rival, factor = runners_up(kept, squared, lack, close)
+    forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[has] = _support(m, weight, pairs, parents, replicates, seed)[has]
-    return replace(forest, parents=kept, hidden=tuple(hidden))
+        forest.support[c] = _support(m, weight, pairs, parents, replicates, seed)[c]
+    return forest
 
 
 def near(squared: Array) -> NDArray[np.bool_]:
@@ -120,10 +123,7 @@ def _rooted(
 ) -> tuple[Indices, Array]:
     """The tree from its likeliest root and without turning back, and the probabilities of its
     directions: which turns there are depends on the root, and the root on the tree."""
-    n = len(tree)
-    odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
-    odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
-    lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
+    odds, lack = _by_pair(pairs, len(tree))
     parents, direction = orient(tree, odds)
     for _ in range(ROUNDS):
         straight = straightened(parents, squared, lack, close)
@@ -131,6 +131,14 @@ def _rooted(
             break
         parents, direction = orient(straight, odds)
     return parents, direction
+
+
+def _by_pair(pairs: Pairs, n: int) -> tuple[Array, Array]:
+    """Log-odds of the row being the column's parent, and the share that it lacks then; (n, n)."""
+    odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
+    odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
+    lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
+    return odds, lack
 
 
 def _heavy(m: Measures) -> NDArray[np.bool_]:
@@ -142,17 +150,6 @@ def _heavy(m: Measures) -> NDArray[np.bool_]:
     heavy = np.zeros(len(size), dtype=bool)
     heavy[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
     return heavy
-
-
-def relation(polarity: float, rank: int | None) -> str:
-    """What kind of step an edge is: "lora", "continuation" or "fine-tune".
-
-    >>> relation(0.01, None), relation(-0.4, None), relation(0.0, 16)
-    ('fine-tune', 'continuation', 'lora')
-    """
-    if rank is not None:
-        return "lora"
-    return "continuation" if polarity < CONTINUED else "fine-tune"
 
 
 def edge_costs(squared: Array, pairs: Pairs) -> Array:

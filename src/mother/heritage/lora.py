@@ -22,7 +22,8 @@ def update_rank(group: Group, frozen: NDArray[np.bool_], i: int, j: int) -> int 
     """The rank by which two models of a group differ, or None if it is not low.
 
     frozen: (L,), the layers in which they do not differ. LoRA leaves layers frozen; where none
-    is, or all are, no rank is sought. Otherwise it is taken in the smallest matrices that changed.
+    is, or all are, no rank is sought. Otherwise it is taken in LOOKED_AT of the matrices that
+    changed, from the smallest to the largest.
     """
     changed = sorted(
         (layer.tensors[0].size, k)
@@ -32,7 +33,8 @@ def update_rank(group: Group, frozen: NDArray[np.bool_], i: int, j: int) -> int 
     if not changed or not frozen.any():
         return None
     most = 0
-    for size, k in changed[:LOOKED_AT]:
+    picked = np.linspace(0, len(changed) - 1, LOOKED_AT).astype(int).tolist()
+    for size, k in (changed[at] for at in dict.fromkeys(picked)):
         layer = group.layers[k]
         side = min(layer.shape[0], size // layer.shape[0])
         rank = pair_rank(layer, i, j)

@@ -39,52 +39,112 @@ def straightened(parents: Indices, squared: Array, lack: Array, near: NDArray[np
     >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
     array([-1,  0,  0,  2])
     """
-    n = len(parents)
-    up: list[int] = parents.tolist()
-    D: list[list[float]] = squared.tolist()
-    share: list[list[float]] = lack.tolist()
-    order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
-    nearest = [order[: int(near[:, c].sum()), c].tolist() for c in range(n)]
-    children: list[list[int]] = [[] for _ in range(n)]
-    for c, p in enumerate(up):
-        if p >= 0:
-            children[p].append(c)
+    tree = _Tree(parents, squared, lack)
+    nearest = _nearest(squared, near)
+    for _ in range(SWEEPS):
+        moved = False
+        for c, p in enumerate(tree.up):
+            if p >= 0 and (best := tree.cheapest(c, nearest[c], tree.around(c, p))) not in (
+                None,
+                p,
+            ):
+                tree.move(c, best)
+                moved = True
+        if not moved:
+            break
+    return np.array(tree.up, dtype=np.intp)
 
-    def cost(c: int, p: int, g: int) -> float:
+
+def runners_up(
+    parents: Indices, squared: Array, lack: Array, near: NDArray[np.bool_]
+) -> tuple[Indices, Array]:
+    """Each model's next best parent, -1 if none, and by what factor it makes the tree dearer around
+    the model, NaN if none; both (n,). Arguments as those of `straightened`."""
+    tree, nearest = _Tree(parents, squared, lack), _nearest(squared, near)
+    rival, factor = np.full(len(parents), -1, dtype=np.intp), np.full(len(parents), np.nan)
+    for c, p in enumerate(tree.up):
+        others = [q for q in nearest[c] if q != p]
+        if p >= 0 and (best := tree.cheapest(c, others, math.inf)) is not None:
+            now = tree.around(c, p)
+            rival[c] = best
+            factor[c] = tree.around(c, best) / now if now > 0 else math.inf
+    return rival, factor
+
+
+def turns(parents: Indices, squared: Array) -> Array:
+    """Cosine of each model's own edge with the edge above it, (n,): cos(c - p, p - g); NaN where
+    there are no two.
+
+    >>> squared = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
+    >>> turns(np.array([-1, 0, 1]), squared)
+    array([nan, nan,  1.])
+    """
+    above = np.where(parents >= 0, parents[parents], -1)
+    c = np.flatnonzero(above >= 0)
+    p, g = parents[c], above[c]
+    length = np.sqrt(squared[p, c] * squared[g, p])
+    out = np.full(len(parents), np.nan)
+    out[c] = (
+        (squared[g, c] - squared[p, c] - squared[g, p]) / 2 / np.where(length > 0, length, np.nan)
+    )
+    return out
+
+
+def _nearest(squared: Array, near: NDArray[np.bool_]) -> list[list[int]]:
+    """Who may be each one's parent, nearest first."""
+    order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
+    return [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
+
+
+class _Tree:
+    """A tree that subtrees move about in. Plain lists: single entries are read, one by one."""
+
+    def __init__(self, parents: Indices, squared: Array, lack: Array) -> None:
+        self.up: list[int] = parents.tolist()
+        self.children: list[list[int]] = [[] for _ in self.up]
+        for c, p in enumerate(self.up):
+            if p >= 0:
+                self.children[p].append(c)
+        self._squared: list[list[float]] = squared.tolist()
+        self._lack: list[list[float]] = lack.tolist()
+
+    def cost(self, c: int, p: int, g: int) -> float:
+        """Of the edge p -> c where p hangs from g."""
+        D = self._squared
         step = D[p][c]
         if g < 0:
-            return step * (1 + share[p][c])
+            return step * (1 + self._lack[p][c])
         back = (step + D[p][g] - D[c][g]) / 2
         if back <= 0 or D[p][g] <= 0:
             return step
         return step + TURN * back * math.sqrt(step / D[p][g])
 
-    def around(c: int, p: int) -> float:
-        return cost(c, p, up[p]) + sum(cost(k, c, p) for k in children[c])
+    def around(self, c: int, p: int) -> float:
+        """What changes where c hangs from p."""
+        own = self.cost(c, p, self.up[p])
+        return own + sum(self.cost(k, c, p) for k in self.children[c])
 
-    for _ in range(SWEEPS):
-        moved = False
-        for c in range(n):
-            if up[c] < 0:
-                continue
-            now, best, below = around(c, up[c]), up[c], None
-            for p in nearest[c]:
-                if D[p][c] >= now:
-                    break  # the farther ones cost more than that already
-                below = _below(c, children) if below is None else below
-                if p != up[c] and p not in below and (other := around(c, p)) < now * (1 - 1e-9):
-                    now, best = other, p
-            if best != up[c]:
-                children[up[c]].remove(c)
-                children[best].append(c)
-                up[c], moved = best, True
-        if not moved:
-            break
-    return np.array(up, dtype=np.intp)
+    def cheapest(self, c: int, nearest: list[int], limit: float) -> int | None:
+        """The parent that makes the tree around c cheaper than `limit`, by most."""
+        best: int | None = None
+        below: set[int] = set()
+        for p in nearest:
+            if self._squared[p][c] >= limit:
+                break  # the farther ones cost more than that already
+            below = below or self.below(c)
+            if p not in below and (other := self.around(c, p)) < limit * (1 - 1e-9):
+                limit, best = other, p
+        return best
 
+    def below(self, c: int) -> set[int]:
+        """c and its descendants."""
+        found = [c]
+        for v in found:
+            found += self.children[v]
+        return set(found)
 
-def _below(c: int, children: list[list[int]]) -> set[int]:
-    found = [c]
-    for v in found:
-        found += children[v]
-    return set(found)
+    def move(self, c: int, p: int) -> None:
+        """Hang c from p."""
+        self.children[self.up[c]].remove(c)
+        self.children[p].append(c)
+        self.up[c] = p

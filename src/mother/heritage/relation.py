@@ -1,0 +1,50 @@
+"""What kind of step an edge is, and of which stage the paper would call it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mother.checkpoints import Group
+from mother.heritage.relatedness import cosines, threshold
+from mother.measures import Measures, is_matrix
+
+Shape = tuple[int, ...]
+ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
+
+
+def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | None]:
+    """The relation, and the stage where it shows: "specialization" where layers were replaced or a
+    low rank was added, "generalization" where training went on.
+
+    turn: cosine of the step with the one that led to its start, NaN if there is none. rank: of the
+    step, None if it is not low. replaced: whether the child has new layers, such as a head.
+
+    >>> relation(0.4, None, False), relation(0.4, None, True)
+    (('continuation', 'generalization'), ('fine-tune', 'specialization'))
+    >>> relation(float("nan"), None, False)
+    ('fine-tune', None)
+    """
+    if rank is not None:
+        return "lora", "specialization"
+    if replaced:
+        return "fine-tune", "specialization"
+    if turn > ONWARD:
+        return "continuation", "generalization"
+    return "fine-tune", None
+
+
+def has_new_layers(group: Group, m: Measures, p: int, c: int) -> bool:
+    """Whether two related models share a layer by name but not by content: a matrix of another
+    shape, or one that is as far from the other's as from a stranger's."""
+    cosine = np.nan_to_num(cosines(m.among([p, c]))[:, 0, 1], nan=1.0)
+    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+    if (matrices & (cosine < threshold(m.sizes))).any():
+        return True
+    shapes: list[dict[str, Shape]] = [{}, {}]
+    for layer in group.layers:
+        for own, model in zip(shapes, (p, c), strict=True):
+            if model in layer.members:
+                own[layer.name] = layer.shape
+    if any(shapes[1].get(name, shape) != shape for name, shape in shapes[0].items()):
+        return True
+    return any("elsewhere" in line for model in (p, c) for line in group.unaligned[model])

@@ -1,0 +1,55 @@
+"""Why each edge is there, in plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from mother.graph import Edge, ModelGraph
+from mother.views.terminal import printable
+
+LOUDEST = 3  # layers named
+
+
+def explanation(graph: ModelGraph) -> Iterator[str]:
+    """Lines that say for each edge what decided it, and what the runner-up parent was.
+
+    >>> edge = Edge("a", "b", "fine-tune", direction_probability=0.9, runner_up="c",
+    ...             runner_up_ratio=1.5)
+    >>> print(*explanation(ModelGraph("gram", edges=(edge,))), sep="\\n")
+    a -> b: fine-tune, this way round with probability 0.9
+      next best parent: c, 1.5 times as far
+    """
+    architecture = {node.id: node.architecture for node in graph.nodes}
+    for edge in graph.edges:
+        yield from _edge(edge, graph.layers.get(architecture.get(edge.child, ""), ()))
+
+
+def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
+    p = edge.direction_probability
+    certain = "" if p is None else f", this way round with probability {p:.3g}"
+    open_ = " (undirected: the weights don't tell which way)" if edge.undirected else ""
+    yield f"{printable(edge.parent)} -> {printable(edge.child)}: {edge.relation}{certain}{open_}"
+    for reason in edge.evidence:
+        yield f"  {_odds(reason.log_odds)}: {printable(reason.says)}"
+    if edge.polarity is not None:
+        yield f"  polarity {edge.polarity:.3g} (0: the child holds all of its parent)"
+    if edge.runner_up is not None:
+        yield (
+            f"  next best parent: {printable(edge.runner_up)}, {edge.runner_up_ratio} times as far"
+        )
+    changed = sorted(
+        ((x, name) for x, name in zip(edge.changes, layers, strict=False) if x),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
+    if changed:
+        most = ", ".join(f"{printable(name)} {x:.3g}" for x, name in changed[:LOUDEST])
+        yield f"  changed most, as a share of the parent's norm: {most}"
+
+
+def _odds(log_odds: float) -> str:
+    """Log-odds as odds for or against."""
+    side = "for" if log_odds >= 0 else "against"
+    size = abs(log_odds)
+    odds = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
+    return f"{odds} to 1 {side}"

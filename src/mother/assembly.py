@@ -9,8 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, Group
-from mother.graph import Edge, Evidence, HiddenAncestor, ModelGraph, Node, Refused, Tree, rounded
+from mother.checkpoints import Checkpoint, File, Group
+from mother.graph import (
+    Edge,
+    Evidence,
+    HiddenAncestor,
+    ModelGraph,
+    Node,
+    Refused,
+    Tree,
+    WeightFile,
+    rounded,
+)
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
@@ -37,11 +47,12 @@ def assemble(
     refused: Iterable[Refused],
     method: str,
     options: Mapping[str, object],
+    hashes: Mapping[File, str],
     *,
     explain: bool = False,
 ) -> ModelGraph:
-    """The graph of all parts, everything sorted by name. explain: with each edge's changes by
-    layer."""
+    """The graph of all parts, everything sorted by name. hashes: SHA-256 of files, where known.
+    explain: with each edge's changes by layer."""
     nodes: list[Node] = []
     edges: list[Edge] = []
     hidden: list[HiddenAncestor] = []
@@ -54,7 +65,7 @@ def assemble(
         for checkpoint in _checkpoints(part):
             copy = copies.get(checkpoint.id)
             k = of[copy.original.id if copy else checkpoint.id]
-            nodes.append(_node(checkpoint, part.group, k, copy))
+            nodes.append(_node(checkpoint, part.group, k, copy, hashes))
         edges += _edges(part, method, explain)
         edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
@@ -81,7 +92,13 @@ def _checkpoints(part: Part) -> list[Checkpoint]:
     return [*part.group.checkpoints, *(d.copy for d in part.duplicates)]
 
 
-def _node(checkpoint: Checkpoint, group: Group, k: int, copy: Duplicate | None) -> Node:
+def _node(
+    checkpoint: Checkpoint,
+    group: Group,
+    k: int,
+    copy: Duplicate | None,
+    hashes: Mapping[File, str],
+) -> Node:
     weights = Counter[str]()
     for tensor in checkpoint.tensors.values():
         if tensor.is_weight:
@@ -96,6 +113,10 @@ def _node(checkpoint: Checkpoint, group: Group, k: int, copy: Duplicate | None) 
         copy.original.id if copy else None,
         group.unaligned[k],
         tuple(checkpoint.notes),
+        tuple(
+            WeightFile(name, file.size, hashes.get(file))
+            for name, file in checkpoint.named_files.items()
+        ),
     )
 
 

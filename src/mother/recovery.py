@@ -6,13 +6,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
 
 import numpy as np
 
 from mother.assembly import Part, assemble
-from mother.checkpoints import Checkpoint, Group, Layer, Problem, Tensor, align, discover
+from mother.checkpoints import Checkpoint, File, Group, Layer, Problem, Tensor, align, discover
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
@@ -46,6 +47,7 @@ class Options:
     threads: int = 0
     memory: int = 1 << 30
     explain: bool = False
+    hashes: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -74,7 +76,7 @@ class Options:
 
     @property
     def recorded(self) -> dict[str, object]:
-        """What graph.json keeps: the options that can change the graph, with their values."""
+        """What graph.json keeps: the options that can change the forest, with their values."""
         common = ("trees", "layers", "seed")
         own = {
             "gram": ("bootstrap",),
@@ -113,6 +115,7 @@ def recover(
         bootstrap, seed: replicates for `support` (gram), and the seed of all draws.
         threads, memory: 0 for all cores; bytes that blocks in work may hold.
         explain: also note by how much each layer changed on each edge.
+        hashes: also note the SHA-256 of every file that weights lie in.
 
     Raises:
         InputError: nothing among `paths` can be read. Where only some can't, they are listed in
@@ -144,13 +147,18 @@ def recover_checkpoints(
     refused = [Refused(str(p.path), p.fault) for p in problems]
     refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := no_weights(c))]
     parts: list[Part] = []
-    waiting = align([c for c in checkpoints if not no_weights(c)])
+    usable = [c for c in checkpoints if not no_weights(c)]
+    waiting = align(usable)
     _check_layers(waiting, options.layers)
     if options.trees is not None and len(waiting) > 1:
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
-    report = _reporter(waiting, progress)
+    files = [file for c in usable for file in c.files] if options.hashes else []
+    report = _reporter(waiting, files, progress)
+    with ThreadPoolExecutor(options.workers) as threads:
+        digests = threads.map(lambda file: file.sha256(report), files)
+        hashes = dict(zip(files, digests, strict=True))
     while waiting:
         group = waiting.pop(0)
         duplicates = find_duplicates(group)
@@ -167,7 +175,9 @@ def recover_checkpoints(
             waiting = align(kept) + waiting
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates)))
-    return assemble(parts, refused, options.method, options.recorded, explain=options.explain)
+    return assemble(
+        parts, refused, options.method, options.recorded, hashes, explain=options.explain
+    )
 
 
 class NotFiniteError(Exception):
@@ -178,10 +188,13 @@ class NotFiniteError(Exception):
         super().__init__("weights that are not finite")
 
 
-def _reporter(groups: Sequence[Group], progress: Progress | None) -> Callable[[int], None] | None:
+def _reporter(
+    groups: Sequence[Group], files: Sequence[File], progress: Progress | None
+) -> Callable[[int], None] | None:
     if progress is None:
         return None
     total = sum(t.nbytes for g in groups for layer in g.layers for t in layer.tensors)
+    total += sum(file.size for file in files)
     done = 0
 
     def report(step: int) -> None:

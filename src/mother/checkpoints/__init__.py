@@ -7,10 +7,12 @@ refused is an InputError of one line.
 from mother.checkpoints.alignment import Group, Layer, align
 from mother.checkpoints.discovery import discover, open_checkpoint
 from mother.checkpoints.peft import lora_rank
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, Problem, Tensor
 
 __all__ = [
     "Checkpoint",
+    "File",
     "Group",
     "Layer",
     "Problem",

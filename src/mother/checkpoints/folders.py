@@ -140,6 +140,7 @@ def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
     config = read_json(folder / "model_index.json", 16 << 20)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
+    files: list[File] = []
     for name in components_of(folder, names):
         part = open_model_folder(folder / name)
         if part is None:
@@ -147,11 +148,13 @@ def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
         label = clean(name)
         notes += [f"{label}: {note}" for note in part.notes]
         tensors |= prefixed(f"{label}.", part.tensors)
+        files += part.files
     if not tensors:
         raise InputError(
             clean(str(folder)), "none of the components in model_index.json holds weights"
         )
-    return Checkpoint(folder.name, folder, "diffusers", tensors, config, tuple(notes))
+    found = tuple(files)
+    return Checkpoint(folder.name, folder, "diffusers", tensors, config, tuple(notes), found)
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -180,7 +183,9 @@ def _open_sharded(index: Path) -> Checkpoint:
 def _joined(path: Path, shards: dict[str, Checkpoint], tensors: dict[str, Tensor]) -> Checkpoint:
     notes = [f"{clean(place)}: {n}" for place, shard in shards.items() for n in shard.notes]
     first = next(iter(shards.values()))
-    return Checkpoint(path.parent.name, path, first.format, tensors, notes=tuple(notes))
+    files = tuple(file for shard in shards.values() for file in shard.files)
+    name = path.parent.name
+    return Checkpoint(name, path, first.format, tensors, notes=tuple(notes), files=files)
 
 
 def _is_plain(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
@@ -53,6 +54,10 @@ def ending(name: str) -> str:
 def open_file(path: Path) -> Checkpoint:
     """The checkpoint in one file; raises InputError for whatever is none."""
     file = File(path)
+    return replace(_read(file), files=(file,))
+
+
+def _read(file: File) -> Checkpoint:
     with file.held():
         start = file.read(0, min(32, file.size))
         if not start:
@@ -66,7 +71,7 @@ def open_file(path: Path) -> Checkpoint:
         for magic, fault in _KNOWN_OTHERS.items():
             if start.startswith(magic) and not looks_like_safetensors(start):
                 raise file.fault(fault)
-        if looks_like_safetensors(start) or path.suffix.lower() == ".safetensors":
+        if looks_like_safetensors(start) or file.path.suffix.lower() == ".safetensors":
             return read_safetensors(file)
     raise file.fault("no checkpoint: neither safetensors, PyTorch, .npz nor .npy")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 import os
 import stat
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -27,6 +28,8 @@ MAX_MAPS = 256
 COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
 MAX_EXPANDED = 1 << 20
+#: bytes that a hash takes at a time
+HASHED = 1 << 22
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
@@ -120,6 +123,18 @@ class File:
                     raise self.fault("has been truncated while it was read")
                 done += got
         return out
+
+    def sha256(self, progress: Callable[[int], None] | None = None) -> str:
+        """SHA-256 of the whole file in hex. progress: called with the bytes of each step."""
+        digest = hashlib.sha256()
+        with self._descriptor() as descriptor, open(descriptor, "rb", 0, closefd=False) as stream:
+            for start in range(0, self.size, HASHED):
+                digest.update(stream.read(min(HASHED, self.size - start)))
+                if progress is not None:
+                    progress(min(HASHED, self.size - start))
+            if _stamp(descriptor) != self._stamp:
+                raise self.fault("has changed while it was read")
+        return digest.hexdigest()
 
     def map(self, offset: int, count: int) -> mmap.mmap:
         """A read-only map of `count` bytes; `offset` is a multiple of the page size."""

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from mother.checkpoints.storage import File
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -146,7 +149,7 @@ class Checkpoint:
 
     `format` is "safetensors", "pytorch", "npz", "npy", "peft" or "diffusers"; `config` is the
     parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
-    line each, what was skipped or chosen.
+    line each, what was skipped or chosen; `files` are those that the weights lie in.
     """
 
     id: str
@@ -155,6 +158,18 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+
+    @property
+    def named_files(self) -> dict[str, File]:
+        """The files that the weights lie in by name, sorted: the path within the checkpoint's
+        folder, or the name of a file beside others."""
+        named = {}
+        for file in self.files:
+            inside = file.path.is_relative_to(self.path) and file.path != self.path
+            name = file.path.relative_to(self.path).as_posix() if inside else file.path.name
+            named[clean(name)] = file
+        return dict(sorted(named.items()))
 
     @property
     def parameters(self) -> int:

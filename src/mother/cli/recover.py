@@ -95,6 +95,7 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     is_flag=True,
     help="For each edge the evidence, the next best parent, and changes by layer.",
 )
+@click.option("--hashes", is_flag=True, help="Note the SHA-256 of every file in graph.json.")
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 def recover(
     paths: tuple[str, ...],

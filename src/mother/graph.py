@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from os import PathLike
@@ -131,6 +132,11 @@ class ModelGraph:
     options: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def ids(self) -> list[str]:
+        """Of all nodes, then of all hidden ancestors."""
+        return [*(node.id for node in self.nodes), *(hidden.id for hidden in self.hidden)]
+
     def node(self, id: str) -> Node:
         """The node with that id; KeyError if there is none."""
         for node in self.nodes:
@@ -145,6 +151,14 @@ class ModelGraph:
     def children(self, id: str) -> tuple[str, ...]:
         """The ids of the children, sorted."""
         return tuple(sorted(e.child for e in self.edges if e.parent == id))
+
+    def hidden_edges(self) -> Iterator[tuple[str, str]]:
+        """(parent, child) of the edges to and from hidden ancestors."""
+        for ancestor in self.hidden:
+            if ancestor.parent is not None:
+                yield ancestor.parent, ancestor.id
+            for child in ancestor.children:
+                yield ancestor.id, child
 
     def to_networkx(self) -> networkx.DiGraph[str]:
         """As a networkx.DiGraph, figures as attributes, hidden ancestors as nodes `hidden=True`."""
@@ -161,11 +175,7 @@ class ModelGraph:
             graph.add_node(ancestor.id, hidden=True)
         for edge in self.edges:
             graph.add_edge(edge.parent, edge.child, **_plain(edge, without=("parent", "child")))
-        for ancestor in self.hidden:
-            if ancestor.parent is not None:
-                graph.add_edge(ancestor.parent, ancestor.id, relation="hidden")
-            for child in ancestor.children:
-                graph.add_edge(ancestor.id, child, relation="hidden")
+        graph.add_edges_from(self.hidden_edges(), relation="hidden")
         return graph
 
     def to_json(self) -> str:
@@ -214,10 +224,13 @@ class ModelGraph:
 
     def _check(self) -> None:
         """ValueError unless ids are unique and known, and edges make a forest."""
-        ids = [*(n.id for n in self.nodes), *(h.id for h in self.hidden)]
+        ids = self.ids
         known = set(ids)
         if len(known) < len(ids):
             raise ValueError("a model graph with an id that stands twice")
+        for file in (file for node in self.nodes for file in node.files):
+            if file.bytes < 0 or not re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64):
+                raise ValueError(f"a model graph with an impossible size or hash of {file.name!r}")
         above = [(e.parent, e.child) for e in self.edges]
         above += [(h.id, child) for h in self.hidden for child in h.children]
         above += [(h.parent, h.id) for h in self.hidden if h.parent is not None]
@@ -228,6 +241,8 @@ class ModelGraph:
         named |= {x for t in self.trees for x in (t.root, *t.members)}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
+        if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:
+            raise ValueError("a model graph with an edge to a hidden ancestor")
         done: set[str] = set()
         for id_ in ids:
             path: list[str] = []

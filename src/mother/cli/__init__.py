@@ -11,6 +11,7 @@ import click
 
 from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
+from mother.cli.export import export
 from mother.cli.recover import recover
 from mother.cli.show import show
 from mother.errors import InputError, MotherError
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for command in (recover, compare, show, evaluate):
+for command in (recover, compare, show, evaluate, export):
     cli.add_command(command)
 
 

@@ -32,8 +32,9 @@ def print_lines(lines: Iterable[Text]) -> None:
             print(line.plain)
 
 
-def check_output(path: Path) -> None:
-    """Refuse, before any work, an output that can't be written or that would destroy something."""
+def check_output(path: Path, starts: tuple[str, ...] = ("{",)) -> None:
+    """Refuse, before any work, an output that can't be written or that would destroy something:
+    a file that is there must start as our own do."""
     if not path.name:
         raise InputError(path, "can't be written: not a file name")
     if path.is_dir():
@@ -42,9 +43,10 @@ def check_output(path: Path) -> None:
         raise InputError(path, "can't be written: there is no such folder")
     if path.is_file():
         with path.open("rb") as file:
-            start = file.read(1)
-        if start not in (b"", b"{"):
-            raise InputError(path, "is there and is no JSON; remove it or choose another name")
+            start = file.read(max(map(len, starts))).decode("utf-8", "replace")
+        if start and not start.startswith(starts):
+            kind = "no JSON" if starts == ("{",) else "no such export"
+            raise InputError(path, f"is there and is {kind}; remove it or choose another name")
     target = path if path.exists() else path.parent
     if not os.access(target, os.W_OK):
         raise InputError(path, "can't be written: permission denied")

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 
 from rich.text import Text
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Tree
+from mother.names import printable as printable
 
-#: what a terminal may act on: controls, formats, surrogates, the unassigned, line breaks
-_ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _STYLES = {"lora": "magenta", "continuation": "yellow", "duplicate": "dim", "converted": "dim"}
-
-
-def printable(name: str) -> str:
-    r"""A name with control, direction and surrogate characters spelled out.
-
-    >>> print(printable("a\x1b[31mb\u202e"))
-    a\x1b[31mb\u202e
-    """
-    return "".join(
-        c
-        if unicodedata.category(c) not in _ACTING
-        else c.encode("unicode_escape", "replace").decode()
-        for c in name
-    )
 
 
 def count(n: int) -> str:

@@ -1,0 +1,38 @@
+"""Graphviz: https://graphviz.org/doc/info/lang.html"""
+
+from __future__ import annotations
+
+from mother.exports.lineage import directed, figures
+from mother.graph import Edge, ModelGraph
+from mother.names import spelled
+
+
+def write(graph: ModelGraph) -> str:
+    """The graph in DOT. Hidden ancestors are dashed, edges without a direction have no arrow."""
+    ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
+    lines = ["digraph models {", " node [shape=box];"]
+    lines += [f" {ids[node.id]} [label={_quoted(node.id)}];" for node in graph.nodes]
+    lines += [
+        f" {ids[hidden.id]} [label={_quoted(hidden.id)}, shape=ellipse, style=dashed];"
+        for hidden in graph.hidden
+    ]
+    for edge in graph.edges:
+        form = "" if directed(edge) else ", dir=none"
+        ends = f"{ids[edge.parent]} -> {ids[edge.child]}"
+        lines.append(f" {ends} [label={_quoted(_label(edge))}{form}];")
+    lines += [
+        f" {ids[source]} -> {ids[target]} [style=dashed];"
+        for source, target in graph.hidden_edges()
+    ]
+    return "\n".join([*lines, "}", ""])
+
+
+def _label(edge: Edge) -> str:
+    support = figures(edge).get("support")
+    return edge.relation if support is None else f"{edge.relation} {support:.0%}"
+
+
+def _quoted(name: str) -> str:
+    # a label's backslash starts an escape and its & an entity of HTML
+    text = spelled(name, also='"').replace("\\", "\\\\").replace("&", "&amp;")
+    return f'"{text}"'

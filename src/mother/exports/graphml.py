@@ -1,0 +1,84 @@
+"""GraphML: http://graphml.graphdrawing.org/specification.html
+
+An edge without a direction is two edges, there and back, with `undirected` set: GraphML's own
+`directed="false"` beside directed edges is refused by networkx.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from mother.exports.lineage import directed, figures
+from mother.graph import ModelGraph
+from mother.names import spelled
+
+_KEYS = {
+    "node": {
+        "name": "string",
+        "path": "string",
+        "format": "string",
+        "architecture": "string",
+        "parameters": "long",
+        "bytes": "long",
+        "dtype": "string",
+        "duplicate_of": "string",
+        "hidden": "boolean",
+    },
+    "edge": {
+        "relation": "string",
+        "undirected": "boolean",
+        "distance": "double",
+        "polarity": "double",
+        "direction_probability": "double",
+        "support": "double",
+        "rank": "int",
+    },
+}
+
+
+def write(graph: ModelGraph) -> str:
+    """The graph as GraphML: nodes n0, n1, … with the name, and what is known, as data."""
+    root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
+    for kind, keys in _KEYS.items():
+        for name, type_ in keys.items():
+            attributes = {"id": f"{kind}-{name}", "for": kind}
+            attributes |= {"attr.name": name, "attr.type": type_}
+            ElementTree.SubElement(root, "key", attributes)
+    body = ElementTree.SubElement(root, "graph", id="models", edgedefault="directed")
+    ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
+    for node in graph.nodes:
+        element = ElementTree.SubElement(body, "node", id=ids[node.id])
+        _data(element, "name", spelled(node.id))
+        for name in ("path", "format", "architecture", "dtype"):
+            _data(element, name, spelled(getattr(node, name)))
+        _data(element, "parameters", str(int(node.parameters)))
+        if node.files:
+            _data(element, "bytes", str(sum(file.bytes for file in node.files)))
+        if node.duplicate_of is not None:
+            _data(element, "duplicate_of", spelled(node.duplicate_of))
+        _data(element, "hidden", "false")
+    for hidden in graph.hidden:
+        element = ElementTree.SubElement(body, "node", id=ids[hidden.id])
+        _data(element, "name", spelled(hidden.id))
+        _data(element, "hidden", "true")
+    for edge in graph.edges:
+        ends = (ids[edge.parent], ids[edge.child])
+        for source, target in (ends,) if directed(edge) else (ends, ends[::-1]):
+            element = ElementTree.SubElement(body, "edge", source=source, target=target)
+            _data(element, "relation", spelled(edge.relation))
+            _data(element, "undirected", "false" if directed(edge) else "true")
+            for name, value in figures(edge).items():
+                _data(element, name, repr(value))
+    for source, target in graph.hidden_edges():
+        element = ElementTree.SubElement(body, "edge", source=ids[source], target=ids[target])
+        _data(element, "relation", "hidden")
+        _data(element, "undirected", "false")
+    ElementTree.indent(root, " ")
+    # ASCII, with references for what is beyond it: right in every encoding
+    text = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=False).decode()
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _data(element: ElementTree.Element, name: str, value: str) -> None:
+    data = ElementTree.SubElement(element, "data", key=f"{element.tag}-{name}")
+    data.text = value

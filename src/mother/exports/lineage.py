@@ -1,0 +1,97 @@
+"""What a graph lets us say of each model, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, rounded
+from mother.names import spelled
+
+#: what an edge's ends are to each other, whichever way it goes
+MUTUAL = ("distance", "support", "rank")
+FIGURES = ("distance", "polarity", "direction_probability", "support", "rank")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A model with the edge from its parent or the hidden ancestor it hangs from, if either is
+    known; and the edges at whose other end is a model of which we don't know that it came first."""
+
+    node: Node
+    parent: Edge | None
+    hidden: HiddenAncestor | None
+    beside: tuple[Edge, ...]
+
+
+def directed(edge: Edge) -> bool:
+    """Whether the edge says who came first. Of two copies, nobody knows which is the original.
+
+    >>> directed(Edge("a", "b", "lora")), directed(Edge("a", "b", "duplicate"))
+    (True, False)
+    """
+    return not edge.undirected and edge.relation != "duplicate"
+
+
+def lineages(graph: ModelGraph) -> Iterator[Lineage]:
+    """One for each model, in the graph's order."""
+    parents = {e.child: e for e in graph.edges if directed(e)}
+    hidden = {child: h for h in graph.hidden for child in h.children}
+    beside: dict[str, list[Edge]] = {}
+    for edge in graph.edges:
+        if not directed(edge):
+            beside.setdefault(edge.parent, []).append(edge)
+            beside.setdefault(edge.child, []).append(edge)
+    for node in graph.nodes:
+        edges = tuple(beside.get(node.id, ()))
+        yield Lineage(node, parents.get(node.id), hidden.get(node.id), edges)
+
+
+def other(edge: Edge, id: str) -> str:
+    """The other end of an edge."""
+    return edge.parent if edge.child == id else edge.child
+
+
+def figures(edge: Edge) -> dict[str, float]:
+    """The figures that the edge has, without those of a direction that it does not have."""
+    found = {}
+    for name in FIGURES if directed(edge) else MUTUAL:
+        value = rounded(getattr(edge, name))
+        if value is not None:
+            found[name] = int(value) if name == "rank" else value
+    return found
+
+
+def account(edge: Edge) -> str:
+    """The edge's evidence in one line.
+
+    >>> account(Edge("a", "b", "lora", distance=0.0123, support=0.98, rank=8))
+    'lora; distance 0.0123; support 0.98; rank 8'
+    """
+    parts = [spelled(edge.relation)]
+    if edge.undirected:
+        parts.append("direction unknown")
+    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in figures(edge).items()]
+    if directed(edge):
+        parts += [spelled(reason.says) for reason in edge.evidence]
+        if edge.runner_up is not None:
+            parts.append(f"next best parent {spelled(edge.runner_up)}")
+    return "; ".join(parts)
+
+
+def aside(edge: Edge, id: str) -> str:
+    """What an edge without a direction says of the model `id`.
+
+    >>> aside(Edge("a", "b", "duplicate"), "a")
+    'same weights as b'
+    """
+    name = spelled(other(edge, id))
+    if edge.relation == "duplicate":
+        return f"same weights as {name}"
+    return f"one was trained from the other, which from which is unknown: {name} ({account(edge)})"
+
+
+def told(hidden: HiddenAncestor) -> str:
+    """What a hidden ancestor is."""
+    children = ", ".join(map(spelled, hidden.children))
+    return f"Common ancestor of {children}; inferred from their weights, not among the inputs."

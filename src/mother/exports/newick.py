@@ -1,0 +1,68 @@
+"""Newick, with what is known of a branch in a comment as BEAST and FigTree write them.
+
+Phylogenetic trees know no undirected branch. Two models of which nobody knows which came first
+hang side by side from a nameless node, a length of 0 from the one that the graph names first.
+"""
+
+from __future__ import annotations
+
+from mother.exports.lineage import directed, figures
+from mother.graph import Edge, ModelGraph
+from mother.names import spelled
+
+#: what ends a quoted label or a comment, or parts one in the readers
+_MARKS = "'[]{}()=,:;\"&"
+#: what hangs where: the model, and what is written of the branch to it
+_Clade = tuple[str, str]
+
+
+def write(graph: ModelGraph) -> str:
+    """One rooted tree a line. Models and hidden ancestors are named nodes, wherever they are."""
+    below: dict[str, list[_Clade]] = {}
+    beside: dict[str, list[_Clade]] = {}
+    hanging = set()
+    for edge in graph.edges:
+        place = below if directed(edge) else beside
+        place.setdefault(edge.parent, []).append((edge.child, _branch(edge)))
+        hanging.add(edge.child)
+    for source, target in graph.hidden_edges():
+        below.setdefault(source, []).append((target, "[&relation=hidden]"))
+        hanging.add(target)
+    roots = [id_ for id_ in graph.ids if id_ not in hanging]
+    return "".join(f"[&R] {_tree(root, below, beside)};\n" for root in roots)
+
+
+def _tree(root: str, below: dict[str, list[_Clade]], beside: dict[str, list[_Clade]]) -> str:
+    """With a stack of our own: chains of checkpoints can be long."""
+    out: list[str] = []
+    stack: list[str | _Clade] = [(root, "")]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            out.append(item)
+            continue
+        name, branch = item
+        parts: list[str | _Clade] = [*_group(below.get(name, [])), f"'{spelled(name, _MARKS)}'"]
+        if name in beside:
+            parts = ["(", *parts, ":0,", *_group(beside[name])[1:]]
+        stack.extend(reversed([*parts, branch]))
+    return "".join(out)
+
+
+def _group(clades: list[_Clade]) -> list[str | _Clade]:
+    if not clades:
+        return []
+    parts: list[str | _Clade] = ["("]
+    for clade in clades:
+        parts += [clade, ","]
+    return [*parts[:-1], ")"]
+
+
+def _branch(edge: Edge) -> str:
+    known = figures(edge)
+    told = [f"{name}={value:g}" for name, value in known.items() if name != "distance"]
+    if edge.undirected:
+        told.append("direction=unknown")
+    comment = ",".join([*told, f"relation={spelled(edge.relation, _MARKS + ' ')}"])
+    length = 0 if edge.relation == "duplicate" else known.get("distance")
+    return f"[&{comment}]" + ("" if length is None else f":{length:g}")

@@ -43,7 +43,7 @@ def export(graph: Path, name: str, output: Path | None, created: datetime | None
         raise UsageError(f"{name} holds no time; leave out --created")
     if output is not None and not chosen.folder:
         check_output(output, chosen.starts)
-    options = {"created": f"{created:%Y-%m-%dT%H:%M:%SZ}"} if created is not None else {}
+    options = {} if created is None else {"created": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
     written = chosen.write(ModelGraph.load(graph), **options)
     if isinstance(written, dict):
         assert output is not None
@@ -52,7 +52,7 @@ def export(graph: Path, name: str, output: Path | None, created: datetime | None
         write_atomically(output, written)
     else:
         # always UTF-8, whatever the locale: some formats say so inside
-        click.get_binary_stream("stdout").write(written.encode())
+        click.echo(written.encode(), nl=False)
 
 
 def _write_folder(folder: Path, files: dict[str, str], starts: tuple[str, ...]) -> None:

@@ -97,7 +97,8 @@ def _quoted(name: str) -> str:
 
 def _escaped(line: str) -> str:
     """Text in Markdown that stays text."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~>$:@-])", r"\\\1", html.escape(line, quote=False))
+    acting = r"([\\`*_{}\[\]()#!|~$@]|:(?=//)|(?<=www)\.)"
+    return re.sub(acting, r"\\\1", html.escape(line, quote=False))
 
 
 def _folder(id_: str, taken: set[str]) -> str:

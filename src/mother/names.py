@@ -26,7 +26,7 @@ def spelled(name: str, also: str = "") -> str:
     >>> print(spelled("a\\b\n=<c>", also="<>"))
     a\x5cb\n=\x3cc\x3e
     """
-    return "".join(f"\\x{ord(c):02x}" if c == "\\" or c in also else printable(c) for c in name)
+    return "".join(_code(c) if c == "\\" or c in also else printable(c) for c in name)
 
 
 def unspelled(text: str) -> str:
@@ -41,3 +41,8 @@ def unspelled(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "replace").decode()
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\U{number:08x}"

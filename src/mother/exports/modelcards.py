@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import re
 
 from mother.exports.lineage import Lineage, account, aside, lineages, told
-from mother.exports.texts import as_json
 from mother.graph import Edge, ModelGraph, Node
 from mother.names import spelled
 
@@ -91,8 +91,8 @@ def _repository(node: Node) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A string of JSON is one of YAML."""
-    return as_json(name).strip()
+    """As a string of YAML, which but for pairs of surrogates is written as one of JSON."""
+    return json.dumps(name, ensure_ascii=False).replace("<", "\\x3c")
 
 
 def _escaped(line: str) -> str:

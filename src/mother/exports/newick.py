@@ -43,7 +43,7 @@ def _tree(root: str, below: dict[str, list[_Clade]], beside: dict[str, list[_Cla
             out.append(item)
             continue
         name, branch = item
-        parts: list[str | _Clade] = [*_group(below.get(name, [])), f"'{spelled(name, _QUOTE)}'"]
+        parts: list[str | _Clade] = [*_group(below.get(name, [])), _label(name)]
         if name in beside:
             parts = ["(", *parts, ":0,", *_group(beside[name])[1:]]
         stack.extend(reversed([*parts, branch]))
@@ -57,6 +57,15 @@ def _group(clades: list[_Clade]) -> list[str | _Clade]:
     for clade in clades:
         parts += [clade, ","]
     return [*parts[:-1], ")"]
+
+
+def _label(name: str) -> str:
+    """Quoted; a name that is a number would be taken for the support of a branch."""
+    try:
+        float(name)
+    except ValueError:
+        return f"'{spelled(name, _QUOTE)}'"
+    return f"'{spelled(name, _QUOTE + name.strip()[0])}'"
 
 
 def _branch(edge: Edge) -> str:

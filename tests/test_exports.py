@@ -22,7 +22,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from google.protobuf import json_format
 from huggingface_hub import ModelCard
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
@@ -309,8 +309,7 @@ READERS = {
 }
 SLOW = settings(
     deadline=None,
-    max_examples=12,
-    phases=(Phase.explicit, Phase.generate),
+    max_examples=20,
     suppress_health_check=list(HealthCheck),
 )
 
@@ -504,7 +503,7 @@ def test_the_oracles_can_say_no():
     document = FORMATS["spdx"].write(SMALL)
     for old, new in (("descendantOf", "childOf"), ("rootElement", "root"), ('"sha256"', '"sha"')):
         assert old in document
-        with pytest.raises((ValueError, KeyError, TypeError, AssertionError, spdx.ObjectSetError)):
+        with pytest.raises((ValueError, KeyError)):
             read_spdx(document.replace(old, new))
 
 

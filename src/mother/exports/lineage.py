@@ -71,7 +71,7 @@ def account(edge: Edge) -> str:
     parts = [spelled(edge.relation)]
     if edge.undirected:
         parts.append("direction unknown")
-    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in figures(edge).items()]
+    parts += [f"{name.replace('_', ' ')} {value:g}" for name, value in figures(edge).items()]
     if directed(edge):
         parts += [spelled(reason.says) for reason in edge.evidence]
         if edge.runner_up is not None:

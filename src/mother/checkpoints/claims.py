@@ -189,8 +189,7 @@ def _of_gguf(fields: Mapping[str, object], path: Path) -> Claims:
     count = fields.get("general.base_model.count")
     for k in range(min(count, MAX_BASES) if isinstance(count, int) else 0):
         stem = f"general.base_model.{k}."
-        (owner,) = [*told(stem + "organization")] or [None]
-        (name,) = [*told(stem + "name")] or [None]
+        owner, name = next(told(stem + "organization"), None), next(told(stem + "name"), None)
         if address := [*told(stem + "repo_url")]:
             parents += address
         elif name is not None:

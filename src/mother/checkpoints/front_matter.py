@@ -55,8 +55,8 @@ def read_front_matter(file: File) -> dict[str, list[Entry]]:
     except UnicodeDecodeError:
         raise file.fault("the card's front matter is not UTF-8") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + first + 2}" if mark is not None else ""
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        where = f" in line {mark.line + first + 2}" if mark else ""
         raise file.fault(f"the card's front matter is not YAML{where}") from None
     except ValueError as error:
         raise file.fault(f"the card's front matter {error}") from None

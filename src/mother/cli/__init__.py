@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from mother.cli.check import check
 from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
 from mother.cli.recover import recover
@@ -25,10 +26,11 @@ def cli() -> None:
     \b
     mother recover FOLDER          the family forest of all checkpoints in it
     mother compare A B             what two checkpoints are to each other
+    mother check FOLDER            what models claim, against what their weights say
     """
 
 
-for command in (recover, compare, show, evaluate):
+for command in (recover, compare, show, evaluate, check):
     cli.add_command(command)
 
 

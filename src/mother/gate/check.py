@@ -1,0 +1,112 @@
+"""From paths to a `Report`: recover, read the claims, compare, weigh."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+from mother.checkpoints import Checkpoint, align, discover
+from mother.checkpoints.claims import Claims, read_claims
+from mother.checkpoints.folders import is_folder, listing, shard_set
+from mother.checkpoints.formats import ending
+from mother.checkpoints.storage import File
+from mother.errors import InputError
+from mother.gate.descent import Descent
+from mother.gate.findings import Weighing, unreadable, weighed
+from mother.gate.policy import Policy
+from mother.gate.report import ModelVerdict, Report
+from mother.gate.verdicts import Inputs, judge
+from mother.graph import ModelGraph
+from mother.recovery import Options, Progress, no_weights, recover_checkpoints
+
+_CHUNK = 1 << 24
+
+
+def check(
+    paths: Sequence[str | PathLike[str]] | str | PathLike[str],
+    policy: Policy | None = None,
+    *,
+    progress: Progress | None = None,
+    threads: int = 0,
+) -> Report:
+    """Compare what models claim of their parents and licences with what their weights say.
+
+    Args:
+        paths: checkpoints, or folders that hold checkpoints.
+        policy: what is forbidden; the defaults if None.
+        progress: called with bytes read and bytes in all.
+        threads: 0 for all cores.
+
+    Raises:
+        InputError: nothing among `paths` can be read. Where only some can't, each is a finding.
+    """
+    policy = policy or Policy()
+    several = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    checkpoints, problems = discover(several)
+    if not checkpoints and problems:
+        first, *others = (InputError(p.path, p.fault) for p in problems)
+        raise InputError(first.path, first.fault, tuple(others))
+    options = Options(bootstrap=0, threads=threads)
+    graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)
+    return weigh(_inputs(graph, checkpoints), policy)
+
+
+def weigh(inputs: Inputs, policy: Policy) -> Report:
+    """The report on a graph that is recovered already, with what its models claim."""
+    shown = Descent(inputs.graph, policy.certainty, {})
+    ids = [node.id for node in inputs.graph.nodes]
+    verdicts = [judge(inputs, shown, id_) for id_ in ids]
+    declared = {v.id: tuple(_incomparable(inputs, v)) for v in verdicts}
+    hashed = any(entry.startswith("sha256:") for entry in policy.deny)
+    hashes = {id_: frozenset(_hashes(inputs.paths[id_])) for id_ in ids} if hashed else {}
+    weighing = Weighing(inputs, Descent(inputs.graph, policy.certainty, declared), policy, hashes)
+    findings = [f for v in verdicts for f in weighing.findings(v)]
+    for refused in inputs.graph.refused:
+        path = Path(refused.path)
+        findings.append(unreadable(path, refused.fault, policy))
+        verdicts.append(
+            ModelVerdict(refused.path, path, "unknown", f"can't be read: {refused.fault}")
+        )
+    return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
+
+
+def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> Inputs:
+    paths = {c.id: c.path for c in checkpoints}
+    lying = Counter(path.parent for path in paths.values() if not is_folder(path))
+    claims = {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in paths.items()}
+    groups = {
+        c.id: k
+        for k, group in enumerate(align([c for c in checkpoints if not no_weights(c)]))
+        for c in group.checkpoints
+    }
+    known = {node.id for node in graph.nodes}
+    return Inputs(
+        graph,
+        {id_: path for id_, path in paths.items() if id_ in known},
+        {id_: claims.get(id_, Claims()) for id_ in known},
+        groups,
+    )
+
+
+def _incomparable(inputs: Inputs, verdict: ModelVerdict) -> Iterable[str]:
+    """Inputs that a model claims as parents and whose weights can't be compared with its own."""
+    for j in verdict.claims:
+        if j.model is not None and inputs.groups[j.model] != inputs.groups[verdict.id]:
+            yield j.model
+
+
+def _hashes(path: Path) -> Iterable[str]:
+    """sha256, in hex, of each file that a checkpoint's weights lie in."""
+    if is_folder(path):
+        files = [path / name for name in listing(path) if ending(name)]
+    else:
+        shards = shard_set(path.name)
+        files = [path.parent / name for name in (shards[1] if shards else [path.name])]
+    for path in files:
+        file, digest = File(path), hashlib.sha256()
+        for start in range(0, file.size, _CHUNK):
+            digest.update(file.read(start, min(_CHUNK, file.size - start)))
+        yield digest.hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mother.checkpoints.folders import is_folder, is_training_state, listing
+from mother.checkpoints.folders import is_folder, is_training_state, listing, shard_set
 from mother.checkpoints.front_matter import Entry, read_front_matter
 from mother.checkpoints.gguf_header import looks_like_gguf, read_gguf_fields
 from mother.checkpoints.safetensors import looks_like_safetensors, read_metadata
@@ -74,7 +74,7 @@ def read_claims(path: str | os.PathLike[str], *, alone: bool = True) -> Claims:
 
     Read are the front matter of README.md, config.json, model_index.json, adapter_config.json,
     the metadata of safetensors files and the header of GGUF files. alone: whether no other
-    checkpoint lies in the file's folder, so that what lies beside it speaks of it. Never raises
+    checkpoint lies in the file's folder, so that the cards beside it speak of it. Never raises
     InputError: what can't be read is among `faults`.
 
     >>> import tempfile
@@ -89,27 +89,34 @@ def read_claims(path: str | os.PathLike[str], *, alone: bool = True) -> Claims:
     whole = is_folder(path)
     folder = path if whole else path.parent
     claims = Claims()
+    names: list[str] = []
     if whole or alone:
         try:
             names = listing(folder)
         except InputError as error:
             return Claims(faults=(Problem(folder, error.fault),))
-        for name in names:
-            if name.lower() == "readme.md" or name in _PARENT_KEYS:
-                claims += _of_text(folder, name)
-        weights = _with_metadata(names)
-    else:
-        weights = [path.name]
-    for name in dict.fromkeys((path.name, *weights) if not whole else weights):
+    for name in names:
+        if name.lower() == "readme.md" or name in _PARENT_KEYS:
+            claims += _of_text(folder, name)
+    for name in _with_metadata(names) if whole else [path.name]:
         claims += _of_weights(folder / name)
     return claims
 
 
 def _with_metadata(names: list[str]) -> list[str]:
     """A folder's GGUF files and its first safetensors file: shards all say the same."""
-    gguf = [name for name in names if name.lower().endswith(".gguf")]
     stored = [n for n in names if n.endswith(".safetensors") and not is_training_state(n)]
-    return [*gguf, *stored[:1]]
+    return [*(name for name in names if is_gguf(name)), *stored[:1]]
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a file is GGUF by its name; of a sharded set, only the first is.
+
+    >>> is_gguf("q4.gguf"), is_gguf("q4-00002-of-00002.gguf")
+    (True, False)
+    """
+    shards = shard_set(name)
+    return name.lower().endswith(".gguf") and (shards is None or shards[1][0] == name)
 
 
 def _of_text(folder: Path, name: str) -> Claims:

@@ -67,8 +67,9 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     key: str | None = None
     depth = 0
+    kept = True
     for event in _first_document(text):
-        at = event.start_mark.line + line
+        at = line + (event.start_mark.line if event.start_mark else 0)
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"has an alias in line {at}")
         if isinstance(event, yaml.CollectionStartEvent):
@@ -77,10 +78,12 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
             if depth == 1 and key is None:
                 raise ValueError(f"has a key that is no name in line {at}")
             depth += 1
+            kept = depth == 1 or (depth == 2 and isinstance(event, yaml.SequenceStartEvent))
             if depth > MAX_DEPTH:
                 raise ValueError(f"is nested deeper than {MAX_DEPTH} in line {at}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            kept = depth == 1
             key = None if depth == 1 else key
         elif isinstance(event, yaml.ScalarEvent) and depth == 1 and key is None:
             key = clean(event.value[:MAX_VALUE])
@@ -88,8 +91,8 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
                 raise ValueError(f"has the key {key!r} twice, in line {at}")
             found[key] = []
         elif isinstance(event, yaml.ScalarEvent) and key is not None:
-            nothing = event.style is None and event.value in _NOTHING
-            if depth <= 2 and not nothing and len(found[key]) < MAX_VALUES:
+            nothing = not event.style and event.value in _NOTHING
+            if kept and not nothing and len(found[key]) < MAX_VALUES:
                 found[key].append(Entry(clean(event.value[:MAX_VALUE]), at))
             key = None if depth == 1 else key
     return found

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint, align, discover
-from mother.checkpoints.claims import Claims, read_claims
+from mother.checkpoints.claims import is_gguf, read_claims
+from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND
 from mother.checkpoints.folders import is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
 from mother.checkpoints.storage import File
+from mother.checkpoints.tensor import Problem, clean
 from mother.errors import InputError
 from mother.gate.descent import Descent
 from mother.gate.findings import Weighing, unreadable, weighed
@@ -20,7 +23,7 @@ from mother.gate.policy import Policy
 from mother.gate.report import ModelVerdict, Report
 from mother.gate.verdicts import Inputs, judge
 from mother.graph import ModelGraph
-from mother.recovery import Options, Progress, no_weights, recover_checkpoints
+from mother.recovery import Options, Progress, recover_checkpoints
 
 _CHUNK = 1 << 24
 
@@ -46,22 +49,23 @@ def check(
     policy = policy or Policy()
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     checkpoints, problems = discover(several)
-    if not checkpoints and problems:
+    gguf = _gguf_files(map(Path, several), [c.path for c in checkpoints])
+    problems = [p for p in problems if not _is_gguf_only(p, gguf)]
+    if not checkpoints and not gguf and problems:
         first, *others = (InputError(p.path, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     options = Options(bootstrap=0, threads=threads)
     graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)
-    return weigh(_inputs(graph, checkpoints), policy)
+    return weigh(_inputs(graph, checkpoints, gguf), policy)
 
 
 def weigh(inputs: Inputs, policy: Policy) -> Report:
     """The report on a graph that is recovered already, with what its models claim."""
     shown = Descent(inputs.graph, policy.certainty, {})
-    ids = [node.id for node in inputs.graph.nodes]
-    verdicts = [judge(inputs, shown, id_) for id_ in ids]
+    verdicts = [judge(inputs, shown, id_) for id_ in inputs.paths]
     declared = {v.id: tuple(_incomparable(inputs, v)) for v in verdicts}
     hashed = any(entry.startswith("sha256:") for entry in policy.deny)
-    hashes = {id_: frozenset(_hashes(inputs.paths[id_])) for id_ in ids} if hashed else {}
+    hashes = {id_: frozenset(_hashes(p)) for id_, p in inputs.paths.items()} if hashed else {}
     weighing = Weighing(inputs, Descent(inputs.graph, policy.certainty, declared), policy, hashes)
     findings = [f for v in verdicts for f in weighing.findings(v)]
     for refused in inputs.graph.refused:
@@ -73,22 +77,43 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
     return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
 
 
-def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> Inputs:
-    paths = {c.id: c.path for c in checkpoints}
-    lying = Counter(path.parent for path in paths.values() if not is_folder(path))
-    claims = {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in paths.items()}
-    groups = {
-        c.id: k
-        for k, group in enumerate(align([c for c in checkpoints if not no_weights(c)]))
-        for c in group.checkpoints
-    }
+def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence[Path]) -> Inputs:
     known = {node.id for node in graph.nodes}
-    return Inputs(
-        graph,
-        {id_: path for id_, path in paths.items() if id_ in known},
-        {id_: claims.get(id_, Claims()) for id_ in known},
-        groups,
-    )
+    read = [c for c in checkpoints if c.id in known]
+    groups = {c.id: k for k, group in enumerate(align(read)) for c in group.checkpoints}
+    paths = {c.id: c.path for c in read}
+    for path in gguf:
+        id_ = clean(path.stem) if clean(path.stem) not in paths else clean(str(path))
+        paths[id_] = path
+        groups[id_] = len(groups)
+    # a card beside several quantizations of a model speaks of all of them
+    lying = Counter(c.path.parent for c in checkpoints if not is_folder(c.path))
+    lying.update({path.parent for path in gguf})
+    claims = {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in paths.items()}
+    return Inputs(graph, dict(sorted(paths.items())), claims, groups)
+
+
+def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
+    """GGUF files at the paths and below them, but for those in folders that are a checkpoint."""
+    taken = set(map(os.path.realpath, opened))
+    found = {}
+    for path in given:
+        if is_gguf(path.name) and path.is_file():
+            found[os.path.realpath(path)] = path
+        for folder, below, names in os.walk(path):
+            below[:] = [b for b in sorted(below) if not b.startswith(".")]
+            if len(Path(folder).relative_to(path).parts) >= MAX_DEPTH:
+                below.clear()
+            if os.path.realpath(folder) not in taken:
+                inside = [Path(folder, n) for n in names if is_gguf(n) and not n.startswith(".")]
+                found |= {os.path.realpath(f): f for f in inside if f.is_file()}
+    return sorted(found.values())
+
+
+def _is_gguf_only(problem: Problem, gguf: Sequence[Path]) -> bool:
+    """Whether an input was refused for nothing but holding GGUF files."""
+    below = any(file.is_relative_to(problem.path) for file in gguf)
+    return problem.path in gguf or (problem.fault == NOTHING_FOUND and below)
 
 
 def _incomparable(inputs: Inputs, verdict: ModelVerdict) -> Iterable[str]:

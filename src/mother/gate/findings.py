@@ -62,8 +62,9 @@ class Weighing:
         elif v.verdict == "undeclared":
             yield self._finding("undeclared", v.id, v.reason, v.parent or "", up)
         elif v.verdict == "unknown" and told and v.parent and not _named(v):
-            said = v.reason + shown
-            yield self._finding("unnamed-parent", v.id, said, v.parent, up, at=told[0].claim)
+            yield self._finding(
+                "unnamed-parent", v.id, v.reason, v.parent, up, at=told[0].claim
+            )
         elif v.verdict == "unknown" and told:
             j = told[0]
             yield self._finding("unknown", v.id, j.reason, j.claim.value, j.line, at=j.claim)

@@ -16,7 +16,7 @@ from mother.gate.names import is_local, match
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 
-#: what a config says by itself when a model is stored: often its own name, or a scratch folder
+#: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
 _SHOWN = 4
 
@@ -24,7 +24,8 @@ _SHOWN = 4
 @dataclass(frozen=True)
 class Inputs:
     """The models of a graph with what is known beside their weights. paths, claims: by id;
-    groups: by id, a number that models share whose weights could be compared."""
+    groups: by id, a number that models share whose weights could be compared. Models that are in
+    `paths` and not in the graph are of a format whose weights are not read."""
 
     graph: ModelGraph
     paths: Mapping[str, Path]
@@ -34,6 +35,11 @@ class Inputs:
     @cached_property
     def adapters(self) -> frozenset[str]:
         return frozenset(n.id for n in self.graph.nodes if n.format == "peft")
+
+    @cached_property
+    def compared(self) -> frozenset[str]:
+        """The models whose weights were read."""
+        return frozenset(n.id for n in self.graph.nodes)
 
     @cached_property
     def tree(self) -> dict[str, int]:
@@ -46,11 +52,12 @@ class Inputs:
 
     def means(self, id: str, claim: Claim) -> tuple[tuple[str, ...], str] | None:
         """The other inputs that a claim of model `id` may mean, and how they were found; none
-        where it names the model itself; None for what is no claim at all."""
+        where it names the model itself. None for what is no claim at all: a path on another
+        machine, or its own name where programs put it."""
         found = match(claim.value, self.paths)
         if found is None:
             return None if is_local(claim.value) else ((), "")
-        if id in found.ids and claim.key == _WEAK:
+        if id in found.ids and claim.key != "base_model":
             return None
         return tuple(other for other in found.ids if other != id), found.how
 
@@ -86,13 +93,14 @@ def _is_descent(line: Line) -> bool:
 def _overall(
     inputs: Inputs, descent: Descent, id: str, judged: list[Judged], parent: str | None
 ) -> tuple[str, str]:
+    shown = f"the weights show {way(descent.ancestors(id)[parent])}" if parent else ""
     for verdict in ("contradicted", "unknown", "confirmed"):
         for j in judged:
             if j.verdict == verdict:
-                return verdict, j.reason
-    if parent is not None:
-        line = descent.ancestors(id)[parent]
-        return "undeclared", f"names no parent; the weights show {way(line)}"
+                said = "" if j.line else shown
+                return verdict, "; ".join(filter(None, (j.reason, said)))
+    if shown:
+        return "undeclared", f"names no parent; {shown}"
     above = [h for h in inputs.graph.hidden if id in h.children]
     if above:
         beside = some([c for c in above[0].children if c != id])
@@ -144,6 +152,8 @@ def _compare(
         return "contradicted", f"the weights show the reverse, {way(line)}", line
     one, two = printable(id, 200), printable(other, 200)
     if inputs.groups[id] != inputs.groups[other]:
+        if not {id, other} <= inputs.compared:
+            return "unknown", "GGUF weights are not compared", ()
         if (id in inputs.adapters) != (other in inputs.adapters):
             return "unknown", "an adapter's weights don't tell its base", ()
         return "unknown", f"{one} and {two} are of architectures that can't be compared", ()

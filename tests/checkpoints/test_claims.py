@@ -149,6 +149,13 @@ def test_what_no_card_needs_is_refused(tmp_path, monkeypatch, head, fault, loade
     assert fault in fault_of(tmp_path)
 
 
+def test_front_matter_of_many_parts_is_refused(tmp_path, monkeypatch):
+    write_card(tmp_path, "---\na: [" + "b," * 1000 + "]\n---\n")
+    assert parents(tmp_path) == []
+    monkeypatch.setattr(front_matter, "MAX_EVENTS", 1000)
+    assert "more than 1000 parts" in fault_of(tmp_path)
+
+
 def test_tags_construct_nothing(tmp_path):
     write_card(tmp_path, "---\nbase_model: !!python/object/apply:os.abort []\nlicense: mit\n---\n")
     assert parents(tmp_path) == []

@@ -17,6 +17,7 @@ from mother.checkpoints.tensor import clean
 #: bytes of a card within which its front matter must end; tables of results can make it long
 MAX_FRONT_MATTER = 1 << 20
 MAX_DEPTH = 32
+MAX_EVENTS = 200_000
 MAX_VALUE = 1000
 #: values of one key that are kept
 MAX_VALUES = 100
@@ -99,7 +100,9 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
 
 
 def _first_document(text: str) -> Iterator[yaml.Event]:
-    for event in yaml.parse(text, Loader=_Loader):
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.DocumentEndEvent):
             return
+        if number >= MAX_EVENTS:
+            raise ValueError(f"has more than {MAX_EVENTS} parts")
         yield event

@@ -53,10 +53,7 @@ def read_gguf_fields(file: File, prefix: str = "general.") -> dict[str, Value | 
     with file.held():
         if not looks_like_gguf(file.read(0, min(4, file.size))):
             raise file.fault("not a GGUF file")
-        try:
-            return _fields(_Cursor(file, 4), prefix)
-        except struct.error:
-            raise file.fault("GGUF header is truncated") from None
+        return _fields(_Cursor(file, 4), prefix)
 
 
 @dataclass
@@ -69,15 +66,21 @@ class _Cursor:
     held: bytes = field(default=b"", repr=False)
     start: int = 0
 
+    def fill(self, count: int) -> int:
+        """Have the next bytes in `held`; the place there of the first."""
+        if not (self.start <= self.at and self.at + count <= self.start + len(self.held)):
+            if count > self.file.size - self.at:
+                raise self.file.fault("GGUF header is truncated")
+            self.start = self.at
+            size = min(max(count, _BUFFER), self.file.size - self.at)
+            self.held = self.file.read(self.at, size)
+        return self.at - self.start
+
     def take(self, count: int) -> bytes:
-        """The next bytes; fewer at the file's end, where `number` and `string` then fail."""
-        at = self.at
+        """The next bytes."""
+        first = self.fill(count)
         self.skip(count)
-        if not (self.start <= at and self.at <= self.start + len(self.held)):
-            self.start = at
-            size = min(max(count, _BUFFER), max(self.file.size - at, 0))
-            self.held = self.file.read(at, size)
-        return self.held[at - self.start : self.at - self.start]
+        return self.held[first : first + count]
 
     def skip(self, count: int) -> None:
         self.at += count
@@ -158,8 +161,22 @@ def _step_over_items(cursor: _Cursor, kind: int, depth: int) -> None:
     if depth >= _DEEPEST:
         raise cursor.file.fault(f"GGUF header has arrays deeper than {_DEEPEST}")
     many = cursor.count()
-    if kind in (_STRING, _ARRAY):
+    if kind == _STRING:
+        _step_over_strings(cursor, many)
+    elif kind == _ARRAY:
         for _ in range(many):
             _step_over(cursor, kind, depth + 1)
     else:
         cursor.skip(many * struct.calcsize(f"={_code(cursor, kind)}"))
+
+
+def _step_over_strings(cursor: _Cursor, many: int) -> None:
+    """Vocabularies have hundreds of thousands: as many at a time as the buffer holds."""
+    length = struct.Struct(f"{cursor.order}Q").unpack_from
+    while many:
+        at = cursor.fill(8)
+        begin, last = at, len(cursor.held) - 8
+        while many and at <= last:
+            at += 8 + length(cursor.held, at)[0]
+            many -= 1
+        cursor.skip(at - begin)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -134,7 +134,9 @@ def test_exit_codes_and_all_three_outputs(lab):
     assert text.err == ""
     for model, verdict in EXPECTED.items():
         assert any(line.split()[:2] == [verdict, model] for line in text.out.splitlines())
-    assert "lab/false/README.md:2: error MOTHER001 contradicted: false: claims lab/other" in text.out
+    assert (
+        "lab/false/README.md:2: error MOTHER001 contradicted: false: claims lab/other" in text.out
+    )
     assert text.out.splitlines()[-1] == "8 models: 2 forbidden, 3 warnings"
     as_json = run("check", "lab", "--json")
     assert as_json.code == 1

@@ -16,7 +16,7 @@ from mother.gate.check import weigh
 from mother.gate.descent import Descent
 from mother.gate.licences import DEFAULT, permits
 from mother.gate.names import match
-from mother.gate.policy import Policy
+from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.verdicts import Inputs
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
@@ -260,6 +260,15 @@ def test_copies_may_keep_any_licence():
     assert permits("cc-by-nd-4.0", "mit", DEFAULT, copy=True) is False
 
 
+def test_a_conversion_is_no_derived_work():
+    graph = graph_of(edge("a", "half", None, "converted"))
+    nd = "cc-by-nd-4.0"
+    assert rules(report_on(graph, a=told(nd), half=told(nd, "a")), "half") == set()
+    assert rules(report_on(graph, a=told(nd), half=told("mit", "a")), "half") == {"licence"}
+    tuned = graph_of(edge("a", "b"))
+    assert rules(report_on(tuned, a=told(nd), b=told(nd, "a")), "b") == {"licence"}
+
+
 MODELS = {
     "Llama-2-7b": Path("meta/Llama-2-7b"),
     "tuned": Path("files/tuned.safetensors"),
@@ -294,3 +303,19 @@ MODELS = {
 def test_names_mean(name, ids):
     found = match(name, MODELS)
     assert (list(found.ids) if found else None) == ids
+
+
+def test_the_page_tells_every_rule_and_its_default():
+    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    for rule in RULES.values():
+        assert f"| {rule.id} | `{rule.name}` | {rule.level} |" in page
+
+
+def test_the_policy_on_the_page_is_one():
+    page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
+    text = page.split("```toml\n")[1].split("```")[0].replace("0a1b…", "0a1b" * 16)
+    policy = Policy.parse(text)
+    assert policy.levels["undeclared"] == "error"
+    assert policy.licences["llama3*"] == ("llama3*",)
+    assert permits("llama3", "llama3.1", policy.licences)
+    assert policy.accepted[0].model == "old-run"

@@ -110,7 +110,9 @@ def test_ways_to_write_a_base(tmp_path, text):
     assert parents(tmp_path) == ["org/base"]
 
 
-@pytest.mark.parametrize("text", ["", "# Title\n", "\n\n", "--\nbase_model: x\n---\n", "---\n---\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# Title\n", "\n\n", "--\nbase_model: x\n---\n", "---\n---\n"]
+)
 def test_cards_without_front_matter_claim_nothing(tmp_path, text):
     write_card(tmp_path, text)
     assert parents(tmp_path) == []

@@ -62,9 +62,7 @@ class Weighing:
         elif v.verdict == "undeclared":
             yield self._finding("undeclared", v.id, v.reason, v.parent or "", up)
         elif v.verdict == "unknown" and told and v.parent and not _named(v):
-            yield self._finding(
-                "unnamed-parent", v.id, v.reason, v.parent, up, at=told[0].claim
-            )
+            yield self._finding("unnamed-parent", v.id, v.reason, v.parent, up, at=told[0].claim)
         elif v.verdict == "unknown" and told:
             j = told[0]
             yield self._finding("unknown", v.id, j.reason, j.claim.value, j.line, at=j.claim)
@@ -133,9 +131,12 @@ class Weighing:
                     said.add("unlicensed")
                     yield self._licence_finding("unlicensed", id, line, "no licence", theirs[0])
                 continue
-            copy = all(step.kind == "copy" for step in line)
-            if copy and self._claims(other, id):
+            if all(step.kind == "copy" for step in line) and self._claims(other, id):
                 continue
+            # a coarser number type is another format, not a derived work
+            copy = all(
+                s.kind == "copy" or (s.edge and s.edge.relation == "converted") for s in line
+            )
             for mine, its in ((m, t) for m in own for t in theirs):
                 allowed = permits(its, mine, table, copy=copy)
                 rule = "unknown-licence" if allowed is None else doubt or self._breach(line, mine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -426,6 +427,18 @@ def test_a_card_that_can_not_be_read_is_forbidden_and_hides_nothing(lab):
         report = check(lab / "base", lab / "right")
         assert ("right", "metadata", "error") in findings(report)
         assert verdicts(report)["right"] == "undeclared"
+
+
+def test_file_names_that_are_no_text(lab, tmp_path):
+    name = os.fsdecode(b"q\xff.gguf")
+    (lab / "right" / name).write_bytes(b"GGUF")
+    (lab / os.fsdecode(b"bad\xff.safetensors")).write_bytes(b"no weights")
+    for kind in ("--json", "--sarif"):
+        r = run("check", "lab", kind)
+        assert r.code == 1
+        assert "q\\\\udcff.gguf" in r.out
+        assert "bad\\\\udcff.safetensors" in r.out
+    validated(r.out)
 
 
 def test_config_names_that_mean_nothing_are_no_claims(lab):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mother.checkpoints.claims import Claim, Claims
-from mother.gate.check import weigh
 from mother.gate.descent import Descent
+from mother.gate.inspection import weigh
 from mother.gate.licences import DEFAULT, permits
-from mother.gate.names import match
+from mother.gate.names import Names
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.verdicts import Inputs
@@ -206,7 +207,7 @@ def test_ancestors_are_those_of_networkx(seed):
         assert set(found) == networkx.ancestors(whole, node.id) - {node.id}
         for ancestor, line in found.items():
             assert (line[0].child, line[-1].parent) == (node.id, ancestor)
-            assert all(a.parent == b.child for a, b in zip(line, line[1:], strict=False))
+            assert all(a.parent == b.child for a, b in itertools.pairwise(line))
 
 
 def test_claims_in_a_circle_end():
@@ -301,7 +302,7 @@ MODELS = {
     ],
 )
 def test_names_mean(name, ids):
-    found = match(name, MODELS)
+    found = Names(MODELS).match(name)
     assert (list(found.ids) if found else None) == ids
 
 

@@ -3,7 +3,7 @@
 Claims come from whoever made the files; a policy says which disagreements are forbidden.
 """
 
-from mother.gate.check import check
+from mother.gate.inspection import check
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Finding, ModelVerdict, Report
 

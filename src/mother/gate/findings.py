@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mother.checkpoints.claims import Claim, Claims, repository
-from mother.checkpoints.tensor import printable
+from mother.checkpoints.tensor import clean, printable
 from mother.gate.descent import Descent, Line
 from mother.gate.licences import normalised, permits, restricts, terms
-from mother.gate.names import match
 from mother.gate.policy import Policy
 from mother.gate.report import Finding, ModelVerdict
 from mother.gate.verdicts import Inputs, way
@@ -83,7 +82,7 @@ class Weighing:
         for problem in self.inputs.claims.get(id, Claims()).faults:
             at = Claim("", "", problem.path)
             said = f"{printable(problem.path.name, 200)}: {problem.fault}"
-            yield self._finding("metadata", id, said, problem.path.name, at=at)
+            yield self._finding("metadata", id, said, clean(problem.path.name), at=at)
 
     def _denied(self, v: ModelVerdict) -> Iterator[Finding]:
         for entry in self.policy.deny:
@@ -106,10 +105,10 @@ class Weighing:
         if entry.startswith("sha256:"):
             digest = entry.removeprefix("sha256:")
             return frozenset(id_ for id_, held in self.hashes.items() if digest in held)
-        found = match(entry, self.inputs.paths)
+        found = self.inputs.names.match(entry)
         return frozenset(found.ids if found else ())
 
-    def _lines(self, id: str, among: frozenset[str]) -> Iterator[tuple[str, Line]]:
+    def _lines(self, id: str, among: Container[str]) -> Iterator[tuple[str, Line]]:
         """The ways to ancestors in `among`, nearest first; those of unknown direction last, each
         with the rule "possible"."""
         sure = self.descent.ancestors(id)
@@ -120,12 +119,11 @@ class Weighing:
         )
 
     def _of_licences(self, id: str) -> Iterator[Finding]:
-        table, own = self.policy.licences, self.inputs.licences(id)
-        licensed = frozenset(i for i in self.inputs.paths if self.inputs.licences(i))
+        table, own = self.policy.licences, self.inputs.licences.get(id, ())
         said: set[str] = set()
-        for doubt, line in self._lines(id, licensed):
+        for doubt, line in self._lines(id, self.inputs.licences):
             other = line[-1].parent
-            theirs = self.inputs.licences(other)
+            theirs = self.inputs.licences[other]
             if not own:
                 if not doubt and restricts(theirs, table) and not said:
                     said.add("unlicensed")
@@ -152,7 +150,7 @@ class Weighing:
         beside = [step.child for step in line[1:]]
         if not all(step.kind == "copy" for step in line):
             beside += [c for c in self.descent.copies(line[-1].parent) if c != line[-1].parent]
-        theirs = [self.inputs.licences(id_) for id_ in beside]
+        theirs = [self.inputs.licences.get(id_, ()) for id_ in beside]
         passes = [all(permits(t, mine, table) is not False for t in some) for some in theirs]
         return "laundered" if any(passes) else "licence"
 

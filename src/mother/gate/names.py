@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mother.checkpoints.claims import repository
@@ -30,38 +31,58 @@ def is_local(name: str) -> bool:
     return _LOCAL.match(name) is not None
 
 
-def match(name: str, models: Mapping[str, Path]) -> Match | None:
-    """The models, of id -> path, that a claimed name means: the first way that finds any.
+@dataclass(frozen=True)
+class Names:
+    """The models, of id -> path, by all that they may be called.
 
-    1. the id as it is; 2. owner and name against the last two parts of the path, or a cache's
-    models--owner--name; 3. the last part of the name against the file's or folder's; 4. and 5.
-    the same without regard to case, spaces, "_" and "-".
-
-    >>> match("org/Base", {"base": Path("m/base"), "b": Path("org/Base.safetensors")})
+    >>> names = Names({"base": Path("m/base"), "b": Path("org/Base.safetensors")})
+    >>> names.match("org/Base")
     Match(ids=('b',), how='owner and name')
-    >>> match("elsewhere/base", {"base": Path("m/base")})
+    >>> names.match("elsewhere/base")
     Match(ids=('base',), how='last part of the name')
     """
-    wanted = repository(name)
-    whole, short = _whole(wanted), _short(wanted)
-    ways: list[tuple[str, Callable[[str, Path], bool]]] = [
-        ("id", lambda id_, _: id_ == name),
-        ("owner and name", lambda _, path: whole in _owned(path)),
-        ("last part of the name", lambda id_, path: short in (_short(id_), _own(path))),
-        (
-            "owner and name, without regard to case",
-            lambda _, path: _loose(whole) in map(_loose, _owned(path)),
-        ),
-        (
-            "last part of the name, without regard to case",
-            lambda id_, path: _loose(short) in (_loose(_short(id_)), _loose(_own(path))),
-        ),
-    ]
-    for how, fits in ways:
-        ids = tuple(id_ for id_, path in models.items() if fits(id_, path))
-        if ids:
-            return Match(ids, how)
-    return None
+
+    models: Mapping[str, Path]
+
+    def match(self, name: str) -> Match | None:
+        """The models that a claimed name means: the first way that finds any.
+
+        1. the id as it is; 2. owner and name against the last two parts of the path, or a cache's
+        models--owner--name; 3. the last part of the name against the file's or folder's; 4. and
+        5. the same without regard to case, spaces, "_" and "-".
+        """
+        wanted = repository(name)
+        whole, short = _whole(wanted), _short(wanted)
+        sought = (name, whole, short, _loose(whole), _loose(short))
+        for (how, called), key in zip(self._ways.items(), sought, strict=True):
+            if key in called:
+                return Match(tuple(called[key]), how)
+        return None
+
+    @cached_property
+    def _ways(self) -> dict[str, dict[str, list[str]]]:
+        ids: dict[str, list[str]] = {}
+        owned: dict[str, list[str]] = {}
+        own: dict[str, list[str]] = {}
+        for id_, path in self.models.items():
+            ids[id_] = [id_]
+            owned.setdefault(_owned(path), []).append(id_)
+            for short in {_short(id_), _own(path)}:
+                own.setdefault(short, []).append(id_)
+        return {
+            "id": ids,
+            "owner and name": owned,
+            "last part of the name": own,
+            "owner and name, without regard to case": _loosely(owned),
+            "last part of the name, without regard to case": _loosely(own),
+        }
+
+
+def _loosely(called: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    loose: dict[str, list[str]] = {}
+    for name, ids in called.items():
+        loose[_loose(name)] = sorted({*loose.get(_loose(name), []), *ids})
+    return loose
 
 
 def _bare(name: str) -> str:
@@ -91,13 +112,13 @@ def _own(path: Path) -> str:
     return _bare(folder.name.split("--")[-1] if folder.name.startswith("models--") else folder.name)
 
 
-def _owned(path: Path) -> tuple[str, ...]:
+def _owned(path: Path) -> str:
     """The path as owner/name."""
     whole = path.absolute()
     folder = _repository_folder(whole)
     if folder.name.startswith("models--"):
-        return ("/".join(folder.name.split("--")[1:]),)
-    return (f"{whole.parent.name}/{_bare(whole.name)}",)
+        return "/".join(folder.name.split("--")[1:])
+    return f"{whole.parent.name}/{_bare(whole.name)}"
 
 
 def _loose(name: str) -> str:

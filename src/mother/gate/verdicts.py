@@ -12,7 +12,7 @@ from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import printable
 from mother.gate.descent import Descent, Line
 from mother.gate.licences import normalised
-from mother.gate.names import is_local, match
+from mother.gate.names import Names, is_local
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 
@@ -46,15 +46,21 @@ class Inputs:
         """The number of each model's tree."""
         return {m: k for k, tree in enumerate(self.graph.trees) for m in tree.members}
 
-    def licences(self, id: str) -> tuple[str, ...]:
-        claims = self.claims.get(id, Claims()).licences
-        return tuple(dict.fromkeys(normalised(claim.value) for claim in claims))
+    @cached_property
+    def licences(self) -> dict[str, tuple[str, ...]]:
+        """What each model with a licence states, by id."""
+        said = {id_: [normalised(x.value) for x in c.licences] for id_, c in self.claims.items()}
+        return {id_: tuple(dict.fromkeys(licences)) for id_, licences in said.items() if licences}
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.paths)
 
     def means(self, id: str, claim: Claim) -> tuple[tuple[str, ...], str] | None:
         """The other inputs that a claim of model `id` may mean, and how they were found; none
         where it names the model itself. None for what is no claim at all: a path on another
         machine, or its own name where programs put it."""
-        found = match(claim.value, self.paths)
+        found = self.names.match(claim.value)
         if found is None:
             return None if is_local(claim.value) else ((), "")
         if id in found.ids and claim.key != "base_model":
@@ -82,7 +88,7 @@ def judge(inputs: Inputs, descent: Descent, id: str) -> ModelVerdict:
     parent = next((a for a, line in sure.items() if a not in hidden and _is_descent(line)), None)
     verdict, reason = _overall(inputs, descent, id, judged, parent)
     return ModelVerdict(
-        id, inputs.paths[id], verdict, reason, tuple(judged), parent, inputs.licences(id)
+        id, inputs.paths[id], verdict, reason, tuple(judged), parent, inputs.licences.get(id, ())
     )
 
 

@@ -72,7 +72,7 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
         path = Path(refused.path)
         findings.append(unreadable(path, refused.fault, policy))
         verdicts.append(
-            ModelVerdict(refused.path, path, "unknown", f"can't be read: {refused.fault}")
+            ModelVerdict(clean(refused.path), path, "unknown", f"can't be read: {refused.fault}")
         )
     return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
 
@@ -98,7 +98,7 @@ def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
     taken = set(map(os.path.realpath, opened))
     found = {}
     for path in given:
-        if is_gguf(path.name) and path.is_file():
+        if is_gguf(path.name):
             found[os.path.realpath(path)] = path
         for folder, below, names in os.walk(path):
             below[:] = [b for b in sorted(below) if not b.startswith(".")]
@@ -106,8 +106,12 @@ def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
                 below.clear()
             if os.path.realpath(folder) not in taken:
                 inside = [Path(folder, n) for n in names if is_gguf(n) and not n.startswith(".")]
-                found |= {os.path.realpath(f): f for f in inside if f.is_file()}
-    return sorted(found.values())
+                found |= {os.path.realpath(file): file for file in inside}
+    return sorted(file for file in found.values() if _is_file(file))
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  (False also where permission lacks)
 
 
 def _is_gguf_only(problem: Problem, gguf: Sequence[Path]) -> bool:

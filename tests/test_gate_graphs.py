@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,8 +258,26 @@ def test_default_table(ancestor, child, expected):
 
 
 def test_copies_may_keep_any_licence():
-    assert permits("cc-by-nd-4.0", "cc-by-nd-4.0", DEFAULT, copy=True)
-    assert permits("cc-by-nd-4.0", "mit", DEFAULT, copy=True) is False
+    graph = graph_of(same("a", "copy"))
+    nd = "cc-by-nd-4.0"
+    assert rules(report_on(graph, a=told(nd), copy=told(nd, "a")), "copy") == set()
+    assert rules(report_on(graph, a=told(nd), copy=told("mit", "a")), "copy") == {"licence"}
+
+
+def test_long_lines_are_told_by_their_ends():
+    """A training run of many checkpoints, each of which names the first."""
+    names = [f"m{k:03}" for k in range(200)]
+    graph = graph_of(*(edge(a, b) for a, b in itertools.pairwise(names)))
+    claims = {name: told(NC, *names[:1]) for name in names[1:-1]}
+    report = report_on(graph, m000=told(NC), m199=told("mit", "m000"), **claims)
+    assert all(verdict(report, name) == "confirmed" for name in names[1:])
+    (finding,) = report.findings
+    assert finding.model == "m199"
+    assert "m198 -> m199" in finding.message
+    reason = next(m.reason for m in report.models if m.id == "m199")
+    assert "m000 -> m001 -> m002 -> m003 -> m004 -> … -> m196 -> m197 -> m198 -> m199" in reason
+    content = json.loads(report.to_json())["models"][-1]
+    assert len(content["claims"][0]["evidence"]) == 20
 
 
 def test_a_conversion_is_no_derived_work():

@@ -25,6 +25,26 @@ Line = tuple[Step, ...]
 
 
 @dataclass(frozen=True)
+class Ancestry(Mapping[str, Line]):
+    """The ancestors of a model, each with the line up to it. last: by ancestor, the line's last
+    step; lines are put together when asked for, since they can be long."""
+
+    last: Mapping[str, Step]
+
+    def __getitem__(self, id: str) -> Line:
+        steps = [self.last[id]]
+        while steps[-1].child in self.last:
+            steps.append(self.last[steps[-1].child])
+        return tuple(reversed(steps))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.last)
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+
+@dataclass(frozen=True)
 class Descent:
     """certainty: direction probability from which an edge counts as pointing its way. declared:
     parents that models claim and that weights could not show, followed like edges."""
@@ -42,19 +62,23 @@ class Descent:
         """All ids with the same weights bit for bit, the id's own too, sorted."""
         return self._copies.get(id, (id,))
 
-    def ancestors(self, id: str, *, possible: bool = False) -> dict[str, Line]:
-        """All ancestors with the way up to them, nearest first; copies of the model and of its
-        ancestors count. possible: also those at which an edge of unknown direction may point."""
-        found: dict[str, Line] = {id: ()}
+    def ancestors(self, id: str, *, possible: bool = False) -> Ancestry:
+        """All ancestors, nearest first; copies of the model and of its ancestors count. possible:
+        also those at which an edge of unknown direction may point."""
+        if (id, possible) not in self._found:
+            self._found[id, possible] = Ancestry(self._climb(id, possible))
+        return self._found[id, possible]
+
+    def _climb(self, id: str, possible: bool) -> dict[str, Step]:
+        found: dict[str, Step] = {}
         waiting = deque([id])
         while waiting:
             at = waiting.popleft()
             for step in self._above(at, possible):
-                if step.parent not in found:
-                    found[step.parent] = (*found[at], step)
+                if step.parent not in found and step.parent != id:
+                    found[step.parent] = step
                     # a copy is no further away than what it is a copy of
                     (waiting.appendleft if step.kind == "copy" else waiting.append)(step.parent)
-        del found[id]
         return found
 
     def _above(self, at: str, possible: bool) -> Iterator[Step]:
@@ -70,6 +94,10 @@ class Descent:
             yield Step("hidden", at, parent)
         for parent in self.declared.get(at, ()):
             yield Step("claim", at, parent)
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, bool], Ancestry]:
+        return {}
 
     @cached_property
     def _edges(self) -> dict[str, list[Edge]]:

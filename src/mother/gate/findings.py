@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import clean, printable
-from mother.gate.descent import Descent, Line
+from mother.gate.descent import Ancestry, Descent, Line, Step
 from mother.gate.licences import normalised, permits, restricts, terms
 from mother.gate.policy import Policy
 from mother.gate.report import Finding, ModelVerdict
@@ -95,11 +96,13 @@ class Weighing:
                 said = f"is denied, as {printable(entry, 200)}"
                 yield self._finding("denied", v.id, said, entry)
                 continue
-            for rule, line in self._lines(v.id, denied):
-                doubt = "may come" if rule == "possible" else "comes"
-                said = f"{doubt} from {printable(entry, 200)}, which is denied: {way(line)}"
-                yield self._finding(rule or "denied", v.id, said, entry, line)
-                break
+            for doubt, ancestry in self._ancestries(v.id):
+                line = next((ancestry[a] for a in ancestry if a in denied), ())
+                if line:
+                    how = "may come" if doubt else "comes"
+                    said = f"{how} from {printable(entry, 200)}, which is denied: {way(line)}"
+                    yield self._finding(doubt or "denied", v.id, said, entry, line)
+                    break
 
     def _meant(self, entry: str) -> frozenset[str]:
         if entry.startswith("sha256:"):
@@ -108,50 +111,71 @@ class Weighing:
         found = self.inputs.names.match(entry)
         return frozenset(found.ids if found else ())
 
-    def _lines(self, id: str, among: Container[str]) -> Iterator[tuple[str, Line]]:
-        """The ways to ancestors in `among`, nearest first; those of unknown direction last, each
-        with the rule "possible"."""
+    def _ancestries(self, id: str) -> Iterator[tuple[str, Ancestry]]:
+        """The ancestors that are sure, then with the rule "possible" those that are not."""
         sure = self.descent.ancestors(id)
-        yield from (("", line) for a, line in sure.items() if a in among)
+        yield "", sure
         possible = self.descent.ancestors(id, possible=True)
-        yield from (
-            ("possible", line) for a, line in possible.items() if a in among and a not in sure
-        )
+        if len(possible) > len(sure):
+            yield "possible", possible
 
     def _of_licences(self, id: str) -> Iterator[Finding]:
-        table, own = self.policy.licences, self.inputs.licences.get(id, ())
+        own = self.inputs.licences.get(id, ())
+        sure = self.descent.ancestors(id)
         said: set[str] = set()
-        for doubt, line in self._lines(id, self.inputs.licences):
-            other = line[-1].parent
-            theirs = self.inputs.licences[other]
-            if not own:
-                if not doubt and restricts(theirs, table) and not said:
+        for doubt, ancestry in self._ancestries(id):
+            for other in ancestry:
+                if other not in self.inputs.licences or (doubt and other in sure):
+                    continue
+                if own:
+                    yield from self._between(id, other, doubt, ancestry, said)
+                elif not doubt and not said and self._restricts(other):
                     said.add("unlicensed")
-                    yield self._licence_finding("unlicensed", id, line, "no licence", theirs[0])
-                continue
-            if all(step.kind == "copy" for step in line) and self._claims(other, id):
-                continue
-            # a coarser number type is another format, not a derived work
-            copy = all(
-                s.kind == "copy" or (s.edge and s.edge.relation == "converted") for s in line
-            )
-            for mine, its in ((m, t) for m in own for t in theirs):
-                allowed = permits(its, mine, table, copy=copy)
+                    its = self.inputs.licences[other][0]
+                    yield self._licence_finding("unlicensed", id, ancestry[other], "", its)
+
+    def _between(
+        self, id: str, other: str, doubt: str, ancestry: Ancestry, said: set[str]
+    ) -> Iterator[Finding]:
+        """Findings on a model's licences below those of one ancestor, of rules not yet `said`."""
+        for mine in self.inputs.licences[id]:
+            for its in self.inputs.licences[other]:
+                allowed = self._permits(its, mine)
+                if allowed or (allowed is False and said & _BREACHES):
+                    continue
+                line = ancestry[other]
+                if all(step.kind == "copy" for step in line) and self._claims(other, id):
+                    continue
+                # a coarser number type is another format, not a derived work
+                if its == mine and all(_keeps(step) for step in line):
+                    continue
                 rule = "unknown-licence" if allowed is None else doubt or self._breach(line, mine)
-                if not allowed and rule not in said:
+                if rule not in said:
                     # the nearest ancestor that forbids is the one to tell
-                    said |= {rule, "licence", "laundered"} if rule in _BREACHES else {rule}
+                    said.add(rule)
                     yield self._licence_finding(rule, id, line, mine, its)
+
+    def _permits(self, ancestor: str, child: str) -> bool | None:
+        pair = ancestor, child
+        if pair not in self._known:
+            self._known[pair] = permits(ancestor, child, self.policy.licences)
+        return self._known[pair]
+
+    def _restricts(self, id: str) -> bool:
+        return restricts(self.inputs.licences[id], self.policy.licences)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], bool | None]:
+        return {}
 
     def _breach(self, line: Line, mine: str) -> str:
         """ "laundered" where something on the way, or a copy of the ancestor, states a licence
         that would let `mine` pass, or states none; "licence" where it is the parent's own."""
-        table = self.policy.licences
         beside = [step.child for step in line[1:]]
         if not all(step.kind == "copy" for step in line):
             beside += [c for c in self.descent.copies(line[-1].parent) if c != line[-1].parent]
         theirs = [self.inputs.licences.get(id_, ()) for id_ in beside]
-        passes = [all(permits(t, mine, table) is not False for t in some) for some in theirs]
+        passes = [all(self._permits(t, mine) is not False for t in some) for some in theirs]
         return "laundered" if any(passes) else "licence"
 
     def _licence_finding(self, rule: str, id: str, line: Line, mine: str, its: str) -> Finding:
@@ -176,7 +200,12 @@ class Weighing:
         return any(found is not None and other in found[0] for found in meant)
 
 
-_BREACHES = {"licence", "laundered"}
+_BREACHES = {"licence", "laundered", "possible"}
+
+
+def _keeps(step: Step) -> bool:
+    """Whether a step makes no derived work of the model."""
+    return step.kind == "copy" or (step.edge is not None and step.edge.relation == "converted")
 
 
 def _named(v: ModelVerdict) -> bool:

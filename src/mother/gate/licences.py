@@ -76,12 +76,8 @@ def terms(licence: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]
     return table[max(fitting, key=lambda p: (len(p), p))] if fitting else None
 
 
-def permits(
-    ancestor: str, child: str, table: Mapping[str, tuple[str, ...]], *, copy: bool = False
-) -> bool | None:
-    """Whether a descendant may carry `child`; None where the table can't tell.
-
-    copy: the same weights, not a derived work: the ancestor's own licence is then always right.
+def permits(ancestor: str, child: str, table: Mapping[str, tuple[str, ...]]) -> bool | None:
+    """Whether a derived work may carry `child`; None where the table can't tell.
 
     >>> permits("mit", "llama2", DEFAULT), permits("llama2", "mit", DEFAULT)
     (True, False)
@@ -91,7 +87,7 @@ def permits(
     (True, True)
     """
     allowed = terms(ancestor, table)
-    if ancestor == child and (copy or allowed is None):
+    if ancestor == child and allowed is None:
         return True
     if allowed is None:
         return None

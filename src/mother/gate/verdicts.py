@@ -19,6 +19,7 @@ from mother.graph import ModelGraph
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
 _SHOWN = 4
+_ENDS = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Inputs:
 
 
 def judge(inputs: Inputs, descent: Descent, id: str) -> ModelVerdict:
-    """The verdict on one model: that on its claims, the worst first, or on its having none."""
+    """The verdict on one model: that on its claims, the worst first, or on its having none.
+    descent: without what models declare."""
     claims = inputs.claims.get(id, Claims())
     distinct: dict[str, Claim] = {}
     for claim in claims.parents:
@@ -84,16 +86,11 @@ def judge(inputs: Inputs, descent: Descent, id: str) -> ModelVerdict:
     if any(j.verdict == "confirmed" for j in judged):
         judged = [j for j in judged if j.verdict != "unknown" or j.claim.key != _WEAK]
     sure = descent.ancestors(id)
-    hidden = {h.id for h in inputs.graph.hidden}
-    parent = next((a for a, line in sure.items() if a not in hidden and _is_descent(line)), None)
+    parent = next((a for a in sure if a in inputs.compared and a not in descent.copies(id)), None)
     verdict, reason = _overall(inputs, descent, id, judged, parent)
     return ModelVerdict(
         id, inputs.paths[id], verdict, reason, tuple(judged), parent, inputs.licences.get(id, ())
     )
-
-
-def _is_descent(line: Line) -> bool:
-    return any(s.kind != "copy" for s in line) and not any(s.kind == "claim" for s in line)
 
 
 def _overall(
@@ -149,12 +146,11 @@ def _compare(
     if other in descent.copies(id):
         line = descent.ancestors(id)[other]
         return "confirmed", f"it holds the same weights as {printable(other, 200)}", line
-    shown = Descent(descent.graph, descent.certainty, {})
-    if line := shown.ancestors(id).get(other, ()):
+    if line := descent.ancestors(id).get(other, ()):
         return "confirmed", f"the weights show {way(line)}", line
-    if line := shown.ancestors(id, possible=True).get(other, ()):
+    if line := descent.ancestors(id, possible=True).get(other, ()):
         return "unknown", f"{way(line)}, or the reverse: the weights don't tell", line
-    if line := shown.ancestors(other).get(id, ()):
+    if line := descent.ancestors(other).get(id, ()):
         return "contradicted", f"the weights show the reverse, {way(line)}", line
     one, two = printable(id, 200), printable(other, 200)
     if inputs.groups[id] != inputs.groups[other]:
@@ -180,7 +176,10 @@ def way(line: Line) -> str:
     'base -> mid = tuned (fine-tune, distance 0.1, direction probability 0.99)'
     """
     said = printable(line[-1].parent, 200)
-    for step in reversed(line):
+    for k, step in enumerate(reversed(line)):
+        if _ENDS <= k < len(line) - _ENDS:
+            said += " -> …" if k == _ENDS else ""
+            continue
         sign = "=" if step.kind == "copy" else "->"
         said += f" {sign} {printable(step.child, 200)}"
     edges = [step.edge for step in line if step.edge is not None]

@@ -10,6 +10,7 @@ mother.errors.InputError: no/such/folder: no such file or folder
 from mother.comparison import Comparison, compare
 from mother.errors import InputError, MotherError, UsageError
 from mother.evaluation import Evaluation, evaluate
+from mother.gate import Policy, check
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
 from mother.recovery import recover
 
@@ -24,8 +25,10 @@ __all__ = [
     "ModelGraph",
     "MotherError",
     "Node",
+    "Policy",
     "Tree",
     "UsageError",
+    "check",
     "compare",
     "evaluate",
     "recover",

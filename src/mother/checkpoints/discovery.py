@@ -26,6 +26,7 @@ from mother.errors import InputError
 
 #: folders within folders that a search goes down
 MAX_DEPTH = 12
+NOTHING_FOUND = "no checkpoints found in it"
 
 
 def open_checkpoint(
@@ -103,7 +104,7 @@ class _Search:
                 return
             self._visit_folder(path, 0)
             if self._reached() == before:
-                self._refuse(path, "no checkpoints found in it")
+                self._refuse(path, NOTHING_FOUND)
         except ValueError:
             self._refuse(path, "no such file or folder")
         except InputError as error:

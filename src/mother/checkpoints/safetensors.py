@@ -47,10 +47,7 @@ def looks_like_safetensors(start: bytes) -> bool:
 
 def read_safetensors(file: File) -> Checkpoint:
     """The checkpoint in a safetensors file; reads its header only. Raises InputError."""
-    length = int.from_bytes(file.read(0, 8), "little")
-    if length > min(MAX_HEADER, file.size - 8):
-        raise file.fault(f"header claims {length} bytes, the file has {file.size}")
-    header = _parse(file, file.read(8, length))
+    length, header = _header(file)
     body = Window(file, 8 + length, file.size - 8 - length)
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int, str]] = []
@@ -79,6 +76,20 @@ def read_safetensors(file: File) -> Checkpoint:
     if not tensors:
         raise file.fault("holds no tensors")
     return Checkpoint(file.path.stem, file.path, "safetensors", tensors, notes=tuple(notes))
+
+
+def read_metadata(file: File) -> dict[str, str]:
+    """The strings that a safetensors file's `__metadata__` holds. Raises InputError."""
+    stored = _header(file)[1].get("__metadata__")
+    pairs = stored.items() if isinstance(stored, dict) else ()
+    return {clean(key): clean(value) for key, value in pairs if isinstance(value, str)}
+
+
+def _header(file: File) -> tuple[int, dict[str, Any]]:
+    length = int.from_bytes(file.read(0, 8), "little")
+    if length > min(MAX_HEADER, file.size - 8):
+        raise file.fault(f"header claims {length} bytes, the file has {file.size}")
+    return length, _parse(file, file.read(8, length))
 
 
 def _parse(file: File, header: bytes) -> dict[str, Any]:

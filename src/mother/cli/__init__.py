@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from mother.cli.check import check
 from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
 from mother.cli.export import export
@@ -26,10 +27,11 @@ def cli() -> None:
     \b
     mother recover FOLDER          the family forest of all checkpoints in it
     mother compare A B             what two checkpoints are to each other
+    mother check FOLDER            what models claim, against what their weights say
     """
 
 
-for command in (recover, compare, show, evaluate, export):
+for command in (recover, compare, show, evaluate, export, check):
     cli.add_command(command)
 
 

@@ -1,0 +1,141 @@
+"""From paths to a `Report`: recover, read the claims, compare, weigh."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+from mother.checkpoints import Checkpoint, align, discover
+from mother.checkpoints.claims import is_gguf, read_claims
+from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND
+from mother.checkpoints.folders import is_folder, listing, shard_set
+from mother.checkpoints.formats import ending
+from mother.checkpoints.storage import File
+from mother.checkpoints.tensor import Problem, clean
+from mother.errors import InputError
+from mother.gate.descent import Descent
+from mother.gate.findings import Weighing, unreadable, weighed
+from mother.gate.policy import Policy
+from mother.gate.report import ModelVerdict, Report
+from mother.gate.verdicts import Inputs, judge
+from mother.graph import ModelGraph
+from mother.recovery import Options, Progress, recover_checkpoints
+
+_CHUNK = 1 << 24
+
+
+def check(
+    paths: Sequence[str | PathLike[str]] | str | PathLike[str],
+    policy: Policy | None = None,
+    *,
+    progress: Progress | None = None,
+    threads: int = 0,
+) -> Report:
+    """Compare what models claim of their parents and licences with what their weights say.
+
+    Args:
+        paths: checkpoints, or folders that hold checkpoints.
+        policy: what is forbidden; the defaults if None.
+        progress: called with bytes read and bytes in all.
+        threads: 0 for all cores.
+
+    Raises:
+        InputError: nothing among `paths` can be read. Where only some can't, each is a finding.
+    """
+    policy = policy or Policy()
+    several = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    checkpoints, problems = discover(several)
+    gguf = _gguf_files(map(Path, several), [c.path for c in checkpoints])
+    problems = [p for p in problems if not _is_gguf_only(p, gguf)]
+    if not checkpoints and not gguf and problems:
+        first, *others = (InputError(p.path, p.fault) for p in problems)
+        raise InputError(first.path, first.fault, tuple(others))
+    options = Options(bootstrap=0, threads=threads)
+    graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)
+    return weigh(_inputs(graph, checkpoints, gguf), policy)
+
+
+def weigh(inputs: Inputs, policy: Policy) -> Report:
+    """The report on a graph that is recovered already, with what its models claim."""
+    shown = Descent(inputs.graph, policy.certainty, {})
+    verdicts = [judge(inputs, shown, id_) for id_ in inputs.paths]
+    declared = {v.id: tuple(_incomparable(inputs, v)) for v in verdicts}
+    hashed = any(entry.startswith("sha256:") for entry in policy.deny)
+    hashes = {id_: frozenset(_hashes(p)) for id_, p in inputs.paths.items()} if hashed else {}
+    weighing = Weighing(inputs, Descent(inputs.graph, policy.certainty, declared), policy, hashes)
+    findings = [f for v in verdicts for f in weighing.findings(v)]
+    for refused in inputs.graph.refused:
+        path = Path(refused.path)
+        findings.append(unreadable(path, refused.fault, policy))
+        verdicts.append(
+            ModelVerdict(clean(refused.path), path, "unknown", f"can't be read: {refused.fault}")
+        )
+    return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
+
+
+def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence[Path]) -> Inputs:
+    known = {node.id for node in graph.nodes}
+    read = [c for c in checkpoints if c.id in known]
+    groups = {c.id: k for k, group in enumerate(align(read)) for c in group.checkpoints}
+    paths = {c.id: c.path for c in read}
+    for path in gguf:
+        id_ = clean(path.stem) if clean(path.stem) not in paths else clean(str(path))
+        paths[id_] = path
+        groups[id_] = len(groups)
+    # a card beside several quantizations of a model speaks of all of them
+    lying = Counter(c.path.parent for c in checkpoints if not is_folder(c.path))
+    lying.update({path.parent for path in gguf})
+    claims = {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in paths.items()}
+    return Inputs(graph, dict(sorted(paths.items())), claims, groups)
+
+
+def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
+    """GGUF files at the paths and below them, but for those in folders that are a checkpoint."""
+    taken = set(map(os.path.realpath, opened))
+    found = {}
+    for path in given:
+        if is_gguf(path.name):
+            found[os.path.realpath(path)] = path
+        for folder, below, names in os.walk(path):
+            below[:] = [b for b in sorted(below) if not b.startswith(".")]
+            if len(Path(folder).relative_to(path).parts) >= MAX_DEPTH:
+                below.clear()
+            if os.path.realpath(folder) not in taken:
+                inside = [Path(folder, n) for n in names if is_gguf(n) and not n.startswith(".")]
+                found |= {os.path.realpath(file): file for file in inside}
+    return sorted(file for file in found.values() if _is_file(file))
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  (False also where permission lacks)
+
+
+def _is_gguf_only(problem: Problem, gguf: Sequence[Path]) -> bool:
+    """Whether an input was refused for nothing but holding GGUF files."""
+    below = any(file.is_relative_to(problem.path) for file in gguf)
+    return problem.path in gguf or (problem.fault == NOTHING_FOUND and below)
+
+
+def _incomparable(inputs: Inputs, verdict: ModelVerdict) -> Iterable[str]:
+    """Inputs that a model claims as parents and whose weights can't be compared with its own."""
+    for j in verdict.claims:
+        if j.model is not None and inputs.groups[j.model] != inputs.groups[verdict.id]:
+            yield j.model
+
+
+def _hashes(path: Path) -> Iterable[str]:
+    """sha256, in hex, of each file that a checkpoint's weights lie in."""
+    if is_folder(path):
+        files = [path / name for name in listing(path) if ending(name)]
+    else:
+        shards = shard_set(path.name)
+        files = [path.parent / name for name in (shards[1] if shards else [path.name])]
+    for path in files:
+        file, digest = File(path), hashlib.sha256()
+        for start in range(0, file.size, _CHUNK):
+            digest.update(file.read(start, min(_CHUNK, file.size - start)))
+        yield digest.hexdigest()

@@ -1,0 +1,128 @@
+"""action.yml and .pre-commit-hooks.yaml: valid by the tools' schemas, and their commands run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from pre_commit.clientlib import load_manifest
+from test_cli import model, save, tuned
+
+ROOT = Path(__file__).parent.parent
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+STEPS = {step.get("name", step.get("uses")): step for step in ACTION["runs"]["steps"]}
+(HOOK,) = load_manifest(str(ROOT / ".pre-commit-hooks.yaml"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base and a model that claims another; `mother` and `python -m pip` on the PATH."""
+    base, other = model(0), model(1)
+    claims = {"base": (base, ""), "other": (other, ""), "false": (tuned(base, 1), "other")}
+    for name, (weights, claimed) in claims.items():
+        save(tmp_path / "my models" / name / "model.safetensors", weights)
+        if claimed:
+            card = tmp_path / "my models" / name / "README.md"
+            card.write_text(f"---\nbase_model: {claimed}\n---\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    run = f'exec {sys.executable} -c "from mother.cli import main; main()"'
+    scripts = {"mother": f'{run} "$@"', "python": 'echo "$@" > installed'}
+    for name, script in scripts.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_step(name: str, **context: str) -> tuple[int, str, dict[str, str]]:
+    """A step's script as a runner runs it: exit code, what it printed, its outputs."""
+
+    def value(expression: re.Match[str]) -> str:
+        return context[expression[1].strip()]
+
+    step = STEPS[name]
+    env = {k: re.sub(r"\$\{\{(.*?)\}\}", value, v) for k, v in step["env"].items()}
+    assert "${{" not in step["run"]  # what is put into a script could end it
+    Path("outputs").write_text("")
+    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(
+        shell,
+        env={**os.environ, **env, "GITHUB_OUTPUT": "outputs"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    told = dict(line.split("=", 1) for line in Path("outputs").read_text().splitlines())
+    return done.returncode, done.stdout + done.stderr, told
+
+
+def check(paths: str, policy: str = "") -> tuple[int, str, dict[str, str]]:
+    defaults = {f"inputs.{name}": given["default"] for name, given in ACTION["inputs"].items()}
+    return run_step("Check", **{**defaults, "inputs.paths": paths, "inputs.policy": policy})
+
+
+def test_action_is_valid():
+    schemas = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    schema = json.loads((schemas / "github-actions.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(ACTION)
+
+
+def test_action_installs_itself(lab):
+    code, _, _ = run_step("Install", **{"github.action_path": "/the/action"})
+    assert code == 0
+    assert Path("installed").read_text() == "-m pip install --quiet /the/action\n"
+
+
+def test_action_checks_writes_sarif_and_fails_at_its_end(lab):
+    code, said, told = check("my models/base\n\nmy models/other\nmy models/false\n")
+    assert code == 0
+    assert "MOTHER001 contradicted" in said
+    assert told == {"exit-code": "1", "written": "true"}
+    (result,) = json.loads(Path("mother.sarif").read_text())["runs"][0]["results"]
+    assert result["ruleId"] == "MOTHER001"
+    assert run_step("Result", **{"steps.check.outputs.exit-code": "1"})[0] == 1
+    assert run_step("Result", **{"steps.check.outputs.exit-code": "0"})[0] == 0
+
+
+def test_action_passes_a_policy_on(lab):
+    Path("policy.toml").write_text("[rules]\ncontradicted = 'warn'")
+    assert check("my models", "policy.toml")[2] == {"exit-code": "0", "written": "true"}
+
+
+def test_action_uploads_nothing_where_nothing_could_be_checked(lab):
+    Path("mother.sarif").write_text("{}")
+    assert check("none")[2] == {"exit-code": "2"}
+    assert not Path("mother.sarif").exists()
+    assert STEPS["Upload"]["if"].endswith("steps.check.outputs.written == 'true'")
+
+
+def test_action_takes_no_path_for_an_option_or_a_script(lab):
+    for path in ("--help", "$(touch pwned)", "`touch pwned`", '"; touch pwned; "'):
+        assert check(path)[2]["exit-code"] == "2"
+    assert not Path("pwned").exists()
+
+
+def test_hook_checks_the_whole_folder(lab):
+    command = [*HOOK["entry"].split(), *HOOK["args"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "MOTHER001 contradicted" in done.stdout
+    assert HOOK["pass_filenames"] is False
+
+
+@pytest.mark.parametrize("name", ["a/model.safetensors", "q4.GGUF", "README.md", "a/config.json"])
+def test_hook_runs_when_models_or_cards_change(name):
+    assert re.search(HOOK["files"], name)
+    assert not re.search(HOOK["files"], "src/main.py")

@@ -38,8 +38,8 @@ def recover(
 ) -> Recovered:
     """Read a sample of each model into the folder, and recover the family by both methods.
 
-    sample: weights of each layer that are read, 0 for all. progress: called with bytes read and in all.
-    Raises InputError.
+    sample: weights of each layer that are read, 0 for all. progress: called with bytes read and
+    in all. Raises InputError.
     """
     opened = [hub.open(family, model) for model in family.models]
     sampled = shared(opened)

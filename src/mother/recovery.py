@@ -16,6 +16,7 @@ from mother.checkpoints import Checkpoint, Group, Layer, Problem, Tensor, align,
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
+from mother.heritage.conversions import find_conversions
 from mother.heritage.duplicates import find_duplicates, without
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
@@ -148,6 +149,7 @@ def recover_checkpoints(
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
+    conversions = find_conversions(waiting)
     report = _reporter(waiting, progress)
     while waiting:
         group = waiting.pop(0)
@@ -165,7 +167,7 @@ def recover_checkpoints(
             waiting = align(kept) + waiting
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates)))
-    return assemble(parts, refused, options.method, options.recorded)
+    return assemble(parts, refused, options.method, options.recorded, conversions)
 
 
 class NotFiniteError(Exception):

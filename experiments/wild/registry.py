@@ -105,9 +105,10 @@ def _faces(folder: Path) -> list[str]:
         "## facenet-pytorch, mtcnn",
         "",
         f"{FACES[0]} and {FACES[1]}: the same three networks, ported from the same TensorFlow "
-        "weights, David Sandberg's (descriptions of both packages), kept in PyTorch's order of axes by one and in "
-        "TensorFlow's by the other, under other names. mtcnn's one file is a pickled dict in an "
-        ".npy, whose arrays are read without running the pickle; this command splits it into its "
+        "weights, David Sandberg's (descriptions of both packages), kept in PyTorch's order of "
+        "axes by one and in TensorFlow's by the other, under other names. mtcnn's one file is a "
+        "pickled dict in an .npy, whose arrays are read without running the pickle; this command "
+        "splits it into its "
         "three networks first, because a file counts as one checkpoint. Of "
         f"{len(NETS)} pairs {mother.evaluate(graph, truth).right_undirected} are found. The same "
         "numbers in another order don't tell which side came first: a conversion's direction is "

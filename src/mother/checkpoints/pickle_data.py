@@ -284,6 +284,8 @@ def _rebuild(function: Any, arguments: Any) -> Any:
     if name == "_codecs encode" and arguments[1:] == ("latin1",):
         # not encoded: a text that is mentioned a million times must not be copied as often
         return arguments[0]
+    if name in ("builtins bytes", "__builtin__ bytes") and not arguments:
+        return b""
     if name == "numpy dtype" and arguments and isinstance(arguments[0], str):
         return PickledDType(arguments[0])
     if name in _NEW_ARRAYS:

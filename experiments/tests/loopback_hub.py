@@ -103,13 +103,16 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, json.dumps(listing).encode(), given
 
     def _send_file(self, name: str, file: Path, fault: str, with_body: bool) -> None:
-        body = file.read_bytes()
         given = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         status, headers = 200, {}
-        if given and fault != "whole":
-            start, last, whole = int(given[1]), min(int(given[2]), len(body) - 1), len(body)
-            status, headers = 206, {"Content-Range": f"bytes {start}-{last}/{whole}"}
-            body = body[start : last + 1]
+        with file.open("rb") as opened:
+            if given and fault != "whole":
+                start, stop, whole = int(given[1]), int(given[2]) + 1, file.stat().st_size
+                status, headers = 206, {"Content-Range": f"bytes {start}-{stop - 1}/{whole}"}
+                opened.seek(start)
+                body = opened.read(stop - start)
+            else:
+                body = opened.read()
         if fault == "short":
             body = body[: len(body) // 2]
         if with_body:

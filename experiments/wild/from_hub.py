@@ -98,7 +98,9 @@ def _served(endpoint: str) -> Sequence[str]:
     return (
         "**This run has not seen the real weights.** They were served by another Hub, set by "
         "HF_ENDPOINT. What this page shows is that the command works, and what it would say; "
-        "nothing on it is a finding about the family that its repositories are named after.",
+        "nothing on it is a finding about the family that its repositories are named after. "
+        "`python experiments/tests/stand_ins.py COMMAND` serves such models: small ones with the "
+        "names and layers of the real ones, trained into the tree of the first truth below.",
         "",
     )
 

@@ -111,7 +111,7 @@ class Hub:
             try:
                 with _one_line(repository):
                     info = self.api.model_info(repository, files_metadata=True)
-            except _Absent:
+            except _AbsentError:
                 continue
             sizes = {f.rfilename: f.size for f in info.siblings or () if f.size is not None}
             return repository, info.sha or "main", sizes
@@ -157,10 +157,11 @@ class Hub:
             entry.get(key) if isinstance(entry, dict) else None
             for key in ("dtype", "shape", "data_offsets")
         )
-        if kind not in DTYPES or not _naturals(shape, MAX_DIMENSIONS) or not _naturals(offsets, 2):
+        plain = _naturals(shape, MAX_DIMENSIONS) and _naturals(offsets, 2) and len(offsets) == 2
+        if kind not in DTYPES or not plain:
             raise InputError(place, f"tensor {name[:200]!r} lacks a known dtype, shape or offsets")
         width = itemsize(kind)
-        start, stop = body + offsets[0], body + offsets[-1]
+        start, stop = body + offsets[0], body + offsets[1]
         if stop > size or stop - start != math.prod(shape) * width:
             raise InputError(
                 place, f"tensor {name[:200]!r} does not lie in the file's {size} bytes"
@@ -217,7 +218,7 @@ def shared(models: list[Opened]) -> list[Opened]:
     return [replace(m, tensors={name: m.tensors[name] for name in names}) for m in models]
 
 
-class _Absent(Exception):  # noqa: N818  (no fault: the next repository is asked)
+class _AbsentError(InputError):
     """A repository that is not there."""
 
 
@@ -231,7 +232,7 @@ def _one_line(place: str) -> Iterator[None]:
             place, "needs consent to its licence: give it on the model's page, then `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise _Absent from None
+        raise _AbsentError(place, "not there") from None
     except LocalEntryNotFoundError:
         raise InputError(place, "can't be downloaded: the Hub does not answer") from None
     except FileNotFoundError:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from demo import run as demo
 from experiments.__main__ import main
 from experiments.wild import registry
-
-from demo import run as demo
 
 RNG = np.random.default_rng(0)
 

@@ -74,10 +74,10 @@ def itemsize(dtype: str) -> int:
 class Hub:
     """A Hub, with a count of the bytes and requests that its files took."""
 
-    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
-        self.api = HfApi(endpoint=endpoint, token=token)
+    def __init__(self, endpoint: str | None = None) -> None:
+        self.api = HfApi(endpoint=endpoint)
         # the library keeps one instance for ever, and with it what it knows of a Hub's files
-        self.files = HfFileSystem(endpoint=endpoint, token=token, skip_instance_cache=True)
+        self.files = HfFileSystem(endpoint=endpoint, skip_instance_cache=True)
         self.endpoint = self.api.endpoint
         self.nbytes = 0
         self.requests = 0
@@ -192,7 +192,7 @@ class Hub:
             name: Stored(
                 kinds[str(t.dtype)],
                 t.shape,
-                lambda a, b, t=t: t.read(a, b).tobytes(),  # type: ignore[misc]
+                lambda a, b, t=t: t.read(a, b).tobytes(),
             )
             for name, t in opened.tensors.items()
             if str(t.dtype) in kinds

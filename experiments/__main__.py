@@ -12,12 +12,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.wild.command import wild
+
 DATA = Path("data")
 
 
 @click.group()
 def main() -> None:
     """Experiments on model graphs whose truth is known."""
+
+
+main.add_command(wild)
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,12 +47,13 @@ def assemble(
     refused: Iterable[Refused],
     method: str,
     options: Mapping[str, object],
-    hashes: Mapping[File, str],
     *,
+    hashes: Mapping[File, str],
+    conversions: Iterable[Duplicate] = (),
     explain: bool = False,
 ) -> ModelGraph:
     """The graph of all parts, everything sorted by name. hashes: SHA-256 of files, where known.
-    explain: with each edge's changes by layer."""
+    conversions: copies across parts. explain: with each edge's changes by layer."""
     nodes: list[Node] = []
     edges: list[Edge] = []
     hidden: list[HiddenAncestor] = []
@@ -74,6 +75,8 @@ def assemble(
             children = tuple(sorted(ids[c] for c in h.children))
             hidden.append(HiddenAncestor(name, children, above, rounded(h.polarity)))
         trees += _trees(part, names)
+    for d in conversions:
+        nodes, edges, trees = _converted(d, nodes, edges, trees)
     return ModelGraph(
         method,
         tuple(sorted(nodes, key=lambda node: node.id)),
@@ -180,6 +183,25 @@ def _changes(m: Measures, parent: int, child: int) -> tuple[float | None, ...]:
     squared = m.squared_distance[:, parent, child]
     with np.errstate(invalid="ignore", divide="ignore"):
         return tuple(rounded(float(x), 3) for x in np.sqrt(squared / norm))
+
+
+def _converted(
+    d: Duplicate, nodes: list[Node], edges: list[Edge], trees: list[Tree]
+) -> tuple[list[Node], list[Edge], list[Tree]]:
+    """With a copy from another part hung from its original; one that has a parent in its own part
+    stays there, and the node alone tells."""
+    home = {member: tree for tree in trees for member in tree.members}
+    if d.original.id not in home or d.copy.id not in home:  # refused since
+        return nodes, edges, trees
+    nodes = [replace(n, duplicate_of=d.original.id) if n.id == d.copy.id else n for n in nodes]
+    above, below = home[d.original.id], home[d.copy.id]
+    if below.root != d.copy.id or above is below:
+        return nodes, edges, trees
+    joined = replace(above, members=tuple(sorted((*above.members, *below.members))))
+    others = [tree for tree in trees if tree is not above and tree is not below]
+    # which of the two came first is not told by the same numbers in another order
+    edges = [*edges, Edge(d.original.id, d.copy.id, d.relation, undirected=True)]
+    return nodes, edges, [*others, joined]
 
 
 def _hidden_names(many: int, taken: set[str]) -> list[str]:

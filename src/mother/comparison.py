@@ -9,6 +9,7 @@ from mother.checkpoints import Group, align, open_checkpoint
 from mother.errors import InputError, UsageError
 from mother.graph import rounded
 from mother.heritage import gram
+from mother.heritage.conversions import find_conversions
 from mother.heritage.duplicates import find_duplicates
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
@@ -75,6 +76,9 @@ def compare(
         raise UsageError(
             f"{names[adapters.index(True)]} is a LoRA adapter; give its base by --base"
         )
+    if find_conversions(groups):
+        # which of the two came first is not told by the same numbers in another order
+        return Comparison(*names, "converted", None, None, 0.0, None, None, None, (), ())
     if len(groups) > 1:
         return Comparison(*names, "strangers", None, None, None, None, None, None, (), unpaired)
     (group,) = groups

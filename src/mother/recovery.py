@@ -17,6 +17,7 @@ from mother.checkpoints import Checkpoint, File, Group, Layer, Problem, Tensor, 
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
+from mother.heritage.conversions import find_conversions
 from mother.heritage.duplicates import find_duplicates, without
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
@@ -154,6 +155,7 @@ def recover_checkpoints(
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
+    conversions = find_conversions(waiting)
     files = [file for c in usable for file in c.files] if options.hashes else []
     report = _reporter(waiting, files, progress)
     with ThreadPoolExecutor(options.workers) as threads:
@@ -176,7 +178,13 @@ def recover_checkpoints(
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates)))
     return assemble(
-        parts, refused, options.method, options.recorded, hashes, explain=options.explain
+        parts,
+        refused,
+        options.method,
+        options.recorded,
+        hashes=hashes,
+        conversions=conversions,
+        explain=options.explain,
     )
 
 

@@ -26,6 +26,9 @@ def samples():
     out = io.BytesIO()
     np.save(out, np.asfortranarray(ARRAYS["a.w"]))
     yield out.getvalue()
+    out = io.BytesIO()
+    np.save(out, {"net": [ARRAYS["a.w"], ARRAYS["b"]]}, allow_pickle=True)
+    yield out.getvalue()
     net = torch.nn.Linear(3, 2)
     tensors = {name: torch.tensor(values) for name, values in ARRAYS.items()}
     for value in (tensors, {"model": net, "optimizer": {0: torch.ones(3)}}):

@@ -1,4 +1,4 @@
-"""Folders that are one checkpoint: transformers, diffusers, sharded sets."""
+"""Folders that are one checkpoint: transformers, diffusers, TensorFlow.js, sharded sets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from mother.checkpoints.formats import ending, open_file
 from mother.checkpoints.storage import File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
+from mother.checkpoints.tfjs_files import MANIFEST, is_tfjs, read_tfjs
 from mother.errors import InputError
 
 MAX_JSON = 64 << 20
@@ -97,6 +98,8 @@ def weights_of(names: list[str]) -> str | None:
     present = set(names)
     standard = [name for name in _STANDARD if name in present]
     standard += [name for name in names if _VARIANT.fullmatch(name) and name not in standard]
+    if is_tfjs(names):
+        standard.append(MANIFEST)
     if not standard:
         return None
     weights = [name for name in names if ending(name) and not is_training_state(name)]
@@ -114,7 +117,9 @@ def open_model_folder(folder: Path) -> Checkpoint | None:
     weights = weights_of(names)
     if weights is None:
         return None
-    if weights.endswith(".json"):
+    if weights == MANIFEST:
+        checkpoint = read_tfjs(folder)
+    elif weights.endswith(".json"):
         checkpoint = _open_sharded(folder / weights)
     else:
         checkpoint = open_file(folder / weights)

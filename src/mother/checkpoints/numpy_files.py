@@ -1,7 +1,7 @@
 """NumPy's .npy and .npz files.
 
 The header of an .npy is the text of a Python dict. Three patterns read it, so that nothing in it
-is ever evaluated, and arrays of Python objects are never unpickled.
+is ever evaluated. An .npy of Python objects is a pickle, from which arrays are taken as data.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
+from mother.checkpoints.pickled_arrays import number_dtype, read_arrays
 from mother.checkpoints.storage import File, Span, Window, c_strides, lay_out
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
 from mother.checkpoints.zip_archive import Member, span
@@ -23,11 +24,16 @@ MAX_HEADER = 64 << 10
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*(?:['"]([^'"]{1,32})['"]|(\[))""")
 _FORTRAN = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\dL,\s]{0,2000})\)\s*[,}]""")
-_NUMBER = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|c8|c16)")
 
 
 class _OtherDtypeError(Exception):
     """An array that is none of numbers; the text says what it is."""
+
+
+class _PickledError(_OtherDtypeError):
+    """An array of Python objects. end: of the .npy header."""
+
+    end = 0
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,16 @@ def looks_like_npy(start: bytes) -> bool:
 
 
 def read_npy(file: File) -> Checkpoint:
-    """The checkpoint of one tensor, "array", in an .npy file. Raises InputError."""
+    """The checkpoint in an .npy file: one tensor, "array", or those in a pickled dict or list.
+
+    Raises InputError.
+    """
+    notes: tuple[str, ...]
     try:
         tensor, notes = _open_array("array", Window(file, 0, file.size))
+    except _PickledError as pickled:
+        tensors, notes = read_arrays(file, pickled.end)
+        return Checkpoint(file.path.stem, file.path, "npy", tensors, notes=notes)
     except _OtherDtypeError as error:
         raise file.fault(f"{error}, which are not read") from None
     except ValueError as error:
@@ -101,7 +114,11 @@ def _read_header(where: Span) -> _Header:
     descr, fortran, shape = _DESCR.search(text), _FORTRAN.search(text), _SHAPE.search(text)
     if not (descr and fortran and shape):
         raise ValueError("unreadable .npy header")
-    dtype, note = _dtype(descr[1])
+    try:
+        dtype, note = _dtype(descr[1])
+    except _PickledError as error:
+        error.end = end
+        raise
     return _Header(end, dtype, _shape(shape[1]), fortran[1] == "True", note)
 
 
@@ -120,7 +137,8 @@ def _dtype(descr: str | None) -> tuple[DType, str]:
         # numpy has no name for bfloat16 and stores it as two nameless bytes
         return np.dtype(ml_dtypes.bfloat16), "stored as V2, read as bfloat16"
     if descr.lstrip("<>=|").startswith("O"):
-        raise _OtherDtypeError("holds pickled Python objects")
-    if not _NUMBER.fullmatch(descr):
+        raise _PickledError("holds pickled Python objects")
+    dtype = number_dtype(descr)
+    if dtype is None:
         raise _OtherDtypeError(f"holds elements of the dtype {clean(descr)}")
-    return np.dtype(descr), ""
+    return dtype, ""

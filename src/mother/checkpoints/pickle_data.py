@@ -2,7 +2,8 @@
 
 A pickle is a program for a stack machine. This one knows the operations that build plain data;
 whatever would import a name yields a `Symbol`, whatever would call one yields a `Tensors`
-reference for torch's own rebuild functions and an inert `Opaque` for all others.
+reference for torch's own rebuild functions, a `PickledArray` for numpy's, and an inert `Opaque`
+for all others.
 Operations: the `pickletools` module of the standard library, which also decodes arguments here.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 #: operations in one pickle; each may leave an object of some 100 bytes in memory
 MAX_OPERATIONS = 5_000_000
 _DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
+_NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 _MARK = object()
 
 
@@ -56,6 +58,24 @@ class StridedView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: str = ""
+
+
+@dataclass(eq=False)
+class PickledDType:
+    """numpy's dtype: its name, "f4" or "<f4"; "V" of records."""
+
+    descr: str
+
+
+@dataclass(eq=False)
+class PickledArray:
+    """numpy's array. data: the elements' bytes, as a str of characters below 256 where Python 2 or
+    an old protocol wrote them; the elements themselves, in a list, of an array of objects."""
+
+    dtype: PickledDType
+    shape: tuple[int, ...] = ()
+    fortran: bool = False
+    data: bytes | str | list[Any] = b""
 
 
 def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
@@ -218,7 +238,9 @@ class _Machine:
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
-        if isinstance(target, Opaque):
+        if isinstance(target, PickledArray | PickledDType):
+            _set_state(target, state)
+        elif isinstance(target, Opaque):
             for part in state if isinstance(state, tuple) else (state,):
                 if isinstance(part, dict):
                     target.state.update(part)
@@ -259,7 +281,38 @@ def _rebuild(function: Any, arguments: Any) -> Any:
         return _view(arguments)
     if name == "torch._utils _rebuild_tensor_v3" and isinstance(arguments[6], Symbol):
         return _view(arguments, arguments[6].name.removeprefix("torch "))
+    if name == "_codecs encode" and arguments[1:] == ("latin1",):
+        # not encoded: a text that is mentioned a million times must not be copied as often
+        return arguments[0]
+    if name in ("builtins bytes", "__builtin__ bytes") and not arguments:
+        return b""
+    if name == "numpy dtype" and arguments and isinstance(arguments[0], str):
+        return PickledDType(arguments[0])
+    if name in _NEW_ARRAYS:
+        return PickledArray(PickledDType("V"))
     return Opaque(name)
+
+
+def _set_state(target: PickledArray | PickledDType, state: Any) -> None:
+    """What numpy's own `__setstate__` would do."""
+    if not isinstance(state, tuple) or len(state) < 5:
+        raise ValueError("the pickle holds a malformed array")
+    if isinstance(target, PickledDType):
+        _, order, _, names, fields, *_ = state
+        if names is not None or fields is not None:
+            target.descr = "V"
+        elif order in ("<", ">"):
+            target.descr = order + target.descr.lstrip("<>=|")
+        return
+    _, shape, dtype, fortran, data = state
+    if not isinstance(dtype, PickledDType) or not isinstance(data, bytes | str | list):
+        raise ValueError("the pickle holds a malformed array")
+    if not isinstance(shape, tuple) or len(shape) > 1000:
+        raise ValueError("the pickle holds a malformed array")
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in shape):
+        raise ValueError("the pickle holds a malformed array")
+    target.shape, target.dtype, target.fortran = shape, dtype, fortran is True
+    target.data = data
 
 
 def _view(arguments: tuple[Any, ...], dtype: str = "") -> StridedView | Opaque:

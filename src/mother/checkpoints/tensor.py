@@ -147,8 +147,8 @@ def constant(name: str, values: Array) -> Tensor:
 class Checkpoint:
     """One model as stored: a file, a sharded set or a folder.
 
-    `format` is "safetensors", "pytorch", "npz", "npy", "peft" or "diffusers"; `config` is the
-    parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
+    `format` is "safetensors", "pytorch", "npz", "npy", "peft", "diffusers" or "tfjs"; `config` is
+    the parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
     line each, what was skipped or chosen; `files` are those that the weights lie in.
     """
 

@@ -30,6 +30,8 @@ def sentence(c: Comparison) -> str:
     """The relation in one sentence."""
     if c.relation == "strangers" and c.kinship is None:
         return "Strangers: of different architectures, with nothing to compare."
+    if c.relation == "converted" and c.parent is None:
+        return "The same weights in another framework: other names or another order of axes."
     if c.relation in _SENTENCES:
         return _SENTENCES[c.relation]
     parent, child = (c.a, c.b) if c.parent == "a" else (c.b, c.a)

@@ -1,0 +1,1 @@
+"""Families of models that others trained: what is documented about them, and what is found."""

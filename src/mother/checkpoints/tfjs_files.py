@@ -1,0 +1,124 @@
+"""TensorFlow.js folders: model.json, and binary shards with the weights one behind the other.
+
+Format: https://github.com/tensorflow/tfjs/blob/master/tfjs-core/src/io/types.ts (WeightsManifest)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mother.checkpoints.storage import MAX_DIMENSIONS, File, lay_out
+from mother.checkpoints.tensor import Array, Checkpoint, DType, Tensor, clean
+
+MANIFEST = "model.json"
+MAX_JSON = 64 << 20
+_SHARD = re.compile(r"group\d+-shard\d+of\d+(?:\.bin)?|(?:.+\.)?weights\.bin")
+_DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "|b1", "complex64": "<c8"}
+#: how a weight may be stored more coarsely; the last by its own numbers, the others by a scale
+_STORED = {"uint8": "|u1", "uint16": "<u2", "float16": "<f2"}
+
+
+def is_tfjs(names: list[str]) -> bool:
+    """Whether a folder with these names is a TensorFlow.js model.
+
+    >>> is_tfjs(["group1-shard1of1.bin", "model.json"]), is_tfjs(["model.json"])
+    (True, False)
+    """
+    return MANIFEST in names and any(_SHARD.fullmatch(name) for name in names)
+
+
+def read_tfjs(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder; reads model.json only. Raises InputError."""
+    manifest = File(folder / MANIFEST)
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    for group in _groups(manifest):
+        end = 0
+        span = _Joined.of(manifest, group.get("paths"))
+        weights = group.get("weights")
+        if not isinstance(weights, list):
+            raise manifest.fault("has a group without a list of weights")
+        for entry in weights:
+            name, shape, dtype, quantized = _entry(manifest, entry)
+            try:
+                tensor = lay_out(name, span, dtype, shape, offset=end)
+            except ValueError as error:
+                raise manifest.fault(f"tensor {name!r} {error}") from None
+            end += tensor.nbytes
+            if quantized:
+                notes.append(f"skipped {name!r}: quantized to {dtype} with a scale")
+            elif name in tensors:
+                raise manifest.fault(f"names {name!r} twice")
+            else:
+                tensors[name] = tensor
+    if not tensors:
+        raise manifest.fault("; ".join(["holds no tensors", *notes[:1]]))
+    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=tuple(notes))
+
+
+def _groups(manifest: File) -> list[dict[str, Any]]:
+    if manifest.size > MAX_JSON:
+        raise manifest.fault(f"has {manifest.size} bytes; JSON of {MAX_JSON} is the most")
+    try:
+        parsed = json.loads(manifest.read(0, manifest.size).decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise manifest.fault("not valid JSON") from None
+    groups = parsed.get("weightsManifest") if isinstance(parsed, dict) else None
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise manifest.fault("has no weightsManifest")
+    return groups
+
+
+def _entry(manifest: File, entry: Any) -> tuple[str, tuple[int, ...], DType, bool]:
+    """Name, shape, stored dtype, and whether that is of integers with a scale."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise manifest.fault("has a weight without a name")
+    name, shape, kind = clean(entry["name"]), entry.get("shape"), entry.get("dtype")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+        raise manifest.fault(f"tensor {name[:200]!r} lacks a valid shape")
+    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise manifest.fault(f"tensor {name[:200]!r} lacks a valid shape")
+    quantization = entry.get("quantization")
+    stored = quantization.get("dtype") if isinstance(quantization, dict) else kind
+    known = _STORED if isinstance(quantization, dict) else _DTYPES
+    if not isinstance(stored, str) or stored not in known:
+        raise manifest.fault(f"tensor {name[:200]!r} is of a dtype that is not read")
+    dtype = np.dtype(known[stored])
+    return name, tuple(shape), dtype, known is _STORED and dtype.kind == "u"
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Several files one behind the other. ends: of each, counted from the first one's start."""
+
+    files: tuple[File, ...]
+    ends: tuple[int, ...]
+
+    @classmethod
+    def of(cls, manifest: File, paths: Any) -> _Joined:
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise manifest.fault("has a group without a list of paths")
+        for path in paths:
+            if path in ("", ".", "..") or any(mark in path for mark in "/\\\0:"):
+                raise manifest.fault(f"names a shard outside its folder: {clean(path)[:200]!r}")
+        files = tuple(File(manifest.path.parent / path) for path in paths)
+        return cls(files, tuple(itertools.accumulate(file.size for file in files)))
+
+    @property
+    def nbytes(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def array(self, start: int, stop: int) -> Array:
+        parts = [
+            file.array(max(start - first, 0), min(stop - first, file.size))
+            for file, end in zip(self.files, self.ends, strict=True)
+            if (first := end - file.size) < stop and start < end
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])

@@ -42,7 +42,7 @@ main.add_command(wild)
 @click.option(
     "--roots",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the trees' roots.  [default: data/SCALE/roots-SEED]",
+    help="Folder of the trees' roots.  [default: data/SCALE/roots-0]",
 )
 @click.option(
     "--threads",
@@ -71,7 +71,8 @@ def build(
     if split == "all" and out is not None:
         raise click.UsageError("--out names one folder, and all builds several")
     base = DATA / scale
-    folders = {name: base / f"{name}-{seed}" for name in (*singles, "roots", "mixed")}
+    folders = {name: base / f"{name}-{seed}" for name in (*singles, "mixed")}
+    folders["roots"] = base / "roots-0"
     if out is not None:
         folders[split] = out
     wanted = singles if split in {"mixed", "all"} else [split]

@@ -35,7 +35,8 @@ class OtherBuild(Exception):  # noqa: N818  (reads as what was found)
 
 @dataclass(frozen=True)
 class Build:
-    """A split at a scale with a seed, the folder it is built in and the one its roots are in."""
+    """A split at a scale with a seed, the folder it is built in and the one its roots are in. The
+    roots are one set for all seeds, as the paper's are."""
 
     split: str
     scale: str
@@ -47,7 +48,7 @@ class Build:
         """Train what is missing, the roots first, then write truth.json."""
         runs = plan(SCALES[self.scale], self.split, self.seed)
         if uses_roots(runs):
-            replace(self, split="roots", folder=self.roots).run(workers, progress)
+            replace(self, split="roots", seed=0, folder=self.roots).run(workers, progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone_in(self.folder):
             self._complete(runs, workers, progress)

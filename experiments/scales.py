@@ -104,8 +104,8 @@ def _spaces(full: Space, lora: Space, cnn: Space, text: Space, *, light: Space) 
 _SMALL_FULL = Space(
     tasks=_TASKS,
     learning_rate=(2e-4, 1e-3),
-    examples=(1000, 2000),
-    epochs=(2, 3, 4),
+    examples=(600, 1200),
+    epochs=(2, 3),
     schedule=("linear", "cosine", "constant"),
 )
 _SMALL_PRETRAINING = _pretraining(
@@ -115,6 +115,8 @@ _SMALL_CNN = Recipe(
     0.1, 40_000, 3, 64, optimizer="sgd", weight_decay=5e-4, schedule="cosine", warmup=0.05
 )
 _SMALL_TEXT = Recipe(2e-3, 24_000, 1, 16, weight_decay=0.1, schedule="cosine", warmup=0.05)
+
+_SMALL_LORA = Space(_TASKS, (2e-3, 9e-3), (500, 1000), (4,), ranks=(2, 4, 8, 16))
 
 SMALL = Scale(
     name="small",
@@ -131,7 +133,7 @@ SMALL = Scale(
     children=(4, 4),
     spaces=_spaces(
         _SMALL_FULL,
-        Space(_TASKS, (2e-3, 9e-3), (800, 1600), (4,), ranks=(2, 4, 8, 16)),
+        _SMALL_LORA,
         Space(_TASKS, (5e-3, 3e-2), (3000, 5000), (2, 3), optimizer="sgd", weight_decay=(0, 5e-4)),
         Space((), (3e-4, 1.2e-3), (1500, 3000), (1,), batch_size=(16,)),
         light=replace(
@@ -156,6 +158,16 @@ SMALL = Scale(
     text_roots={"llama-a": _SMALL_TEXT, "llama-b": _SMALL_TEXT},
 )
 
+_LONGER = {
+    split: replace(SMALL.spaces[split], examples=examples, epochs=epochs)
+    for split, examples, epochs in (
+        ("ft", (1000, 2000), (2, 3, 4)),
+        ("ft-wd", (1000, 2000), (4,)),
+        ("ft-light", (1000, 2000), (2, 3, 4)),
+        ("lora-v", (800, 1600), (4,)),
+        ("lora-f", (800, 1600), (4,)),
+    )
+}
 # Other sizes of network, other roots: to fit methods on, where SMALL judges them.
 STUDY = replace(
     SMALL,
@@ -169,6 +181,7 @@ STUDY = replace(
     },
     roots={name: _SMALL_PRETRAINING[name] for name in ("supervised", "mae")},
     children=(3, 3),
+    spaces={**SMALL.spaces, **_LONGER},
     scratch_models=6,
 )
 

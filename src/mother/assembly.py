@@ -24,7 +24,7 @@ from mother.graph import (
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
-from mother.heritage.relation import has_new_layers, relation
+from mother.heritage.relation import has_new_layers, kept, relation
 from mother.measures import Measures
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
@@ -34,12 +34,14 @@ _CERTAIN = 50.0  # log-odds that are not told from more
 @dataclass(frozen=True)
 class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
-    duplicates, and only with the layers that were measured."""
+    duplicates, and only with the layers that were measured; `rounded` are copies that are in it,
+    for they may have children of their own."""
 
     group: Group
     forest: Forest
     measures: Measures
     duplicates: tuple[Duplicate, ...] = ()
+    rounded: tuple[Duplicate, ...] = ()
 
 
 def assemble(
@@ -61,11 +63,11 @@ def assemble(
     taken = {c.id for part in parts for c in _checkpoints(part)}
     for part in parts:
         ids = [c.id for c in part.group.checkpoints]
-        copies = {d.copy.id: d for d in part.duplicates}
+        copies = {d.copy.id: d for d in (*part.duplicates, *part.rounded)}
         of = {id_: k for k, id_ in enumerate(ids)}
         for checkpoint in _checkpoints(part):
             copy = copies.get(checkpoint.id)
-            k = of[copy.original.id if copy else checkpoint.id]
+            k = of[checkpoint.id] if checkpoint.id in of else of[copies[checkpoint.id].original.id]
             nodes.append(_node(checkpoint, part.group, k, copy, hashes))
         edges += _edges(part, method, explain)
         edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
@@ -128,13 +130,17 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     if not (forest.parents >= 0).any():
         return []
     same = unchanged(part.measures)
+    copied = {d.copy.id: d.original.id for d in part.rounded}
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
             continue
-        rank = update_rank(part.group, same[:, parent, child], parent, child)
+        same_two, shared = same[:, parent, child], kept(part.measures, parent, child)
+        rank = update_rank(part.group, same_two, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
+        if copied.get(ids[child]) == ids[parent]:
+            kind, stage, rank = "converted", None, None
         rival = int(forest.rival[child])
         out.append(
             Edge(

@@ -13,7 +13,7 @@ from mother.heritage.conversions import find_conversions
 from mother.heritage.duplicates import find_duplicates
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
-from mother.heritage.relation import has_new_layers
+from mother.heritage.relation import has_new_layers, kept
 from mother.heritage.relation import relation as relation_of
 from mother.measures import Measures, measure
 from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
@@ -107,7 +107,8 @@ def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -
         pooled = rounded(forest.hidden[0].polarity) if forest.hidden else None
         return Comparison(*names, relation, None, kin, None, pooled, None, None, layers, unpaired)
     parent = 1 - child
-    rank = update_rank(group, unchanged(m)[:, parent, child], parent, child)
+    same = unchanged(m)[:, parent, child]
+    rank = update_rank(group, same, kept(m, parent, child), parent, child)
     polarity = float(forest.polarity[child])
     return Comparison(
         *names,

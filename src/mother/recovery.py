@@ -18,7 +18,7 @@ from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
 from mother.heritage.conversions import find_conversions
-from mother.heritage.duplicates import find_duplicates, without
+from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
 from mother.measures import Measures, measure
@@ -163,11 +163,14 @@ def recover_checkpoints(
         hashes = dict(zip(files, digests, strict=True))
     while waiting:
         group = waiting.pop(0)
-        duplicates = find_duplicates(group)
+        copies = find_duplicates(group)
+        # a rounded copy may have children of its own; the paper's method would take it for a child
+        rounded = [d for d in copies if d.relation == "converted" and options.method == "gram"]
+        duplicates = [d for d in copies if d not in rounded]
         if duplicates:
             (group,) = align(without(group, duplicates)) or (group,)
         try:
-            group, forest, measures = _recover_group(group, options, report)
+            group, forest, measures = _recover_group(group, rounded, options, report)
         except NotFiniteError as found:
             gone = {id(c): fault for c, fault in found.bad}
             gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
@@ -176,7 +179,7 @@ def recover_checkpoints(
             kept = [c for c in every if id(c) not in gone]
             waiting = align(kept) + waiting
             continue
-        parts.append(Part(group, forest, measures, tuple(duplicates)))
+        parts.append(Part(group, forest, measures, tuple(duplicates), tuple(rounded)))
     return assemble(
         parts,
         refused,
@@ -214,7 +217,10 @@ def _reporter(
 
 
 def _recover_group(
-    group: Group, options: Options, report: Callable[[int], None] | None
+    group: Group,
+    rounded: Sequence[Duplicate],
+    options: Options,
+    report: Callable[[int], None] | None,
 ) -> tuple[Group, Forest, Measures]:
     paper = options.method == "mother"
     if options.layers is not None:
@@ -250,7 +256,10 @@ def _recover_group(
             threads=options.workers,
         )
         return group, forest, measures
-    return group, gram.recover(measures, options.bootstrap, options.seed, options.trees), measures
+    forest = gram.recover(
+        measures, options.bootstrap, options.seed, options.trees, originals(group, rounded)
+    )
+    return group, forest, measures
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

@@ -40,6 +40,7 @@ DECAYED = 0.5  # prior probability that a is not 1; then log|1 - a| is uniform
 LEAST, MOST = 1e-4, 0.5  # over this range of |1 - a|
 GROWN = 0.2  # share of these in which a > 1: decay shrinks, little grows
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the layers' own a: where the sum over a is taken
+UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal inner products
 _TINY = 1e-30
 _CHUNK = 1 << 22  # numbers held at once
 
@@ -80,8 +81,10 @@ def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]
     """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
     pp, cc, pc = m.gram[:, p, p], m.gram[:, c, c], m.gram[:, p, c]
     start = np.maximum(pp, _TINY)
-    own = (pc + r * np.maximum(pp + cc - 2 * pc, 0.0)) / start
-    quantiles = _weighted_quantiles(own, np.sqrt(m.sizes))
+    squared = np.maximum(pp + cc - 2 * pc, 0.0)
+    moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing
+    own = (pc + r * squared) / start
+    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(m.sizes)[:, None], 0.0))
     shrinks = np.concatenate([np.ones((1, len(p))), quantiles])
     scale = (COSINE**2 + 1 / m.sizes)[:, None] * SCALES**2  # (L, S)
     terms = np.empty((len(shrinks), len(pp), len(SCALES), len(p)))
@@ -91,9 +94,11 @@ def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]
         moved = np.sqrt(step / start)
         stray = (pc - a * pp) / np.sqrt(step * start) + r * moved
         square = stray[:, None] ** 2 / scale[..., None]
-        terms[k] = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale)[..., None] / 2
+        log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale)[..., None] / 2
+        terms[k] = np.where(moves[:, None], log_t, 0.0)
         if k:
-            sharpness = (1 / (scale[:, 3:4] * np.maximum(moved, _TINY) ** 2)).sum(axis=0)
+            told = np.where(moves, 1 / (scale[:, 3:4] * np.maximum(moved, _TINY) ** 2), 0.0)
+            sharpness = np.maximum(told.sum(axis=0), _TINY)
             prior[k] = _log_density(1 - a) + 0.5 * np.log(2 * np.pi / sharpness)
             prior[k] -= math.log(len(QUANTILES))
     return terms, prior
@@ -109,7 +114,8 @@ def _weighted_quantiles(values: Array, weight: Array) -> Array:
     """QUANTILES over axis 0 of (L, E) values, (Q, E)."""
     order = np.argsort(values, axis=0, kind="stable")
     ranked = np.take_along_axis(values, order, axis=0)
-    mass = np.cumsum(weight[order], axis=0) / weight.sum()
+    mass = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
+    mass /= np.maximum(mass[-1], _TINY)
     rows = np.stack([(mass >= q).argmax(axis=0) for q in QUANTILES])
     return np.asarray(np.take_along_axis(ranked, rows, axis=0))
 

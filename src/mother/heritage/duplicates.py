@@ -66,6 +66,16 @@ def find_duplicates(group: Group) -> list[Duplicate]:
     return found
 
 
+def originals(group: Group, duplicates: Sequence[Duplicate]) -> NDArray[np.intp]:
+    """What each of the group's checkpoints is a copy of, (n,), -1 where it is none."""
+    at = {id(c): k for k, c in enumerate(group.checkpoints)}
+    out = np.full(len(at), -1, dtype=np.intp)
+    for d in duplicates:
+        if id(d.copy) in at:
+            out[at[id(d.copy)]] = at[id(d.original)]
+    return out
+
+
 def without(group: Group, duplicates: Sequence[Duplicate]) -> list[Checkpoint]:
     """The group's checkpoints that are no copies."""
     copies = {id(d.copy) for d in duplicates}

@@ -25,6 +25,7 @@ from mother.measures import Measures
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
+CERTAIN = 50.0  # log-odds of a copy's direction
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 ROUNDS = 3
 BATCH = 1 << 22  # numbers in the replicates worked on at once
@@ -38,12 +39,21 @@ def layer_weights(m: Measures) -> Array:
     return np.asarray(m.sizes / m.sizes.sum() / np.where(norm > 0, norm, 1.0))
 
 
-def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None = None) -> Forest:
+def recover(
+    m: Measures,
+    replicates: int = 0,
+    seed: int = 0,
+    trees: int | None = None,
+    original: Indices | None = None,
+) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
-    families there are; found from kinship if None.
+    families there are; found from kinship if None. original: (n,), what a model is known to be a
+    rounded copy of, -1 for most.
     """
+    if original is None:
+        original = np.full(m.gram.shape[1], -1, dtype=np.intp)
     forest = no_edges(m.gram.shape[1])
     hidden: list[Hidden] = []
     for members in families(m, trees):
@@ -53,11 +63,17 @@ def recover(m: Measures, replicates: int = 0, seed: int = 0, trees: int | None =
         family = family.over(inherited(family))
         if not changed(family).any():
             continue
-        part = _tree(family, replicates, seed)
+        part = _tree(family, _renumbered(original, members), replicates, seed)
         pick = np.array(members)
         forest.place(part, pick)
         hidden += [h.renumbered(pick) for h in part.hidden]
     return replace(forest, hidden=tuple(hidden))
+
+
+def _renumbered(original: Indices, members: list[int]) -> Indices:
+    """The originals of some of the models, as numbered among these."""
+    at = {model: k for k, model in enumerate(members)}
+    return np.array([at.get(int(original[model]), -1) for model in members], dtype=np.intp)
 
 
 def families(m: Measures, trees: int | None = None) -> list[list[int]]:
@@ -69,7 +85,7 @@ def families(m: Measures, trees: int | None = None) -> list[list[int]]:
     return groups(hierarchical_clusters(kin.max() - kin, k=trees))
 
 
-def _tree(m: Measures, replicates: int, seed: int) -> Forest:
+def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
@@ -80,8 +96,8 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     lacking = np.tensordot(weight, m.loss, 1)
     close = near(squared)
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
-    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
-    parents, direction = _rooted(tree, squared, pairs, close)
+    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, original)[None])
+    parents, direction = _rooted(tree, squared, pairs, close, original)
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.sizes[:, None])
     chance = np.einsum(
@@ -91,7 +107,7 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]
-    odds, lack = _by_pair(pairs, n)
+    odds, lack = _by_pair(pairs, original)
     forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
     forest.polarity[c] = lacking[p, c] / squared[p, c]
     forest.direction[c] = direction[c]
@@ -100,7 +116,7 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     rival, factor = runners_up(kept, squared, lack, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[c] = _support(m, weight, pairs, parents, replicates, seed)[c]
+        forest.support[c] = _support(m, weight, pairs, parents, original, replicates, seed)[c]
     return forest
 
 
@@ -119,24 +135,31 @@ def near(squared: Array) -> NDArray[np.bool_]:
 
 
 def _rooted(
-    tree: Indices, squared: Array, pairs: Pairs, close: NDArray[np.bool_]
+    tree: Indices,
+    squared: Array,
+    pairs: Pairs,
+    close: NDArray[np.bool_],
+    original: Indices,
 ) -> tuple[Indices, Array]:
     """The tree from its likeliest root and without turning back, and the probabilities of its
     directions: which turns there are depends on the root, and the root on the tree."""
-    odds, lack = _by_pair(pairs, len(tree))
+    odds, lack = _by_pair(pairs, original)
     parents, direction = orient(tree, odds)
     for _ in range(ROUNDS):
-        straight = straightened(parents, squared, lack, close)
+        straight = straightened(parents, squared, lack, close, original)
         if (straight == parents).all():
             break
         parents, direction = orient(straight, odds)
     return parents, direction
 
 
-def _by_pair(pairs: Pairs, n: int) -> tuple[Array, Array]:
+def _by_pair(pairs: Pairs, original: Indices) -> tuple[Array, Array]:
     """Log-odds of the row being the column's parent, and the share that it lacks then; (n, n)."""
+    n = len(original)
     odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
     odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
+    copy = np.flatnonzero(original >= 0)
+    odds[original[copy], copy], odds[copy, original[copy]] = CERTAIN, -CERTAIN
     lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
     return odds, lack
 
@@ -152,17 +175,26 @@ def _heavy(m: Measures) -> NDArray[np.bool_]:
     return heavy
 
 
-def edge_costs(squared: Array, pairs: Pairs) -> Array:
+def edge_costs(squared: Array, pairs: Pairs, original: Indices) -> Array:
     """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer to
-    each other than to their parent pay for what each has gone through alone. (n, n)"""
+    each other than to their parent pay for what each has gone through alone. Copies are joined to
+    their originals for nothing. (n, n)"""
     cost = (1 + NEUTRAL) * squared
     own = squared[pairs.i, pairs.j] * (1 + pairs.lack.min(axis=0))
     cost[pairs.i, pairs.j] = cost[pairs.j, pairs.i] = own
+    copy = np.flatnonzero(original >= 0)
+    cost[original[copy], copy] = cost[copy, original[copy]] = -1.0
     return cost
 
 
 def _support(
-    m: Measures, weight: Array, pairs: Pairs, parents: Indices, replicates: int, seed: int
+    m: Measures,
+    weight: Array,
+    pairs: Pairs,
+    parents: Indices,
+    original: Indices,
+    replicates: int,
+    seed: int,
 ) -> Array:
     """Share of replicates, layers drawn with replacement, in which each model has this parent."""
     L, n = len(weight), len(parents)
@@ -175,8 +207,8 @@ def _support(
         counts = draws[at : at + size]
         lengths = np.tensordot(counts * weight, m.squared_distance, 1)
         drawn = [pairs.recounted(count[tells]) for count in counts]
-        costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
+        costs = [edge_costs(*each, original) for each in zip(lengths, drawn, strict=True)]
         trees = minimum_spanning_trees(np.stack(costs))
         for tree, length, part in zip(trees, lengths, drawn, strict=True):
-            held += _rooted(tree, length, part, close)[0] == parents
+            held += _rooted(tree, length, part, close, original)[0] == parents
     return held / replicates

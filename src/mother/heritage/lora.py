@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group
+from mother.heritage.direction import UNCHANGED
 from mother.measures import Measures, is_matrix, pair_rank
 
-UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal inner products
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 
 
@@ -18,17 +18,20 @@ def unchanged(m: Measures) -> NDArray[np.bool_]:
     return np.asarray(m.squared_distance <= UNCHANGED * np.maximum(norm[:, :, None], norm[:, None]))
 
 
-def update_rank(group: Group, frozen: NDArray[np.bool_], i: int, j: int) -> int | None:
+def update_rank(
+    group: Group, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int
+) -> int | None:
     """The rank by which two models of a group differ, or None if it is not low.
 
-    frozen: (L,), the layers in which they do not differ. LoRA leaves layers frozen; where none
+    frozen: (L,), the layers in which they do not differ. kept: (L,), the layers that they share at
+    all; a new head tells nothing. LoRA leaves layers frozen; where none
     is, or all are, no rank is sought. Otherwise it is taken in LOOKED_AT of the matrices that
     changed, from the smallest to the largest.
     """
     changed = sorted(
         (layer.tensors[0].size, k)
         for k, layer in enumerate(group.layers)
-        if not frozen[k] and is_matrix(layer.shape) and {i, j} <= set(layer.members)
+        if kept[k] and not frozen[k] and is_matrix(layer.shape) and {i, j} <= set(layer.members)
     )
     if not changed or not frozen.any():
         return None
@@ -50,5 +53,6 @@ def low_rank(group: Group, m: Measures) -> bool:
     distance = m.squared_distance.sum(axis=0)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argmin(distance, axis=1)
-    ranks = [update_rank(group, same[:, k, j], k, int(j)) for k, j in enumerate(nearest)]
+    every = np.ones(len(m.names), dtype=bool)
+    ranks = [update_rank(group, same[:, k, j], every, k, int(j)) for k, j in enumerate(nearest)]
     return 2 * sum(r is not None for r in ranks) > len(ranks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.checkpoints import Group
 from mother.heritage.relatedness import cosines, threshold
@@ -36,9 +37,7 @@ def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | 
 def has_new_layers(group: Group, m: Measures, p: int, c: int) -> bool:
     """Whether two related models share a layer by name but not by content: a matrix of another
     shape, or one that is as far from the other's as from a stranger's."""
-    cosine = np.nan_to_num(cosines(m.among([p, c]))[:, 0, 1], nan=1.0)
-    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
-    if (matrices & (cosine < threshold(m.sizes))).any():
+    if not kept(m, p, c).all():
         return True
     shapes: list[dict[str, Shape]] = [{}, {}]
     for layer in group.layers:
@@ -48,3 +47,11 @@ def has_new_layers(group: Group, m: Measures, p: int, c: int) -> bool:
     if any(shapes[1].get(name, shape) != shape for name, shape in shapes[0].items()):
         return True
     return any("elsewhere" in line for model in (p, c) for line in group.unaligned[model])
+
+
+def kept(m: Measures, p: int, c: int) -> NDArray[np.bool_]:
+    """Layers that two related models do not only share by name, (L,): all but the matrices that
+    are as far apart as strangers'."""
+    cosine = np.nan_to_num(cosines(m.among([p, c]))[:, 0, 1], nan=1.0)
+    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+    return np.asarray(~matrices | (cosine >= threshold(m.sizes)))

@@ -15,14 +15,24 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.clustering import minimum_spanning_trees
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
 SWEEPS = 20
+CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
 
 
-def straightened(parents: Indices, squared: Array, lack: Array, near: NDArray[np.bool_]) -> Indices:
-    """The tree after every move of one subtree that makes the tree cheaper.
+def straightened(
+    parents: Indices,
+    squared: Array,
+    lack: Array,
+    near: NDArray[np.bool_],
+    original: Indices | None = None,
+) -> Indices:
+    """The tree after every move of one subtree that makes the tree cheaper, and then with each
+    model hung from the most central of the parents that can't be told apart.
 
     The cost of a tree is the sum over its edges of |c - p|^2 (1 + TURN max(0, -cos(c - p, p - g))),
     g the parent of p; from the root, which has none, of |c - p|^2 (1 + lack[p, c]).
@@ -32,6 +42,7 @@ def straightened(parents: Indices, squared: Array, lack: Array, near: NDArray[np
         squared: (n, n) |i - j|^2.
         lack: (n, n), [p, c]: share of the step that p lacks.
         near: (n, n) bool, who may be whose parent.
+        original: (n,) intp, what a model is a rounded copy of, and stays with; -1 where it is none.
 
     >>> x = np.array([[0.0, 0.0], [4.0, 3.0], [4.0, -3.0], [8.0, 0.0]])
     >>> squared = ((x[:, None] - x) ** 2).sum(axis=2)
@@ -39,19 +50,21 @@ def straightened(parents: Indices, squared: Array, lack: Array, near: NDArray[np
     >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
     array([-1,  0,  0,  2])
     """
+    copied = [-1] * len(parents) if original is None else original.tolist()
     tree = _Tree(parents, squared, lack)
     nearest = _nearest(squared, near)
+    free = [c for c, p in enumerate(tree.up) if p >= 0 and copied[c] < 0]
     for _ in range(SWEEPS):
         moved = False
-        for c, p in enumerate(tree.up):
-            if p >= 0 and (best := tree.cheapest(c, nearest[c], tree.around(c, p))) not in (
-                None,
-                p,
-            ):
+        for c in free:
+            best = tree.cheapest(c, nearest[c], tree.around(c, tree.up[c]))
+            if best is not None and best != tree.up[c]:
                 tree.move(c, best)
                 moved = True
         if not moved:
             break
+    for c in free:
+        tree.settle(c, nearest[c], copied)
     return np.array(tree.up, dtype=np.intp)
 
 
@@ -136,6 +149,22 @@ class _Tree:
                 limit, best = other, p
         return best
 
+    def settle(self, c: int, nearest: list[int], original: list[int]) -> None:
+        """Hang c from the middle of the cluster that its parent belongs to, if it is far from it.
+
+        Steps are not quite independent: their cosine x makes the squared distances of c, at the
+        length e, to two models d apart differ by 2 x d e for nothing. Where d is below CLUSTER e
+        that is more than d^2: which of several is the nearest is no evidence.
+        """
+        p, D = self.up[c], self._squared
+        below = self.below(c)
+        alike = [q for q in nearest if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
+        if len(alike) > 2:
+            best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
+            best = original[best] if original[best] in alike else best
+            if best != p:
+                self.move(c, best)
+
     def below(self, c: int) -> set[int]:
         """c and its descendants."""
         found = [c]
@@ -148,3 +177,19 @@ class _Tree:
         self.children[self.up[c]].remove(c)
         self.children[p].append(c)
         self.up[c] = p
+
+
+def _centre(squared: list[list[float]]) -> int:
+    """The node of the minimum spanning tree whose removal leaves the smallest largest part."""
+    (towards,) = minimum_spanning_trees([squared]).tolist()
+    n = len(towards)
+    neighbours: list[list[int]] = [[] for _ in range(n)]
+    for v, u in enumerate(towards):
+        if u >= 0:
+            neighbours[u].append(v)
+            neighbours[v].append(u)
+
+    def size(v: int, without: int) -> int:
+        return 1 + sum(size(w, v) for w in neighbours[v] if w != without)
+
+    return min(range(n), key=lambda v: (max(size(w, v) for w in neighbours[v]), v))

@@ -198,8 +198,9 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     measures = measure(
         group,
-        # ranks of one tree need neither l-infinity nor l1
+        # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
         distances=paper and (options.distance != "lora" or options.trees != 1),
+        l1=options.trees != 1,
         moments=paper,
         entropy=paper and options.score == "entropy",
         threads=options.workers,

@@ -144,6 +144,11 @@ class File:
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) as uint8: a copy where small, else a view of mapped pages."""
         page = start - start % mmap.ALLOCATIONGRANULARITY
+        if stop - start <= COPIED:
+            with self._descriptor() as descriptor:
+                data = os.pread(descriptor, stop - start, start)
+            if len(data) == stop - start:
+                return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
         return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)

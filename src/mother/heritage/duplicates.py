@@ -138,10 +138,7 @@ class _Few:
 
 
 def _few(tensors: Aligned) -> _Few:
-    stored = [
-        t.read(t.size // 2, t.size // 2 + 16)
-        for _, t in sorted(tensors.items())
-    ]
+    stored = [t.read(t.size // 2, t.size // 2 + 16) for _, t in sorted(tensors.items())]
     # all of one type in most models: joined before they are widened, which is the slower step
     alike = len({values.dtype for values in stored}) == 1
     parts = stored if alike else [values.astype(np.float64) for values in stored]

@@ -299,7 +299,7 @@ def _cheapest_tree(cost: Array) -> NDArray[np.intp] | None:
     >>> _cheapest_tree(np.array([[np.inf, 1.0, 5.0], [8.0, np.inf, 2.0], [9.0, 9.0, np.inf]]))
     array([-1,  0,  1])
     """
-    parents = cost.argmin(axis=0)
+    parents = np.asarray(cost.argmin(axis=0))
     least = cost.min(axis=0)
     root = int(least.argmax())
     if (cost == least).sum() > len(least) or (least == least[root]).sum() > 1:

@@ -86,17 +86,15 @@ def sums(
     held, pointers, codes = _sources(blocks)
     n = len(held)
     order = None if reference is None else np.ascontiguousarray(reference, dtype=np.int64)
-    out = Sums(
-        None if reference is None else np.zeros((n, n)),
-        np.zeros((n, n), dtype=np.float32) if linf or l1 else None,
-        np.zeros((n, n)) if l1 else None,
-        np.zeros((n, 6)) if moments else None,
-    )
+    products = None if reference is None else np.zeros((n, n))
+    most = np.zeros((n, n), dtype=np.float32) if linf or l1 else None
+    total = np.zeros((n, n)) if l1 else None
+    powers = np.zeros((n, 6)) if moments else None
     sizes = ctypes.c_int64(n), ctypes.c_int64(held[0].size)
-    arrays = (out.gram, out.linf, out.l1, out.moments)
-    if _lib.mother_pass(pointers, codes, _pointer(order), *sizes, *map(_pointer, arrays)):
+    out = map(_pointer, (products, most, total, powers))
+    if _lib.mother_pass(pointers, codes, _pointer(order), *sizes, *out):
         raise MemoryError("no memory for a tile")
-    return Sums(*map(_symmetric, arrays[:3]), out.moments)
+    return Sums(_symmetric(products), _symmetric(most), _symmetric(total), powers)
 
 
 def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -129,7 +127,7 @@ def moments(block: Block) -> NDArray[np.float64]:
     >>> moments(np.array([1.0, 2.0, 3.0]))
     array([2., 2., 0., 2., 1., 3.])
     """
-    return known(sums([block], None, moments=True).moments)[0]
+    return np.asarray(known(sums([block], None, moments=True).moments)[0])
 
 
 def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:

@@ -123,9 +123,10 @@ def measure(
 ) -> Measures:
     """Read every weight of `group` once and reduce it to matrices per layer.
 
-    distances: also l-infinity and, unless it is not wanted, l1 (paper, eq. 1, sec. 5.2). moments, entropy: also those of
-    each layer. memory: bytes that blocks in work may hold, all threads together. progress: called
-    with the number of bytes read since the last call. The result does not depend on `threads`.
+    distances: also l-infinity and, unless it is not wanted, l1 (paper, eq. 1 and sec. 5.2).
+    moments, entropy: also those of each layer. memory: bytes that blocks in work may hold, all
+    threads together. progress: called with the number of bytes read since the last call. The
+    result does not depend on `threads`.
     """
     n = len(group.checkpoints)
     samples = reference.sample(group.layers, n)

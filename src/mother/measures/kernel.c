@@ -92,7 +92,7 @@ static const int32_t SWAP[4][16] __attribute__((aligned(64))) = {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2")
 #define LANES 16
-#define ROWS 3
+#define ROWS 4
 #define FOR(name) name##_avx512
 #include "loops.h"
 #pragma GCC pop_options

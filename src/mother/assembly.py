@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Group
+from mother.checkpoints.tensor import DType, is_floating
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Refused, Tree, rounded
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
@@ -79,10 +80,10 @@ def _checkpoints(part: Part) -> list[Checkpoint]:
 
 
 def _node(checkpoint: Checkpoint, group: Group, k: int, copy: Duplicate | None) -> Node:
-    weights = Counter[str]()
+    sizes = Counter[DType]()
     for tensor in checkpoint.tensors.values():
-        if tensor.is_weight:
-            weights[str(tensor.dtype)] += tensor.size
+        sizes[tensor.dtype] += tensor.size
+    weights = {str(dtype): size for dtype, size in sizes.items() if is_floating(dtype)}
     return Node(
         checkpoint.id,
         str(checkpoint.path).encode("utf-8", "replace").decode(),

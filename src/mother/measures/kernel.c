@@ -59,12 +59,6 @@ INLINE float from_half(uint16_t h) {
 
 static void *scratch(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shuffle)
-#define TURN(v, order) __builtin_shuffle(v, order)
-#endif
-#endif
-
 /* Orders of up to 16 lanes in which each is swapped with the one 1, 2, 4 or 8 away. */
 static const int32_t SWAP[4][16] __attribute__((aligned(64))) = {
     {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},

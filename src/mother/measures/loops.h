@@ -4,6 +4,7 @@
  * FOR(f) the name of f for this kind. */
 #define lanes FOR(lanes)
 #define ints FOR(ints)
+#define turned FOR(turned)
 #define total FOR(total)
 #define larger FOR(larger)
 #define highest FOR(highest)
@@ -45,9 +46,20 @@ INLINE void load_double(const char *src, int dtype, int64_t at, int64_t count, d
     }
 }
 
+/* In the order SWAP[s]. */
+INLINE lanes turned(lanes v, int s) {
+#if defined(__GNUC__) && !defined(__clang__)
+    return __builtin_shuffle(v, *(const ints *)SWAP[s]);
+#else
+    lanes out;
+    for (int l = 0; l < LANES; l++) out[l] = v[SWAP[s][l]];
+    return out;
+#endif
+}
+
 /* Sum of the lanes, in pairs: compilers make LANES scalar additions of a plain loop. */
 INLINE float total(lanes v) {
-    UNROLLED for (int s = 0; 1 << s < LANES; s++) v += TURN(v, *(const ints *)SWAP[s]);
+    UNROLLED for (int s = 0; 1 << s < LANES; s++) v += turned(v, s);
     return v[0];
 }
 
@@ -58,7 +70,7 @@ INLINE ints larger(ints a, ints b) {
 }
 
 INLINE int32_t highest(ints v) {
-    UNROLLED for (int s = 0; 1 << s < LANES; s++) v = larger(v, TURN(v, *(const ints *)SWAP[s]));
+    UNROLLED for (int s = 0; 1 << s < LANES; s++) v = larger(v, (ints)turned((lanes)v, s));
     return v[0];
 }
 
@@ -121,8 +133,9 @@ INLINE void gaps(const float *x, const float *y, int64_t tile, int64_t length, i
 INLINE void block(enum sum what, const float *x, const float *y, int64_t tile, int64_t length,
                   int p, int q, int lower, struct sums out, int64_t at, int64_t n,
                   struct row next) {
+    int sums = what == LINF_L1;
     if (what == GRAM) dots(x, y, tile, length, p, q, lower, out.gram + at, n, next);
-    else gaps(x, y, tile, length, p, q, lower, what == LINF_L1, out.linf + at, out.l1 + at, n, next);
+    else gaps(x, y, tile, length, p, q, lower, sums, out.linf + at, out.l1 + at, n, next);
 }
 
 /* All pairs of the n rows of a tile, in blocks whose sums stay in registers: for that the numbers
@@ -169,7 +182,7 @@ INLINE void increments(const char *const *src, const int32_t *dtype, const int64
 }
 
 /* Adds a tile to mean, M2, M3, M4 (sums of powers about the mean), min, max of `before` weights.
- * The tile is centred on its own mean and merged by Pebay's update (SAND2008-6212, eq. 2.1, 3.1). */
+ * The tile is centred on its own mean, and merged by Pebay (SAND2008-6212, eq. 2.1 and 3.1). */
 INLINE void add_moments(const f32_at *w, int64_t length, int64_t before, double *out) {
     float sum = 0, least = w[0], most = w[0];
     for (int64_t k = 0; k < length; k++) {
@@ -196,8 +209,9 @@ INLINE void add_moments(const f32_at *w, int64_t length, int64_t before, double 
     out[5] = before && out[5] > most ? out[5] : most;
 }
 
-static int FOR(mother_pass)(const char *const *src, const int32_t *dtype, const int64_t *ref, int64_t n,
-                     int64_t count, double *gram, bits_of *linf, double *l1, double *moments) {
+static int FOR(mother_pass)(const char *const *src, const int32_t *dtype, const int64_t *ref,
+                            int64_t n, int64_t count, double *gram, bits_of *linf, double *l1,
+                            double *moments) {
     int64_t tile = tile_length(n);
     struct sums out = {gram, linf, l1};
     struct row *now = scratch(sizeof *now * (size_t)n), *next = scratch(sizeof *now * (size_t)n);
@@ -291,6 +305,7 @@ static int64_t FOR(mother_pivots)(double *S, int64_t k, double stop, double *las
 
 #undef lanes
 #undef ints
+#undef turned
 #undef total
 #undef larger
 #undef highest

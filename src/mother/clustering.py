@@ -95,6 +95,40 @@ def groups(labels: Labels) -> list[list[int]]:
     return [np.flatnonzero(labels == k).tolist() for k in range(int(labels.max()) + 1)]
 
 
+def minimum_spanning_trees(cost: ArrayLike) -> NDArray[np.intp]:
+    """Minimum spanning trees of B dense graphs at once (Prim), as parents towards node 0.
+
+    Of equally cheap edges the one to the smaller node wins. Infinite costs are no edges; a node
+    that none reaches hangs from node 0.
+
+    Args:
+        cost: (B, n, n) float64, symmetric; the diagonals are ignored.
+
+    Returns:
+        (B, n) intp, -1 at node 0. Time O(B n^2).
+
+    >>> minimum_spanning_trees([[[0, 9, 1], [9, 0, 2], [1, 2, 0]]])
+    array([[-1,  2,  0]])
+    """
+    cost = np.asarray(cost, dtype=np.float64)
+    B, n, _ = cost.shape
+    rows = np.arange(B)
+    towards = np.zeros((B, n), dtype=np.intp)
+    nearest = cost[:, 0].copy()
+    outside = np.ones((B, n), dtype=bool)
+    outside[:, 0] = False
+    for _ in range(n - 1):
+        reach = np.where(outside, nearest, np.inf)
+        new = reach.argmin(axis=1)
+        new = np.where(outside[rows, new], new, outside.argmax(axis=1))
+        outside[rows, new] = False
+        closer = outside & (cost[rows, new] < nearest)
+        nearest = np.where(closer, cost[rows, new], nearest)
+        towards = np.where(closer, new[:, None], towards)
+    towards[:, 0] = -1
+    return towards
+
+
 def adjusted_rand_index(a: ArrayLike, b: ArrayLike) -> float:
     """How far two partitions agree on which pairs belong together, corrected for chance.
 

@@ -5,19 +5,23 @@ little of where it started, so in a layer l of P_l weights the cosine of step an
 
     x_l(a) = <c_l - a p_l, p_l> / (|c_l - a p_l| |p_l|),
 
-is near 0: the chance of independent directions, 1/sqrt(P_l), and beyond it what trainings show,
-COSINE. Seen from the child it is not: p = c - n lacks all of n, and where both are children of a
-third model, p lacks a share r of what lies between them, which moves x_l to -r |n_l| / |p_l|. So
+is near 0, as near as chance, 1/sqrt(P_l), and what trainings show beyond it, COSINE. Seen from the
+child it is not: p = c - n lacks all of n, and where both are children of a third model, p lacks a
+share r of what lies between the two, which moves x_l to -r |n_l| / |p_l|. So the likelihood of r,
+the polarity (0 for a parent, 1/2 for a sibling, 1 for a child), is
 
-    log f(r) = log sum_a prior(a)  prod_l  t(x_l(a) + r |n_l| / |p_l|;  sqrt(COSINE^2 + 1/P_l))
+    f(r) = sum_s sum_a prior(s) prior(a) prod_l t(x_l(a) + r |n_l| / |p_l|; s sigma_l),
+    sigma_l^2 = COSINE^2 + 1/P_l,
 
-with Student's t for the layers that stray; r is the polarity, 0 for a parent, 1/2 for a sibling,
-1 for a child. No constant belongs to one family: docs/research/direction.md has the figures.
+with Student's t for the layers that stray, s for how well this training knew its start (little
+where batch norm makes gradients orthogonal to weights), and one a for all layers, which is what
+tells a common shrink from a lack. docs/research/direction.md has the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +32,14 @@ from mother.measures import Measures, is_matrix
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-COSINE = 0.025  # of a step with its start, in one layer, beyond chance
+COSINE = 0.01  # of a step with its start, in one layer, beyond chance
 FREEDOM = 3.0  # degrees of freedom of its Student distribution: layers stray
+SCALES = np.array([0.1, 0.2, 0.5, 1.0, 2.0, 5.0])
 POLARITIES = np.array([0.0, 0.5, 1.0])
-_SHRUNK = np.geomspace(1e-3, 0.4, 14)
-SHRINKS = np.concatenate([[0.0], _SHRUNK, -_SHRUNK])  # 1 - a
-PRIOR = np.repeat([0.5, 0.4 / 14, 0.1 / 14], [1, 14, 14])  # of them: decay shrinks, little grows
+DECAYED = 0.5  # prior probability that a is not 1; then log|1 - a| is uniform
+LEAST, MOST = 1e-4, 0.5  # over this range of |1 - a|
+GROWN = 0.2  # share of these in which a > 1: decay shrinks, little grows
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the layers' own a: where the sum over a is taken
 _TINY = 1e-30
 _CHUNK = 1 << 22  # numbers held at once
 
@@ -45,56 +51,118 @@ def telling(m: Measures) -> NDArray[np.bool_]:
     return matrices if matrices.any() else np.ones(len(m.shapes), dtype=bool)
 
 
-def log_likelihoods(m: Measures, p: Indices, c: Indices, counts: Array | None = None) -> Array:
-    """log f(r) for pairs (p[e], c[e]) and each of POLARITIES; (B, R, E).
-
-    counts: how often each layer counts, (B, L); once if None.
+def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
+    """log f(r) for pairs (p[e], c[e]) and each of POLARITIES, (R, E), and what each layer adds to
+    it, (L, R, E): its mean over a and s as the pair's layers together make them likely.
 
     >>> G = np.array([[[1.0, 1.0], [1.0, 1.5]], [[1.0, 1.0], [1.0, 1.2]]])
     >>> m = Measures(("u", "v"), ((100, 100), (100, 100)), np.array([10000, 10000]), G)
-    >>> f = log_likelihoods(m, np.array([0, 1]), np.array([1, 0]))[0]
+    >>> f, by_layer = log_likelihoods(m, np.array([0, 1]), np.array([1, 0]))
     >>> POLARITIES[f.argmax(axis=0)]
     array([0., 1.])
     """
     L = len(m.names)
-    counts = np.ones((1, L)) if counts is None else counts
-    out = np.empty((len(counts), len(POLARITIES), len(p)))
-    width = len(SHRINKS) * len(POLARITIES) * max(L, len(counts))
-    step = max(1, _CHUNK // width)
-    for at in range(0, len(p), step):
-        pairs = slice(at, at + step)
-        terms = np.stack(list(_layer_terms(m, p[pairs], c[pairs])))  # (S, L, R, E)
-        summed = np.tensordot(counts, terms, axes=(1, 1))  # (B, S, R, E)
-        out[..., pairs] = logsumexp(summed + np.log(PRIOR)[:, None, None], axis=1)
-    return out
+    log_f, by_layer = np.empty((len(POLARITIES), len(p))), np.empty((L, len(POLARITIES), len(p)))
+    size = max(1, _CHUNK // ((1 + len(QUANTILES)) * len(SCALES) * L))
+    for at in range(0, len(p), size):
+        pairs = slice(at, at + size)
+        for k, r in enumerate(POLARITIES):
+            terms, prior = _terms(m, p[pairs], c[pairs], float(r))
+            joint = terms.sum(axis=1) + prior[:, None]  # (A, S, E)
+            log_f[k, pairs] = logsumexp(joint, axis=(0, 1)) - math.log(len(SCALES))
+            likely = np.exp(joint - joint.max(axis=(0, 1)))
+            likely /= likely.sum(axis=(0, 1))
+            by_layer[:, k, pairs] = np.einsum("alse,ase->le", terms, likely)
+    return log_f, by_layer
 
 
-def _layer_terms(m: Measures, p: Indices, c: Indices) -> Iterator[Array]:
-    """log t of each layer, (L, R, E), for each of SHRINKS."""
+def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]:
+    """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
     pp, cc, pc = m.gram[:, p, p], m.gram[:, c, c], m.gram[:, p, c]
-    scale = COSINE**2 + 1 / m.sizes[:, None]
     start = np.maximum(pp, _TINY)
-    for shrink in SHRINKS:
-        a = 1 - shrink
+    own = (pc + r * np.maximum(pp + cc - 2 * pc, 0.0)) / start
+    quantiles = _weighted_quantiles(own, np.sqrt(m.sizes))
+    shrinks = np.concatenate([np.ones((1, len(p))), quantiles])
+    scale = (COSINE**2 + 1 / m.sizes)[:, None] * SCALES**2  # (L, S)
+    terms = np.empty((len(shrinks), len(pp), len(SCALES), len(p)))
+    prior = np.full((len(shrinks), len(p)), math.log(1 - DECAYED))
+    for k, a in enumerate(shrinks):
         step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
-        cosine = (pc - a * pp) / np.sqrt(step * start)
         moved = np.sqrt(step / start)
-        stray = cosine[:, None] + POLARITIES[:, None] * moved[:, None]
-        log_t = -(FREEDOM + 1) / 2 * np.log1p(stray**2 / scale[:, None] / FREEDOM)
-        yield log_t - np.log(scale[:, None]) / 2
+        stray = (pc - a * pp) / np.sqrt(step * start) + r * moved
+        square = stray[:, None] ** 2 / scale[..., None]
+        terms[k] = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale)[..., None] / 2
+        if k:
+            sharpness = (1 / (scale[:, 3:4] * np.maximum(moved, _TINY) ** 2)).sum(axis=0)
+            prior[k] = _log_density(1 - a) + 0.5 * np.log(2 * np.pi / sharpness)
+            prior[k] -= math.log(len(QUANTILES))
+    return terms, prior
 
 
-def log_odds_and_lack(
-    m: Measures, i: Indices, j: Indices, counts: Array | None = None
-) -> tuple[Array, Array, Array]:
-    """For unordered pairs (i[e], j[e]): log-odds that i is the parent rather than the child of j,
-    and the share of the step that i lacks if it is taken for the parent, and likewise j: the mean
-    of r where parent, sibling and child are equally likely before. Each (B, E).
+def _log_density(shrink: Array) -> Array:
+    """Log prior density of 1 - a where it is not 0."""
+    share = np.where(shrink > 0, 1 - GROWN, GROWN) * DECAYED / math.log(MOST / LEAST)
+    return np.asarray(np.log(share) - np.log(np.maximum(np.abs(shrink), LEAST)))
+
+
+def _weighted_quantiles(values: Array, weight: Array) -> Array:
+    """QUANTILES over axis 0 of (L, E) values, (Q, E)."""
+    order = np.argsort(values, axis=0, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=0)
+    mass = np.cumsum(weight[order], axis=0) / weight.sum()
+    rows = np.stack([(mass >= q).argmax(axis=0) for q in QUANTILES])
+    return np.asarray(np.take_along_axis(ranked, rows, axis=0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the layers say of unordered pairs (i[e], j[e]), and of them alone.
+
+    log_odds (E,): of i being the parent of j rather than its child. lack (2, E): the share of the
+    step between them that i lacks if it is taken for the parent, and that j does: the mean of r
+    where parent, sibling and child are equally likely before.
     """
-    forward, back = log_likelihoods(m, i, j, counts), log_likelihoods(m, j, i, counts)
-    return forward[:, 0] - back[:, 0], _mean_polarity(forward), _mean_polarity(back)
+
+    i: Indices
+    j: Indices
+    forward: Array
+    back: Array
+    forward_layers: Array
+    back_layers: Array
+
+    @property
+    def log_odds(self) -> Array:
+        return np.asarray(self.forward[0] - self.back[0])
+
+    @property
+    def lack(self) -> Array:
+        return np.stack([_mean_polarity(self.forward), _mean_polarity(self.back)])
+
+    @property
+    def log_odds_by_layer(self) -> Array:
+        """What each layer adds to the log-odds, (L, E)."""
+        return np.asarray(self.forward_layers[:, 0] - self.back_layers[:, 0])
+
+    def recounted(self, counts: Array) -> Pairs:
+        """The same where layer l counts `counts[l]` times instead of once, (L,)."""
+        more = counts - 1
+
+        def added(log_f: Array, by_layer: Array) -> Array:
+            return np.asarray(log_f + np.tensordot(more, by_layer, 1))
+
+        return replace(
+            self,
+            forward=added(self.forward, self.forward_layers),
+            back=added(self.back, self.back_layers),
+        )
+
+
+def weigh(m: Measures, i: Indices, j: Indices) -> Pairs:
+    """The evidence of the layers of `m` on pairs of its models."""
+    forward, back = log_likelihoods(m, i, j), log_likelihoods(m, j, i)
+    return Pairs(i, j, forward[0], back[0], forward[1], back[1])
 
 
 def _mean_polarity(log_f: Array) -> Array:
-    share = np.exp(log_f - log_f.max(axis=1, keepdims=True))
-    return np.asarray(np.tensordot(POLARITIES, share / share.sum(axis=1, keepdims=True), (0, 1)))
+    share = np.exp(log_f - log_f.max(axis=0))
+    return np.asarray(POLARITIES @ (share / share.sum(axis=0)))

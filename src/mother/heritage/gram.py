@@ -13,18 +13,21 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.arborescence import minimum_arborescence
-from mother.clustering import components, groups, hierarchical_clusters
-from mother.heritage.direction import COSINE, log_odds_and_lack, telling
+from mother.clustering import components, groups, hierarchical_clusters, minimum_spanning_trees
+from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient
+from mother.heritage.turns import straightened
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
+NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
+ROUNDS = 3
+BATCH = 1 << 22  # numbers in the replicates worked on at once
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 CONTINUED = -0.1  # polarity below which a child went on in its parent's own direction
 
@@ -78,13 +81,10 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
-    i, j = near(squared)
-    log_odds, lack_i, lack_j = (x[0] for x in log_odds_and_lack(m.over(telling(m)), i, j))
-    cost = 1.5 * squared
-    cost[i, j], cost[j, i] = squared[i, j] * (1 + lack_i), squared[i, j] * (1 + lack_j)
-    odds = np.zeros((n, n))
-    odds[i, j], odds[j, i] = log_odds, -log_odds
-    parents, direction = orient(minimum_arborescence(cost), odds)
+    close = near(squared)
+    pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
+    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
+    parents, direction = _rooted(tree, squared, pairs, close)
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.sizes[:, None])
     chance = np.einsum(
@@ -97,20 +97,40 @@ def _tree(m: Measures, replicates: int, seed: int) -> Forest:
     forest.polarity[has] = lacking[kept[has], has] / squared[kept[has], has]
     forest.direction[has] = direction[has]
     if replicates:
-        forest.support[has] = _support(m, weight, parents, replicates, seed)[has]
+        forest.support[has] = _support(m, weight, pairs, parents, replicates, seed)[has]
     return replace(forest, parents=kept, hidden=tuple(hidden))
 
 
-def near(squared: Array) -> tuple[Indices, Indices]:
-    """Unordered pairs i < j of which one is among the other's NEAREST, (E,) each.
+def near(squared: Array) -> NDArray[np.bool_]:
+    """Pairs of which one is among the other's NEAREST, (n, n).
 
     >>> near(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    (array([0]), array([1]))
+    array([[False,  True],
+           [ True, False]])
     """
-    rank = np.argsort(np.argsort(squared, axis=0, kind="stable"), axis=0, kind="stable")
-    close = rank <= NEAREST
-    i, j = np.nonzero(np.triu(close | close.T, 1))
-    return i, j
+    apart = squared.copy()
+    np.fill_diagonal(apart, np.inf)
+    rank = np.argsort(np.argsort(apart, axis=0, kind="stable"), axis=0, kind="stable")
+    close = rank < min(NEAREST, len(squared) - 1)
+    return np.asarray(close | close.T)
+
+
+def _rooted(
+    tree: Indices, squared: Array, pairs: Pairs, close: NDArray[np.bool_]
+) -> tuple[Indices, Array]:
+    """The tree from its likeliest root and without turning back, and the probabilities of its
+    directions: which turns there are depends on the root, and the root on the tree."""
+    n = len(tree)
+    odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
+    odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
+    lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
+    parents, direction = orient(tree, odds)
+    for _ in range(ROUNDS):
+        straight = straightened(parents, squared, lack, close)
+        if (straight == parents).all():
+            break
+        parents, direction = orient(straight, odds)
+    return parents, direction
 
 
 def _heavy(m: Measures) -> NDArray[np.bool_]:
@@ -135,44 +155,31 @@ def relation(polarity: float, rank: int | None) -> str:
     return "continuation" if polarity < CONTINUED else "fine-tune"
 
 
-def _support(m: Measures, weight: Array, parents: Indices, replicates: int, seed: int) -> Array:
+def edge_costs(squared: Array, pairs: Pairs) -> Array:
+    """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer to
+    each other than to their parent pay for what each has gone through alone. (n, n)"""
+    cost = (1 + NEUTRAL) * squared
+    own = squared[pairs.i, pairs.j] * (1 + pairs.lack.min(axis=0))
+    cost[pairs.i, pairs.j] = cost[pairs.j, pairs.i] = own
+    return cost
+
+
+def _support(
+    m: Measures, weight: Array, pairs: Pairs, parents: Indices, replicates: int, seed: int
+) -> Array:
     """Share of replicates, layers drawn with replacement, in which each model has this parent."""
     L, n = len(weight), len(parents)
     draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
-    tells = telling(m)
-    i, j = near(np.tensordot(weight, m.squared_distance, 1))
-    lengths = (draws * weight) @ m.squared_distance[:, i, j]
-    told = log_odds_and_lack(m.over(tells), i, j, draws[:, tells].astype(np.float64))
-    held = np.zeros(n)
-    odds = np.zeros((n, n))
-    for squared, log_odds, lack_i, lack_j in zip(lengths, *told, strict=True):
-        cost = np.full((n, n), np.inf)
-        cost[i, j], cost[j, i] = squared * (1 + lack_i), squared * (1 + lack_j)
-        odds[i, j], odds[j, i] = log_odds, -log_odds
-        found = _cheapest_tree(cost)
-        tree = minimum_arborescence(cost) if found is None else found
-        held += orient(tree, odds)[0] == parents
+    tells, held = telling(m), np.zeros(n)
+    close = np.zeros((n, n), dtype=bool)
+    close[pairs.i, pairs.j] = close[pairs.j, pairs.i] = True
+    size = max(1, BATCH // n**2)
+    for at in range(0, replicates, size):
+        counts = draws[at : at + size]
+        lengths = np.tensordot(counts * weight, m.squared_distance, 1)
+        drawn = [pairs.recounted(count[tells]) for count in counts]
+        costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
+        trees = minimum_spanning_trees(np.stack(costs))
+        for tree, length, part in zip(trees, lengths, drawn, strict=True):
+            held += _rooted(tree, length, part, close)[0] == parents
     return held / replicates
-
-
-def _cheapest_tree(cost: Array) -> Indices | None:
-    """The minimum arborescence where it needs no search, as in most replicates: the cheapest edge
-    into every node but the one whose own is the dearest, if those make a tree. None where they do
-    not, or where a tie leaves a choice.
-
-    >>> _cheapest_tree(np.array([[np.inf, 1.0, 5.0], [8.0, np.inf, 2.0], [9.0, 9.0, np.inf]]))
-    array([-1,  0,  1])
-    """
-    parents = np.asarray(cost.argmin(axis=0))
-    least = cost.min(axis=0)
-    root = int(least.argmax())
-    if (cost == least).sum() > len(least) or (least == least[root]).sum() > 1:
-        return None
-    up = parents.copy()
-    up[root] = root
-    for _ in range(len(up).bit_length()):
-        up = up[up]
-    if (up != root).any():
-        return None
-    parents[root] = -1
-    return parents

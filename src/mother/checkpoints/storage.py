@@ -24,7 +24,7 @@ MAX_DIMENSIONS = 32
 #: every map holds a descriptor until its last view is gone, and a process has few (often 1024)
 MAX_MAPS = 256
 #: files beyond these are opened afresh for each read
-MAX_HELD = 128
+MAX_HELD = 64
 #: bytes up to which copying is cheaper than the page faults of a map
 COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
@@ -81,7 +81,8 @@ class File:
         self.path = Path(path)
         self._absolute = self.path.absolute()
         self._handle: _Handle | None = None
-        self._stamp = _stamp(self._opened().descriptor)
+        handle = self._opened()  # by name, or it is closed before it is looked at
+        self._stamp = _stamp(handle.descriptor)
         self.size = self._stamp[0]
 
     def fault(self, text: str) -> InputError:

@@ -15,7 +15,7 @@ help:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c
+$(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c src/mother/measures/loops.h
 	$(PIP) install -e .
 	@touch $@
 

@@ -68,12 +68,15 @@ def arborescence_growth() -> tuple[list[tuple[int, float]], float, float]:
 
 
 def cpu() -> str:
-    """The processor's name."""
+    """The processor's name, and the widest vectors it has."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
+    except OSError:
         return platform.processor() or platform.machine()
+    told = {x.split(":")[0].strip(): x.split(":")[1].strip() for x in lines if ":" in x}
+    flags = told.get("flags", "").split()
+    vectors = [name for name in ("avx512f", "avx2") if name in flags][:1]
+    return ", ".join([told.get("model name", platform.machine()), *vectors]).replace("512f", "512")
 
 
 def report(folder: Path, models: int, depth: int, repeats: int) -> str:

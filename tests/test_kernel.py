@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import astuple
 
 import ml_dtypes
 import numpy as np
@@ -272,11 +273,43 @@ def test_rank_of_plain_matrices(loops):
     assert loops.pivots(only, 1e-9)[0] == 1
 
 
+@pytest.fixture
+def kind():
+    """Which of the kernel's loops are in use; the best for this processor outside of a test."""
+    chosen = ctypes.c_int.in_dll(kernel._lib, "mother_kind")
+    best = chosen.value
+    yield chosen
+    chosen.value = best
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 21, 34])
+def test_loops_for_other_processors_agree(kind, n):
+    """Those for the processors before this one, which no test here would run otherwise."""
+    rng = np.random.default_rng(n)
+    blocks = [rng.integers(-8, 9, 2 * 1024 + 7).astype(DTYPES[i % 6]) for i in range(n)]
+    reference = forest(rng, n)
+    d = increments(blocks, reference)
+    for level in range(kind.value + 1):
+        kind.value = level
+        found = kernel.sums(blocks, reference, linf=True, l1=True, moments=True)
+        np.testing.assert_array_equal(found.gram, d @ d.T)
+        np.testing.assert_array_equal(found.linf, gaps(blocks).max(axis=2))
+        np.testing.assert_array_equal(found.l1, gaps(blocks).sum(axis=2))
+        alone = kernel.sums(blocks, None, linf=True)
+        assert alone.gram is alone.l1 is alone.moments is None
+        np.testing.assert_array_equal(alone.linf, found.linf)
+        twin = numpy_kernel.sums(blocks, None, moments=True).moments
+        scale = np.array([8, 8**2, 8**3, 8**4, 8, 8]) * 2055.0 ** np.array([0, 1, 1, 1, 0, 0])
+        off = np.abs(found.moments - twin).max(axis=0)
+        np.testing.assert_array_less(off, 1e-5 * scale)
+
+
 def test_without_a_compiler_numpy_stands_in(monkeypatch):
     blocks = [np.array([1.0, 2.0], np.float32), np.array([1.5, 5.0], np.float32)]
     calls = (
         lambda: kernel.gram(blocks, np.array([-1, 0])),
         lambda: np.stack(kernel.distances(blocks)),
+        lambda: np.stack(astuple(kernel.sums(blocks, np.array([-1, 0]), linf=True, l1=True))[:3]),
         lambda: kernel.moments(blocks[0]),
         lambda: kernel.histogram(blocks[1], 0.0, 8.0, 4),
         lambda: np.array(kernel.pivots(np.eye(4), 0.5)),

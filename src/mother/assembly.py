@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mother.checkpoints import Checkpoint, File, Group
+from mother.checkpoints.tensor import DType, is_floating
 from mother.graph import (
     Edge,
     Evidence,
@@ -104,10 +105,10 @@ def _node(
     copy: Duplicate | None,
     hashes: Mapping[File, str],
 ) -> Node:
-    weights = Counter[str]()
+    sizes = Counter[DType]()
     for tensor in checkpoint.tensors.values():
-        if tensor.is_weight:
-            weights[str(tensor.dtype)] += tensor.size
+        sizes[tensor.dtype] += tensor.size
+    weights = {str(dtype): size for dtype, size in sizes.items() if is_floating(dtype)}
     return Node(
         checkpoint.id,
         str(checkpoint.path).encode("utf-8", "replace").decode(),

@@ -227,8 +227,9 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     measures = measure(
         group,
-        # ranks of one tree need neither l-infinity nor l1
+        # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
         distances=paper and (options.distance != "lora" or options.trees != 1),
+        l1=options.trees != 1,
         moments=paper,
         entropy=paper and options.score == "entropy",
         threads=options.workers,
@@ -300,14 +301,13 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
         bad |= dict.fromkeys(
             range(len(group.checkpoints)), "NaN or infinite weights in most layers"
         )
-    for m in range(len(group.checkpoints)):
-        own = [
-            (float(measures.gram[index, m, m]), tensor)
-            for index, layer in enumerate(group.layers)
-            for k, tensor in zip(layer.members, layer.tensors, strict=True)
-            if k == m
-        ]
-        if all(norm == 0 for norm, _ in own) and any(t.read().any() for _, t in own):
+    silent = np.ones(len(group.checkpoints), dtype=bool)
+    for index, layer in enumerate(group.layers):
+        rows = np.array(layer.members)
+        silent[rows] &= measures.gram[index, rows, rows] == 0
+    for m in np.flatnonzero(silent).tolist():
+        own = (t for x in group.layers for k, t in zip(x.members, x.tensors, strict=True) if k == m)
+        if any(t.read().any() for t in own):
             bad[m] = f"weights below {SMALLEST:.0e}, too small to compare"
     if bad:
         raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])

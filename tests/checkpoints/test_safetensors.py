@@ -199,6 +199,15 @@ def test_many_views_at_once_do_not_use_up_the_descriptors(tmp_path, monkeypatch)
         np.testing.assert_array_equal(view, values[start : start + 10])
 
 
+def test_files_beyond_those_held_open_are_read_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr("mother.checkpoints.storage.MAX_HELD", 0)
+    values = np.arange(50_000, dtype=np.float32)
+    safetensors.numpy.save_file({"w": values}, tmp_path / "a.safetensors")
+    tensor = open_checkpoint(tmp_path / "a.safetensors").tensors["w"]
+    for start, stop in ((7, 9), (0, 50_000)):
+        np.testing.assert_array_equal(tensor.read(start, stop), values[start:stop])
+
+
 def test_slices_from_many_threads(tmp_path):
     values = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
     safetensors.numpy.save_file({"w": values}, tmp_path / "a.safetensors")

@@ -24,6 +24,8 @@ from mother.errors import InputError
 MAX_DIMENSIONS = 32
 #: every map holds a descriptor until its last view is gone, and a process has few (often 1024)
 MAX_MAPS = 256
+#: files beyond these are opened afresh for each read
+MAX_HELD = 64
 #: bytes up to which copying is cheaper than the page faults of a map
 COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
@@ -31,6 +33,7 @@ MAX_EXPANDED = 1 << 20
 #: bytes that a hash takes at a time
 HASHED = 1 << 22
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+_handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
 
 
 def reason(error: OSError) -> str:
@@ -59,22 +62,30 @@ def open_regular(path: Path) -> int:
         raise refusal(path, "not a valid path") from None
 
 
-class File:
-    """A regular file that is opened afresh for each read.
+class _Handle:
+    """A descriptor that is closed once nobody refers to it, whichever thread that is."""
 
-    No descriptor is held between reads, so that thousands of checkpoints can be open at once.
+    def __init__(self, path: Path) -> None:
+        self.descriptor = open_regular(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class File:
+    """A regular file, and how long and how old it was when first opened.
+
+    The first MAX_HELD files keep their descriptor, since opening costs several times as much as a
+    small read; the others hold none between reads, so that thousands can be open at once.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._absolute = self.path.absolute()
-        self._held: int | None = None
-        self._stamp = (0, 0)
-        descriptor = open_regular(self.path)
-        try:
-            self._stamp = _stamp(descriptor)
-        finally:
-            os.close(descriptor)
+        self._handle: _Handle | None = None
+        handle = self._opened()  # by name, or it is closed before it is looked at
+        self._stamp = _stamp(handle.descriptor)
         self.size = self._stamp[0]
 
     def fault(self, text: str) -> InputError:
@@ -84,28 +95,31 @@ class File:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep one descriptor for the many small reads of opening (one thread only)."""
-        with self._descriptor() as descriptor:
-            self._held = descriptor
-            try:
-                yield
-            finally:
-                self._held = None
+        before, self._handle = self._handle, self._opened()
+        try:
+            yield
+        finally:
+            self._handle = before
+
+    def _opened(self) -> _Handle:
+        handle = self._handle
+        if handle is None:
+            handle = _Handle(self._absolute)
+            if len(_handles) < MAX_HELD:
+                _handles.add(handle)
+                self._handle = handle
+        return handle
 
     @contextmanager
     def _descriptor(self) -> Iterator[int]:
-        if self._held is not None:
-            yield self._held
-            return
-        descriptor = open_regular(self._absolute)
+        handle = self._opened()
         try:
             # a map of a file that has shrunk kills the process when it is touched
-            if _stamp(descriptor) != self._stamp:
+            if _stamp(handle.descriptor) != self._stamp:
                 raise self.fault("has changed since it was opened")
-            yield descriptor
+            yield handle.descriptor
         except OSError as error:
             raise self.fault(f"can't be read: {reason(error)}") from None
-        finally:
-            os.close(descriptor)
 
     def read(self, offset: int, count: int) -> bytes:
         """Exactly `count` bytes from `offset` on; InputError where the file is too short."""
@@ -146,6 +160,11 @@ class File:
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) as uint8: a copy where small, else a view of mapped pages."""
         page = start - start % mmap.ALLOCATIONGRANULARITY
+        if stop - start <= COPIED:
+            with self._descriptor() as descriptor:
+                data = os.pread(descriptor, stop - start, start)
+            if len(data) == stop - start:
+                return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
         return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)

@@ -3,6 +3,7 @@ a coarser number type."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,14 +46,14 @@ def find_duplicates(group: Group) -> list[Duplicate]:
     # stored wide but rounded before is no more precise than what it was rounded to
     order = sorted(
         range(len(aligned)),
-        key=lambda i: (-_precision(aligned[i]), _is_coarse(few[i]), group.checkpoints[i].id),
+        key=lambda i: (-_precision(aligned[i]), few[i].is_coarse, group.checkpoints[i].id),
     )
-    mixtures = {m for m in map(_mixture, few) if len(set(m)) > 1}
+    mixtures = {f.mixture for f in few if len(set(f.mixture)) > 1}
     buckets: dict[tuple[object, bytes], list[int]] = {}
     found = []
     for i in order:
-        stored = _fingerprint(few[i], None)
-        own = _mixture(few[i])
+        stored = few[i].fingerprint()
+        own = few[i].mixture
         for kind in (None, own, *_COARSE):
             originals = buckets.get((kind, stored), [])
             original = next((o for o in originals if _same(aligned[o], aligned[i], kind)), None)
@@ -62,7 +63,7 @@ def find_duplicates(group: Group) -> list[Duplicate]:
                 break
         else:
             for kind in (None, *_COARSE, *mixtures):
-                buckets.setdefault((kind, _fingerprint(few[i], kind)), []).append(i)
+                buckets.setdefault((kind, few[i].fingerprint(kind)), []).append(i)
     return found
 
 
@@ -102,8 +103,11 @@ def _aligned_tensors(group: Group) -> list[Aligned]:
 
 def _precision(tensors: Aligned) -> float:
     """Bits of the significand, averaged over the weights."""
-    bits = sum(int(ml_dtypes.finfo(t.dtype).nmant) * t.size for t in tensors.values())
-    return bits / max(sum(t.size for t in tensors.values()), 1)
+    sizes = Counter[np.dtype[np.generic]]()
+    for t in tensors.values():
+        sizes[t.dtype] += t.size
+    bits = sum(int(ml_dtypes.finfo(dtype).nmant) * size for dtype, size in sizes.items())
+    return bits / max(sizes.total(), 1)
 
 
 def _rounded(
@@ -116,28 +120,40 @@ def _rounded(
         return values.astype(np.float64)
 
 
-def _few(tensors: Aligned) -> list[NDArray[np.generic]]:
+@dataclass(frozen=True)
+class _Few:
     """A few weights from the middle of every tensor: LoRA leaves most of them as they were."""
-    return [t.read(t.size // 2, min(t.size // 2 + 16, t.size)) for _, t in sorted(tensors.items())]
+
+    stored: tuple[NDArray[np.generic], ...]
+    wide: NDArray[np.float64]  # all of them
+
+    @property
+    def mixture(self) -> tuple[np.dtype[np.generic], ...]:
+        """Their types: more than one where a model is of mixed precision."""
+        return tuple(values.dtype for values in self.stored)
+
+    def fingerprint(self, kind: _Kind = None) -> bytes:
+        """What two copies share, one of them rounded to `kind` before."""
+        if not isinstance(kind, tuple):
+            return _rounded(self.wide, kind).tobytes()
+        if len(kind) != len(self.stored):
+            return b""
+        return b"".join(_rounded(v, t).tobytes() for v, t in zip(self.stored, kind, strict=True))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether they are as if rounded to a type coarser than float32."""
+        stored = self.fingerprint()
+        return any(self.fingerprint(dtype) == stored for dtype in _COARSE[1:])
 
 
-def _mixture(few: Sequence[NDArray[np.generic]]) -> tuple[np.dtype[np.generic], ...]:
-    """The types of those few weights: more than one where a model is of mixed precision."""
-    return tuple(values.dtype for values in few)
-
-
-def _is_coarse(few: Sequence[NDArray[np.generic]]) -> bool:
-    stored = _fingerprint(few, None)
-    return any(_fingerprint(few, dtype) == stored for dtype in _COARSE[1:])
-
-
-def _fingerprint(few: Sequence[NDArray[np.generic]], dtype: _Kind) -> bytes:
-    if not isinstance(dtype, tuple):
-        wide = [values.astype(np.float64) for values in few]
-        return _rounded(np.concatenate(wide), dtype).tobytes() if wide else b""
-    if len(dtype) != len(few):
-        return b""
-    return b"".join(_rounded(v, t).tobytes() for v, t in zip(few, dtype, strict=True))
+def _few(tensors: Aligned) -> _Few:
+    stored = [t.read(t.size // 2, t.size // 2 + 16) for _, t in sorted(tensors.items())]
+    # all of one type in most models: joined before they are widened, which is the slower step
+    alike = len({values.dtype for values in stored}) == 1
+    parts = stored if alike else [values.astype(np.float64) for values in stored]
+    wide = np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+    return _Few(tuple(stored), wide)
 
 
 def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:

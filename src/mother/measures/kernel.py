@@ -1,4 +1,4 @@
-"""The compiled inner loops (kernel.c) behind the same five functions as `numpy_kernel`.
+"""The compiled inner loops (kernel.c) behind the same functions as `numpy_kernel`.
 
 `native` tells whether the compiled ones are in use.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.measures import numpy_kernel
-from mother.measures.numpy_kernel import Block
+from mother.measures.numpy_kernel import Block, Sums, known
 
 _CODES = {
     np.dtype(np.float32): 0,
@@ -53,13 +53,48 @@ def _sources(blocks: Sequence[Block]) -> tuple[list[Block], object, object]:
     return held, pointers, codes
 
 
-def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _pointer(array: NDArray[np.generic] | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
-def _symmetric(lower: NDArray[np.generic]) -> NDArray[np.float64]:
+def _symmetric(lower: NDArray[np.generic] | None) -> NDArray[np.float64] | None:
+    if lower is None:
+        return None
     full = np.asarray(lower, dtype=np.float64)
     return np.tril(full) + np.tril(full, -1).T
+
+
+def sums(
+    blocks: Sequence[Block],
+    reference: NDArray[np.int64] | None,
+    *,
+    linf: bool = False,
+    l1: bool = False,
+    moments: bool = False,
+) -> Sums:
+    """What is asked for of n blocks, in one reading of them.
+
+    reference: (n,) int64, for `gram`, which is left out where it is None. l1 only beside linf.
+
+    >>> found = sums([np.array([1.0, 2.0]), np.array([1.5, 5.0])], None, linf=True, moments=True)
+    >>> found.linf, found.moments[:, 0]
+    (array([[0., 3.],
+           [3., 0.]]), array([1.5 , 3.25]))
+    """
+    if _lib is None:
+        return numpy_kernel.sums(blocks, reference, linf=linf, l1=l1, moments=moments)
+    held, pointers, codes = _sources(blocks)
+    n = len(held)
+    order = None if reference is None else np.ascontiguousarray(reference, dtype=np.int64)
+    products = None if reference is None else np.zeros((n, n))
+    most = np.zeros((n, n), dtype=np.float32) if linf or l1 else None
+    total = np.zeros((n, n)) if l1 else None
+    powers = np.zeros((n, 6)) if moments else None
+    sizes = ctypes.c_int64(n), ctypes.c_int64(held[0].size)
+    out = map(_pointer, (products, most, total, powers))
+    if _lib.mother_pass(pointers, codes, _pointer(order), *sizes, *out):
+        raise MemoryError("no memory for a tile")
+    return Sums(_symmetric(products), _symmetric(most), _symmetric(total), powers)
 
 
 def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -72,16 +107,7 @@ def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.fl
     array([[5., 6.],
            [6., 9.]])
     """
-    if _lib is None:
-        return numpy_kernel.gram(blocks, reference)
-    held, pointers, codes = _sources(blocks)
-    n = len(held)
-    out = np.zeros((n, n))
-    order = np.ascontiguousarray(reference, dtype=np.int64)
-    count = ctypes.c_int64(held[0].size)
-    if _lib.mother_gram(pointers, codes, _pointer(order), ctypes.c_int64(n), count, _pointer(out)):
-        raise MemoryError("no memory for a tile")
-    return _symmetric(out)
+    return known(sums(blocks, reference).gram)
 
 
 def distances(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,17 +117,8 @@ def distances(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.
     array([[0. , 3.5],
            [3.5, 0. ]])
     """
-    if _lib is None:
-        return numpy_kernel.distances(blocks)
-    held, pointers, codes = _sources(blocks)
-    n = len(held)
-    most, total = np.zeros((n, n), dtype=np.float32), np.zeros((n, n))
-    count = ctypes.c_int64(held[0].size)
-    if _lib.mother_distances(
-        pointers, codes, ctypes.c_int64(n), count, _pointer(most), _pointer(total)
-    ):
-        raise MemoryError("no memory for a tile")
-    return _symmetric(most), _symmetric(total)
+    found = sums(blocks, None, linf=True, l1=True)
+    return known(found.linf), known(found.l1)
 
 
 def moments(block: Block) -> NDArray[np.float64]:
@@ -110,14 +127,7 @@ def moments(block: Block) -> NDArray[np.float64]:
     >>> moments(np.array([1.0, 2.0, 3.0]))
     array([2., 2., 0., 2., 1., 3.])
     """
-    if _lib is None:
-        return numpy_kernel.moments(block)
-    held = _readable(block)
-    out = np.zeros(6)
-    _lib.mother_moments(
-        _pointer(held), _CODES[held.dtype], ctypes.c_int64(held.size), _pointer(out)
-    )
-    return out
+    return np.asarray(known(sums([block], None, moments=True).moments)[0])
 
 
 def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:

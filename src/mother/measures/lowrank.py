@@ -8,10 +8,9 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Lock
 
 import ml_dtypes
 import numpy as np
@@ -22,6 +21,7 @@ from mother.checkpoints import Layer
 from mother.measures import kernel
 
 Array = NDArray[np.float64]
+_Map = Callable[[Callable[[int], Array], Iterable[int]], Iterable[Array]]
 SKETCH = 160
 _ENTRIES = 4
 GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
@@ -67,28 +67,26 @@ def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
     return csr_array((values.ravel().astype(np.float32), (rows.ravel(), columns)), shape=(k, d))
 
 
-def sketches(layer: Layer, k: int = SKETCH, seed: int = 0) -> Array:
+def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> Array:
     """Sketches S_i of one layer's members, (m, k', k') float64, up to a constant matrix.
 
     S_i - S_j is the sketch of w_i - w_j. What is sketched is the step from one model to the next,
-    not the weights, so that nothing cancels; the first one's is zero.
+    not the weights, so that nothing cancels; the first one's is zero. each: `map`, or that of a
+    thread pool.
     """
     rows, columns = as_matrix(layer.shape)
     side = sketch_size(layer.shape, k)
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
-    out = np.zeros((len(layer.members), side, side))
-    for i, up in enumerate(range(len(layer.members) - 1), start=1):
-        wide = np.result_type(_width(layer, i), _width(layer, up))
-        own = layer.tensors[i].read().astype(wide)
-        step = (own - layer.tensors[up].read().astype(wide)).reshape(rows, columns)
-        half = left @ step
-        out[i] = out[up] + (right @ np.ascontiguousarray(half.T)).T
-    return out
 
+    def of_step(up: int) -> Array:
+        one, other = layer.tensors[up], layer.tensors[up + 1]
+        wide = np.float64 if np.float64 in (one.dtype, other.dtype) else np.float32
+        step = other.read().astype(wide, copy=False) - one.read().astype(wide, copy=False)
+        half = left @ step.reshape(rows, columns)
+        return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)
 
-def _width(layer: Layer, i: int) -> np.dtype[np.generic]:
-    double = layer.tensors[i].dtype == np.float64
-    return np.dtype(np.float64 if double else np.float32)
+    steps = each(of_step, range(len(layer.members) - 1))
+    return np.cumsum([np.zeros((side, side)), *steps], axis=0)
 
 
 def rounding(dtype: np.dtype[np.generic]) -> float:
@@ -100,16 +98,19 @@ def rounding(dtype: np.dtype[np.generic]) -> float:
     return float(ml_dtypes.finfo(dtype).eps) / 24**0.5
 
 
-def rank(sketch: Array, noise: float = 0.0) -> int:
+def rank(sketch: Array, noise: float = 0.0, least: int = 0) -> int:
     """Rank of a matrix from its (k, k) sketch, never above k.
 
     noise: standard deviation that rounding leaves on each entry of the sketch. The sketch folded
     to a quarter and to a half of its side is a smaller sketch; one that is far from full tells.
+    least: a rank below it needs not be told apart, so folds that only tell such are left out.
     """
     side = sketch.shape[0]
     folds = (4, 2) if side % 4 == 0 and side >= _FOLDED else ()
     for fold in folds:
         part = side // fold
+        if part // 2 < least:
+            continue
         small = sketch.reshape(fold, part, fold, part).sum(axis=(0, 2))
         found = _count(small, noise * fold)
         if found <= part // 2:
@@ -144,27 +145,27 @@ def rank_distances(
     the cap is not looked at again. The result does not depend on `threads`.
     """
     most = np.zeros((n, n), dtype=np.int64)
-
-    def raise_by(layer: Layer, norms: Array) -> None:
-        found = sketches(layer, k, seed)
-        size = layer.size
-        noise = np.sqrt(norms / size) * np.sqrt(size) / found.shape[1]
-        for a, i in enumerate(layer.members):
-            own = noise[i] * rounding(layer.tensors[a].dtype)
-            for b, j in enumerate(layer.members[:a]):
-                if most[i, j] >= k:
-                    continue  # the cap is reached: no layer can raise it
-                other = noise[j] * rounding(layer.tensors[b].dtype)
-                r = rank(found[a] - found[b], float(np.hypot(own, other)))
-                with lock:
-                    most[i, j] = most[j, i] = max(most[i, j], r)
-
-    lock = Lock()
-    matrices = [pair for pair in zip(layers, squared_norm, strict=True) if is_matrix(pair[0].shape)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done in [pool.submit(raise_by, *pair) for pair in matrices]:
-            done.result()
-    return most
+        # layer by layer, or what a pair has reached before would depend on the threads
+        for layer, norms in zip(layers, squared_norm, strict=True):
+            if not is_matrix(layer.shape):
+                continue
+            found = sketches(layer, k, seed, pool.map)
+            noise = np.sqrt(norms) / found.shape[1]
+            noise[list(layer.members)] *= [rounding(t.dtype) for t in layer.tensors]
+
+            def raise_row(
+                a: int, layer: Layer = layer, found: Array = found, noise: Array = noise
+            ) -> None:
+                i = layer.members[a]
+                for b, j in enumerate(layer.members[:a]):
+                    if most[i, j] < k:  # else the cap is reached: no layer can raise it
+                        both = float(np.hypot(noise[i], noise[j]))
+                        most[i, j] = max(most[i, j], rank(found[a] - found[b], both, most[i, j]))
+
+            # the longest rows first, or the last thread works alone
+            list(pool.map(raise_row, range(len(layer.members))[::-1]))
+    return np.maximum(most, most.T)
 
 
 def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
@@ -174,7 +175,7 @@ def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -
     found = sketches(pair, k, seed)
     noise = 0.0
     for tensor in pair.tensors:
-        mean_square = float(np.mean(np.square(tensor.read().astype(np.float64))))
-        noise += mean_square * rounding(tensor.dtype) ** 2
+        values = tensor.read().astype(np.float32, copy=False)
+        noise += float(values @ values) / values.size * rounding(tensor.dtype) ** 2
     scale = np.sqrt(pair.tensors[0].size) / found.shape[1]
     return rank(found[1], float(scale * np.sqrt(noise)))

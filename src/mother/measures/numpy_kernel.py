@@ -7,12 +7,57 @@ together have equal length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Block = NDArray[np.generic]
+T = TypeVar("T")
 _CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What one reading of n blocks yields; None where it was not asked for.
+
+    gram, linf, l1  (n, n)  as `gram` and `distances` have them
+    moments         (n, 6)  as `moments` has them
+    """
+
+    gram: NDArray[np.float64] | None
+    linf: NDArray[np.float64] | None
+    l1: NDArray[np.float64] | None
+    moments: NDArray[np.float64] | None
+
+
+def known(value: T | None) -> T:
+    """The value, which was asked for."""
+    assert value is not None
+    return value
+
+
+def sums(
+    blocks: Sequence[Block],
+    reference: NDArray[np.int64] | None,
+    *,
+    linf: bool = False,
+    l1: bool = False,
+    moments: bool = False,
+) -> Sums:
+    """What is asked for of n blocks.
+
+    >>> sums([np.array([1.0, 2.0])], np.array([-1])).gram
+    array([[5.]])
+    """
+    most, total = distances(blocks) if linf or l1 else (None, None)
+    return Sums(
+        None if reference is None else gram(blocks, reference),
+        most,
+        total if l1 else None,
+        _moments(blocks) if moments else None,
+    )
 
 
 def _chunks(blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
@@ -65,6 +110,10 @@ def moments(block: Block) -> NDArray[np.float64]:
     c = x - x.mean()
     powers = [float((c**k).sum()) for k in (2, 3, 4)]
     return np.array([x.mean(), *powers, x.min(), x.max()])
+
+
+def _moments(blocks: Sequence[Block]) -> NDArray[np.float64]:
+    return np.stack([moments(block) for block in blocks])
 
 
 def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Group, Layer
 from mother.measures import kernel, reference
+from mother.measures.numpy_kernel import Sums, known
 
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
@@ -92,11 +93,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one block of one layer adds; `None` where it was not asked for."""
+    """What one block of one layer adds; the histogram is None where it was not asked for."""
 
-    gram: Array
-    distances: tuple[Array, Array] | None
-    moments: Array | None
+    sums: Sums
     histogram: NDArray[np.int64] | None
 
 
@@ -115,6 +114,7 @@ def measure(
     group: Group,
     *,
     distances: bool = False,
+    l1: bool = True,
     moments: bool = False,
     entropy: bool = False,
     threads: int = 1,
@@ -123,9 +123,10 @@ def measure(
 ) -> Measures:
     """Read every weight of `group` once and reduce it to matrices per layer.
 
-    distances: also l-infinity and l1 (paper, eq. 1 and sec. 5.2). moments, entropy: also those of
-    each layer. memory: bytes that blocks in work may hold, all threads together. progress: called
-    with the number of bytes read since the last call. The result does not depend on `threads`.
+    distances: also l-infinity and, unless it is not wanted, l1 (paper, eq. 1 and sec. 5.2).
+    moments, entropy: also those of each layer. memory: bytes that blocks in work may hold, all
+    threads together. progress: called with the number of bytes read since the last call. The
+    result does not depend on `threads`.
     """
     n = len(group.checkpoints)
     samples = reference.sample(group.layers, n)
@@ -141,9 +142,13 @@ def measure(
     def reduce(index: int, layer: Layer, start: int, stop: int) -> _Part:
         blocks = [tensor.read(start, stop) for tensor in layer.tensors]
         part = _Part(
-            kernel.gram(blocks, trees[layer.members]),
-            kernel.distances(blocks) if distances else None,
-            np.stack([kernel.moments(b) for b in blocks]) if moments else None,
+            kernel.sums(
+                blocks,
+                trees[layer.members],
+                linf=distances,
+                l1=distances and l1,
+                moments=moments,
+            ),
             np.stack([kernel.histogram(b, *ranges[index], BINS) for b in blocks])
             if entropy
             else None,
@@ -155,7 +160,7 @@ def measure(
     shape = (len(group.layers), n)
     gram = np.full((*shape, n), np.nan)
     linf = np.full((*shape, n) if distances else (0, 0, 0), np.nan)
-    l1 = linf.copy()
+    mean_gap = np.full((*shape, n) if distances and l1 else (0, 0, 0), np.nan)
     moment = np.full((*shape, 6) if moments else (0, 0, 6), np.nan)
     histogram = np.zeros((*shape, BINS) if entropy else (0, 0, 0), dtype=np.int64)
     jobs = (
@@ -167,12 +172,14 @@ def measure(
     for (index, layer, start, stop), part in _in_order(jobs, reduce, threads):
         rows = np.array(layer.members, dtype=np.intp)
         pair = (index, rows[:, None], rows)
-        increments[index] = increments.get(index, 0) + part.gram
-        if part.distances is not None:
-            linf[pair] = np.fmax(linf[pair], part.distances[0])
-            l1[pair] = np.nan_to_num(l1[pair]) + part.distances[1] / layer.size
-        if part.moments is not None:
-            moment[index, rows] = _merge(moment[index, rows], start, part.moments, stop - start)
+        found = part.sums
+        increments[index] = increments.get(index, 0) + known(found.gram)
+        if found.linf is not None:
+            linf[pair] = np.fmax(linf[pair], found.linf)
+        if found.l1 is not None:
+            mean_gap[pair] = np.nan_to_num(mean_gap[pair]) + found.l1 / layer.size
+        if found.moments is not None:
+            moment[index, rows] = _merge(moment[index, rows], start, found.moments, stop - start)
         if part.histogram is not None:
             histogram[index, rows] += part.histogram
     for index, layer in enumerate(group.layers):
@@ -186,7 +193,7 @@ def measure(
         np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64),
         gram,
         linf,
-        l1,
+        mean_gap,
         moment,
         histogram,
     )

@@ -79,7 +79,7 @@ def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
 
 def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]:
     """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
-    pp, cc, pc = m.gram[:, p, p], m.gram[:, c, c], m.gram[:, p, c]
+    pp, cc, pc = m.norms[:, p, c], m.norms[:, c, p], m.gram[:, p, c]
     start = np.maximum(pp, _TINY)
     squared = np.maximum(pp + cc - 2 * pc, 0.0)
     moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing

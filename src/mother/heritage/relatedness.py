@@ -13,9 +13,9 @@ RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we ha
 
 def cosines(m: Measures) -> Array:
     """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer."""
-    norm = np.sqrt(np.diagonal(m.gram, axis1=1, axis2=2))
+    norm = np.sqrt(m.norms)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(m.gram / (norm[:, :, None] * norm[:, None, :]))
+        return np.asarray(m.gram / (norm * norm.transpose(0, 2, 1)))
 
 
 def threshold(size: NDArray[np.int64]) -> Array:

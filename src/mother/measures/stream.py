@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Group, Layer
 from mother.measures import kernel, reference
+from mother.measures.compression import common_norms, pruned_or_rounded
 from mother.measures.numpy_kernel import Sums, known
 
 Array = NDArray[np.float64]
@@ -30,6 +31,9 @@ class Measures:
     linf, l1        (L, n, n)  max |w_i - w_j| and mean |w_i - w_j|; empty unless asked
     moments         (L, n, 6)  mean, sums of 2nd to 4th powers about it, min, max; likewise
     histogram       (L, n, b)  counts in b equal bins of a range common to the layer
+    shared          (L, n, n)  |w_i|^2 over the weights that j has, without what rounding added to
+                               it; empty where no model was pruned or rounded: then it is |w_i|^2
+    overlap         (L, n, n)  share of the weights that both have; likewise
     """
 
     names: tuple[str, ...]
@@ -40,19 +44,33 @@ class Measures:
     l1: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     moments: Array = field(default_factory=lambda: np.zeros((0, 0, 6)))
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
+    shared: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    overlap: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+
+    @property
+    def norms(self) -> Array:
+        """|w_i|^2 per layer as it is compared with j, (L, n, n) indexed [layer, i, j]."""
+        if len(self.shared):
+            return self.shared
+        norm = np.diagonal(self.gram, axis1=1, axis2=2)
+        return np.broadcast_to(norm[:, :, None], self.gram.shape)
 
     @property
     def squared_distance(self) -> Array:
-        """|w_i - w_j|^2 per layer, (L, n, n)."""
-        norm = np.diagonal(self.gram, axis1=1, axis2=2)
-        gap = norm[:, :, None] + norm[:, None, :] - 2 * self.gram
-        return np.maximum(gap, 0.0)
+        """|w_i - w_j|^2 per layer, (L, n, n); carried to all weights where not all are common."""
+        norms = self.norms
+        gap = np.maximum(norms + norms.transpose(0, 2, 1) - 2 * self.gram, 0.0)
+        return self._whole(gap)
 
     @property
     def loss(self) -> Array:
         """What of p is gone in c: <p - c, p> per layer, (L, n, n) indexed [layer, p, c]."""
-        norm = np.diagonal(self.gram, axis1=1, axis2=2)
-        return np.asarray(norm[:, :, None] - self.gram)
+        return self._whole(self.norms - self.gram)
+
+    def _whole(self, common: Array) -> Array:
+        if not len(self.overlap):
+            return np.asarray(common)
+        return np.asarray(common / np.maximum(self.overlap, 1e-6))
 
     def over(self, layers: NDArray[np.bool_]) -> Measures:
         """The same for some of the layers, (L,) bool."""
@@ -70,6 +88,8 @@ class Measures:
             of(self.l1),
             of(self.moments),
             self.histogram[chosen] if len(self.histogram) else self.histogram,
+            of(self.shared),
+            of(self.overlap),
         )
 
     def among(self, models: Sequence[int]) -> Measures:
@@ -88,6 +108,8 @@ class Measures:
             of(self.l1),
             self.moments[:, pick] if len(self.moments) else self.moments,
             self.histogram[:, pick] if len(self.histogram) else self.histogram,
+            of(self.shared),
+            of(self.overlap),
         )
 
 
@@ -187,6 +209,8 @@ def measure(
         gram[index, rows[:, None], rows] = reference.from_increments(
             increments.pop(index), trees[layer.members]
         )
+    compressed = pruned_or_rounded(samples, group)
+    common = common_norms(group, gram, *compressed, threads) if np.any(compressed) else ()
     return Measures(
         tuple(layer.name for layer in group.layers),
         tuple(layer.shape for layer in group.layers),
@@ -196,6 +220,7 @@ def measure(
         mean_gap,
         moment,
         histogram,
+        *common,
     )
 
 

@@ -1,0 +1,127 @@
+"""What pruning and rounding took from a model, so that comparisons can leave it out.
+
+A pruned model is its original without some weights: against any other model it is far away, by
+what it lost, and orthogonal to the loss, so it looks like the original's parent. Compared on the
+weights that both have it is where it was. A model rounded to a grid of step s has gained noise of
+s^2/12 a weight, which is in its norm and in its distance from every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group, Layer, Tensor
+from mother.measures.lowrank import as_matrix, is_matrix
+
+Array = NDArray[np.float64]
+SPARSE = 0.1  # share of zeros from which a model counts as pruned
+REPEATED = 0.8  # share of distinct values below which a grid is looked for
+LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
+ROWS = 256  # rows of a matrix that steps are taken from
+BLOCK = 1 << 18  # weights of a model held at once
+
+
+def pruned_or_rounded(
+    samples: Sequence[Array], group: Group
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which models have lost weights, and which lie on a grid; (n,) bool each. samples: a few
+    weights of some layers, each (n, s), NaN for models without the layer."""
+    n = len(group.checkpoints)
+    zeros, distinct, total = np.zeros(n), np.zeros(n), np.zeros(n)
+    for rows in samples:
+        have = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        ordered = np.sort(np.abs(rows[have]), axis=1)
+        zeros[have] += (ordered == 0).sum(axis=1)
+        distinct[have] += 1 + (np.diff(ordered, axis=1) > 0).sum(axis=1)
+        total[have] += rows.shape[1]
+    seen = np.maximum(total, 1)
+    rounded = np.array(
+        [distinct[i] < REPEATED * (total[i] - zeros[i]) and _on_grid(group, i) for i in range(n)],
+        dtype=bool,
+    )
+    return np.asarray((zeros / seen > SPARSE) & ~rounded), rounded
+
+
+def _on_grid(group: Group, model: int) -> bool:
+    matrices = [
+        layer.tensors[layer.members.index(model)]
+        for layer in group.layers
+        if model in layer.members and is_matrix(layer.shape)
+    ]
+    largest = sorted(matrices, key=lambda tensor: -tensor.size)[:3]
+    return bool(largest) and all(rounding_noise(tensor) > 0 for tensor in largest)
+
+
+def rounding_noise(tensor: Tensor) -> float:
+    """Sum of s^2/12 over a matrix whose rows lie on grids of step s; 0 where they don't."""
+    rows, columns = as_matrix(tensor.shape)
+    picked = np.unique(np.linspace(0, rows - 1, min(rows, ROWS)).astype(int))
+    steps = [
+        grid_step(tensor.read(r * columns, (r + 1) * columns).astype(np.float64)) for r in picked
+    ]
+    if not all(steps):
+        return 0.0
+    return float(np.mean(np.square(steps)) / 12 * tensor.size)
+
+
+def grid_step(row: Array) -> float:
+    """The step of the uniform grid that values lie on, 0.0 if there is none of up to LEVELS.
+
+    >>> grid_step(np.array([0.0, 0.5, -1.5, 2.0, 1.0])), grid_step(np.array([0.1, 0.2, 0.37]))
+    (0.5, 0.0)
+    """
+    values = np.unique(np.abs(row))
+    gaps = np.diff(values, prepend=0.0)
+    step = float(gaps[gaps > 1e-4 * values[-1] / LEVELS].min(initial=np.inf))
+    if not np.isfinite(step) or values[-1] > LEVELS * step:
+        return 0.0
+    codes = np.rint(values / step)
+    step = float(values @ codes / (codes @ codes))
+    return step if np.abs(values - step * codes).max() < 0.02 * step else 0.0
+
+
+def common_norms(
+    group: Group, gram: Array, pruned: NDArray[np.bool_], rounded: NDArray[np.bool_], threads: int
+) -> tuple[Array, Array]:
+    """Squared norm of i over the weights that j has, without what rounding added, and the share of
+    the weights that both have; (L, n, n) each."""
+    norm = np.diagonal(gram, axis1=1, axis2=2)
+    shared = np.repeat(norm[:, :, None], norm.shape[1], axis=2)
+    overlap = np.ones_like(shared)
+
+    def fill(index: int, layer: Layer) -> None:
+        members = np.array(layer.members, dtype=np.intp)
+        if pruned[members].any():
+            held, both = _over_support(layer, pruned[members])
+            sparse = members[pruned[members]]
+            shared[index, members[:, None], sparse] = held
+            share = np.diagonal(both)
+            overlap[index, members[:, None], sparse] = share
+            overlap[index, sparse[:, None], members] = share[:, None]
+            overlap[index, sparse[:, None], sparse] = both
+        for model, tensor in zip(layer.members, layer.tensors, strict=True):
+            if rounded[model]:
+                noise = rounding_noise(tensor)
+                shared[index, model] -= noise if noise < norm[index, model] / 2 else 0.0
+
+    jobs = [(k, layer) for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(lambda job: fill(*job), jobs))
+    return shared, overlap
+
+
+def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Squared norms of all over each pruned one's weights, (m, s); shares common to two, (s, s)."""
+    m, s = len(pruned), int(pruned.sum())
+    held, both = np.zeros((m, s)), np.zeros((s, s))
+    for start in range(0, layer.size, BLOCK):
+        stop = min(start + BLOCK, layer.size)
+        rows = np.stack([t.read(start, stop).astype(np.float64) for t in layer.tensors])
+        support = (rows[pruned] != 0).astype(np.float64)
+        held += np.square(rows) @ support.T
+        both += support @ support.T
+    return held, both / layer.size

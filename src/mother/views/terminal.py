@@ -12,6 +12,18 @@ from mother.names import printable as printable
 _STYLES = {"lora": "magenta", "continuation": "yellow", "duplicate": "dim", "converted": "dim"}
 
 
+def shortened(name: str, most: int) -> str:
+    """The two ends of a long name: what tells relatives apart mostly stands last.
+
+    >>> shortened("organisation/model-7b-instruct-v2", 20)
+    'organisati…struct-v2'
+    """
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+
+
 def count(n: int) -> str:
     """A number of weights for people.
 

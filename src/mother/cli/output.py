@@ -32,7 +32,7 @@ def print_lines(lines: Iterable[Text]) -> None:
             print(line.plain)
 
 
-def check_output(path: Path, starts: tuple[str, ...] = ("{",)) -> None:
+def check_output(path: Path, starts: tuple[str, ...] = ("{",), kind: str = "JSON") -> None:
     """Refuse, before any work, an output that can't be written or that would destroy something:
     a file that is there must start as our own do."""
     if not path.name:
@@ -43,27 +43,27 @@ def check_output(path: Path, starts: tuple[str, ...] = ("{",)) -> None:
         raise InputError(path, "can't be written: there is no such folder")
     if path.is_file():
         with path.open("rb") as file:
-            start = file.read(max(map(len, starts))).decode("utf-8", "replace")
+            start = file.read(max(map(len, starts))).decode("latin-1")
         if start and not start.startswith(starts):
-            kind = "no JSON" if starts == ("{",) else "no such export"
-            raise InputError(path, f"is there and is {kind}; remove it or choose another name")
+            raise InputError(path, f"is there and is no {kind}; remove it or choose another name")
     target = path if path.exists() else path.parent
     if not os.access(target, os.W_OK):
         raise InputError(path, "can't be written: permission denied")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing: a kill in the middle leaves the file that was there. Links are
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The whole content or nothing: a kill in the middle leaves the file that was there. Links are
     followed; pipes and devices are written to as they are."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return
         target = path.resolve()
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             umask = os.umask(0)

@@ -56,7 +56,5 @@ def _split(name: str, counted: dict[str, int]) -> tuple[str, int | None]:
     places = list(_NUMBER.finditer(name))
     if not places:
         return name, None
-    block = max(
-        places, key=lambda m: (counted[_NUMBER.sub("#", name[: m.start()])], -m.start())
-    )
+    block = max(places, key=lambda m: (counted[_NUMBER.sub("#", name[: m.start()])], -m.start()))
     return f"{name[: block.start()]}*{name[block.end() :]}", int(block[0])

@@ -20,6 +20,8 @@ _LONGEST = 48  # letters of a name
 _PIXELS = 64_000_000  # of a PNG, 256 MB while it is drawn
 _SHOWN = 120  # models in a notebook
 _INK, _SOFT, _FAINT = "#1f2328", "#59636e", "#8c959f"
+_DASHES = ' stroke-dasharray="3 3"'
+_SIDES = ("width", "height")
 _NARROW, _WIDE = set("iljtfrI.,:;'|!()[]/- "), set("mwMW@%")
 
 
@@ -52,7 +54,7 @@ def svg(graph: ModelGraph, *, depth: int | None = None, trees: int | None = None
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label={quoteattr(title)} '
-            f'font-family="Inter, Helvetica, Arial, \'DejaVu Sans\', sans-serif" '
+            f"font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\" "
             f'font-size="{SIZE:g}">',
             f"<title>{title}</title>",
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
@@ -78,9 +80,6 @@ def png(graph: ModelGraph, *, depth: int | None = None, scale: float = 2.0) -> b
         size = f"{width * scale:.0f} x {height * scale:.0f} pixels"
         raise UsageError(f"a picture of {size} is too large; give --depth, or write .svg")
     return bytes(resvg_py.svg_to_bytes(svg_string=drawing, zoom=scale))
-
-
-_SIDES = ("width", "height")
 
 
 def notebook(graph: ModelGraph) -> str:
@@ -109,7 +108,7 @@ def _rows(items: list[Item], roots: Sequence[int], deepest: int) -> dict[int, fl
         tree = tidy(root, lambda k: items[k].children if items[k].depth < deepest else ())
         first, last = min(tree.values()), max(tree.values())
         single = len(tree) == 1
-        top += 0.0 if alone and single else 0.7
+        top += 0.7 if rows and not (alone and single) else 0.0
         alone = single
         rows |= {k: row - first + top for k, row in tree.items()}
         top += last - first + 1
@@ -122,7 +121,8 @@ def _columns(items: list[Item], rows: dict[int, float], deepest: int) -> list[fl
     for k in rows:
         widths += [0.0] * (items[k].depth + 1 - len(widths))
         if items[k].children and items[k].depth < deepest:
-            widths[items[k].depth] = max(widths[items[k].depth], _width(_name(items[k])))
+            width = _width(_name(items[k]), bold=items[k].parent < 0)
+            widths[items[k].depth] = max(widths[items[k].depth], width)
     return list(accumulate((w + GAP for w in widths), initial=MARGIN + 4))
 
 
@@ -132,7 +132,7 @@ def _name(item: Item) -> str:
 
 def _right(item: Item, left: list[float], deepest: int) -> float:
     cut = 60.0 if item.below and item.depth >= deepest else 0.0
-    return left[item.depth] + 10 + _width(_name(item)) + cut
+    return left[item.depth] + 10 + _width(_name(item), bold=item.parent < 0) + cut
 
 
 def _item(
@@ -143,15 +143,20 @@ def _item(
     colour = RELATIONS.get(edge.relation, OTHER)[0] if edge else _FAINT
     if item.parent >= 0:
         above = items[item.parent]
-        start = left[above.depth] + 10 + _width(_name(above)) + 6
-        bend, there = x - GAP + 8, rows[item.parent] * ROW + MARGIN
+        bend, there = x - GAP + 10, rows[item.parent] * ROW + MARGIN
         middle = (bend + x - 34) / 2
         support = 1.0 if edge is None or edge.support is None else edge.support
-        dashes = "" if edge else ' stroke-dasharray="3 3"'
+        dashes = "" if edge else _DASHES
+        if k == above.children[0]:
+            start = left[above.depth] + 10 + _width(_name(above), bold=above.parent < 0) + 6
+            yield (
+                f'<path d="M{start:.1f} {there:.1f}H{bend:.1f}" stroke="{_FAINT}"'
+                f"{_DASHES if above.hidden else ''}/>"
+            )
         yield (
-            f'<path d="M{start:.1f} {there:.1f}H{bend:.1f}C{middle:.1f} {there:.1f} {middle:.1f} '
+            f'<path d="M{bend:.1f} {there:.1f}C{middle:.1f} {there:.1f} {middle:.1f} '
             f'{y:.1f} {x - 34:.1f} {y:.1f}H{x - 7:.1f}" fill="none" stroke="{colour}" '
-            f'stroke-width="{0.75 + 1.5 * max(0.0, min(1.0, support)):.2f}"{dashes}/>'
+            f'stroke-width="{0.6 + 1.2 * max(0.0, min(1.0, support)):.2f}"{dashes}/>'
         )
         if edge is not None and edge.undirected:
             yield (
@@ -180,7 +185,7 @@ def _legend(items: list[Item], rows: dict[int, float], y: float) -> tuple[list[s
         for name in sorted({edge.relation for edge in edges})
     ]
     if any(items[k].hidden for k in rows):
-        marks.append(("hidden ancestor", _FAINT, ' stroke-dasharray="3 3"', ""))
+        marks.append(("hidden ancestor", _FAINT, _DASHES, ""))
     if any(edge.undirected for edge in edges):
         marks.append(("direction unknown", _SOFT, "", "l4 -4l4 4l-4 4z"))
     if any(edge.support is not None for edge in edges):
@@ -217,17 +222,21 @@ def _text(
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}"{big}{at}{more}>{escape(words)}</text>'
 
 
-def _width(words: str) -> float:
+def _width(words: str, *, bold: bool = False) -> float:
     """About what a sans-serif needs, on the wide side: whatever font the reader has must fit."""
-    return SIZE * sum(
-        1.0
-        if unicodedata.east_asian_width(c) in "WF"
-        else 0.34
-        if c in _NARROW
-        else 0.92
-        if c in _WIDE
-        else 0.66
-        if c.isupper() or c.isdigit()
-        else 0.6
-        for c in words
+    return (
+        SIZE
+        * (1.07 if bold else 1.0)
+        * sum(
+            1.0
+            if unicodedata.east_asian_width(c) in "WF"
+            else 0.34
+            if c in _NARROW
+            else 0.92
+            if c in _WIDE
+            else 0.66
+            if c.isupper() or c.isdigit()
+            else 0.6
+            for c in words
+        )
     )

@@ -9,8 +9,9 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib.resources import files
+from math import isfinite
 from typing import Any
 
 from mother.graph import Edge, ModelGraph, rounded
@@ -96,11 +97,11 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
 def _entry(item: Item, place: dict[str, int]) -> dict[str, Any]:
     entry: dict[str, Any] = {"p": item.parent, "name": item.id}
     if item.node is not None:
-        entry["node"] = _known(asdict(item.node), without=("id",))
+        entry["node"] = _known(item.node, without=("id",))
     if item.hidden is not None:
         entry["hidden"] = {"polarity": rounded(item.hidden.polarity)}
     if item.edge is not None:
-        entry["edge"] = _known(asdict(item.edge), without=("parent", "child", "changes"))
+        entry["edge"] = _known(item.edge, without=("parent", "child", "changes"))
         if item.edge.runner_up in place:
             entry["edge"]["runner"] = place[item.edge.runner_up]
         if item.edge.changes:
@@ -108,19 +109,24 @@ def _entry(item: Item, place: dict[str, int]) -> dict[str, Any]:
     return entry
 
 
-def _known(fields: dict[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+def _known(item: Any, without: tuple[str, ...]) -> dict[str, Any]:
     """Without what is empty: at 50,000 models it is half of the page."""
-    finite = {k: rounded(v) if isinstance(v, float) else v for k, v in fields.items()}
-    return {
-        key: value
-        for key, value in finite.items()
-        if key not in without and value is not None and value not in ("", (), False)
-    }
+    names = (field.name for field in fields(item) if field.name not in without)
+    plain = {name: _plain(getattr(item, name)) for name in names}
+    return {k: v for k, v in plain.items() if not (v is None or v is False or v in ("", []))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, tuple):
+        return [_known(x, ()) if is_dataclass(x) else _plain(x) for x in value]
+    return value
 
 
 def _changes(edge: Edge) -> str:
     """As one string, which is read as numbers only when the model is looked at."""
-    return " ".join("-" if rounded(x) is None else f"{x:.3g}" for x in edge.changes)
+    return " ".join("-" if x is None or not isfinite(x) else f"{x:.3g}" for x in edge.changes)
 
 
 def _script() -> str:

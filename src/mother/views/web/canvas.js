@@ -2,10 +2,12 @@
  * and width, so that a frame draws only what it shows, in a few strokes. */
 
 import { GAP, ROW } from "./layout.js";
+import { shortened } from "./names.js";
 
 const CHUNK = 256;
 const FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const LEGIBLE = 0.5; // scale below which names are not drawn
+const LEAST_NAMED = 0.05; // and below which not even those of the roots
 const LEAST = 0.002;
 const MOST = 6;
 
@@ -15,6 +17,7 @@ export class Canvas {
     this.context = element.getContext("2d");
     this.on = { onpick, ontoggle, onhover };
     this.items = [];
+    this.byHeight = [];
     this.chunks = [];
     this.view = d3.zoomIdentity;
     this.zoom = d3
@@ -38,7 +41,17 @@ export class Canvas {
   /** New places. `look` is what to draw them with: scale, theme, marks. */
   show(layout, look) {
     Object.assign(this, { items: layout.items, size: layout });
+    this.byHeight = [...layout.items].sort((a, b) => a.y - b.y);
     this.recolour(look);
+  }
+
+  get aspect() {
+    return this.width ? this.width / this.height : 1;
+  }
+
+  /** Keep in place what moved from there to here in a new layout. */
+  follow([x, y], item) {
+    this.#to(this.view.translate(x - item.x, y - item.y));
   }
 
   recolour(look) {
@@ -62,14 +75,15 @@ export class Canvas {
     this.paint();
   }
 
-  /** The start: as wide as the forest if that is legible, from the top. */
+  /** The start: as wide as the forest if that is legible, from the top, the first root in view. */
   home() {
     if (!this.width || !this.size) return;
     this.placed = true;
     const fits = Math.min(this.width / this.size.width, this.height / this.size.height);
     const scale = Math.max(0.75, Math.min(1.15, fits, this.width / this.size.width));
     const spare = Math.max(0, this.height - this.size.height * scale);
-    this.#to(d3.zoomIdentity.translate(0, Math.min(spare / 2, 24)).scale(scale));
+    const deep = this.items.length ? Math.max(0, this.items[0].y * scale - this.height / 2) : 0;
+    this.#to(d3.zoomIdentity.translate(0, Math.min(spare / 2, 24) - deep).scale(scale));
   }
 
   /** All of it. */
@@ -114,38 +128,39 @@ export class Canvas {
     this.waiting = 0;
     if (!this.width || !this.look) return;
     const { context: c, look, view, ratio } = this;
-    const top = (0 - view.y) / view.k;
-    const bottom = (this.height - view.y) / view.k;
+    const [left, top] = view.invert([0, 0]);
+    const [right, bottom] = view.invert([this.width, this.height]);
+    const parts = this.chunks.filter(
+      (p) => p.bottom >= top && p.top <= bottom && p.right >= left && p.left <= right,
+    );
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
     c.setTransform(ratio * view.k, 0, 0, ratio * view.k, ratio * view.x, ratio * view.y);
-    c.lineCap = "butt";
-    for (const part of this.chunks) {
-      if (part.bottom >= top && part.top <= bottom) lines(c, part, view.k);
-    }
     this.#highlight(c, look);
-    for (const part of this.chunks) {
-      if (part.bottom >= top && part.top <= bottom) dots(c, part, look, view.k);
-    }
+    for (const part of parts) lines(c, part, view.k, look.theme.faint);
+    for (const part of parts) dots(c, part, look, view.k);
     this.#marks(c, look, view.k);
     if (view.k >= LEGIBLE) {
-      for (const item of this.#between(top - ROW, bottom + ROW)) words(c, item, look, view.k);
-    }
+      for (const item of this.#between(top - ROW, bottom + ROW)) {
+        if (item.x <= right && item.x + item.width + 40 >= left) words(c, item, look, view.k);
+      }
+    } else this.#roots(c, look);
   }
 
-  /** The path of the chosen model, over the other lines. */
+  /** The path of the chosen model, a band under the lines. */
   #highlight(c, look) {
+    c.globalAlpha = 0.3;
+    c.lineJoin = "round";
+    c.lineWidth = Math.max(9, 5 / this.view.k);
     for (const [item, colour] of look.paths) {
-      c.strokeStyle = colour;
-      c.lineWidth = Math.max(3.5, 2 / this.view.k);
+      const path = new Path2D();
       for (let at = item; at?.parent; at = at.parent) {
-        if (at.x === undefined || !at.parent.open) continue;
-        const path = new Path2D();
-        trunk(path, at);
-        branch(path, at);
-        c.stroke(path);
+        if (at.shown) way(path, at);
       }
+      c.strokeStyle = colour;
+      c.stroke(path);
     }
+    c.globalAlpha = 1;
   }
 
   #marks(c, look, k) {
@@ -160,16 +175,41 @@ export class Canvas {
     }
   }
 
+  /** Names of the roots in letters that stay legible, where there is room for them. */
+  #roots(c, look) {
+    const { view, ratio } = this;
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.textBaseline = "middle";
+    c.textAlign = "left";
+    c.lineWidth = 4;
+    c.lineJoin = "round";
+    c.strokeStyle = look.theme.surface;
+    c.fillStyle = look.theme.ink;
+    let last = [NaN, NaN];
+    if (view.k < LEAST_NAMED) return;
+    for (const item of this.items) {
+      if (item.parent || !item.entry.below) continue;
+      const [x, y] = view.apply([item.x, item.y]);
+      const seen = x > -200 && x < this.width && y > 0 && y < this.height;
+      if (!seen || (Math.abs(y - last[1]) < 15 && Math.abs(x - last[0]) < 1)) continue;
+      last = [x, y];
+      c.font = font(item, 11);
+      const name = shortened(item.label, Math.round(6 + 200 * view.k));
+      c.strokeText(name, x + 8, y);
+      c.fillText(name, x + 8, y);
+    }
+  }
+
   #between(top, bottom) {
-    let [low, high] = [0, this.items.length];
+    let [low, high] = [0, this.byHeight.length];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.items[middle].y < top) low = middle + 1;
+      if (this.byHeight[middle].y < top) low = middle + 1;
       else high = middle;
     }
     let end = low;
-    while (end < this.items.length && this.items[end].y <= bottom) end += 1;
-    return this.items.slice(low, end);
+    while (end < this.byHeight.length && this.byHeight[end].y <= bottom) end += 1;
+    return this.byHeight.slice(low, end);
   }
 
   #hit(event) {
@@ -210,29 +250,48 @@ function trunk(path, item) {
 }
 
 function branch(path, item) {
+  path.moveTo(item.x - GAP + 12, item.parent.y);
+  bend(path, item);
+}
+
+function bend(path, item) {
   const [from, to] = [item.x - GAP + 12, item.x - 36];
   const middle = (from + to) / 2;
-  path.moveTo(from, item.parent.y);
   path.bezierCurveTo(middle, item.parent.y, middle, item.y, to, item.y);
   path.lineTo(item.x - 7, item.y);
 }
 
+/** trunk and branch in one, so that a band over both has no seam. */
+function way(path, item) {
+  const { parent } = item;
+  path.moveTo(parent.x + 12 + parent.width + 4, parent.y);
+  path.lineTo(item.x - GAP + 12, parent.y);
+  bend(path, item);
+}
+
 function chunk(items, look) {
-  const out = { items, strokes: new Map(), fills: new Map(), top: Infinity, bottom: -Infinity };
+  const out = { strokes: new Map(), fills: new Map(), hasHollow: false };
+  Object.assign(out, { top: Infinity, bottom: -Infinity, left: Infinity, right: -Infinity });
   out.hollow = new Path2D();
   out.diamonds = new Path2D();
-  out.hasHollow = false;
+  out.spines = new Path2D(); // in the place of names that are too small to read
   for (const item of items) {
     const { entry, parent } = item;
     item.colour = look.scale.of(entry.values);
     out.top = Math.min(out.top, item.y - ROW, parent?.y ?? Infinity);
     out.bottom = Math.max(out.bottom, item.y + ROW, parent?.y ?? -Infinity);
+    out.left = Math.min(out.left, item.x - ROW, parent?.x ?? Infinity);
+    out.right = Math.max(out.right, item.x + ROW);
     if (parent) {
       const edge = entry.edge;
       const support = Math.round(5 * Math.max(0, Math.min(1, edge?.support ?? 1))) / 5;
       const onEdge = edge && look.scale.key in edge ? item.colour : null;
       branch(stroke(out, onEdge ?? look.theme.faint, 0.6 + 1.5 * support, !edge), item);
-      if (parent.kids[0] === item) trunk(stroke(out, look.theme.faint, 1, parent.entry.hidden), item);
+      if (parent.kids[0] === item) {
+        trunk(stroke(out, look.theme.faint, 1, parent.entry.hidden), item);
+        out.spines.moveTo(parent.x + 7, parent.y);
+        out.spines.lineTo(parent.x + 12 + parent.width + 4, parent.y);
+      }
       if (edge?.undirected) diamond(out.diamonds, item);
     }
     if (entry.hidden) {
@@ -266,7 +325,7 @@ function diamond(path, { x, y }) {
   path.closePath();
 }
 
-function lines(c, part, k) {
+function lines(c, part, k, faint) {
   for (const { colour, width, dashed, path } of part.strokes.values()) {
     c.strokeStyle = colour;
     c.lineWidth = Math.max(width, 0.5 / k);
@@ -274,6 +333,10 @@ function lines(c, part, k) {
     c.stroke(path);
   }
   c.setLineDash([]);
+  if (k >= LEGIBLE) return;
+  c.strokeStyle = faint;
+  c.lineWidth = Math.max(1, 0.5 / k);
+  c.stroke(part.spines);
 }
 
 function dots(c, part, look, k) {

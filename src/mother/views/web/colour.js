@@ -46,16 +46,17 @@ export function scale(attribute, palette, dark) {
 
 /** The name of an attribute for people. */
 export function title(key) {
-  return { dtype: "number type", parameters: "size", direction_probability: "probability" }[key] ?? key.replaceAll("_", " ");
+  const words = { dtype: "number type", parameters: "size", direction_probability: "probability" }[key];
+  return printable(words ?? key.replaceAll("_", " ")).replace(/^./u, (c) => c.toUpperCase());
 }
 
 export function showLegend(scale, { hidden, undirected, support }) {
   const line = (colour, words, kind = "") =>
     el("li", {}, el("span", { class: `swatch ${kind}`, "--colour": colour, "aria-hidden": "true" }), words);
-  part("legend-items").replaceChildren(
+  part("legend").replaceChildren(
     ...scale.entries.map(([words, colour]) => line(colour, words)),
-    hidden ? line("var(--faint)", "hidden ancestor", "dashed") : "",
-    undirected ? line("var(--soft)", "direction unknown", "diamond") : "",
-    support ? el("li", { class: "note" }, "width, number: support in %") : "",
+    ...(hidden ? [line("var(--faint)", "hidden ancestor", "dashed")] : []),
+    ...(undirected ? [line("var(--soft)", "direction unknown", "diamond")] : []),
+    ...(support ? [el("li", {}, "width and number: support in %")] : []),
   );
 }

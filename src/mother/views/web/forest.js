@@ -5,6 +5,7 @@ const AT_ONCE = 6000; // models that are shown open at the start
 const FIRST = 400; // and how many lines of a larger forest
 
 export class Forest {
+  /** changed: called with the item that was opened or closed, if it was one. */
   constructor(source, changed) {
     this.source = source;
     this.changed = changed;
@@ -23,12 +24,12 @@ export class Forest {
     await this.#fetch(item);
     if (!item.kids.length) return;
     item.open = true;
-    this.changed();
+    this.changed(item);
   }
 
   close(item) {
     item.open = false;
-    this.changed();
+    this.changed(item);
   }
 
   toggle(item) {

@@ -27,7 +27,7 @@ export function heat({ grid, values }, top = largest(values)) {
   };
   const table = el(
     "table",
-    { class: "heat" },
+    { class: "heat", "--cell": blocks.length <= 6 ? "30px" : blocks.length <= 14 ? "20px" : "15px" },
     el("caption", { class: "unseen" }, "Change of each layer, as a share of its norm in the parent"),
     el("thead", {}, el("tr", {}, el("td", {}), blocks.map((b, k) => heading(b, k, blocks.length)))),
     el(

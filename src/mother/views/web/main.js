@@ -35,11 +35,12 @@ export async function start(source) {
   ].filter(Boolean).join(" · ");
   part("colour").append(
     ...about.attributes.map(({ key }) => el("option", { value: key }, title(key))),
-    el("option", { value: "" }, "nothing"),
+    el("option", { value: "" }, "Nothing"),
   );
 
   /** After opening, closing: places and order are new. */
-  function rearrange() {
+  function rearrange(anchor) {
+    const before = anchor?.shown && [anchor.x, anchor.y];
     for (const item of shown) item.shown = false;
     shown = forest.visible();
     for (const item of shown) item.shown = true;
@@ -47,11 +48,12 @@ export async function start(source) {
     for (const item of shown) if (item.open) number(item.kids);
     while (state.active && !state.active.shown) state.active = state.active.parent;
     state.active ??= shown[0] ?? null;
-    const layout = arrange(forest, canvas.measure);
+    const layout = arrange(forest, canvas.measure, canvas.aspect);
     look = looks();
     canvas.show(layout, look);
     list.show(shown, look);
     if (!canvas.placed) canvas.home();
+    else if (before) canvas.follow(before, anchor);
   }
 
   function number(siblings) {

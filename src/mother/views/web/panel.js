@@ -77,7 +77,7 @@ function evidence(details, go) {
       el(
         "dl",
         { class: "figures" },
-        share("Probability of this direction", edge.direction_probability),
+        share("Probability", edge.direction_probability, "of this direction, parent to child"),
         share("Support", edge.support, "share of bootstrap replicates that hold the edge"),
         fact("Distance", edge.distance, figure, "share of the parent's norm that changed"),
         fact("Stage", edge.stage, printable),

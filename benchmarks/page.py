@@ -43,8 +43,10 @@ def forest(models: int, trees: int, seed: int = 0) -> ModelGraph:
     rng = np.random.default_rng(seed)
     ids = [f"organisation-{k % 97}/model-{k:05}-instruct" for k in range(models)]
     files = (WeightFile("model.safetensors", 350_000_000, "0" * 64),)
-    nodes = tuple(Node(i, f"/models/{i}", "safetensors", "a1", 86_567_656, "bfloat16", files=files)
-                  for i in ids)
+    nodes = tuple(
+        Node(i, f"/models/{i}", "safetensors", "a1", 86_567_656, "bfloat16", files=files)
+        for i in ids
+    )
     edges, members = [], [[i] for i in ids[:trees]]
     of = list(range(trees))
     for k in range(trees, models):
@@ -132,8 +134,10 @@ def as_svg(browser_page: Page, folder: Path, models: int) -> str:
         "(k) => {document.querySelector('svg').setAttribute('viewBox', "
         "`${5 * k} ${8 * k} 1400 900`)}"
     )
-    browser_page.evaluate("() => {const s = document.querySelector('svg');"
-                          "s.setAttribute('width', 1280); s.setAttribute('height', 800);}")
+    browser_page.evaluate(
+        "() => {const s = document.querySelector('svg');"
+        "s.setAttribute('width', 1280); s.setAttribute('height', 800);}"
+    )
     near = frames(browser_page, move)
     whole = frames(browser_page, move.replace("1400 900", "60000 120000"))
     return f"{first:.2f} s to open; {near} near, {whole} whole"

@@ -14,11 +14,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.text import Text
 
 from mother.errors import InputError
+from mother.graph import ModelGraph
 from mother.recovery import Progress as Report
+from mother.views.terminal import LONGEST, forest
 
 
-def print_lines(lines: Iterable[Text]) -> None:
-    """Coloured on a terminal, plain in a pipe, never wrapped; ASCII where Unicode can't be told."""
+def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
+    """As a tree. plain, or in a pipe: no colours, and long names in full."""
+    plain = plain or not sys.stdout.isatty()
+    lines = forest(graph, depth, refused=refused, longest=None if plain else LONGEST)
+    print_lines(lines, plain=plain)
+
+
+def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:
+    """Coloured on a terminal unless plain is wanted, plain in a pipe, never wrapped; ASCII where
+    Unicode can't be told."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in lines:
@@ -26,7 +36,7 @@ def print_lines(lines: Iterable[Text]) -> None:
             line.plain.encode(encoding)
         except UnicodeEncodeError:
             line = Text(line.plain.translate(str.maketrans("├└│─…", "|`|-.")))
-        if console.is_terminal:
+        if console.is_terminal and not plain:
             console.print(line)
         else:
             print(line.plain)

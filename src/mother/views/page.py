@@ -27,6 +27,7 @@ MODULES = (
     "forest.js",
     "layout.js",
     "colour.js",
+    "draw.js",
     "canvas.js",
     "list.js",
     "heat.js",

@@ -12,7 +12,8 @@ export function heat({ grid, values }, top = largest(values)) {
   const cell = (kind, row, block, column) => {
     const change = at.get(row * blocks.length + column);
     if (change === undefined) return el("td", { class: "none" });
-    const share = change === null ? 0 : Math.min(1, change / (top || 1));
+    // a root, so that one layer trained anew leaves the others apart
+    const share = change === null ? 0 : Math.sqrt(Math.min(1, change / (top || 1)));
     const words = change === null ? "unknown" : change === 0 ? "unchanged" : figure(change);
     const where = block === "" ? kind : `block ${block}, ${kind}`;
     return el(
@@ -47,7 +48,7 @@ export function heat({ grid, values }, top = largest(values)) {
     const words = event.target.closest("td[data-words]")?.dataset.words;
     readout.textContent = words ?? `largest ${figure(largest(values))}`;
   });
-  const ramp = el("p", { class: "ramp", "aria-hidden": "true" }, "0", el("span", { class: "bar" }), figure(top));
+  const ramp = el("p", { class: "ramp", "aria-hidden": "true" }, "0", el("span", { class: "bar" }), `${figure(top)}, by square roots`);
   return el(
     "div",
     {},

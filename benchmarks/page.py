@@ -87,21 +87,26 @@ def frames(browser_page: Page, step: str) -> str:
     return f"{statistics.median(taken):.0f} ms (95th of 100: {np.percentile(taken, 95):.0f} ms)"
 
 
-def wheel(delta: int, control: bool) -> str:
-    """A turn of the wheel over the canvas: zoom, or drag by moving the pointer."""
-    if control:
-        return (
-            "(k) => document.getElementById('canvas').dispatchEvent(new WheelEvent('wheel', "
-            f"{{deltaY: k % 30 < 15 ? {delta} : -{delta}, clientX: 300, clientY: 300, bubbles: true, "
-            "cancelable: true}))"
-        )
-    return (
-        "(k) => {const at = {clientX: 300 + 5 * k, clientY: 300 + 8 * k, bubbles: true, view: window,"
-        " button: 0, buttons: 1}; const c = document.getElementById('canvas');"
-        "if (k === 0) c.dispatchEvent(new MouseEvent('mousedown', at));"
-        "window.dispatchEvent(new MouseEvent('mousemove', at));"
-        "if (k === 59) window.dispatchEvent(new MouseEvent('mouseup', at));}"
-    )
+#: turn the wheel over the canvas
+ZOOM = """(k) => document.getElementById('canvas').dispatchEvent(new WheelEvent('wheel', {
+  deltaY: k % 30 < 15 ? 240 : -240, clientX: 300, clientY: 300, cancelable: true}))"""
+
+#: drag it
+PAN = """(k) => {
+  const at = {clientX: 300 + 5 * k, clientY: 300 + 8 * k, bubbles: true, view: window, buttons: 1};
+  const canvas = document.getElementById('canvas');
+  if (k === 0) canvas.dispatchEvent(new MouseEvent('mousedown', at));
+  window.dispatchEvent(new MouseEvent('mousemove', at));
+  if (k === 59) window.dispatchEvent(new MouseEvent('mouseup', at));
+}"""
+
+#: move an SVG as a whole
+MOVE = "(k) => document.querySelector('svg').setAttribute('viewBox', `${5 * k} ${8 * k} SIZE`)"
+SIZED = """() => {
+  const svg = document.querySelector('svg');
+  svg.setAttribute('width', 1280);
+  svg.setAttribute('height', 800);
+}"""
 
 
 def measured(browser_page: Page, folder: Path, models: int) -> list[str]:
@@ -112,11 +117,11 @@ def measured(browser_page: Page, folder: Path, models: int) -> list[str]:
     path.write_text(page(graph), encoding="utf-8")
     built = time.perf_counter() - start
     first = statistics.median(opened(browser_page, path) for _ in range(3))
-    near = frames(browser_page, wheel(0, False))
+    near = frames(browser_page, PAN)
     browser_page.click("#zoom-fit")
-    whole = frames(browser_page, wheel(0, False))
+    whole = frames(browser_page, PAN)
     browser_page.click("#zoom-fit")
-    zoom = frames(browser_page, wheel(240, True))
+    zoom = frames(browser_page, ZOOM)
     size = path.stat().st_size / 1e6
     return [f"{models:,}", f"{size:.1f} MB", f"{built:.1f} s", f"{first:.2f} s", near, whole, zoom]
 
@@ -130,16 +135,9 @@ def as_svg(browser_page: Page, folder: Path, models: int) -> str:
     browser_page.goto(path.as_uri())
     browser_page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r)))")
     first = time.perf_counter() - start
-    move = (
-        "(k) => {document.querySelector('svg').setAttribute('viewBox', "
-        "`${5 * k} ${8 * k} 1400 900`)}"
-    )
-    browser_page.evaluate(
-        "() => {const s = document.querySelector('svg');"
-        "s.setAttribute('width', 1280); s.setAttribute('height', 800);}"
-    )
-    near = frames(browser_page, move)
-    whole = frames(browser_page, move.replace("1400 900", "60000 120000"))
+    browser_page.evaluate(SIZED)
+    near = frames(browser_page, MOVE.replace("SIZE", "1400 900"))
+    whole = frames(browser_page, MOVE.replace("SIZE", "60000 120000"))
     return f"{first:.2f} s to open; {near} near, {whole} whole"
 
 

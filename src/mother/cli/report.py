@@ -45,4 +45,7 @@ def report(graph: Path, output: Path, depth: int | None, title: str) -> None:
     elif ending == ".svg":
         write_atomically(output, svg(forest, depth=depth))
     else:
-        write_atomically(output, png(forest, depth=depth))
+        try:
+            write_atomically(output, png(forest, depth=depth))
+        except ImportError as absent:
+            raise UsageError(str(absent)) from None

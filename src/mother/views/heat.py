@@ -26,7 +26,7 @@ def heat(names: Sequence[str], changes: Sequence[float | None]) -> Iterator[Text
     b                                  ?
     """
     table = grid(names)
-    at = {cell: change for cell, change in zip(table.cells, changes, strict=True)}
+    at = dict(zip(table.cells, changes, strict=True))
     top = max((change for change in changes if change is not None), default=0.0)
     yield Text(f"change by block, 9: {top:.3g}, 5: a quarter of that, and so on by square roots")
     wide = max(2, *(len(block) + 1 for block in table.blocks)) if table.blocks else 2

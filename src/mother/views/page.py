@@ -138,9 +138,8 @@ def _script() -> str:
         exports = [name for _, name in _EXPORT.findall(text)]
         text = _IMPORT.sub(lambda m: f"const {{{m[1]}}} = {_scope(m[2])};", text)
         body = _EXPORT.sub(r"\1", text)
-        parts.append(
-            f"const {_scope(module)} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();"
-        )
+        names = ", ".join(exports)
+        parts.append(f"const {_scope(module)} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();")
     return "\n".join(parts)
 
 

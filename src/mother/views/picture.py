@@ -48,8 +48,7 @@ def svg(graph: ModelGraph, *, depth: int | None = None, trees: int | None = None
     legend, wide = _legend(items, rows, below + SIZE)
     right = max((_right(items[k], left, deepest) for k in rows), default=0.0)
     width, height = max(right, wide) + MARGIN, below + SIZE + MARGIN
-    models = sum(item.hidden is None for item in items)
-    title = f"{models} models in {len(roots)} trees"
+    title = _counts(items)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
@@ -86,18 +85,22 @@ def notebook(graph: ModelGraph) -> str:
     """A small picture as HTML that can run nothing, whatever the names are: an image in which no
     script is allowed. Levels and trees that don't fit are left out, and counted."""
     items = outline(graph)
-    roots = [item for item in items if item.parent < 0]
     depth = 0
     while sum(item.depth <= depth + 1 for item in items) <= _SHOWN and depth < len(items):
         depth += 1
     drawing = svg(graph, depth=depth, trees=_SHOWN)
-    models = sum(item.hidden is None for item in items)
-    words = f"{models} models in {len(roots)} trees, recovered by {printable(graph.method)}"
+    words = f"{_counts(items)}, recovered by {printable(graph.method)}"
     data = base64.b64encode(drawing.encode()).decode("ascii")
     return (
         f'<img alt={quoteattr(f"Family forest: {words}")} style="max-width:100%" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
+
+
+def _counts(items: list[Item]) -> str:
+    models = sum(item.hidden is None for item in items)
+    trees = sum(item.parent < 0 for item in items)
+    return f"{models} model{'s' * (models != 1)} in {trees} tree{'s' * (trees != 1)}"
 
 
 def _rows(items: list[Item], roots: Sequence[int], deepest: int) -> dict[int, float]:

@@ -38,18 +38,18 @@ def tidy(root: int, children: Callable[[int], Sequence[int]]) -> dict[int, float
             places[child] = _Place(places[at], number)
             places[at].children.append(places[child])
             order.append(child)
-    for place in places.values():
-        place.ancestor = place
-    for place in _bottom_up(places[root]):
-        _settle(place)
+    for one in places.values():
+        one.ancestor = one
+    for one in _bottom_up(places[root]):
+        _settle(one)
     sums = {id(places[root]): 0.0}
     rows = {}
     for index in order:
         place = places[index]
         offset = sums[id(place)]
         rows[index] = place.prelim + offset
-        for child in place.children:
-            sums[id(child)] = offset + place.modifier
+        for inner in place.children:
+            sums[id(inner)] = offset + place.modifier
     return {index: row - rows[root] for index, row in rows.items()}
 
 

@@ -20,7 +20,7 @@ export async function start(source) {
   const state = { active: null, selected: null, other: null, choosing: false, found: null, at: -1 };
   const forest = new Forest(source, rearrange);
   const acts = { onpick: pick, ontoggle: (item) => forest.toggle(item) };
-  const canvas = new Canvas(part("canvas"), { ...acts, onhover: hover });
+  const canvas = new Canvas(part("canvas"), { ...acts, onpick: point, onhover: hover });
   const list = new List(part("tree"), acts);
   let shown = [];
   let look = null;
@@ -108,6 +108,11 @@ export async function start(source) {
     const whole = item && (item.entry.hidden ? "hidden ancestor, not among the inputs" : nameOf(item.entry));
     part("hint").textContent = whole ?? "";
     part("hint").hidden = !whole;
+  }
+
+  function point(item, event) {
+    part("tree").focus({ preventScroll: true }); // so that the arrow keys go on from here
+    pick(item, event);
   }
 
   /** Choose a model; a second one with Shift, Control or after "Compare with". */
@@ -276,8 +281,10 @@ export async function start(source) {
   part("zoom-fit").addEventListener("click", () => canvas.fit());
   part("stop-choosing").addEventListener("click", () => setChoosing(false));
   part("tree").addEventListener("keydown", walk);
-  part("tree").addEventListener("focus", restyle);
-  part("tree").addEventListener("blur", restyle);
+  for (const change of ["focus", "blur"]) {
+    // only the ring on the canvas: a line that is written anew under the pointer gets no click
+    part("tree").addEventListener(change, () => canvas.recolour((look = looks())));
+  }
   document.addEventListener("keydown", shortcuts);
   DARK.addEventListener("change", restyle);
   window.addEventListener("beforeprint", () => list.render(true));

@@ -1,10 +1,12 @@
 /** Strings of strangers and figures, made fit to be read. */
 
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 const ACTING = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
 
 /** Characters that act on the text around them (controls, directions, surrogates), spelled out. */
 export function printable(text) {
   return String(text).replace(ACTING, (c) => {
+    if (SHORT[c]) return SHORT[c];
     const code = c.codePointAt(0);
     const hex = code.toString(16);
     if (code < 0x100) return `\\x${hex.padStart(2, "0")}`;

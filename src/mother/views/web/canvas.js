@@ -79,7 +79,7 @@ export class Canvas {
     if (!this.width || !this.size) return;
     this.placed = true;
     const fits = Math.min(this.width / this.size.width, this.height / this.size.height);
-    const scale = Math.max(0.75, Math.min(1.15, fits, this.width / this.size.width));
+    const scale = Math.max(0.95, Math.min(1.15, fits));
     const spare = Math.max(0, this.height - this.size.height * scale);
     const deep = this.items.length ? Math.max(0, this.items[0].y * scale - this.height / 2) : 0;
     this.#to(d3.zoomIdentity.translate(0, Math.min(spare / 2, 24) - deep).scale(scale));

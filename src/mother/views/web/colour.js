@@ -23,10 +23,11 @@ export function scale(attribute, palette, dark) {
       const own = key === "relation" ? palette.relations[value] : palette.relations[SERIES[k]];
       colours.set(value, own ? own[tone] : other);
     });
-    const named = attribute.values.filter((v) => colours.get(v) !== other).slice(0, 10);
-    const entries = named.map((v) => [shortened(printable(v), 28), colours.get(v)]);
-    if (named.length < attribute.values.length) {
-      entries.push([`${attribute.values.length - named.length} others`, other]);
+    const ours = attribute.values.filter((v) => colours.get(v) !== other);
+    const rest = attribute.values.filter((v) => colours.get(v) === other);
+    const entries = ours.map((v) => [shortened(printable(v), 28), colours.get(v)]);
+    if (rest.length) {
+      entries.push([rest.length === 1 ? shortened(printable(rest[0]), 28) : `${rest.length} others`, other]);
     }
     return { key, of: (values) => colours.get(values[key]) ?? null, entries };
   }

@@ -14,7 +14,12 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 export function button(words, action, attributes = {}) {
-  return el("button", { type: "button", onclick: action, ...attributes }, words);
+  return el("button", { type: "button", onclick: action, ...attributes }, breakable(words));
+}
+
+/** A name that may break after its separators. */
+export function breakable(words) {
+  return words.split(/(?<=[/_.:-])/).flatMap((piece, k) => (k ? [el("wbr"), piece] : [piece]));
 }
 
 /** The element of page.html with that id. */

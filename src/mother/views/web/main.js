@@ -100,8 +100,12 @@ export async function start(source) {
   }
 
   function dark() {
-    const set = document.documentElement.dataset.theme;
-    return set ? set === "dark" : DARK.matches;
+    return document.documentElement.dataset.theme === "dark";
+  }
+
+  function setTheme(isDark) {
+    document.documentElement.dataset.theme = isDark ? "dark" : "light";
+    if (look) restyle();
   }
 
   function hover(item) {
@@ -267,10 +271,7 @@ export async function start(source) {
   part("colour").addEventListener("change", restyle);
   part("as-tree").addEventListener("click", () => setView("tree"));
   part("as-list").addEventListener("click", () => setView("list"));
-  part("theme").addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    restyle();
-  });
+  part("theme").addEventListener("click", () => setTheme(!dark()));
   part("open-all").addEventListener("click", async () => {
     const all = await forest.openAll();
     announce(all ? "All open" : "As many levels open as can be shown");
@@ -286,10 +287,11 @@ export async function start(source) {
     part("tree").addEventListener(change, () => canvas.recolour((look = looks())));
   }
   document.addEventListener("keydown", shortcuts);
-  DARK.addEventListener("change", restyle);
+  DARK.addEventListener("change", () => setTheme(DARK.matches));
   window.addEventListener("beforeprint", () => list.render(true));
   window.addEventListener("afterprint", () => list.render());
 
+  setTheme(DARK.matches);
   document.body.dataset.view = NARROW.matches ? "list" : "tree";
   await forest.start(about.models + about.hidden);
   setView(document.body.dataset.view);

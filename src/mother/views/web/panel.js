@@ -1,6 +1,6 @@
 /** What is known of one model: where it comes from, why we think so, what it is. */
 
-import { button, el } from "./dom.js";
+import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
 import { bytes, count, figure, many, percent, printable } from "./names.js";
 
@@ -26,7 +26,7 @@ export function panel(details, { go, compare, close }) {
     el(
       "header",
       { class: "head" },
-      el("h2", { id: "panel-title", tabindex: "-1" }, el("bdi", {}, nameOf(entry))),
+      el("h2", { id: "panel-title", tabindex: "-1" }, el("bdi", {}, breakable(nameOf(entry)))),
       button("×", close, { class: "close", "aria-label": "Close" }),
     ),
     lineage(details, go),
@@ -51,7 +51,7 @@ export function lineage({ path }, go) {
           {},
           k ? el("span", { class: "step" }, printable(entry.edge?.relation ?? "unknown step"), " → ") : "",
           k === path.length - 1
-            ? el("span", { "aria-current": "true" }, nameOf(entry))
+            ? el("span", { "aria-current": "true" }, breakable(nameOf(entry)))
             : button(nameOf(entry), () => go(entry.key), { class: "link" }),
         ),
       ),
@@ -173,7 +173,7 @@ function facts({ node }) {
     el(
       "dl",
       { class: "facts" },
-      fact("Path", node.path, (x) => el("span", { class: "mono" }, printable(x))),
+      fact("Path", node.path, (x) => el("span", { class: "mono" }, breakable(printable(x)))),
       fact("Size", node.parameters, (x) => `${count(x)} weights${whole ? `, ${bytes(whole)}` : ""}`),
       fact("Number type", node.dtype, printable),
       fact("Format", node.format, printable),

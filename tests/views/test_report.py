@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
-from forests import family
+from forests import family, graphs
+from hypothesis import given, settings
 
 from mother.cli import main
 from mother.views.page import page
 from mother.views.picture import svg
+from mother.views.terminal import forest, printable, shortened
+
+#: categories that a terminal may act on
+ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 @pytest.fixture
@@ -102,6 +108,18 @@ def test_plain_is_in_full_and_without_colours(run, tmp_path, monkeypatch):
     assert long not in coloured
     assert "longlong…" in coloured
     assert run("show", "graph.json", "--plain")[1] == piped
+
+
+@given(graphs())
+@settings(deadline=None)
+def test_hostile_names_in_a_terminal(graph):
+    for longest in (40, None):
+        lines = [line.plain for line in forest(graph, longest=longest)]
+        assert not any(unicodedata.category(c) in ACTING for line in lines for c in line)
+        for node in graph.nodes:
+            shown = printable(node.id)
+            shown = shown if longest is None else shortened(shown, longest)
+            assert any(shown in line for line in lines)
 
 
 def test_compare_draws_the_layers(run, tmp_path):

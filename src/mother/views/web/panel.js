@@ -143,7 +143,7 @@ function times(odds) {
 
 function reasons(all) {
   if (!all.length) return "";
-  const most = Math.max(...all.map((e) => Math.abs(e.log_odds)), 1);
+  const most = all.reduce((top, e) => Math.max(top, Math.abs(e.log_odds)), 1);
   return el(
     "ul",
     { class: "reasons" },

@@ -1,8 +1,9 @@
 """Write docs/images/page-*.png from a graph: the pictures of docs/page.md and the README.
 
-    python scripts/screenshots.py demo/graph.json [MODEL]
+    mother recover demo/weights/models -o graph.json --html page.html
+    python scripts/screenshots.py graph.json chgnet_r2scan_transfer_learning_e15f36s161m23
 
-MODEL is the one whose evidence is shown; by default the first that has a parent. Needs Chromium
+The second is the model whose evidence is shown; by default the first that has a parent. Needs Chromium
 and pip install '.[browser]' pillow."""
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
         tab.screenshot(path=IMAGES / "page-phone.png")
         browser.close()
     for image in IMAGES.glob("page-*.png"):  # flat colours: a palette is a third of the bytes
-        Image.open(image).quantize(128, dither=Image.Dither.NONE).save(image, optimize=True)
+        Image.open(image).quantize(255, dither=Image.Dither.NONE).save(image, optimize=True)
 
 
 if __name__ == "__main__":

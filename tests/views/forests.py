@@ -75,7 +75,7 @@ def family() -> ModelGraph:
         1.0,
         evidence=why,
         runner_up="lora",
-        runner_up_odds=3.4,
+        runner_up_ratio=1.5,
         changes=(0.0, 0.1, None, 0.3, 0.2),
     )
     edges = (
@@ -146,7 +146,7 @@ def hostile(names: list[str], parents: list[int]) -> ModelGraph:
                     0.7,
                     evidence=(Evidence(name, 1.0, name),),
                     runner_up=name,
-                    runner_up_odds=1.0,
+                    runner_up_ratio=1.0,
                     changes=(0.5, 0.1),
                     undirected=bool(k % 2),
                 )

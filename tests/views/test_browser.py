@@ -107,7 +107,7 @@ def test_evidence(show):
     panel = tab.locator("#panel")
     for words in (
         *("Fine-tuned from base", "98 %", "100 %", "0.12", "specialization", "Polarity 0.08"),
-        *("Next best parent: lora, 30 times less likely", "the parent is wholly kept in the child"),
+        *("Next best parent: lora, 1.5 times as far", "the parent is wholly kept in the child"),
         *("+2.5", "−0.4", "86.6 M weights, 330.2 MiB", "bfloat16", "0123456789abcdef" * 4),
     ):
         expect(panel).to_contain_text(words)

@@ -128,16 +128,22 @@ def recover(
     if html is not None:
         check_output(html, ("<!doctype html>",), "HTML")
     given = _read_stages(stages) if stages is not None else {}
+    explain = bool(options.pop("explain"))
     with progress_bar() as progress:
         graph = mother.recovery.recover(
-            paths, base=base, progress=progress, stages=given, **options
+            paths,
+            base=base,
+            progress=progress,
+            stages=given,
+            explain=explain or html is not None,
+            **options,
         )
     if output is not None:
         write_atomically(output, graph.to_json())
     if html is not None:
         write_atomically(html, page(graph))
     print_forest(graph, depth, plain=plain, refused=False)
-    if options["explain"]:
+    if explain:
         print_lines(Text(line) for line in ("", *explanation(graph)))
     refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
 

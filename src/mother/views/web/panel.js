@@ -77,7 +77,7 @@ function evidence(details, go) {
       el(
         "dl",
         { class: "figures" },
-        share("Probability", edge.direction_probability, "of this direction, parent to child"),
+        share("Probability", edge.direction_probability, "of this direction, parent to child", true),
         share("Support", edge.support, "share of bootstrap replicates that hold the edge"),
         fact("Distance", edge.distance, figure, "share of the parent's norm that changed"),
         fact("Stage", edge.stage, printable),
@@ -101,10 +101,11 @@ function fact(term, value, says, note) {
   return el("div", {}, el("dt", {}, term), el("dd", {}, says(value), note ? el("small", {}, note) : ""));
 }
 
-function share(term, value, note) {
+/** certain: a probability, of which nobody should be told that it is one. */
+function share(term, value, note, certain = false) {
   if (typeof value !== "number") return null;
   const meter = el("span", { class: "meter", "aria-hidden": "true", "--share": `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` });
-  const says = value > 0.995 && value < 1 ? "> 99 %" : percent(value);
+  const says = certain && value > 0.995 ? "> 99 %" : percent(value);
   return el("div", {}, el("dt", {}, term), el("dd", {}, says, meter, note ? el("small", {}, note) : ""));
 }
 
@@ -129,16 +130,9 @@ function polarity(value) {
 function runnerUp(edge, go) {
   if (!edge.runner_up) return "";
   const name = printable(edge.runner_up);
-  const odds = typeof edge.runner_up_odds === "number" ? `, ${times(edge.runner_up_odds)}` : "";
+  const ratio = typeof edge.runner_up_ratio === "number" ? `, ${figure(edge.runner_up_ratio)} times as far` : "";
   const who = edge.runner === undefined ? name : button(name, () => go(edge.runner), { class: "link" });
-  return el("p", { class: "runner" }, "Next best parent: ", who, odds);
-}
-
-/** Log-odds in words. */
-function times(odds) {
-  const factor = Math.exp(Math.min(Math.abs(odds), 50));
-  const said = factor >= 1000 ? "over 1000" : figure(Number(factor.toPrecision(2)));
-  return odds >= 0 ? `${said} times less likely` : `${said} times more likely by itself`;
+  return el("p", { class: "runner" }, "Next best parent: ", who, ratio);
 }
 
 function reasons(all) {
@@ -152,7 +146,7 @@ function reasons(all) {
         "li",
         {},
         el("span", { class: "says" }, printable(says || kind)),
-        el("span", { class: "odds" }, `${odds > 0 ? "+" : odds < 0 ? "−" : ""}${Math.abs(odds).toFixed(1)}`),
+        el("span", { class: "odds" }, signed(odds)),
         el("span", {
           class: `lean ${odds < 0 ? "against" : "for"}`,
           "--share": `${Math.round((50 * Math.abs(odds)) / most)}%`,
@@ -162,6 +156,11 @@ function reasons(all) {
     ),
     el("li", { class: "note" }, "log-odds for this parent; below zero speaks against"),
   );
+}
+
+function signed(x) {
+  const digits = Math.abs(x).toFixed(1);
+  return `${digits === "0.0" ? "" : x > 0 ? "+" : "−"}${digits}`;
 }
 
 /** Size, format, hashes. */

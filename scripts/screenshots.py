@@ -3,8 +3,8 @@
     mother recover demo/weights/models -o graph.json --html page.html
     python scripts/screenshots.py graph.json chgnet_r2scan_transfer_learning_e15f36s161m23
 
-The second is the model whose evidence is shown; by default the first that has a parent. Needs Chromium
-and pip install '.[browser]' pillow."""
+The second is the model whose evidence is shown; by default the first that has a parent. Needs
+Chromium and pip install '.[browser]' pillow."""
 
 from __future__ import annotations
 

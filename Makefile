@@ -10,6 +10,7 @@ help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
+	@echo "            (those of the page need Chromium: apt-get install chromium)"
 	@echo "make bench  time against baselines (needs 8 GB of disk, 10 GB of memory)"
 
 $(BIN)/python:
@@ -22,7 +23,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c sr
 # torch first: what depends on it would bring several GB of CUDA along.
 $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install $(TORCH)
-	$(PIP) install -e '.[test,lint]'
+	$(PIP) install -e '.[test,lint,png,browser]'
 	@touch $@
 
 # Needs real images: on Debian, apt-get install dataset-fashion-mnist

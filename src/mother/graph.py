@@ -178,6 +178,12 @@ class ModelGraph:
         graph.add_edges_from(self.hidden_edges(), relation="hidden")
         return graph
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture of the forest."""
+        from mother.views.picture import notebook  # a view of the graph; the graph needs none
+
+        return notebook(self)
+
     def to_json(self) -> str:
         """Versioned JSON; the same graph gives the same bytes."""
         content = {

@@ -9,7 +9,9 @@ import click
 
 import mother.comparison
 from mother.assembly import UNSURE
+from mother.cli.output import print_lines
 from mother.comparison import Comparison
+from mother.views.heat import heat
 from mother.views.terminal import printable
 
 _SENTENCES = {
@@ -79,6 +81,10 @@ def compare(a: str, b: str, base: str | None, as_json: bool) -> None:
     if len(moved) > _SHOWN:
         same = sum(layer.change == 0.0 for layer in moved)
         click.echo(f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)")
+    if any(layer.change for layer in moved):
+        click.echo()
+        names, changes = zip(*((x.name, x.change) for x in result.layers), strict=True)
+        print_lines(heat(names, changes))
     for line in result.not_compared[:_SHOWN]:
         click.echo(f"not compared: {printable(line)}")
     if len(result.not_compared) > _SHOWN:

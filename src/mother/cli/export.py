@@ -42,7 +42,7 @@ def export(graph: Path, name: str, output: Path | None, created: datetime | None
     if created is not None and not chosen.dated:
         raise UsageError(f"{name} holds no time; leave out --created")
     if output is not None and not chosen.folder:
-        check_output(output, chosen.starts)
+        check_output(output, chosen.starts, "such export")
     options = {} if created is None else {"created": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
     written = chosen.write(ModelGraph.load(graph), **options)
     if isinstance(written, dict):
@@ -65,7 +65,7 @@ def _write_folder(folder: Path, files: dict[str, str], starts: tuple[str, ...]) 
             if not place.resolve().is_relative_to(inside):
                 raise InputError(place, "can't be written: a link leads out of the folder")
             place.parent.mkdir(exist_ok=True)
-            check_output(place, starts)
+            check_output(place, starts, "such export")
     except OSError as fault:
         raise InputError(folder, f"can't be written: {fault.strerror or fault}") from None
     for place, text in places.items():

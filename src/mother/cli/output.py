@@ -14,11 +14,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.text import Text
 
 from mother.errors import InputError
+from mother.graph import ModelGraph
 from mother.recovery import Progress as Report
+from mother.views.terminal import LONGEST, forest
 
 
-def print_lines(lines: Iterable[Text]) -> None:
-    """Coloured on a terminal, plain in a pipe, never wrapped; ASCII where Unicode can't be told."""
+def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
+    """As a tree. plain, or in a pipe: no colours, and long names in full."""
+    plain = plain or not sys.stdout.isatty()
+    lines = forest(graph, depth, refused=refused, longest=None if plain else LONGEST)
+    print_lines(lines, plain=plain)
+
+
+def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:
+    """Coloured on a terminal unless plain is wanted, plain in a pipe, never wrapped; ASCII where
+    Unicode can't be told."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in lines:
@@ -26,13 +36,13 @@ def print_lines(lines: Iterable[Text]) -> None:
             line.plain.encode(encoding)
         except UnicodeEncodeError:
             line = Text(line.plain.translate(str.maketrans("├└│─…", "|`|-.")))
-        if console.is_terminal:
+        if console.is_terminal and not plain:
             console.print(line)
         else:
             print(line.plain)
 
 
-def check_output(path: Path, starts: tuple[str, ...] = ("{",)) -> None:
+def check_output(path: Path, starts: tuple[str, ...] = ("{",), kind: str = "JSON") -> None:
     """Refuse, before any work, an output that can't be written or that would destroy something:
     a file that is there must start as our own do."""
     if not path.name:
@@ -43,27 +53,27 @@ def check_output(path: Path, starts: tuple[str, ...] = ("{",)) -> None:
         raise InputError(path, "can't be written: there is no such folder")
     if path.is_file():
         with path.open("rb") as file:
-            start = file.read(max(map(len, starts))).decode("utf-8", "replace")
+            start = file.read(max(map(len, starts))).decode("latin-1")
         if start and not start.startswith(starts):
-            kind = "no JSON" if starts == ("{",) else "no such export"
-            raise InputError(path, f"is there and is {kind}; remove it or choose another name")
+            raise InputError(path, f"is there and is no {kind}; remove it or choose another name")
     target = path if path.exists() else path.parent
     if not os.access(target, os.W_OK):
         raise InputError(path, "can't be written: permission denied")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing: a kill in the middle leaves the file that was there. Links are
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The whole content or nothing: a kill in the middle leaves the file that was there. Links are
     followed; pipes and devices are written to as they are."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return
         target = path.resolve()
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             umask = os.umask(0)

@@ -9,12 +9,20 @@ import click
 from rich.text import Text
 
 import mother.recovery
-from mother.cli.output import check_output, print_lines, progress_bar, refused, write_atomically
+from mother.cli.output import (
+    check_output,
+    print_forest,
+    print_lines,
+    progress_bar,
+    refused,
+    write_atomically,
+)
 from mother.errors import InputError, UsageError
 from mother.heritage.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
 from mother.views.explanation import explanation
-from mother.views.terminal import forest, printable
+from mother.views.page import page
+from mother.views.terminal import printable
 
 
 def _trees(_: click.Context, __: click.Parameter, value: str) -> int | None:
@@ -36,6 +44,7 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the page to look at there.")
 @click.option("--method", type=click.Choice(METHODS), default="gram", show_default=True)
 @click.option("--trees", callback=_trees, default="auto", metavar="auto|K", show_default=True)
 @click.option("--base", type=click.Path(path_type=Path), help="Base that LoRA adapters merge into.")
@@ -97,12 +106,15 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 )
 @click.option("--hashes", is_flag=True, help="Note the SHA-256 of every file in graph.json.")
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
+@click.option("--plain", is_flag=True, help="As in a pipe: no colours, names in full.")
 def recover(
     paths: tuple[str, ...],
     output: Path | None,
+    html: Path | None,
     base: Path | None,
     stages: Path | None,
     depth: int | None,
+    plain: bool,
     **options: object,
 ) -> None:
     """Recover the family forest of checkpoints.
@@ -113,15 +125,25 @@ def recover(
     """
     if output is not None:
         check_output(output)
+    if html is not None:
+        check_output(html, ("<!doctype html>",), "HTML")
     given = _read_stages(stages) if stages is not None else {}
+    explain = bool(options.pop("explain"))
     with progress_bar() as progress:
         graph = mother.recovery.recover(
-            paths, base=base, progress=progress, stages=given, **options
+            paths,
+            base=base,
+            progress=progress,
+            stages=given,
+            explain=explain or html is not None,
+            **options,
         )
     if output is not None:
         write_atomically(output, graph.to_json())
-    print_lines(forest(graph, depth, refused=False))
-    if options["explain"]:
+    if html is not None:
+        write_atomically(html, page(graph))
+    print_forest(graph, depth, plain=plain, refused=False)
+    if explain:
         print_lines(Text(line) for line in ("", *explanation(graph)))
     refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
 

@@ -91,7 +91,7 @@ def common_norms(
     the weights that both have; (L, n, n) each."""
     norm = np.diagonal(gram, axis1=1, axis2=2)
     shared = np.repeat(norm[:, :, None], norm.shape[1], axis=2)
-    overlap = np.ones_like(shared)
+    overlap, noise = np.ones_like(shared), np.zeros_like(norm)
 
     def fill(index: int, layer: Layer) -> None:
         members = np.array(layer.members, dtype=np.intp)
@@ -105,13 +105,27 @@ def common_norms(
             overlap[index, sparse[:, None], sparse] = both
         for model, tensor in zip(layer.members, layer.tensors, strict=True):
             if rounded[model]:
-                noise = rounding_noise(tensor)
-                shared[index, model] -= noise if noise < norm[index, model] / 2 else 0.0
+                noise[index, model] = rounding_noise(tensor)
 
     jobs = [(k, layer) for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(lambda job: fill(*job), jobs))
-    return shared, overlap
+    return shared - _excess(shared, gram, noise), overlap
+
+
+def _excess(shared: Array, gram: Array, noise: Array) -> Array:
+    """What rounding added to |w_i|^2 as it is compared with j, (L, n, n).
+
+    Against a model that is not rounded, its noise. Where both are, to steps s, the noise of the two
+    is one where their weights fall into the same cell: of weights d apart a share d/s falls into
+    another, which makes s d of d^2. noise: P s^2/12 for the P weights of each model, (L, n).
+    """
+    here, there = noise[:, :, None], noise[:, None, :]
+    raw = np.maximum(shared + shared.transpose(0, 2, 1) - 2 * gram, 0.0)
+    mean = np.where((here > 0) & (there > 0), (here + there) / 2, np.inf)
+    normal = np.pi / 2  # mean square over squared mean of normal differences
+    apart = np.where(raw < 4 * mean, raw**2 * normal / (12 * mean), raw - 2 * mean)
+    return np.asarray(np.where(np.isinf(mean), here, (raw - apart) / 2))
 
 
 def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -9,7 +9,21 @@ from rich.text import Text
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Tree
 from mother.names import printable as printable
 
+#: letters of a name that a line shows
+LONGEST = 120
 _STYLES = {"lora": "magenta", "continuation": "yellow", "duplicate": "dim", "converted": "dim"}
+
+
+def shortened(name: str, most: int) -> str:
+    """The two ends of a long name: what tells relatives apart mostly stands last.
+
+    >>> shortened("organisation/model-7b-instruct-v2", 20)
+    'organisati…struct-v2'
+    """
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def count(n: int) -> str:
@@ -41,8 +55,15 @@ def evidence(edge: Edge) -> str:
     return ", ".join(parts)
 
 
-def forest(graph: ModelGraph, depth: int | None = None, *, refused: bool = True) -> Iterator[Text]:
-    """The forest, a line at a time; `depth` levels of it. refused: also what could not be read."""
+def forest(
+    graph: ModelGraph,
+    depth: int | None = None,
+    *,
+    refused: bool = True,
+    longest: int | None = LONGEST,
+) -> Iterator[Text]:
+    """The forest, a line at a time; `depth` levels of it. refused: also what could not be read.
+    longest: letters of a name, of which the middle is left out."""
     parents = {e.child: e for e in graph.edges}
     hidden = {h.id: h for h in graph.hidden}
     below: dict[str, list[str]] = {}
@@ -55,8 +76,8 @@ def forest(graph: ModelGraph, depth: int | None = None, *, refused: bool = True)
     sizes = {node.id: node.parameters for node in graph.nodes}
     unaligned = {node.id: node.unaligned for node in graph.nodes}
     for tree in graph.trees:
-        yield _root(tree, hidden, sizes)
-        yield from _branches(tree.root, below, parents, hidden, depth)
+        yield _root(tree, hidden, sizes, longest)
+        yield from _branches(tree.root, below, parents, hidden, depth, longest)
         alone = sorted({line.split(":")[0] for m in tree.members for line in unaligned.get(m, ())})
         if alone and len(tree.members) > 1:
             more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
@@ -66,14 +87,21 @@ def forest(graph: ModelGraph, depth: int | None = None, *, refused: bool = True)
         yield Text(f"refused: {printable(r.path)}: {printable(r.fault)}", style="red")
 
 
-def _root(tree: Tree, hidden: dict[str, HiddenAncestor], sizes: dict[str, int]) -> Text:
+def _named(name: str, longest: int | None) -> str:
+    shown = printable(name)
+    return shown if longest is None else shortened(shown, longest)
+
+
+def _root(
+    tree: Tree, hidden: dict[str, HiddenAncestor], sizes: dict[str, int], longest: int | None
+) -> Text:
     largest = max((sizes.get(m, 0) for m in tree.members), default=0)
     many = f"{len(tree.members)} models" if len(tree.members) > 1 else "1 model"
     line = Text()
     if tree.root in hidden:
         line.append("(hidden ancestor, not among the inputs)", style="italic")
     else:
-        line.append(printable(tree.root), style="bold")
+        line.append(_named(tree.root, longest), style="bold")
     return line.append(f"   {many}, {count(largest)} weights", style="dim")
 
 
@@ -83,6 +111,7 @@ def _branches(
     parents: dict[str, Edge],
     hidden: dict[str, HiddenAncestor],
     depth: int | None,
+    longest: int | None,
 ) -> Iterator[Text]:
     """Depth first with a stack of our own: chains of checkpoints can be long."""
     stack = [(child, "", 1) for child in sorted(below.get(root, []), reverse=True)]
@@ -98,7 +127,7 @@ def _branches(
         if name in hidden:
             line.append("(hidden ancestor)", style="italic")
         else:
-            line.append(printable(name))
+            line.append(_named(name, longest))
             if name in parents:
                 edge = parents[name]
                 line.append(f"   {evidence(edge)}", style=_STYLES.get(edge.relation, "cyan"))

@@ -1,0 +1,79 @@
+"""The forest as a list, parents before children: what every picture of it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
+
+
+@dataclass(frozen=True)
+class Item:
+    """A model or a hidden ancestor at its place. parent: its index in the outline, -1 for a root.
+    below: how many items hang from it, at whatever depth."""
+
+    id: str
+    parent: int
+    depth: int
+    children: tuple[int, ...]
+    below: int
+    node: Node | None = None
+    edge: Edge | None = None
+    hidden: HiddenAncestor | None = None
+
+
+def outline(graph: ModelGraph) -> list[Item]:
+    """All models and hidden ancestors in preorder, trees as the graph has them, children by name.
+    What a graph built by hand holds twice, or in a circle, stands where it is met first.
+
+    >>> graph = ModelGraph("gram", edges=(Edge("b", "c", "lora"), Edge("b", "a", "lora")))
+    >>> [(item.id, item.parent, item.depth, item.below) for item in outline(graph)]
+    [('b', -1, 0, 2), ('a', 0, 1, 0), ('c', 0, 1, 0)]
+    """
+    above = {edge.child: edge for edge in graph.edges}
+    nodes = {node.id: node for node in graph.nodes}
+    hidden = {h.id: h for h in graph.hidden}
+    below: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        below.setdefault(edge.parent, []).append(edge.child)
+    for ancestor in graph.hidden:
+        below.setdefault(ancestor.id, []).extend(ancestor.children)
+        if ancestor.parent is not None:
+            below.setdefault(ancestor.parent, []).append(ancestor.id)
+    under = {child for children in below.values() for child in children}
+    roots = [tree.root for tree in graph.trees]
+    roots += sorted({*nodes, *hidden, *below} - under - set(roots))
+
+    order: list[tuple[str, int, int]] = []
+    children: list[list[int]] = []
+    drawn: set[str] = set()
+    stack = [(root, -1, 0) for root in reversed(roots)]
+    while stack:
+        id_, parent, depth = stack.pop()
+        if id_ in drawn:
+            continue
+        drawn.add(id_)
+        index = len(order)
+        order.append((id_, parent, depth))
+        children.append([])
+        if parent >= 0:
+            children[parent].append(index)
+        inner = sorted(below.get(id_, ()), reverse=True)
+        stack.extend((child, index, depth + 1) for child in inner)
+    sizes = [0] * len(order)
+    for index in range(len(order) - 1, -1, -1):
+        if (parent := order[index][1]) >= 0:
+            sizes[parent] += 1 + sizes[index]
+    return [
+        Item(
+            id_,
+            parent,
+            depth,
+            tuple(children[index]),
+            sizes[index],
+            nodes.get(id_),
+            above.get(id_) if parent >= 0 and order[parent][0] not in hidden else None,
+            hidden.get(id_),
+        )
+        for index, (id_, parent, depth) in enumerate(order)
+    ]

@@ -1,0 +1,156 @@
+"""The forest as one HTML file that opens from disk and asks nobody for anything.
+
+What a graph says is data in it, never markup: the JSON can't end its element, the script sets text
+as text only, and the policy lets nothing run or load but what has the hash of our own files."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import asdict, fields, is_dataclass
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+from mother.graph import Edge, ModelGraph, rounded
+from mother.views.blocks import grid
+from mother.views.outline import Item, outline
+from mother.views.palette import OTHER, RELATIONS
+
+#: each imports only from those before it
+MODULES = (
+    "names.js",
+    "dom.js",
+    "source.js",
+    "forest.js",
+    "layout.js",
+    "colour.js",
+    "draw.js",
+    "canvas.js",
+    "list.js",
+    "heat.js",
+    "panel.js",
+    "compare.js",
+    "overview.js",
+    "main.js",
+)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.]+)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def page(graph: ModelGraph, title: str = "Family forest") -> str:
+    """The whole page. The same graph gives the same bytes.
+
+    >>> print(page(ModelGraph("</script>"))[:15])
+    <!doctype html>
+    """
+    vendor, script, style = _asset("vendor", "d3.min.js"), _script(), _asset("web", "page.css")
+    policy = (
+        f"default-src 'none'; script-src {_digest(vendor)} {_digest(script)}; "
+        f"style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "policy": policy,
+        "style": style,
+        "graph": embedded(view(graph, title)),
+        "vendor": vendor,
+        "script": script,
+    }
+    frame = _asset("web", "page.html")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+
+
+def embedded(content: Any) -> str:
+    r"""JSON that can stand inside a script element.
+
+    >>> print(embedded("</script>"))
+    "\u003c/script\u003e"
+    """
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPED)
+
+
+def view(graph: ModelGraph, title: str) -> dict[str, Any]:
+    """What the page draws: the forest in preorder, parents by their place in it."""
+    items = outline(graph)
+    place = {item.id: k for k, item in enumerate(items)}
+    compared = {
+        item.node.architecture
+        for item in items
+        if item.node is not None and item.edge is not None and item.edge.changes
+    }
+    grids = {key: asdict(grid(names)) for key, names in graph.layers.items() if key in compared}
+    return {
+        "about": {
+            "title": title,
+            "method": graph.method,
+            "refused": [asdict(r) for r in graph.refused],
+            "palette": {"relations": RELATIONS, "other": OTHER},
+        },
+        "grids": grids,
+        "items": [_entry(item, place) for item in items],
+    }
+
+
+def _entry(item: Item, place: dict[str, int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"p": item.parent, "name": item.id}
+    if item.node is not None:
+        entry["node"] = _known(item.node, without=("id",))
+    if item.hidden is not None:
+        entry["hidden"] = {"polarity": rounded(item.hidden.polarity)}
+    if item.edge is not None:
+        entry["edge"] = _known(item.edge, without=("parent", "child", "changes"))
+        if item.edge.runner_up in place:
+            entry["edge"]["runner"] = place[item.edge.runner_up]
+        if item.edge.changes:
+            entry["changes"] = _changes(item.edge)
+    return entry
+
+
+def _known(item: Any, without: tuple[str, ...]) -> dict[str, Any]:
+    """Without what is empty: at 50,000 models it is half of the page."""
+    names = (field.name for field in fields(item) if field.name not in without)
+    plain = {name: _plain(getattr(item, name)) for name in names}
+    return {k: v for k, v in plain.items() if not (v is None or v is False or v in ("", []))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, tuple):
+        return [_known(x, ()) if is_dataclass(x) else _plain(x) for x in value]
+    return value
+
+
+def _changes(edge: Edge) -> str:
+    """As one string, which is read as numbers only when the model is looked at."""
+    return " ".join("-" if x is None or not isfinite(x) else f"{x:.3g}" for x in edge.changes)
+
+
+def _script() -> str:
+    """The modules as one, each in a scope of its own: a page has no address to import from."""
+    parts = []
+    for module in MODULES:
+        text = _asset("web", module)
+        exports = [name for _, name in _EXPORT.findall(text)]
+        text = _IMPORT.sub(lambda m: f"const {{{m[1]}}} = {_scope(m[2])};", text)
+        body = _EXPORT.sub(r"\1", text)
+        names = ", ".join(exports)
+        parts.append(f"const {_scope(module)} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();")
+    return "\n".join(parts)
+
+
+def _scope(module: str) -> str:
+    return f"m_{module.removesuffix('.js')}"
+
+
+def _asset(folder: str, name: str) -> str:
+    return (files("mother.views") / folder / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return f"'sha256-{digest}'"

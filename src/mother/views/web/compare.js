@@ -1,0 +1,86 @@
+/** Two models side by side: how they are related, and in what they differ. */
+
+import { button, el } from "./dom.js";
+import { heat, largest } from "./heat.js";
+import { bytes, count, figure, percent, printable } from "./names.js";
+import { nameOf } from "./panel.js";
+
+const ROWS = [
+  ["Size", (d) => d.node && `${count(d.node.parameters)} weights`],
+  ["Files", (d) => d.node?.files?.length && bytes(d.node.files.reduce((sum, f) => sum + f.bytes, 0))],
+  ["Number type", (d) => d.node?.dtype],
+  ["Format", (d) => d.node?.format],
+  ["Architecture", (d) => d.node?.architecture],
+  ["Parent", (d) => d.path.at(-2) && nameOf(d.path.at(-2))],
+  ["Relation to it", (d) => d.edge?.relation],
+  ["Stage", (d) => d.edge?.stage],
+  ["Distance", (d) => d.edge && figure(d.edge.distance)],
+  ["Probability", (d) => d.edge && percent(d.edge.direction_probability)],
+  ["Support", (d) => d.edge && percent(d.edge.support)],
+  ["Polarity", (d) => d.edge && figure(d.edge.polarity)],
+];
+
+export function comparison(a, b, { go, close }) {
+  const link = (details) => button(nameOf(details.entry), () => go(details.entry.key), { class: "link" });
+  const rows = ROWS.map(([term, of]) => [term, printable(of(a) || "–"), printable(of(b) || "–")]);
+  const top = Math.max(...[a, b].map((d) => (d.changes ? largest(d.changes.values) : 0)));
+  return [
+    el(
+      "header",
+      { class: "head" },
+      el("h2", { id: "panel-title", tabindex: "-1" }, "Two models"),
+      button("×", close, { class: "close", "aria-label": "Close" }),
+    ),
+    el("section", {}, el("h3", {}, "How they are related"), ...related(a, b, go)),
+    el(
+      "section",
+      {},
+      el("h3", {}, "Side by side"),
+      el(
+        "table",
+        { class: "pair" },
+        el("thead", {}, el("tr", {}, el("td", {}), el("th", { scope: "col" }, link(a)), el("th", { scope: "col" }, link(b)))),
+        el(
+          "tbody",
+          {},
+          rows
+            .filter(([, x, y]) => x !== "–" || y !== "–")
+            .map(([term, x, y]) =>
+              el("tr", { class: x === y ? "" : "differs" }, el("th", { scope: "row" }, term), el("td", {}, x), el("td", {}, y)),
+            ),
+        ),
+      ),
+    ),
+    ...[a, b].map((d) =>
+      d.changes && d.changes.values.length === d.changes.grid.cells.length
+        ? el("section", {}, el("h3", {}, `${nameOf(d.entry)}: change from its parent`), heat(d.changes, top))
+        : null,
+    ),
+  ];
+}
+
+/** The way from one to the other, over the last ancestor that both have. */
+function related(a, b, go) {
+  const keys = new Set(a.path.map((entry) => entry.key));
+  const shared = b.path.filter((entry) => keys.has(entry.key)).at(-1);
+  if (!shared) return [el("p", {}, "They stand in different trees: no relation was found.")];
+  const up = a.path.slice(a.path.findIndex((e) => e.key === shared.key) + 1).reverse();
+  const down = b.path.slice(b.path.findIndex((e) => e.key === shared.key) + 1);
+  const [first, second] = [nameOf(a.entry), nameOf(b.entry)];
+  const said = !up.length && !down.length
+    ? "The same model."
+    : !up.length
+      ? `${second} descends from ${first}, in ${down.length === 1 ? "one step" : `${down.length} steps`}.`
+      : !down.length
+        ? `${first} descends from ${second}, in ${up.length === 1 ? "one step" : `${up.length} steps`}.`
+        : `Both descend from ${nameOf(shared)}.`;
+  const step = (entry, arrow) =>
+    el("li", {}, el("span", { class: "step" }, `${arrow} ${printable(entry.edge?.relation ?? "unknown step")}${typeof entry.edge?.distance === "number" ? `, distance ${figure(entry.edge.distance)}` : ""}`));
+  const stop = (entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" }));
+  const way = [
+    ...up.flatMap((entry) => [stop(entry), step(entry, "↑")]),
+    stop(shared),
+    ...down.flatMap((entry) => [step(entry, "↓"), stop(entry)]),
+  ];
+  return [el("p", { class: "claim" }, said), el("ol", { class: "way" }, way)];
+}

@@ -1,0 +1,167 @@
+/** What is drawn of a part of the forest, and how. */
+
+import { GAP, ROW } from "./layout.js";
+
+const FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+export const LEGIBLE = 0.5; // scale below which names are not drawn
+
+export function font(item, size = 13) {
+  const style = item.entry.hidden ? "italic " : "";
+  return `${style}${item.parent || item.entry.hidden ? 400 : 600} ${size}px ${FONT}`;
+}
+
+function trunk(path, item) {
+  const { parent } = item;
+  path.moveTo(parent.x + 12 + parent.width + 4, parent.y);
+  path.lineTo(item.x - GAP + 12, parent.y);
+}
+
+function branch(path, item) {
+  path.moveTo(item.x - GAP + 12, item.parent.y);
+  bend(path, item);
+}
+
+function bend(path, item) {
+  const [from, to] = [item.x - GAP + 12, item.x - 36];
+  const middle = (from + to) / 2;
+  path.bezierCurveTo(middle, item.parent.y, middle, item.y, to, item.y);
+  path.lineTo(item.x - 7, item.y);
+}
+
+/** trunk and branch in one, so that a band over both has no seam. */
+export function way(path, item) {
+  const { parent } = item;
+  path.moveTo(parent.x + 12 + parent.width + 4, parent.y);
+  path.lineTo(item.x - GAP + 12, parent.y);
+  bend(path, item);
+}
+
+export function chunk(items, look) {
+  const out = { strokes: new Map(), fills: new Map(), hasHollow: false };
+  Object.assign(out, { top: Infinity, bottom: -Infinity, left: Infinity, right: -Infinity });
+  out.hollow = new Path2D();
+  out.diamonds = new Path2D();
+  out.spines = new Path2D(); // in the place of names that are too small to read
+  for (const item of items) {
+    const { entry, parent } = item;
+    item.colour = look.scale.of(entry.values);
+    out.top = Math.min(out.top, item.y - ROW, parent?.y ?? Infinity);
+    out.bottom = Math.max(out.bottom, item.y + ROW, parent?.y ?? -Infinity);
+    out.left = Math.min(out.left, item.x - ROW, parent?.x ?? Infinity);
+    out.right = Math.max(out.right, item.x + ROW);
+    if (parent) {
+      const edge = entry.edge;
+      const support = Math.round(5 * Math.max(0, Math.min(1, edge?.support ?? 1))) / 5;
+      const onEdge = edge && look.scale.key in edge ? item.colour : null;
+      branch(stroke(out, onEdge ?? look.theme.faint, 0.6 + 1.5 * support, !edge), item);
+      if (parent.kids[0] === item) {
+        trunk(stroke(out, look.theme.faint, 1, parent.entry.hidden), item);
+        out.spines.moveTo(parent.x + 7, parent.y);
+        out.spines.lineTo(parent.x + 12 + parent.width + 4, parent.y);
+      }
+      if (edge?.undirected) diamond(out.diamonds, item);
+    }
+    if (entry.hidden) {
+      out.hasHollow = true;
+      circle(out.hollow, item);
+    } else {
+      const colour = item.colour ?? look.theme.faint;
+      if (!out.fills.has(colour)) out.fills.set(colour, new Path2D());
+      circle(out.fills.get(colour), item);
+    }
+  }
+  return out;
+}
+
+function stroke(out, colour, width, dashed) {
+  const key = `${colour} ${width} ${dashed}`;
+  if (!out.strokes.has(key)) out.strokes.set(key, { colour, width, dashed, path: new Path2D() });
+  return out.strokes.get(key).path;
+}
+
+function circle(path, { x, y }) {
+  path.moveTo(x + 4.5, y);
+  path.arc(x, y, 4.5, 0, 7);
+}
+
+function diamond(path, { x, y }) {
+  path.moveTo(x - 19, y);
+  path.lineTo(x - 14, y - 5);
+  path.lineTo(x - 9, y);
+  path.lineTo(x - 14, y + 5);
+  path.closePath();
+}
+
+export function lines(c, part, k, faint) {
+  for (const { colour, width, dashed, path } of part.strokes.values()) {
+    c.strokeStyle = colour;
+    c.lineWidth = Math.max(width, 0.5 / k);
+    c.setLineDash(dashed && k > 0.2 ? [3, 3] : []);
+    c.stroke(path);
+  }
+  c.setLineDash([]);
+  if (k >= LEGIBLE) return;
+  c.strokeStyle = faint;
+  c.lineWidth = Math.max(1, 0.5 / k);
+  c.stroke(part.spines);
+}
+
+export function dots(c, part, look, k) {
+  if (k < 0.08) return;
+  for (const [colour, path] of part.fills) {
+    c.fillStyle = colour;
+    c.fill(path);
+  }
+  c.fillStyle = look.theme.surface;
+  c.fill(part.diamonds);
+  c.lineWidth = 1.2;
+  c.strokeStyle = look.theme.soft;
+  c.stroke(part.diamonds);
+  if (!part.hasHollow) return;
+  c.fill(part.hollow);
+  c.setLineDash(k > 0.2 ? [2, 2] : []);
+  c.stroke(part.hollow);
+  c.setLineDash([]);
+}
+
+export function words(c, item, look, k) {
+  const { theme, dimmed } = look;
+  c.globalAlpha = dimmed?.(item) ? 0.35 : 1;
+  const x = item.x + 12;
+  const { edge } = item.entry;
+  c.textBaseline = "middle";
+  if (edge && typeof edge.support === "number" && k > 0.7) {
+    c.font = font(item, 9.5);
+    c.textAlign = "center";
+    c.fillStyle = theme.soft;
+    c.fillText(Math.round(100 * edge.support), item.x - 23, item.y - 7);
+  }
+  c.textAlign = "left";
+  c.font = font(item);
+  if (look.found?.(item)) {
+    c.fillStyle = theme.mark;
+    c.beginPath();
+    c.roundRect(x - 4, item.y - 10, item.text + 8, 20, 4);
+    c.fill();
+  }
+  c.fillStyle = item.entry.hidden ? theme.soft : theme.ink;
+  c.fillText(item.label, x, item.y);
+  if (item.entry.children) pill(c, item, theme, x + item.text + 8);
+  c.globalAlpha = 1;
+}
+
+function pill(c, item, theme, x) {
+  const width = item.open ? 18 : item.badge;
+  c.fillStyle = theme.raised;
+  c.strokeStyle = theme.line;
+  c.lineWidth = 1;
+  c.beginPath();
+  c.roundRect(x, item.y - 8, width, 16, 8);
+  c.fill();
+  c.stroke();
+  c.fillStyle = theme.soft;
+  c.font = font({ entry: {}, parent: true }, 11);
+  c.textAlign = "center";
+  c.fillText(item.open ? "–" : `+ ${item.entry.below}`, x + width / 2, item.y + 0.5);
+  c.textAlign = "left";
+}

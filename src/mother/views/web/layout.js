@@ -1,0 +1,99 @@
+/** Tidy trees, one below the other; levels line up from tree to tree. */
+
+import { printable, shortened } from "./names.js";
+
+export const ROW = 24;
+export const GAP = 76; // between the columns: bend, support, dot
+const SIBLINGS = 1;
+const COUSINS = 1.25;
+const LONGEST = 44; // letters of a name
+const EDGE = 24; // around it all
+const APART = 14; // between trees
+const TALL = 4000; // a forest below this height is one column
+
+const tidy = d3
+  .tree()
+  .nodeSize([1, 1])
+  .separation((a, b) => (a.parent === b.parent ? SIBLINGS : COUSINS));
+
+/** Gives every visible item x, y, label, and width (of its label); returns the size of it all.
+ * aspect: width over height of what it is looked at through; a tall forest is set in columns. */
+export function arrange(forest, measure, aspect) {
+  const trees = forest.roots.map((root) => tree(root, measure));
+  const height = trees.reduce((sum, { rows }) => sum + rows * ROW, 0);
+  const wide = widths(trees).reduce((sum, width) => sum + width + GAP, 0);
+  const columns = height < TALL ? 1 : Math.max(1, Math.round(Math.sqrt((height * aspect) / wide)));
+  const items = [];
+  const size = { width: 0, height: 0 };
+  let left = EDGE;
+  for (const column of filled(trees, height / columns)) {
+    const edges = [left];
+    widths(column).forEach((width, depth) => edges.push(edges[depth] + width + GAP));
+    let top = EDGE;
+    for (const [k, { placed, first, rows, single }] of column.entries()) {
+      if (k && !(single && column[k - 1].single)) top += APART;
+      for (const { data: item, x } of placed) {
+        item.x = edges[item.depth];
+        item.y = top + (x - first + 0.5) * ROW;
+        size.width = Math.max(size.width, item.x + 12 + item.width + EDGE);
+        items.push(item);
+      }
+      top += rows * ROW;
+    }
+    size.height = Math.max(size.height, top + EDGE);
+    left = size.width + GAP;
+  }
+  return { items, ...size };
+}
+
+/** One tree by itself: its places in rows, and how many it takes. */
+function tree(root, measure) {
+  const single = !root.open;
+  const placed = single
+    ? [{ data: root, x: 0 }]
+    : tidy(d3.hierarchy(root, (item) => (item.open ? item.kids : null))).descendants();
+  let first = Infinity;
+  let last = -Infinity;
+  for (const { data: item, x } of placed) {
+    first = Math.min(first, x);
+    last = Math.max(last, x);
+    name(item, measure);
+  }
+  return { placed, first, rows: last - first + 1, single };
+}
+
+/** The widest name at each depth; of those at the end of a line, none. */
+function widths(trees) {
+  const out = [];
+  for (const { placed } of trees) {
+    for (const { data: item } of placed) {
+      out[item.depth] = Math.max(out[item.depth] ?? 0, item.open ? item.width + 10 : 0);
+    }
+  }
+  return out;
+}
+
+/** Trees in columns, each about as high as wanted. */
+function filled(trees, wanted) {
+  const out = [[]];
+  let height = 0;
+  for (const one of trees) {
+    const rows = one.rows * ROW;
+    if (out.at(-1).length && height + rows / 2 > wanted) {
+      out.push([]);
+      height = 0;
+    }
+    out.at(-1).push(one);
+    height += rows;
+  }
+  return out;
+}
+
+function name(item, measure) {
+  if (item.label === undefined) {
+    item.label = item.entry.hidden ? "hidden ancestor" : shortened(printable(item.entry.name), LONGEST);
+    item.badge = item.entry.children ? measure(`+ ${item.entry.below}`, item) + 14 : 0;
+    item.text = measure(item.label, item);
+  }
+  item.width = item.text + (item.entry.children ? 8 + (item.open ? 18 : item.badge) : 0);
+}

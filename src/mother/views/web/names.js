@@ -1,0 +1,58 @@
+/** Strings of strangers and figures, made fit to be read. */
+
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+const ACTING = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
+
+/** Characters that act on the text around them (controls, directions, surrogates), spelled out. */
+export function printable(text) {
+  return String(text).replace(ACTING, (c) => {
+    if (SHORT[c]) return SHORT[c];
+    const code = c.codePointAt(0);
+    const hex = code.toString(16);
+    if (code < 0x100) return `\\x${hex.padStart(2, "0")}`;
+    return code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
+  });
+}
+
+/** Both ends of a long text: what tells relatives apart mostly stands last. */
+export function shortened(text, most) {
+  const letters = text.length > most ? Array.from(text) : [];
+  if (letters.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - tail).join("")}…${letters.slice(letters.length - tail).join("")}`;
+}
+
+/** Three digits of a figure. */
+export function figure(x) {
+  if (x === null || x === undefined) return "–";
+  if (typeof x !== "number") return printable(x);
+  if (Number.isInteger(x) && Math.abs(x) < 1e6) return String(x);
+  return String(Number(x.toPrecision(3)));
+}
+
+export function percent(x) {
+  return x === null || x === undefined ? "–" : `${Math.round(100 * x)} %`;
+}
+
+function scaled(n, units, base) {
+  let k = 0;
+  while (n >= base && k < units.length - 1) {
+    n /= base;
+    k += 1;
+  }
+  return `${k ? n.toFixed(1) : n} ${units[k]}`.trim();
+}
+
+/** A number of weights: 86.6 M. */
+export function count(n) {
+  return scaled(n, ["", "k", "M", "G", "T"], 1000);
+}
+
+/** A number of bytes: 330.3 MiB. */
+export function bytes(n) {
+  return scaled(n, ["B", "KiB", "MiB", "GiB", "TiB"], 1024);
+}
+
+export function many(n, one, more = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : more}`;
+}

@@ -1,0 +1,216 @@
+/** What is known of one model: where it comes from, why we think so, what it is. */
+
+import { breakable, button, el } from "./dom.js";
+import { heat } from "./heat.js";
+import { bytes, count, figure, many, percent, printable } from "./names.js";
+
+const STEPS = {
+  "fine-tune": "Fine-tuned from",
+  continuation: "Trained further from",
+  lora: "LoRA-tuned from",
+  duplicate: "The same weights as",
+  converted: "Converted from",
+  quantized: "Quantized from",
+  pruned: "Pruned from",
+  merge: "Merged from",
+};
+
+export function nameOf(entry) {
+  return entry.hidden ? "hidden ancestor" : printable(entry.name);
+}
+
+/** All of it, as elements. go: show another entry; compare: choose a second one. */
+export function panel(details, { go, compare, close }) {
+  const { entry, node } = details;
+  return [
+    el(
+      "header",
+      { class: "head" },
+      el("h2", { id: "panel-title", tabindex: "-1" }, el("bdi", {}, breakable(nameOf(entry)))),
+      button("×", close, { class: "close", "aria-label": "Close" }),
+    ),
+    lineage(details, go),
+    ...evidence(details, go),
+    node ? facts(details) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
+    below(entry),
+    el("p", { class: "actions" }, button("Compare with another model…", compare, { id: "compare" })),
+  ];
+}
+
+/** The way from the root, as links. */
+export function lineage({ path }, go) {
+  return el(
+    "nav",
+    { "aria-label": "Path from the root" },
+    el(
+      "ol",
+      { class: "path" },
+      path.map((entry, k) =>
+        el(
+          "li",
+          {},
+          k ? el("span", { class: "step" }, printable(entry.edge?.relation ?? "unknown step"), " → ") : "",
+          k === path.length - 1
+            ? el("span", { "aria-current": "true" }, breakable(nameOf(entry)))
+            : button(nameOf(entry), () => go(entry.key), { class: "link" }),
+        ),
+      ),
+    ),
+  );
+}
+
+function evidence(details, go) {
+  const { edge, path, entry, changes } = details;
+  const parent = path.at(-2);
+  if (!parent) return entry.hidden ? [] : [section("Parent", el("p", {}, "None found among the inputs: a root."))];
+  if (!edge) {
+    const from = parent.hidden ? "Comes from an ancestor that is not among the inputs." : `Hangs from ${nameOf(parent)}.`;
+    return [section("Parent", el("p", {}, from), ...polarity((details.hidden ?? {}).polarity))];
+  }
+  const words = STEPS[edge.relation] ?? `${printable(edge.relation)} of`;
+  const rank = typeof edge.rank === "number" ? ` (rank ${edge.rank})` : "";
+  return [
+    section(
+      "Parent",
+      el("p", { class: "claim" }, `${words} `, button(nameOf(parent), () => go(parent.key), { class: "link" }), `${rank}.`),
+      edge.undirected ? el("p", { class: "warning" }, "The weights do not tell the direction: it may be the reverse.") : "",
+      el(
+        "dl",
+        { class: "figures" },
+        share("Probability", edge.direction_probability, "of this direction, parent to child", true),
+        share("Support", edge.support, "share of bootstrap replicates that hold the edge"),
+        fact("Distance", edge.distance, figure, "share of the parent's norm that changed"),
+        fact("Stage", edge.stage, printable),
+      ),
+      ...polarity(edge.polarity),
+      runnerUp(edge, go),
+      reasons(edge.evidence ?? []),
+    ),
+    changes && changes.values.length === changes.grid.cells.length
+      ? section("Change by layer and block", heat(changes))
+      : null,
+  ];
+}
+
+function section(words, ...children) {
+  return el("section", {}, el("h3", {}, words), ...children);
+}
+
+function fact(term, value, says, note) {
+  if (value === null || value === undefined || value === "") return null;
+  return el("div", {}, el("dt", {}, term), el("dd", {}, says(value), note ? el("small", {}, note) : ""));
+}
+
+/** certain: a probability, of which nobody should be told that it is one. */
+function share(term, value, note, certain = false) {
+  if (typeof value !== "number") return null;
+  const meter = el("span", { class: "meter", "aria-hidden": "true", "--share": `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` });
+  const says = certain && value > 0.995 ? "> 99 %" : percent(value);
+  return el("div", {}, el("dt", {}, term), el("dd", {}, says, meter, note ? el("small", {}, note) : ""));
+}
+
+/** Where it lies between a child (0), a sibling (1/2) and the parent (1). */
+function polarity(value) {
+  if (typeof value !== "number") return [];
+  const place = (x) => `${Math.max(0, Math.min(100, ((x + 0.5) / 2) * 100))}%`;
+  const tick = (x, words) => el("span", { class: "tick", "--at": place(x) }, words);
+  return [
+    el("p", { class: "scale-title" }, "Polarity ", el("b", {}, figure(value))),
+    el(
+      "div",
+      { class: "scale", "aria-hidden": "true" },
+      el("span", { class: "needle", "--at": place(value) }),
+      tick(0, "child"),
+      tick(0.5, "sibling"),
+      tick(1, "parent"),
+    ),
+  ];
+}
+
+function runnerUp(edge, go) {
+  if (!edge.runner_up) return "";
+  const name = printable(edge.runner_up);
+  const ratio = typeof edge.runner_up_ratio === "number" ? `, ${figure(edge.runner_up_ratio)} times as far` : "";
+  const who = edge.runner === undefined ? name : button(name, () => go(edge.runner), { class: "link" });
+  return el("p", { class: "runner" }, "Next best parent: ", who, ratio);
+}
+
+function reasons(all) {
+  if (!all.length) return "";
+  const most = all.reduce((top, e) => Math.max(top, Math.abs(e.log_odds)), 1);
+  return el(
+    "ul",
+    { class: "reasons" },
+    all.map(({ says, kind, log_odds: odds }) =>
+      el(
+        "li",
+        {},
+        el("span", { class: "says" }, printable(says || kind)),
+        el("span", { class: "odds" }, signed(odds)),
+        el("span", {
+          class: `lean ${odds < 0 ? "against" : "for"}`,
+          "--share": `${Math.round((50 * Math.abs(odds)) / most)}%`,
+          "aria-hidden": "true",
+        }),
+      ),
+    ),
+    el("li", { class: "note" }, "log-odds for this parent; below zero speaks against"),
+  );
+}
+
+function signed(x) {
+  const digits = Math.abs(x).toFixed(1);
+  return `${digits === "0.0" ? "" : x > 0 ? "+" : "−"}${digits}`;
+}
+
+/** Size, format, hashes. */
+function facts({ node }) {
+  const files = node.files ?? [];
+  const whole = files.reduce((sum, f) => sum + f.bytes, 0);
+  return section(
+    "Model",
+    el(
+      "dl",
+      { class: "facts" },
+      fact("Path", node.path, (x) => el("span", { class: "mono" }, breakable(printable(x)))),
+      fact("Size", node.parameters, (x) => `${count(x)} weights${whole ? `, ${bytes(whole)}` : ""}`),
+      fact("Number type", node.dtype, printable),
+      fact("Format", node.format, printable),
+      fact("Architecture", node.architecture, (x) => el("span", { class: "mono" }, printable(x))),
+      fact("Same weights as", node.duplicate_of, printable),
+    ),
+    files.length
+      ? el(
+          "ul",
+          { class: "files" },
+          files.map((f) =>
+            el(
+              "li",
+              {},
+              el("span", { class: "mono" }, printable(f.name)),
+              ` ${bytes(f.bytes)}`,
+              f.sha256 ? el("code", {}, `sha256 ${printable(f.sha256)}`) : "",
+            ),
+          ),
+        )
+      : "",
+    lines("Notes", node.notes ?? []),
+    lines("Tensors without a partner", node.unaligned ?? []),
+  );
+}
+
+function lines(words, all) {
+  if (!all.length) return "";
+  return el(
+    "details",
+    {},
+    el("summary", {}, `${words} (${all.length})`),
+    el("ul", {}, all.slice(0, 200).map((x) => el("li", {}, printable(x))), all.length > 200 ? el("li", {}, `… ${all.length - 200} more`) : ""),
+  );
+}
+
+function below(entry) {
+  if (!entry.below) return "";
+  const all = entry.below > entry.children ? `, ${many(entry.below, "descendant")}` : "";
+  return el("p", { class: "note" }, `${many(entry.children, "child", "children")}${all}.`);
+}

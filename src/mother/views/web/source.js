@@ -1,0 +1,129 @@
+/**
+ * Where the view gets its models from. The graph lies inside the page here; every answer is a
+ * promise all the same, so that a server can answer the same questions a part at a time:
+ *
+ *   about()          title, method, counts, refused inputs, colours, attributes to colour by
+ *   roots()          the entries of all roots
+ *   children(key)    the entries right below
+ *   path(key)        keys from the root down to that entry
+ *   details(key)     everything known of one entry
+ *   search(text)     keys of all that match, in the order of the forest
+ *
+ * An entry: key, parent (a key or null), name, hidden, children (how many), below (how many at any
+ * depth), edge ({relation, support, undirected, …} or null), values (by attribute).
+ */
+
+const EDGE = ["relation", "stage", "support", "distance", "polarity", "direction_probability"];
+const NODE = ["format", "dtype", "architecture", "parameters"];
+const PLAIN = ["string", "number", "boolean"];
+
+export function embedded(data) {
+  const items = data.items;
+  const children = items.map(() => []);
+  items.forEach((item, key) => item.p >= 0 && children[item.p].push(key));
+  const below = new Array(items.length).fill(0);
+  for (let key = items.length - 1; key >= 0; key -= 1) {
+    if (items[key].p >= 0) below[items[key].p] += 1 + below[key];
+  }
+  const roots = items.flatMap((item, key) => (item.p < 0 ? [key] : []));
+  const words = [];
+
+  function entry(key) {
+    const item = items[key];
+    return {
+      key,
+      parent: item.p < 0 ? null : item.p,
+      name: item.name,
+      hidden: Boolean(item.hidden),
+      children: children[key].length,
+      below: below[key],
+      edge: item.edge ?? null,
+      values: { ...item.node, ...item.edge },
+    };
+  }
+
+  function path(key) {
+    const keys = [];
+    for (let at = key; at >= 0; at = items[at].p) keys.unshift(at);
+    return keys;
+  }
+
+  function text(key) {
+    if (words[key] === undefined) {
+      const { name, node = {}, edge = {} } = items[key];
+      const files = (node.files ?? []).flatMap((f) => [f.name, f.sha256 ?? ""]);
+      const all = [name, node.path, edge.relation, ...(node.notes ?? []), ...files];
+      words[key] = all.join("\n").toLowerCase();
+    }
+    return words[key];
+  }
+
+  return {
+    async about() {
+      return {
+        ...data.about,
+        models: items.filter((item) => !item.hidden).length,
+        hidden: items.filter((item) => item.hidden).length,
+        trees: roots.length,
+        attributes: attributes(items),
+      };
+    },
+    async roots() {
+      return roots.map(entry);
+    },
+    async children(key) {
+      return children[key].map(entry);
+    },
+    async path(key) {
+      return path(key).map(entry);
+    },
+    async details(key) {
+      const { node, edge, hidden, changes } = items[key];
+      const grid = node && changes ? data.grids[node.architecture] : null;
+      return {
+        entry: entry(key),
+        path: path(key).map(entry),
+        node: node ?? null,
+        edge: edge ?? null,
+        hidden: hidden ?? null,
+        changes: grid ? { grid, values: numbers(changes) } : null,
+      };
+    },
+    async search(query) {
+      const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);
+      if (!wanted.length) return [];
+      return items.flatMap((_, key) => (wanted.every((w) => text(key).includes(w)) ? [key] : []));
+    },
+  };
+}
+
+/** "0.01 - 0.2" as numbers, null where none is known. */
+function numbers(line) {
+  return line.split(" ").map((word) => (word === "-" ? null : Number(word)));
+}
+
+/** What the models can be coloured by: figures with their range, words with what they say. */
+function attributes(items) {
+  const seen = new Map();
+  for (const item of items) {
+    for (const [key, value] of [...Object.entries(item.edge ?? {}), ...Object.entries(item.node ?? {})]) {
+      if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "runner_up", "runner"].includes(key)) continue;
+      if (!seen.has(key)) seen.set(key, new Map());
+      const values = seen.get(key);
+      values.set(value, (values.get(value) ?? 0) + 1);
+    }
+  }
+  const order = [...EDGE, ...NODE];
+  const place = (key) => (order.includes(key) ? order.indexOf(key) : order.length);
+  return [...seen.keys()]
+    .sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1))
+    .map((key) => {
+      const values = [...seen.get(key).entries()];
+      if (values.every(([value]) => typeof value === "number")) {
+        const all = values.map(([value]) => value);
+        return { key, low: all.reduce((a, b) => Math.min(a, b)), high: all.reduce((a, b) => Math.max(a, b)) };
+      }
+      values.sort((a, b) => b[1] - a[1] || (String(a[0]) < String(b[0]) ? -1 : 1));
+      return { key, values: values.map(([value]) => value) };
+    });
+}

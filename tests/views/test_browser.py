@@ -1,0 +1,398 @@
+"""The page in a real browser: by mouse, by keyboard, by a reader of the accessibility tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import unicodedata
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from forests import HOSTILE, family, hostile
+
+from mother.graph import Edge, ModelGraph, Node, Tree
+from mother.views.page import page as page_of
+from mother.views.terminal import printable
+from mother.views.tidy import tidy
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
+    pytest.skip("no Chromium (Debian: apt-get install chromium)", allow_module_level=True)
+
+from axe_playwright_python.sync_playwright import Axe  # noqa: E402
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert CHROMIUM, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Opens a graph's page from disk; at the end there was no error and no request but that."""
+    contexts, faults = [], []
+
+    def open_(graph, *, width=1280, height=800, **options):
+        path = tmp_path / f"{len(contexts)}.html"
+        path.write_text(page_of(graph), encoding="utf-8")
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(20_000)
+        tab.on("console", lambda message: faults.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        tab.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        tab.on(
+            "request",
+            lambda r: None if r.url == path.as_uri() else faults.append(f"request: {r.url}"),
+        )
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("body[data-ready]")
+        return tab
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def active(tab):
+    """The name of the model that the keyboard stands on, as a screen reader finds it."""
+    return tab.evaluate(
+        "() => document.getElementById(document.getElementById('tree')"
+        ".getAttribute('aria-activedescendant'))?.querySelector('.name').textContent"
+    )
+
+
+def press(tab, *keys):
+    for key in keys:
+        tab.keyboard.press(key)
+
+
+def choose(tab, name):
+    """By search, as a person would."""
+    tab.fill("#search", name)
+    expect(tab.locator("#matches")).not_to_be_empty()
+    tab.press("#search", "Enter")
+    expect(tab.locator("#panel-title")).to_have_text(name)
+
+
+def test_it_opens(show):
+    tab = show(family())
+    assert tab.title() == "Family forest"
+    assert tab.inner_text("#counts") == "9 models · 3 trees · 1 hidden ancestor · 1 not read"
+    legend = tab.locator("#legend li").all_inner_texts()
+    assert {"fine-tune", "lora", "hidden ancestor", "direction unknown"} <= set(legend)
+    expect(tab.locator("#panel")).to_contain_text("/models/bad.bin: not a zip archive")
+    lit = tab.evaluate(
+        "() => {const c = document.getElementById('canvas');"
+        "const all = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "return all.filter((x, k) => k % 4 === 3 && x > 0).length}"
+    )
+    assert lit > 2000
+
+
+def test_evidence(show):
+    tab = show(family())
+    choose(tab, "tuned")
+    panel = tab.locator("#panel")
+    for words in (
+        *("Fine-tuned from base", "98 %", "100 %", "0.12", "specialization", "Polarity 0.08"),
+        *("Next best parent: lora, 1.5 times as far", "the parent is wholly kept in the child"),
+        *("+2.5", "−0.4", "86.6 M weights, 330.2 MiB", "bfloat16", "0123456789abcdef" * 4),
+    ):
+        expect(panel).to_contain_text(words)
+    rows = panel.locator("table.heat tbody tr")
+    assert rows.locator("th").all_inner_texts() == ["embed.weight", "attn.weight", "mlp.weight"]
+    assert [r.split() for r in rows.nth(1).locator("td").all_inner_texts()] == [
+        [],
+        ["0.1"],
+        ["0.3"],
+    ]
+    panel.get_by_role("button", name="base", exact=True).first.click()
+    expect(tab.locator("#panel-title")).to_have_text("base")
+    expect(panel).to_contain_text("None found among the inputs: a root.")
+
+
+def test_direction_that_is_not_known(show):
+    tab = show(family())
+    choose(tab, "deep")
+    expect(tab.locator("#panel")).to_contain_text("it may be the reverse")
+
+
+def test_clicks_on_the_drawing(show):
+    tab = show(family())
+    choose(tab, "lora")
+    at = tab.evaluate("() => document.getElementById('canvas').getBoundingClientRect().toJSON()")
+    tab.fill("#search", "")
+    found = []
+    for y in range(int(at["y"]) + 10, int(at["bottom"]) - 10, 12):
+        tab.mouse.click(at["x"] + 60, y)
+        found.append(tab.inner_text("#panel-title"))
+    assert {"alone", "base", "hidden ancestor"} <= set(found)
+
+
+def test_search_opens_what_is_closed(show):
+    tab = show(family())
+    tab.click("#close-all")
+    assert tab.locator("[role=treeitem]").count() == 3
+    tab.fill("#search", "DEEP")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    tab.press("#search", "Enter")
+    expect(tab.locator("#matches")).to_have_text("1 of 1")
+    expect(tab.locator("#panel-title")).to_have_text("deep")
+    assert active(tab) == "deep"
+    assert tab.locator(".line.found .name").all_inner_texts() == ["deep"]
+    tab.fill("#search", "0123456789abcdef")
+    expect(tab.locator("#matches")).to_have_text("9 matches")
+    tab.fill("#search", "nothing of the kind")
+    expect(tab.locator("#matches")).to_have_text("0 matches")
+
+
+def test_keyboard_alone(show):
+    tab = show(family())
+    press(tab, "Tab")
+    assert tab.evaluate("() => document.activeElement.textContent") == "Skip to the forest"
+    press(tab, *["Tab"] * 6)
+    assert tab.evaluate("() => document.activeElement.id") == "tree"
+    walked = [active(tab)]
+    for _ in range(3):
+        press(tab, "ArrowDown")
+        walked.append(active(tab))
+    assert walked == ["alone", "base", "copy", "lora"]
+    press(tab, "ArrowLeft")
+    assert active(tab) == "base"
+    press(tab, "ArrowLeft")
+    item = tab.locator("#tree .active")
+    expect(item).to_have_attribute("aria-expanded", "false")
+    press(tab, "ArrowDown")
+    assert active(tab) == "hidden ancestor"
+    press(tab, "ArrowUp", "ArrowRight")
+    expect(item).to_have_attribute("aria-expanded", "true")
+    press(tab, "ArrowRight")
+    assert active(tab) == "copy"
+    press(tab, "End")
+    assert active(tab) == "right"
+    press(tab, "Home", "Enter")
+    expect(tab.locator("#panel-title")).to_have_text("alone")
+    press(tab, "End", "c")
+    expect(tab.locator("#panel-title")).to_have_text("Two models")
+    press(tab, "Escape")
+    expect(tab.locator("#panel-title")).to_have_text("alone")
+    press(tab, "/")
+    assert tab.evaluate("() => document.activeElement.id") == "search"
+
+
+def test_a_screen_reader_is_told(show):
+    tab = show(family())
+    told = tab.locator("#tree").aria_snapshot()
+    assert '- treeitem "tuned fine-tune 100 % support" [expanded] [level=2]' in told
+    assert '- treeitem "deep continuation · direction unknown 50 % support" [level=3]' in told
+    item = tab.locator("[role=treeitem]", has_text="tuned")
+    assert item.get_attribute("aria-level") == "2"
+    assert item.get_attribute("aria-setsize") == "3"
+    assert item.get_attribute("aria-posinset") == "3"
+    assert "100 % support" in " ".join(item.text_content().split())
+    choose(tab, "tuned")
+    expect(tab.locator("[role=status]")).to_have_text("Showing tuned")
+
+
+def test_compare(show):
+    tab = show(family())
+    choose(tab, "deep")
+    tab.click("#compare")
+    expect(tab.locator("#choosing")).to_be_visible()
+    press(tab, "Home", "ArrowDown", "ArrowDown", "ArrowDown", "Enter")
+    panel = tab.locator("#panel")
+    expect(tab.locator("#panel-title")).to_have_text("Two models")
+    expect(panel).to_contain_text("Both descend from base.")
+    way = [" ".join(x.split()) for x in panel.locator(".way li").all_inner_texts()]
+    assert way == [
+        *("deep", "↑ continuation, distance 0.3", "tuned", "↑ fine-tune, distance 0.12"),
+        *("base", "↓ lora, distance 0.01", "lora"),
+    ]
+    differing = panel.locator("tr.differs th").all_inner_texts()
+    assert {"Parent", "Relation to it", "Stage", "Distance"} <= set(differing)
+    assert "Format" not in differing
+    choose_other = tab.locator("[role=treeitem]", has_text="alone")
+    choose_other.dispatch_event("click", {"shiftKey": True, "bubbles": True})
+    expect(panel).to_contain_text("They stand in different trees")
+
+
+def test_colours(show):
+    tab = show(family())
+    offered = tab.locator("#colour option").all_inner_texts()
+    assert offered[:4] == ["Relation", "Stage", "Support", "Distance"]
+    assert {"Format", "Number type", "Architecture", "Size", "Rank", "Nothing"} <= set(offered)
+    for attribute in offered:
+        tab.select_option("#colour", label=attribute)
+    tab.select_option("#colour", label="Support")
+    assert "from 83 %" in tab.locator("#legend li").all_inner_texts()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["tree", "list"])
+def test_accessibility(show, scheme, view):
+    tab = show(family(), color_scheme=scheme)
+    tab.click(f"#as-{view}")
+    for state in ("overview", "evidence", "comparison", "search"):
+        if state == "evidence":
+            choose(tab, "tuned")
+        elif state == "comparison":
+            tab.focus("#tree")
+            press(tab, "End", "c")
+            expect(tab.locator("#panel-title")).to_have_text("Two models")
+        elif state == "search":
+            tab.fill("#search", "lora")
+        found = Axe().run(tab).response["violations"]
+        bad = [
+            (v["id"], v["nodes"][0]["html"])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], state
+
+
+def test_at_four_hundred_per_cent(show):
+    """1280 pixels at 400 % are 320 (WCAG 1.4.10): text reflows, nothing lies beside the page."""
+    tab = show(family(), width=320, height=256)
+    assert tab.evaluate("() => document.documentElement.scrollWidth") == 320
+    choose(tab, "tuned")
+    assert tab.evaluate("() => document.documentElement.scrollWidth") == 320
+    expect(tab.locator("#panel-title")).to_be_in_viewport()
+    assert tab.get_attribute("body", "data-view") == "list"
+
+
+def test_on_a_phone(show):
+    tab = show(family(), width=390, height=844, has_touch=True, is_mobile=True)
+    tab.locator("[role=treeitem]", has_text="tuned").tap()
+    expect(tab.locator("#panel-title")).to_have_text("tuned")
+    tab.click("#as-tree")
+    expect(tab.locator("#canvas")).to_be_visible()
+    small = tab.evaluate(
+        "() => [...document.querySelectorAll('.bar button, .stage button, select')]"
+        ".filter((b) => b.offsetParent && Math.min(b.offsetWidth, b.offsetHeight) < 24)"
+        ".map((b) => b.id)"
+    )
+    assert small == []  # WCAG 2.5.8
+
+
+def test_print(show):
+    tab = show(family())
+    choose(tab, "tuned")
+    tab.emulate_media(media="print")
+    tab.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    for name in ("alone", "base", "hidden ancestor", "odd"):
+        expect(tab.locator(".line .name", has_text=name).first).to_be_visible()
+    expect(tab.locator("#canvas")).to_be_hidden()
+    assert len(tab.pdf()) > 5000
+
+
+def test_hostile_names(show):
+    graph = hostile(HOSTILE, [k // 2 for k in range(len(HOSTILE))])
+    tab = show(graph)
+    tab.click("#as-list")
+    tags = tab.evaluate(
+        "() => [...new Set([...document.querySelectorAll('body *')].map((e) => e.tagName))]"
+    )
+    assert not {"IMG", "SVG", "IFRAME", "OBJECT", "B", "svg"} & set(tags)
+    tab.focus("#tree")
+    press(tab, "Home")
+    seen = set()
+    for _ in HOSTILE:
+        press(tab, "Enter")
+        tab.wait_for_function("() => document.querySelector('#panel .path')")
+        seen.add(tab.evaluate("() => document.getElementById('panel-title').textContent"))
+        press(tab, "c", "Escape", "ArrowDown")
+    assert seen == {printable(name) for name in HOSTILE}
+    assert tab.evaluate("() => window.owned") is None
+    for attribute in tab.locator("#colour option").all():
+        tab.select_option("#colour", value=attribute.get_attribute("value"))
+
+
+def test_names_are_spelled_out_as_in_the_terminal(show):
+    tab = show(family())
+    texts = [*HOSTILE, *map(chr, range(0, 0x3000, 7)), "\U000e0041\U0001f999"]
+    # neither surrogates, which no protocol carries, nor what this Unicode has not assigned yet
+    known = [t for t in texts if not {"Cs", "Cn"} & set(map(unicodedata.category, t))]
+    script = tab.locator("script[type=module]").text_content()
+    body = script.split("const m_names = ")[1].split("\n})();")[0]
+    assert "function printable" in body
+    shown = tab.evaluate(
+        f"(all) => {{ const m = {body}\n}})(); return all.map(m.printable) }}", known
+    )
+    assert shown == [printable(text) for text in known]
+
+
+def test_rows_are_those_of_d3(show):
+    """Independent: the page's layout is d3-hierarchy's, the pictures' our own."""
+    tab = show(family())
+    draw = random.Random(0)
+    for size in (2, 5, 20, 100, 400):
+        up = [draw.randrange(max(0, k - 1 - size // 4), k) for k in range(1, size)]
+        below = {k: [c for c, parent in enumerate(up, 1) if parent == k] for k in range(size)}
+        theirs = tab.evaluate(
+            "(below) => {const tree = d3.tree().nodeSize([1, 1])"
+            ".separation((a, b) => a.parent === b.parent ? 1 : 1.25)"
+            "(d3.hierarchy(0, (k) => below[k]));"
+            "return tree.descendants().map((n) => [n.data, n.x])}",
+            json.loads(json.dumps(below)),
+        )
+        ours = tidy(0, lambda k, below=below: below[k])
+        assert ours == pytest.approx(dict(map(tuple, theirs)), abs=1e-9)
+
+
+def large(models, trees):
+    draw = random.Random(1)
+    ids = [f"model-{k:05}" for k in range(models)]
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ids)
+    of, edges = list(range(trees)), []
+    for k in range(trees, models):
+        up = draw.randrange(k)
+        of.append(of[up])
+        edges.append(Edge(ids[up], ids[k], "lora", support=draw.random()))
+    return ModelGraph("gram", nodes, tuple(edges), tuple(Tree(i, ()) for i in ids[:trees]))
+
+
+def test_five_thousand_models(show):
+    tab = show(large(5000, 100))
+    assert tab.locator("[role=treeitem]").count() < 100
+    tab.focus("#tree")
+    press(tab, "End", "Enter")
+    expect(tab.locator("#panel-title")).to_have_text(active(tab))
+    choose(tab, "model-04999")
+    assert active(tab) == "model-04999"
+
+
+def test_fifty_thousand_models_open_with_closed_trees(show):
+    tab = show(large(50_000, 1000))
+    expanded = tab.locator("[role=treeitem][aria-expanded=true]")
+    assert expanded.count() == 0
+    choose(tab, "model-49999")
+    assert active(tab) == "model-49999"
+    assert expanded.count() > 0
+
+
+def test_a_long_chain(show):
+    ids = [f"m{k:04}" for k in range(3000)]
+    edges = tuple(Edge(a, b, "lora") for a, b in pairwise(ids))
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ids)
+    tab = show(ModelGraph("gram", nodes, edges, (Tree(ids[0], ()),)))
+    choose(tab, "m2999")
+    assert active(tab) == "m2999"
+
+
+def test_nothing_at_all(show):
+    tab = show(replace(family(), nodes=(), edges=(), trees=(), hidden=(), refused=()))
+    assert tab.inner_text("#counts") == "0 models · 0 trees"
+    tab.focus("#tree")
+    press(tab, "ArrowDown", "Enter", "End", "c", "0")

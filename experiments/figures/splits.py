@@ -87,6 +87,7 @@ def _read(folder: Path) -> Built:
     name = {id: f"m{number:04}" for number, id in enumerate(ids)}
     if truth["split"] == "mixed":  # its names tell nothing as they are
         name = {id: id for id in ids}
+    ids.sort(key=lambda id: name[id])
     return Built(
         {name[id]: open_checkpoint(folder / f"{id}.safetensors", id=name[id]) for id in ids},
         Truth(

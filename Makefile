@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-experiments lint bench clean
+.PHONY: help demo test test-experiments experiments lint bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
+	@echo "make experiments   train models of known heritage (hours) and write docs/experiments"
 	@echo "make bench  time against baselines (needs 8 GB of disk, 10 GB of memory)"
 
 $(BIN)/python:
@@ -38,7 +39,10 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest experiments/tests
+	$(BIN)/python -m pytest experiments
+
+experiments: $(VENV)/.experiments
+	$(BIN)/python -m experiments all
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

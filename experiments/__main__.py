@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.figures import EXPERIMENTS
 from experiments.wild.command import wild
 
 DATA = Path("data")
+PAGES = Path("docs/experiments")
+SCALES = click.Choice(["tiny", "study", "small", "paper"])
 
 
 @click.group()
@@ -27,12 +32,7 @@ main.add_command(wild)
 
 @main.command()
 @click.argument("split")
-@click.option(
-    "--scale",
-    type=click.Choice(["tiny", "study", "small", "paper"]),
-    default="small",
-    show_default=True,
-)
+@click.option("--scale", type=SCALES, default="small", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--out",
@@ -88,6 +88,91 @@ def build(
             mix(builds, folders["mixed"], scale, seed)
             click.echo(folders["mixed"])
     except (MissingData, TrainingFailed, OtherBuild) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _seeds(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", value):
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0,1,2")
+    return tuple(dict.fromkeys(int(seed) for seed in value.split(",")))
+
+
+def _figure_options(command: Callable[..., None]) -> Callable[..., None]:
+    folder = click.Path(path_type=Path, file_okay=False)
+    options = (
+        click.option("--scale", type=SCALES, default="small", show_default=True),
+        click.option("--seeds", default="0,1,2", show_default=True, callback=_seeds),
+        click.option("--data", type=folder, default=DATA, show_default=True),
+        click.option("--out", type=folder, default=PAGES, show_default=True),
+        click.option("--threads", type=click.IntRange(min=1), help="[default: all cores]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command("all")
+@_figure_options
+def everything(**options: Any) -> None:
+    """Train all that the experiments read, and write every page and their index.
+
+    The first seed has every split, the others the paper's and same-seed. What is there is not
+    trained again.
+    """
+    from experiments.figures.everything import build_all, write_all
+
+    with _faults():
+        data, out = _data(**options), options["out"]
+        build_all(data, click.echo)
+        named = _named(**options)
+        missing = write_all(data, out, f"python -m experiments all {named}", named, click.echo)
+    for line in missing:
+        click.echo(line, err=True)
+
+
+def _experiment(name: str, help: str) -> click.Command:
+    """The command that writes one page."""
+
+    @_figure_options
+    def run(**options: Any) -> None:
+        from experiments.figures.everything import write_page
+
+        with _faults():
+            command = f"python -m experiments {name} {_named(**options)}"
+            write_page(name, _data(**options), options["out"], command)
+        click.echo(options["out"] / f"{name}.md")
+
+    return click.command(name, help=help)(run)
+
+
+for _name, _help in EXPERIMENTS.items():
+    main.add_command(_experiment(_name, _help))
+
+
+def _data(
+    scale: str, seeds: tuple[int, ...], data: Path, threads: int | None, **others: Any
+) -> Any:
+    from experiments.figures.families import Data
+
+    return Data(data, scale, seeds, threads or len(os.sched_getaffinity(0)))
+
+
+def _named(scale: str, seeds: tuple[int, ...], **others: Any) -> str:
+    """The options that change what comes out, as they are typed."""
+    return f"--scale {scale} --seeds {','.join(map(str, seeds))}"
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """What went wrong in one line."""
+    from experiments.build import OtherBuild
+    from experiments.figures.families import NotBuilt
+    from experiments.images import MissingData
+    from experiments.training import TrainingFailed
+
+    try:
+        yield
+    except (MissingData, TrainingFailed, OtherBuild, NotBuilt) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -20,7 +20,7 @@ import torch
 from experiments.architectures import PARTIAL
 from experiments.execution import Record, execute
 from experiments.plan import Run, digest, trees
-from experiments.scales import SCALES
+from experiments.scales import SCALES, Scale
 from experiments.splits import plan, uses_roots
 
 #: records by id
@@ -33,22 +33,28 @@ class OtherBuild(Exception):  # noqa: N818  (reads as what was found)
     """The folder holds another build than the one asked for."""
 
 
+#: called with the scale, the split's name and the seed
+Planner = Callable[[Scale, str, int], list[Run]]
+
+
 @dataclass(frozen=True)
 class Build:
     """A split at a scale with a seed, the folder it is built in and the one its roots are in. The
-    roots are one set for all seeds, as the paper's are."""
+    roots are one set for all seeds, as the paper's are. `planner` says what it consists of."""
 
     split: str
     scale: str
     seed: int
     folder: Path
     roots: Path
+    planner: Planner = plan
 
     def run(self, workers: Workers, progress: Progress = lambda done, total: None) -> None:
         """Train what is missing, the roots first, then write truth.json."""
-        runs = plan(SCALES[self.scale], self.split, self.seed)
+        runs = self.planner(SCALES[self.scale], self.split, self.seed)
         if uses_roots(runs):
-            replace(self, split="roots", seed=0, folder=self.roots).run(workers, progress)
+            roots = replace(self, split="roots", seed=0, folder=self.roots, planner=plan)
+            roots.run(workers, progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone_in(self.folder):
             self._complete(runs, workers, progress)

@@ -80,6 +80,15 @@ def test_a_merged_lora_step_has_its_rank(shape, r, size):
     assert ranks(a, b)[0, 1] == pair(a, b) == min(r, lowrank.sketch_size(shape))
 
 
+def test_large_steps_of_others_do_not_blur_a_small_rank():
+    rng = np.random.default_rng(0)
+    root = weights(rng, (96, 96))
+    large = [merged(root, update(rng, root.shape, 16, 0.1)) for _ in range(8)]
+    small = merged(root, update(rng, root.shape, 2, 0.001))
+    assert ranks(root, *large, small)[0].tolist() == [0, *[16] * 8, 2]
+    assert svd_rank(root, small) == 2
+
+
 def test_a_layer_as_large_as_those_of_vits():
     rng = np.random.default_rng(0)
     a = weights(rng, (768, 768))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,13 @@ def test_no_edges_and_renumbering():
     index = np.array([4, 7, 9])
     assert Hidden((0, 2), 1, 0.5).renumbered(index) == Hidden((4, 9), 7, 0.5)
     assert Hidden((0, 2), -1, 0.5).renumbered(index) == Hidden((4, 9), -1, 0.5)
+
+
+def test_a_layer_of_zeros_is_no_one_s_relative():
+    m = measured(fresh(np.random.default_rng(0)), fresh(np.random.default_rng(1)))
+    zeros = m.gram.copy()
+    zeros[0] = [[0.0, 1e-20], [1e-20, 1.0]]  # what rounding leaves beside a bias never trained
+    cosine = relatedness.cosines(replace(m, gram=zeros))[0]
+    assert np.isnan(cosine[0, 1])
+    assert cosine[1, 1] == 1
+    assert relatedness.inherited(replace(m, gram=zeros))[0] == np.False_

@@ -12,10 +12,12 @@ RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we ha
 
 
 def cosines(m: Measures) -> Array:
-    """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer."""
+    """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer, or
+    holds zeros in it."""
     norm = np.sqrt(m.norms)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(m.gram / (norm * norm.transpose(0, 2, 1)))
+    product = norm * norm.transpose(0, 2, 1)
+    # beside a layer of zeros, what rounding left of an inner product is no cosine
+    return np.asarray(m.gram / np.where(product == 0, np.nan, product))
 
 
 def threshold(size: NDArray[np.int64]) -> Array:

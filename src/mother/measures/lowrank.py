@@ -80,7 +80,8 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
 
     def of_step(up: int) -> Array:
         one, other = layer.tensors[up], layer.tensors[up + 1]
-        wide = np.float64 if np.float64 in (one.dtype, other.dtype) else np.float32
+        # float32 would leave more of a large step than rounding leaves of the weights
+        wide = np.float64 if max(one.dtype.itemsize, other.dtype.itemsize) >= 4 else np.float32
         step = other.read().astype(wide, copy=False) - one.read().astype(wide, copy=False)
         half = left @ step.reshape(rows, columns)
         return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)

@@ -1,0 +1,98 @@
+"""Roots, against all orders in which small trees can have grown."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mother.heritage.rooting import orient
+
+
+def random_tree(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.array([-1] + [int(rng.integers(k)) for k in range(1, n)], dtype=np.intp)
+
+
+def edges_of(parents: np.ndarray) -> set[frozenset[int]]:
+    return {frozenset((int(p), c)) for c, p in enumerate(parents) if p >= 0}
+
+
+def orders_from(root: int, edges: set[frozenset[int]], n: int) -> int:
+    """Orders of the nodes in which each but the first is joined to one before it."""
+    count = 0
+    for rest in itertools.permutations(v for v in range(n) if v != root):
+        seen = {root}
+        for v in rest:
+            if not any(frozenset((u, v)) in edges for u in seen):
+                break
+            seen.add(v)
+        count += len(seen) == n
+    return count
+
+
+def side(u: int, v: int, edges: set[frozenset[int]], n: int) -> set[int]:
+    """The nodes on u's side of the edge u - v."""
+    found = {u}
+    for _ in range(n):
+        for edge in edges - {frozenset((u, v))}:
+            if edge & found:
+                found |= edge
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 7))
+def test_beliefs_are_those_of_all_orders_of_growth(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    tree = random_tree(rng, n)
+    edges = edges_of(tree)
+    odds = rng.normal(scale=2, size=(n, n))
+    odds -= odds.T
+    belief = np.zeros(n)
+    for root in range(n):
+        away = 0.0
+        for edge in edges:
+            u, v = sorted(edge)
+            away += odds[u, v] / 2 if root in side(u, v, edges, n) else odds[v, u] / 2
+        belief[root] = math.log(orders_from(root, edges, n)) + away
+    belief = np.exp(belief - belief.max())
+    belief /= belief.sum()
+    parents, direction = orient(tree, odds)
+    assert edges_of(parents) == edges
+    assert parents[int(belief.argmax())] == -1
+    for c, p in enumerate(parents.tolist()):
+        if p >= 0:
+            assert math.isclose(
+                direction[c], belief[list(side(p, c, edges, n))].sum(), rel_tol=1e-9
+            )
+
+
+def test_the_start_that_is_given_does_not_matter() -> None:
+    rng = np.random.default_rng(7)
+    tree = random_tree(rng, 30)
+    odds = rng.normal(size=(30, 30))
+    odds -= odds.T
+    parents, direction = orient(tree, odds)
+    again, same = orient(parents, odds)
+    np.testing.assert_array_equal(parents, again)
+    np.testing.assert_allclose(direction, same)
+
+
+def test_strong_evidence_outweighs_the_hub() -> None:
+    star = np.array([-1, 0, 0, 0, 0], dtype=np.intp)
+    odds = np.zeros((5, 5))
+    odds[1, 0], odds[0, 1] = 9.0, -9.0
+    parents, direction = orient(star, odds)
+    assert parents.tolist() == [1, -1, 0, 0, 0]
+    assert direction[0] > 0.99
+
+
+def test_a_long_chain_is_no_matter_of_recursion() -> None:
+    n = 5000
+    chain = np.arange(-1, n - 1)
+    odds = np.zeros((n, n))
+    parents, _ = orient(chain, odds)
+    assert (parents < 0).sum() == 1

@@ -1,0 +1,148 @@
+"""Paths of three: costs against plain sums, and trees that are known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import networkx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mother.clustering import minimum_spanning_trees
+from mother.heritage.turns import TURN, runners_up, straightened, turns
+
+
+def squared(points: np.ndarray) -> np.ndarray:
+    return np.square(points[:, None] - points[None]).sum(axis=2)
+
+
+def cost(parents: list[int], x: np.ndarray, lack: np.ndarray) -> float:
+    """Of a whole tree, from the points themselves."""
+    total = 0.0
+    for c, p in enumerate(parents):
+        if p < 0:
+            continue
+        step = x[c] - x[p]
+        length = float(step @ step)
+        g = parents[p]
+        if g < 0:
+            total += length * (1 + lack[p, c])
+            continue
+        before = x[p] - x[g]
+        scale = math.sqrt(length * float(before @ before))
+        total += length * (1 + TURN * max(0.0, -float(step @ before) / scale)) if scale else length
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 9))
+def test_moves_only_make_the_tree_cheaper(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3))
+    lack = rng.uniform(size=(n, n))
+    tree = np.array([-1] + [int(rng.integers(k)) for k in range(1, n)], dtype=np.intp)
+    every = ~np.eye(n, dtype=bool)
+    found = straightened(tree, squared(x), lack, every)
+    assert found[0] == -1
+    edges = [(int(p), c) for c, p in enumerate(found) if p >= 0]
+    assert networkx.is_arborescence(networkx.DiGraph(edges))
+    assert cost(found.tolist(), x, lack) <= cost(tree.tolist(), x, lack) * (1 + 1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_no_single_move_is_left(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 6
+    x, lack = rng.normal(size=(n, 4)), np.zeros((n, n))
+    tree = np.array([-1, 0, 1, 2, 3, 4], dtype=np.intp)
+    found = straightened(tree, squared(x), lack, ~np.eye(n, dtype=bool)).tolist()
+    best = cost(found, x, lack)
+    for c, p in itertools.product(range(1, n), range(n)):
+        moved = list(found)
+        moved[c] = p
+        graph = networkx.DiGraph([(q, k) for k, q in enumerate(moved) if q >= 0])
+        if c != p and networkx.is_directed_acyclic_graph(graph):
+            assert cost(moved, x, lack) >= best * (1 - 1e-6)
+
+
+def test_siblings_that_resemble_each_other_hang_from_their_parent() -> None:
+    """Both go the same way for a while: nearer to each other than to the parent."""
+    rng = np.random.default_rng(0)
+    root, alike = rng.normal(size=400) * 5, rng.normal(size=400)
+    a, b = (root + alike + 0.75 * rng.normal(size=400) for _ in range(2))
+    far = root + rng.normal(size=400) * 1.2
+    x = np.stack([root, a, b, far])
+    D = squared(x)
+    assert D[1, 2] < D[0, 1]
+    (chain,) = minimum_spanning_trees([D])
+    assert chain.tolist() != [-1, 0, 0, 0]
+    found = straightened(chain, D, np.zeros((4, 4)), ~np.eye(4, dtype=bool))
+    assert found.tolist() == [-1, 0, 0, 0]
+
+
+def test_a_child_far_from_a_cluster_hangs_from_its_middle() -> None:
+    rng = np.random.default_rng(1)
+    middle = rng.normal(size=500) * 3
+    near = [middle + 0.01 * rng.normal(size=500) for _ in range(6)]
+    far = near[2] + 2.0 * rng.normal(size=500) + 0.02 * (near[3] - middle)
+    x = np.stack([middle, *near, far])
+    tree = np.array([-1, 0, 0, 0, 0, 0, 0, 4], dtype=np.intp)
+    found = straightened(tree, squared(x), np.zeros((8, 8)), ~np.eye(8, dtype=bool))
+    assert found.tolist() == [-1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_rounded_copy_stays_with_its_original() -> None:
+    x = np.array([[0.0, 0.0], [3.0, 0.0], [3.1, 0.0]])
+    original = np.array([-1, -1, 0], dtype=np.intp)
+    tree = np.array([-1, 0, 0], dtype=np.intp)
+    every = ~np.eye(3, dtype=bool)
+    assert straightened(tree, squared(x), np.zeros((3, 3)), every, original)[2] == 0
+
+
+def test_turns_are_cosines() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(4, 5))
+    found = turns(np.array([-1, 0, 1, 2]), squared(x))
+    assert np.isnan(found[:2]).all()
+    for c in (2, 3):
+        step, before = x[c] - x[c - 1], x[c - 1] - x[c - 2]
+        wanted = step @ before / np.linalg.norm(step) / np.linalg.norm(before)
+        assert found[c] == pytest.approx(wanted)
+
+
+def test_the_runner_up_is_the_cheapest_other_parent() -> None:
+    rng = np.random.default_rng(3)
+    x = np.concatenate([np.zeros((1, 6)), rng.normal(size=(4, 6))])
+    lack = np.zeros((5, 5))
+    tree = [-1, 0, 0, 1, 1]
+    rival, factor = runners_up(np.array(tree), squared(x), lack, ~np.eye(5, dtype=bool))
+    assert rival[0] == -1
+    for c in (2, 3, 4):  # leaves: nothing hangs below that would change
+        others = {p: [*tree[:c], p, *tree[c + 1 :]] for p in range(5) if p not in (c, tree[c])}
+        best = min(others, key=lambda p: cost(others[p], x, lack))
+        assert rival[c] == best
+        around = cost(others[best], x, lack) - cost(tree, x, lack)
+        step = squared(x)[tree[c], c]
+        own = step * (1 + TURN * max(0.0, -turns(np.array(tree), squared(x))[c])) if c > 2 else step
+        assert factor[c] == pytest.approx(1 + around / own)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(1, 4))
+def test_spanning_trees_are_as_light_as_networkx_has_them(seed: int, n: int, many: int) -> None:
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 6, size=(many, n, n)).astype(float)
+    costs += costs.transpose(0, 2, 1)
+    for one, parents in zip(costs, minimum_spanning_trees(costs), strict=True):
+        graph = networkx.Graph()
+        graph.add_weighted_edges_from(
+            (i, j, one[i, j]) for i, j in itertools.combinations(range(n), 2)
+        )
+        wanted = networkx.minimum_spanning_tree(graph).size(weight="weight")
+        assert sum(one[p, c] for c, p in enumerate(parents) if p >= 0) == wanted
+        tree = networkx.Graph([(int(p), c) for c, p in enumerate(parents) if p >= 0])
+        assert networkx.is_tree(tree)

@@ -12,20 +12,20 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
-OUTSIDE = -0.1  # polarity below which that is not chance
+OUTSIDE = -0.25  # polarity below which that is not chance
+FORGOTTEN = 0.1  # polarity that training alone explains
 
 
 def hidden_ancestors(
     parents: Indices, squared: Array, lacking: Array, chance: Array
 ) -> tuple[Indices, list[Hidden]]:
-    """Where a node's children lack too much of it for a parent, all of them hang beside it, from
-    an ancestor that nobody gave us.
+    """Where a node's children lack too much of it for a parent, they hang beside it, from an
+    ancestor that nobody gave us.
 
-    All children of a node tell of the same thing, what it went through after that ancestor: they
-    are judged together, beyond a standard error, and siblings of siblings are siblings. Such a
-    node keeps those children that hold more than half of what its siblings lack. Polarity outside
-    [0, 1] is the work of shrinking or growing, which a hidden ancestor can't do: where one edge in
-    twenty shows it, lack is no evidence.
+    All siblings of a node lack the same of it, what it went through after that ancestor, however
+    far they went themselves; what a true child forgets grows with how far it went. Siblings of
+    siblings are siblings. Polarity outside [0, 1] is the work of shrinking or growing, which a
+    hidden ancestor can't do: where one edge in twenty shows it, lack is no evidence.
 
     squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a step that knows nothing
     of p; all (n, n).
@@ -47,17 +47,13 @@ def hidden_ancestors(
         lack, length = lacking[node, children], squared[node, children]
         if len(children) == 0 or length.sum() == 0:
             continue
-        polarity[node] = lack.sum() / length.sum()
-        error = np.sqrt(chance[node, children].sum()) / length.sum()
+        beside = _siblings(lack, length, chance[node, children])
         up = int(parents[node])
-        if polarity[node] - error > SIBLINGS and (lack <= length).all():
-            own = (lack <= length * SIBLINGS) & (lack <= lack.max() / 2)
-            siblings = children[~own]
-        elif up >= 0 and twins[node, up]:
-            siblings = children[lack > lacking[node, up] / 2]
-        else:
-            continue
-        twins[node, siblings] = twins[siblings, node] = True
+        if up >= 0 and twins[node, up]:
+            beside |= lack > lacking[node, up] / 2
+        if beside.any():
+            polarity[node] = lack[beside].sum() / length[beside].sum()
+            twins[node, children[beside]] = twins[children[beside], node] = True
     out, hidden = parents.copy(), []
     for group in components(twins):
         if len(group) > 1:
@@ -65,6 +61,20 @@ def hidden_ancestors(
             out[group] = -1
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden
+
+
+def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
+    """Which children of one node are its siblings, (k,): those that all lack alike, or all that
+    lack much where together they lack as much as siblings do."""
+    alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length)
+    alike &= lack > 3 * np.sqrt(chance)
+    x, y = np.log(length[alike]), np.log(lack[alike])
+    if len(x) > 1 and np.ptp(x) > 0 and np.polyfit(x, y, 1)[0] < 1:
+        return np.asarray(alike)
+    error = np.sqrt(chance.sum()) / length.sum()
+    if lack.sum() / length.sum() - error > SIBLINGS and (lack <= length).all():
+        return np.asarray((lack > length * SIBLINGS) | (lack > lack.max() / 2))
+    return np.zeros(len(lack), dtype=bool)
 
 
 def _parents_first(parents: Indices) -> list[int]:

@@ -22,7 +22,9 @@ from experiments.training import AtChance, TrainingFailed, adapt, device, fit
 
 Record = dict[str, Any]
 #: times as long as planned, where a run is at chance after less
-LONGER, LONGEST = (1, 2), 4
+LONGER = (1, 2, 4)
+#: what the learning rate is divided by where that was not enough
+GENTLER = 4
 
 
 def execute(
@@ -69,14 +71,16 @@ def _take(run: Run, architecture: Architecture, folder: Path, roots: Path) -> Re
 def _trained(
     run: Run, scale: Scale, architecture: Architecture, seed: int, folder: Path
 ) -> tuple[Run, dict[str, Record]]:
-    """The run as it was carried out: twice as long, and once more, where it was at chance."""
+    """The run as it was carried out: longer, and at last more gently, where it was at chance."""
     assert run.recipe is not None
-    for times in LONGER:
-        tried = replace(run, recipe=replace(run.recipe, epochs=times * run.recipe.epochs))
+    recipe = run.recipe
+    recipes = [replace(recipe, epochs=times * recipe.epochs) for times in LONGER]
+    recipes.append(replace(recipes[-1], learning_rate=recipe.learning_rate / GENTLER))
+    *first, last = (replace(run, recipe=tried) for tried in recipes)
+    for tried in first:
         with suppress(AtChance):
             return tried, _train(tried, scale, architecture, seed, folder)
-    longest = replace(run, recipe=replace(run.recipe, epochs=LONGEST * run.recipe.epochs))
-    return longest, _train(longest, scale, architecture, seed, folder)
+    return last, _train(last, scale, architecture, seed, folder)
 
 
 def _train(

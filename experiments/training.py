@@ -42,11 +42,14 @@ def fit(
     marks = [max(1, round(m * steps)) for m in recipe.marks]
     order = torch.empty(0, dtype=torch.long)
     losses: list[float] = []
+    normalises = any(isinstance(x, nn.BatchNorm2d) for x in objective.modules())
     objective.train()
     for step in range(1, steps + 1):
         if len(order) == 0:
             order = torch.randperm(len(examples), generator=generator)
         chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        if len(chosen) == 1 and normalises:  # one example has no variance
+            chosen = chosen.repeat(2)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _factor(recipe, step, steps)
         loss = objective(examples[chosen].to(device()))

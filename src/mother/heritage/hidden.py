@@ -13,7 +13,7 @@ Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
 OUTSIDE = -0.25  # polarity below which that is not chance
-FORGOTTEN = 0.1  # polarity that training alone explains
+FORGOTTEN = 0.15  # polarity that training alone explains
 
 
 def hidden_ancestors(

@@ -2,7 +2,6 @@ import concurrent.futures
 import json
 import os
 import resource
-import time
 
 import ml_dtypes
 import numpy as np
@@ -103,13 +102,12 @@ def test_opening_a_huge_file_reads_its_header_alone(tmp_path):
     count = 10 * 2**30 // 4
     path = write(tmp_path / "big.safetensors", {"w": entry("F32", (count,), (0, 4 * count))})
     os.truncate(path, path.stat().st_size + 4 * count)
-    start, rss = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tensor = open_checkpoint(path).tensors["w"]
     whole = tensor.read()
     assert whole.size == count
     assert whole[-1] == 0
     assert tensor.read(count - 3).tolist() == [0, 0, 0]
-    assert time.perf_counter() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss < 50_000
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Layer
+from mother.clustering import minimum_spanning_trees
 
 LAYERS = 32  # layers looked at
 BLOCK = 512  # weights read of each
@@ -61,26 +62,13 @@ def squared_distances(samples: Sequence[NDArray[np.float64]]) -> NDArray[np.floa
 
 
 def reference_tree(distance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Minimum spanning tree (Prim) as the neighbour towards node 0; -1 there. (n,) int64.
+    """Minimum spanning tree as the neighbour towards node 0; -1 there. (n,) int64.
 
     >>> reference_tree(np.array([[0., 9., 1.], [9., 0., 2.], [1., 2., 0.]]))
     array([-1,  2,  0])
     """
-    n = distance.shape[0]
-    towards = np.zeros(n, dtype=np.int64)
-    nearest = distance[0].copy()
-    outside = np.ones(n, dtype=bool)
-    outside[0] = False
-    for _ in range(n - 1):
-        new = int(np.argmin(np.where(outside, nearest, np.inf)))
-        if not outside[new]:
-            new = int(np.argmax(outside))
-        outside[new] = False
-        closer = outside & (distance[new] < nearest)
-        nearest[closer] = distance[new][closer]
-        towards[closer] = new
-    towards[0] = -1
-    return towards
+    (towards,) = minimum_spanning_trees(distance[None])
+    return towards.astype(np.int64)
 
 
 def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> NDArray[np.float64]:

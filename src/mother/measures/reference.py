@@ -68,7 +68,7 @@ def reference_tree(distance: NDArray[np.float64]) -> NDArray[np.int64]:
     array([-1,  2,  0])
     """
     (towards,) = minimum_spanning_trees(distance[None])
-    return towards.astype(np.int64)
+    return np.asarray(towards, dtype=np.int64)
 
 
 def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from demo import run as demo
 from matplotlib.figure import Figure
 
-from demo import run as demo
 from experiments.figures.families import Data
 from experiments.figures.judged import ROLE, demo_by_ours, kinds, part, verdict
 from experiments.figures.methods import Count, by_polarity
@@ -160,7 +160,9 @@ def _text(table: Table, scale: str) -> str:
 
 def _label(table: Table, split: str, method: str) -> str:
     if method == "paper":
-        layers = next(r["layers"] for r in table.rows if (r["split"], r["method"]) == (split, method))
+        layers = next(
+            r["layers"] for r in table.rows if (r["split"], r["method"]) == (split, method)
+        )
         return f"paper, {layers}"
     return "**ours**" if method == "ours" else "polarity alone"
 
@@ -181,7 +183,12 @@ def _aims(table: Table) -> str:
     ]
     ways = mean(_direction(table, f, "ours") for f in share)
     rows.append(
-        ["direction, mean of families", f"≥ {DIRECTION:.2f}", f"{ways:.3f}", verdict(ways, DIRECTION)]
+        [
+            "direction, mean of families",
+            f"≥ {DIRECTION:.2f}",
+            f"{ways:.3f}",
+            verdict(ways, DIRECTION),
+        ]
     )
     each = [
         (
@@ -209,7 +216,10 @@ def _picture(table: Table) -> Figure:
         bars(
             ax,
             names,
-            {m: [np.nan_to_num(_share(table, f, m)) for f in names] for m in ("paper", "polarity", "ours")},
+            {
+                m: [np.nan_to_num(_share(table, f, m)) for f in names]
+                for m in ("paper", "polarity", "ours")
+            },
             {},
         )
         ax.set(ylabel="edges right", ylim=(0, 1.05))

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-
 from demo import run as demo
+
 from experiments.figures.families import Indices
 from experiments.figures.methods import Count, count
 from experiments.figures.splits import read

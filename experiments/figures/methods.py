@@ -185,7 +185,11 @@ def by_polarity(m: Measures, forest: Forest) -> Indices:
     labels = forest.labels()
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        evidence[np.ix_(members, members)] = 0.5 - np.nan_to_num(polarity(m.among(members)), nan=0.5)
+        if len(members) == 1:
+            continue
+        evidence[np.ix_(members, members)] = 0.5 - np.nan_to_num(
+            polarity(m.among(members)), nan=0.5
+        )
     return rooted(forest.parents, evidence)
 
 

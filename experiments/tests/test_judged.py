@@ -93,9 +93,7 @@ def test_polarity_alone_takes_the_root_of_least_polarity(judged: Written) -> Non
             and all(m[name].shape == w.shape for m in models.values())
             and np.median(
                 [
-                    np.vdot(a[name], b[name])
-                    / np.linalg.norm(a[name])
-                    / np.linalg.norm(b[name])
+                    np.vdot(a[name], b[name]) / np.linalg.norm(a[name]) / np.linalg.norm(b[name])
                     for a, b in combinations(models.values(), 2)
                 ]
             )
@@ -112,7 +110,7 @@ def test_polarity_alone_takes_the_root_of_least_polarity(judged: Written) -> Non
             return float(lacks / sum(weight[k] * np.vdot(step[k], step[k]) for k in layers))
 
         def cost(root: str) -> float:
-            return sum(polarity(p, c) for p, c in nx.bfs_edges(found, root))  # noqa: B023
+            return sum(polarity(p, c) for p, c in nx.bfs_edges(found, root))
 
         root = min(sorted(tree), key=cost)
         right += sum(edge in true for edge in nx.bfs_edges(found, root))
@@ -242,7 +240,9 @@ def test_a_copy_above_its_original_is_counted() -> None:
         Edge("a", "copy-of-c", "fine-tune"),
     )
     graph = mock.Mock(spec=ModelGraph, edges=edges)
-    assert robustness._copies(graph, ["copy-of-a", "copy-of-b", "copy-of-c"]) == {
+    truth = Truth((("a", "c"), ("c", "b")))
+    assert robustness._copies(graph, ["copy-of-a", "copy-of-b", "copy-of-c"], truth) == {
+        "beside_as_one": 1,
         "copies": 3,
         "below_original": 1,
         "above_original": 1,

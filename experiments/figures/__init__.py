@@ -15,7 +15,7 @@ EXPERIMENTS = {
     "direction": "Direction: every split and the demo, by both methods and by polarity alone.",
     "strangers": "Strangers: who is called a relative without being one.",
     "calibration": "Calibration: how often what is said with a probability is true.",
-    "robustness": "Robustness: models rounded, quantized and pruned, instead of themselves or beside.",
+    "robustness": "Robustness: models rounded, quantized and pruned, in place and beside.",
     "ablation": "Ablation: what each kind of evidence adds, and costs in time.",
     "table1": "Table 1: accuracy by split and root, per tree and whole graph.",
     "table4": "Table 4: accuracy on smaller trees.",

@@ -1,4 +1,4 @@
-"""Models that were rounded, quantized or pruned after training, instead of and beside themselves."""
+"""Models that were rounded, quantized or pruned, in place of themselves and beside."""
 
 from __future__ import annotations
 

@@ -160,10 +160,8 @@ def _text(table: Table, scale: str) -> str:
 
 def _label(table: Table, split: str, method: str) -> str:
     if method == "paper":
-        layers = next(
-            r["layers"] for r in table.rows if (r["split"], r["method"]) == (split, method)
-        )
-        return f"paper, {layers}"
+        own = (r for r in table.rows if r["split"] == split and r["method"] == method)
+        return f"paper, {next(own)['layers']}"
     return "**ours**" if method == "ours" else "polarity alone"
 
 

@@ -187,9 +187,8 @@ def by_polarity(m: Measures, forest: Forest) -> Indices:
         members = np.flatnonzero(labels == label)
         if len(members) == 1:
             continue
-        evidence[np.ix_(members, members)] = 0.5 - np.nan_to_num(
-            polarity(m.among(members)), nan=0.5
-        )
+        lack = np.nan_to_num(polarity(m.among(members.tolist())), nan=0.5)
+        evidence[np.ix_(members, members)] = 0.5 - lack
     return rooted(forest.parents, evidence)
 
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 #: what each page shows, by the name of its command, of its files and, less hyphens, of its module
 EXPERIMENTS = {
     "splits": "Every split, the paper's and those past it, by both methods.",
+    "direction": "Direction: every split and the demo, by both methods and by polarity alone.",
+    "strangers": "Strangers: who is called a relative without being one.",
+    "calibration": "Calibration: how often what is said with a probability is true.",
+    "robustness": "Robustness: models rounded, quantized and pruned, in place and beside.",
+    "ablation": "Ablation: what each kind of evidence adds, and costs in time.",
     "table1": "Table 1: accuracy by split and root, per tree and whole graph.",
     "table4": "Table 4: accuracy on smaller trees.",
     "figure2": "Figure 2: distance against number of edges.",

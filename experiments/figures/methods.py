@@ -10,8 +10,10 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csgraph
 
 from experiments.figures.families import Family, Indices
+from mother.clustering import minimum_spanning_trees
 from mother.heritage import gram
 from mother.heritage import mother as paper
 from mother.heritage.forest import Forest
@@ -150,6 +152,56 @@ def parent_probability(m: Measures) -> Array:
             probability[p, c] = 1 - found.direction[0]
         probability[c, p] = 1 - probability[p, c]
     return probability
+
+
+def rooted(parents: Indices, evidence: Array) -> Indices:
+    """The same trees, each from the root that all its edges together speak for, without any prior.
+
+    evidence: (n, n), antisymmetric, [u, v] of u being the parent of v rather than its child.
+
+    >>> chain, back = np.array([-1, 0, 1]), np.array([[0., -1, 0], [1, 0, -2], [0, 2, 0]])
+    >>> rooted(chain, back)
+    array([ 1,  2, -1])
+    """
+    n = len(parents)
+    child = np.flatnonzero(parents >= 0)
+    edges = coo_array((np.ones(len(child)), (parents[child], child)), shape=(n, n)).tocsr()
+    out = np.full(n, -1, dtype=np.intp)
+    for start in np.flatnonzero(parents < 0):
+        order, up = csgraph.breadth_first_order(edges, start, directed=False)
+        gain = np.zeros(n)
+        for v in order[1:]:
+            gain[v] = gain[up[v]] - evidence[up[v], v]
+        root = order[gain[order].argmax()]
+        _, up = csgraph.breadth_first_order(edges, root, directed=False)
+        out[order] = np.maximum(up[order], -1)
+    return out
+
+
+def by_polarity(m: Measures, forest: Forest) -> Indices:
+    """The trees of a forest, each from the root from which polarity, summed over its edges, is
+    least; parents (n,)."""
+    evidence = np.zeros((len(forest.parents),) * 2)
+    labels = forest.labels()
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) == 1:
+            continue
+        lack = np.nan_to_num(polarity(m.among(members.tolist())), nan=0.5)
+        evidence[np.ix_(members, members)] = 0.5 - lack
+    return rooted(forest.parents, evidence)
+
+
+def nearest_by_polarity(m: Measures) -> Indices:
+    """Parents (n,) by what is left without all else: families, the minimum spanning tree of the
+    distances in each, and its root by summed polarity."""
+    parents = np.full(m.gram.shape[1], -1, dtype=np.intp)
+    for family in gram.families(m):
+        if len(family) > 1:
+            members, own = np.array(family), _inherited(m.among(family))
+            (tree,) = minimum_spanning_trees(_summed(own, own.squared_distance)[None])
+            parents[members] = np.where(tree >= 0, members[tree], -1)
+    return by_polarity(m, Forest(parents))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def seeds(rows: Iterable[Row]) -> str:
-    """Which splits with which seeds the rows are of.
+    """Which splits with which seeds the rows are of; what was not trained here has no seed.
 
     >>> seeds([{"split": "ft", "seed": 0}, {"split": "ft", "seed": 1}, {"split": "cnn", "seed": 0}])
     'ft (seeds 0, 1), cnn (seed 0)'
@@ -68,10 +68,10 @@ def seeds(rows: Iterable[Row]) -> str:
     found: dict[object, list[object]] = {}
     for row in rows:
         of = found.setdefault(row["split"], [])
-        if row["seed"] not in of:
+        if "seed" in row and row["seed"] not in of:
             of.append(row["seed"])
     return ", ".join(
-        f"{split} (seed{'s' * (len(of) > 1)} {', '.join(map(str, of))})"
+        f"{split} (seed{'s' * (len(of) > 1)} {', '.join(map(str, of))})" if of else str(split)
         for split, of in found.items()
     )
 

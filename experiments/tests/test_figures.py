@@ -16,6 +16,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from demo import run as demo
 from experiments.__main__ import main
 from experiments.courses import RECIPES, SIBLINGS, checkpoints, plan
 from experiments.figures import EXPERIMENTS, figure4, splits
@@ -74,10 +75,13 @@ class Written:
 
 
 @pytest.fixture(scope="session")
-def written(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+def written(data: Path, small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
     out = tmp_path_factory.mktemp("pages")
     options = ["--scale", "tiny", "--seeds", "0", "--data", str(data.parent), "--out", str(out)]
-    result = _run("all", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "WEIGHTS", small_demo)
+        patch.setattr(demo, "fetch", lambda: None)
+        result = _run("all", *options)
     assert result.exit_code == 0, result.output
     assert "Not there" not in (out / "README.md").read_text()
     return Written(out, data)
@@ -103,7 +107,7 @@ def test_a_picture_is_svg_for_light_and_dark(written: Written, name: str) -> Non
     assert "fill: #000000" not in text
 
 
-@pytest.mark.parametrize("name", ["table1", "figure3", "siblings"])
+@pytest.mark.parametrize("name", ["strangers", "robustness", "table1", "figure3", "siblings"])
 def test_the_same_bytes_by_its_own_command(written: Written, name: str, tmp_path: Path) -> None:
     data = str(written.data.parent)
     result = _run(name, "--scale", "tiny", "--seeds", "0", "--data", data, "--out", str(tmp_path))

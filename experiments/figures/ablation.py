@@ -1,0 +1,186 @@
+"""What each kind of evidence adds, and what it costs: the default method without one at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from unittest import mock
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.figures.families import Data, Indices
+from experiments.figures.judged import ROLE, Kind, kinds
+from experiments.figures.methods import Array, Count, nearest_by_polarity, rooted
+from experiments.figures.pages import Page, Table, markdown
+from experiments.figures.pictures import OURS, panels
+from experiments.figures.splits import there
+from mother.heritage import direction, gram, turns
+from mother.heritage.direction import Pairs
+from mother.measures import Measures
+
+QUESTION = """
+The default method without one kind of evidence at a time, on the same measurements, and what is
+left without all of them: in each family the minimum spanning tree of distances, from the root by
+summed polarity.
+"""
+
+NOTES = """
+A split's figure is its edges right of true edges; *undirected* and *false* are sums over all
+splits, *false* with those that have no true edge. *Time* is that of the recovery from what was
+measured, by the processor's clock and the better of two, as a share of the whole method's: one less
+that is what the evidence costs. Reading and measuring, the same for all, are not in it.
+
+- *turning back*: whether a step undoes the one before it;
+- *cluster centre*: far from a cluster, a model hangs from its middle;
+- *attachment prior*: a hub is the likelier parent where weights don't tell;
+- *common shrink*: weight decay, one factor for all layers;
+- *free scale*: how well this training knew its start;
+- *lack in edge costs*: siblings that are near pay for what each went through alone;
+- *leaving out vectors*: distances and direction are taken from matrices.
+"""
+
+Patch = tuple[ModuleType | type, str, object]
+ALL = "the whole method"
+LEFT = "distances and polarity alone"
+
+
+def _same(parents: Indices, *evidence: object) -> Indices:
+    return parents
+
+
+def _stay(tree: object, *models: object) -> None:
+    pass
+
+
+def _without_prior(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
+    return rooted(parents, log_odds), np.full(len(parents), np.nan)
+
+
+def _nothing_known(log_f: Array) -> Array:
+    return np.full(log_f.shape[1:], gram.NEUTRAL)
+
+
+def _every_layer(m: Measures) -> np.ndarray:
+    return np.ones(len(m.names), dtype=bool)
+
+
+def _costs(squared: Array, pairs: Pairs, original: Indices) -> Array:
+    with mock.patch.object(direction, "_mean_polarity", _nothing_known):
+        return _edge_costs(squared, pairs, original)
+
+
+_edge_costs = gram.edge_costs
+
+VARIANTS: dict[str, tuple[Patch, ...]] = {
+    ALL: (),
+    "without turning back": ((gram, "straightened", _same),),
+    "without cluster centre": ((turns._Tree, "settle", _stay),),
+    "without attachment prior": ((gram, "orient", _without_prior),),
+    "without common shrink": ((direction, "DECAYED", 1e-300),),
+    "without free scale": ((direction, "SCALES", np.ones_like(direction.SCALES)),),
+    "without lack in edge costs": ((gram, "edge_costs", _costs),),
+    "vectors as well": ((gram, "telling", _every_layer),),
+}
+
+
+@contextmanager
+def changed(patches: tuple[Patch, ...]) -> Iterator[None]:
+    """The method with some of its parts replaced."""
+    with ExitStack() as stack:
+        for target, name, value in patches:
+            stack.enter_context(mock.patch.object(target, name, value))
+        yield
+
+
+def found(kind: Kind, variant: str) -> Indices:
+    """Parents, (n,), by the whole method, by one of its VARIANTS, or by what is LEFT."""
+    if variant == LEFT:
+        return nearest_by_polarity(kind.measures)
+    with changed(VARIANTS[variant]):
+        return kind.recover().parents
+
+
+def page(data: Data) -> Page:
+    table = Table()
+    for split, seed in there(data):
+        parts = kinds(data.folder(split, seed), data.processes)
+        for variant in (*VARIANTS, LEFT):
+            of, seconds = Count(0, 0, 0, 0), 0.0
+            for kind in parts:
+                parents, took = _timed(kind, variant)
+                of, seconds = of + kind.count(parents), seconds + took
+            table.add(
+                split=split,
+                seed=seed,
+                variant=variant,
+                right=of.right,
+                undirected=of.undirected,
+                true=of.true,
+                false=of.found - of.right,
+                seconds=seconds,
+            )
+    return Page(
+        "Ablation",
+        QUESTION,
+        _text(table, data.scale),
+        table.rows,
+        _picture(table),
+        "Edges right without each kind of evidence, and the time it takes",
+    )
+
+
+def _timed(kind: Kind, variant: str) -> tuple[Indices, float]:
+    """What is found, and the seconds it takes, the better of two."""
+    seconds = []
+    for _ in range(2):
+        start = time.process_time()
+        parents = found(kind, variant)
+        seconds.append(time.process_time() - start)
+    return parents, min(seconds)
+
+
+def _total(table: Table, figure: str, variant: str, split: str = "") -> float:
+    return sum(table.of(figure, variant=variant, **({"split": split} if split else {})))
+
+
+def _share(table: Table, variant: str, split: str = "") -> float:
+    true = _total(table, "true", variant, split)
+    return _total(table, "right", variant, split) / true if true else float("nan")
+
+
+def _text(table: Table, scale: str) -> str:
+    splits = list(dict.fromkeys(str(row["split"]) for row in table.rows))
+    told = [split for split in splits if _total(table, "true", ALL, split)]
+    rows = []
+    for variant in (*VARIANTS, LEFT):
+        rows.append(
+            [
+                f"**{variant}**" if variant == ALL else variant,
+                f"{_share(table, variant):.3f}",
+                "" if variant == ALL else f"{_share(table, variant) - _share(table, ALL):+.3f}",
+                f"{_total(table, 'undirected', variant):.0f}",
+                f"{_total(table, 'false', variant):.0f}",
+                f"{_total(table, 'seconds', variant) / _total(table, 'seconds', ALL):.2f}",
+                *(f"{_share(table, variant, split):.3f}" for split in told),
+            ]
+        )
+    head = ["", "right", "change", "undirected", "false", "time", *told]
+    true = f"Of {_total(table, 'true', ALL):.0f} true edges."
+    return "\n\n".join([ROLE[scale], markdown(head, rows), true, NOTES.strip()])
+
+
+def _picture(table: Table) -> Figure:
+    names = [*VARIANTS, LEFT]
+    with panels(1, 2, width=4.2, height=2.8) as (figure, (right, cost)):
+        places = np.arange(len(names))[::-1]
+        right.barh(places, [_share(table, v) for v in names], color=OURS)
+        right.set_yticks(places, names)
+        right.set(xlabel="edges right", xlim=(0, 1.02))
+        whole = _total(table, "seconds", ALL)
+        cost.barh(places, [_total(table, "seconds", v) / whole for v in names], color=OURS)
+        cost.set_yticks(places, [""] * len(names))
+        cost.set(xlabel="time, of the whole method's")
+    return figure

@@ -31,7 +31,7 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
     open_ = " (undirected: the weights don't tell which way)" if edge.undirected else ""
     yield f"{printable(edge.parent)} -> {printable(edge.child)}: {edge.relation}{certain}{open_}"
     for reason in edge.evidence:
-        yield f"  {_odds(reason.log_odds)}: {printable(reason.says)}"
+        yield f"  {odds(reason.log_odds)}: {printable(reason.says)}"
     if edge.polarity is not None:
         yield f"  polarity {edge.polarity:.3g} (0: the child holds all of its parent)"
     if edge.runner_up is not None:
@@ -47,9 +47,13 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
         yield f"  changed most, as a share of the parent's norm: {most}"
 
 
-def _odds(log_odds: float) -> str:
-    """Log-odds as odds for or against."""
+def odds(log_odds: float) -> str:
+    """Log-odds as odds for or against.
+
+    >>> odds(2.0), odds(-50.0)
+    ('7.4 to 1 for', 'over 10000 to 1 against')
+    """
     side = "for" if log_odds >= 0 else "against"
     size = abs(log_odds)
-    odds = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
-    return f"{odds} to 1 {side}"
+    ratio = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
+    return f"{ratio} to 1 {side}"

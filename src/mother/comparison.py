@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -14,7 +15,7 @@ from mother.graph import Evidence, rounded
 from mother.heritage import gram
 from mother.heritage.conversions import find_conversions
 from mother.heritage.direction import Pairs, weigh
-from mother.heritage.duplicates import find_duplicates
+from mother.heritage.duplicates import Duplicate, find_duplicates, originals
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
 from mother.heritage.relation import has_new_layers, kept
@@ -106,7 +107,7 @@ def compare(
             *names,
             copies[0].relation,
             parent=copies[0].original.id if copies[0].relation == "converted" else None,
-            distance=0.0,
+            distance=_rounding(group, copies) if copies[0].relation == "converted" else 0.0,
             evidence=tuple(reasons.of_copies(copies[0])),
             not_compared=unread,
         )
@@ -167,6 +168,14 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         layers,
         unread,
     )
+
+
+def _rounding(group: Group, copies: Sequence[Duplicate]) -> float | None:
+    """The distance that rounding made."""
+    m = measure(group, threads=Options().workers)
+    m = m.over(np.asarray(np.isfinite(m.gram).all(axis=(1, 2))))
+    forest = gram.recover(m, original=originals(group, copies))
+    return rounded(float(forest.distance[group.checkpoints.index(copies[0].copy)]))
 
 
 def _layers(m: Measures, speaking: np.ndarray, pairs: Pairs | None) -> tuple[LayerEvidence, ...]:

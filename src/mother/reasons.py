@@ -43,7 +43,7 @@ def of_kinship(m: Measures, related: bool) -> Evidence:
         "kinship",
         odds if related else -odds,
         f"cosine {cosine[k]:.2g} in the middle layer, {_shown(m.names[k])}, "
-        f"where chance allows {chance[k]:.2g}",
+        f"where chance allows {chance[k]:.2g}: {'relatives' if related else 'strangers'}",
     )
 
 
@@ -113,7 +113,8 @@ def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     """Of two that hold the same weights, or the same but for rounding."""
     original, copy = copies.original, copies.copy
     whole = f"all {copy.parameters:,} weights".replace(",", " ")
-    stored = "" if original.dtype == copy.dtype else f" (as {original.dtype} and {copy.dtype})"
+    one, two = (c.dtype for c in sorted((original, copy), key=lambda c: c.id))
+    stored = "" if one == two else f" (as {one} and {two})"
     if copies.relation == "duplicate":
         says = f"{whole} are equal{stored}; that doesn't tell which was first"
         yield Evidence("equal", CERTAIN, says)

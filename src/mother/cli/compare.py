@@ -63,8 +63,8 @@ def relation(c: Comparison) -> Iterator[str]:
     if c.distance is not None:
         yield f"distance   {c.distance:.3g}   (share of the parent's norm that changed)"
     if c.polarity is not None:
-        # + 0.0: no minus before a zero
-        yield f"polarity   {round(c.polarity, 2) + 0.0:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
+        share = round(c.polarity, 2) + 0.0  # no minus before a zero
+        yield f"polarity   {share:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
     if c.parent is not None and c.distance:
         yield f"stage      {c.stage or 'unknown   (two models alone rarely tell)'}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from mother.graph import Edge, ModelGraph
+from mother.graph import Edge, Hint, ModelGraph
+from mother.views.hints import said
 from mother.views.terminal import printable
 
 LOUDEST = 3  # layers named
@@ -21,8 +22,13 @@ def explanation(graph: ModelGraph) -> Iterator[str]:
       next best parent: c, 1.5 times as far
     """
     architecture = {node.id: node.architecture for node in graph.nodes}
+    hints: dict[str, list[Hint]] = {}
+    for hint in graph.hints:
+        hints.setdefault(hint.model, []).append(hint)
     for edge in graph.edges:
         yield from _edge(edge, graph.layers.get(architecture.get(edge.child, ""), ()))
+        for hint in hints.get(edge.child, ()):
+            yield f"  not from the weights: {said(hint)}"
 
 
 def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims
-from mother.gate.descent import Descent
+from mother.descent import Descent
 from mother.gate.inspection import weigh
 from mother.gate.licences import DEFAULT, permits
-from mother.gate.names import Names
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.verdicts import Inputs

@@ -11,7 +11,7 @@ from mother.comparison import Comparison, compare
 from mother.errors import InputError, MotherError, UsageError
 from mother.evaluation import Evaluation, evaluate
 from mother.gate import Policy, check
-from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
+from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
 from mother.recovery import recover
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "Edge",
     "Evaluation",
     "HiddenAncestor",
+    "Hint",
     "InputError",
     "ModelGraph",
     "MotherError",

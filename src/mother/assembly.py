@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mother.checkpoints import Checkpoint, File, Group
-from mother.checkpoints.tensor import DType, is_floating
 from mother.graph import (
     Edge,
     Evidence,
@@ -29,7 +27,7 @@ from mother.heritage.relation import has_new_layers, kept, relation
 from mother.measures import Measures
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
-_CERTAIN = 50.0  # log-odds that are not told from more
+CERTAIN = 50.0  # log-odds that are not told from more
 
 
 @dataclass(frozen=True)
@@ -105,17 +103,13 @@ def _node(
     copy: Duplicate | None,
     hashes: Mapping[File, str],
 ) -> Node:
-    sizes = Counter[DType]()
-    for tensor in checkpoint.tensors.values():
-        sizes[tensor.dtype] += tensor.size
-    weights = {str(dtype): size for dtype, size in sizes.items() if is_floating(dtype)}
     return Node(
         checkpoint.id,
         str(checkpoint.path).encode("utf-8", "replace").decode(),
         checkpoint.format,
         group.architecture[k],
         checkpoint.parameters,
-        max(weights, key=lambda t: (weights[t], t), default=""),
+        checkpoint.dtype,
         copy.original.id if copy else None,
         group.unaligned[k],
         tuple(checkpoint.notes),
@@ -170,8 +164,8 @@ def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     if math.isnan(own):
         return ()
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
-    whole = min(max(whole, -_CERTAIN), _CERTAIN)
-    own = min(max(own, -_CERTAIN), _CERTAIN)
+    whole = min(max(whole, -CERTAIN), CERTAIN)
+    own = min(max(own, -CERTAIN), CERTAIN)
     return (
         Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
         Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE),

@@ -1,16 +1,21 @@
-"""The relation of two checkpoints, with evidence by layer."""
+"""The relation of two checkpoints, with the evidence for and against it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
+import numpy as np
+
+from mother import reasons
 from mother.checkpoints import Group, align, open_checkpoint
 from mother.errors import InputError, UsageError
-from mother.graph import rounded
+from mother.graph import Evidence, rounded
 from mother.heritage import gram
 from mother.heritage.conversions import find_conversions
-from mother.heritage.duplicates import find_duplicates
+from mother.heritage.direction import Pairs, weigh
+from mother.heritage.duplicates import Duplicate, find_duplicates, originals
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
 from mother.heritage.relation import has_new_layers, kept
@@ -22,13 +27,16 @@ from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
 @dataclass(frozen=True)
 class LayerEvidence:
     """One layer of both. polarity: <a - b, a> / |a - b|^2, near 0 where b holds all of a, near 1
-    where a holds all of b; None where they are equal. change: |a - b| / |a|."""
+    where a holds all of b; None where they are equal. change: |a - b| / |a|. log_odds: what it adds
+    to the log-odds of a being the parent of b rather than its child; None where it tells nothing.
+    """
 
     name: str
     weights: int
     cosine: float | None
     change: float | None
     polarity: float | None
+    log_odds: float | None
 
 
 @dataclass(frozen=True)
@@ -36,22 +44,28 @@ class Comparison:
     """What two checkpoints are to each other.
 
     relation: "strangers", "duplicate", "converted", "siblings" (a hidden common ancestor),
-    "fine-tune", "continuation" or "lora". parent: "a" or "b" where one is trained from the other.
-    kinship: median over layers of cosine against the cosine that chance allows; above 1 related.
-    not_compared: tensors of a and b that found no partner, with the reason.
+    "relatives" (what they share did not change), "fine-tune", "continuation" or "lora". parent: "a"
+    or "b" where one is trained from the other. stage: "specialization" or "generalization", None
+    where it is unknown. kinship: median over layers of cosine against the cosine that chance
+    allows; above 1 related. evidence: what speaks for the relation and the direction told (log-odds
+    above 0), against them (below), and what describes the step and decides neither (0). The
+    log-odds of the kinds "layers" and "shrink" add up to that of the direction. not_compared:
+    tensors of a and b that found no partner, with the reason.
     """
 
     a: str
     b: str
     relation: str
-    parent: str | None
-    kinship: float | None
-    distance: float | None
-    polarity: float | None
-    direction_probability: float | None
-    rank: int | None
-    layers: tuple[LayerEvidence, ...]
-    not_compared: tuple[str, ...]
+    parent: str | None = None
+    stage: str | None = None
+    kinship: float | None = None
+    distance: float | None = None
+    polarity: float | None = None
+    direction_probability: float | None = None
+    rank: int | None = None
+    evidence: tuple[Evidence, ...] = ()
+    layers: tuple[LayerEvidence, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
 
 def compare(
@@ -60,73 +74,116 @@ def compare(
     """Compare two checkpoints on disk. InputError if one can't be read."""
     first = open_checkpoint(a, id="a", base=base)
     second = open_checkpoint(b, id="b", base=base)
-    for checkpoint in (first, second):
+    both = (first, second)
+    for checkpoint in both:
         if fault := no_weights(checkpoint):
             raise InputError(checkpoint.path, fault)
-    groups = align([first, second])
+    groups = align(both)
     unpaired = tuple(
         f"{c.id}: {reason}"
         for group in groups
-        for c, reasons in zip(group.checkpoints, group.unaligned, strict=True)
-        for reason in reasons
+        for c, missing in zip(group.checkpoints, group.unaligned, strict=True)
+        for reason in missing
     )
+    unread = (*unpaired, *(line for c in both for line in reasons.not_read(c)))
     names = (str(a), str(b))
-    adapters = [c.format == "peft" for c in (first, second)]
+    adapters = [c.format == "peft" for c in both]
     if base is None and any(adapters) and not all(adapters):
         raise UsageError(
             f"{names[adapters.index(True)]} is a LoRA adapter; give its base by --base"
         )
-    if find_conversions(groups):
+    if conversions := find_conversions(groups):
         # which of the two came first is not told by the same numbers in another order
-        return Comparison(*names, "converted", None, None, 0.0, None, None, None, (), ())
+        said = (reasons.of_conversion(conversions[0].copy),)
+        return Comparison(*names, "converted", distance=0.0, evidence=said)
     if len(groups) > 1:
-        return Comparison(*names, "strangers", None, None, None, None, None, None, (), unpaired)
+        says = "too little of the one has a partner of the same name and shape in the other: "
+        nothing = Evidence("architecture", 0.0, f"{says}whether they are related is unknown")
+        return Comparison(*names, "strangers", evidence=(nothing,), not_compared=unread)
     (group,) = groups
     copies = find_duplicates(group)
     if copies:
-        parent = copies[0].original.id if copies[0].relation == "converted" else None
-        relation = copies[0].relation
-        return Comparison(*names, relation, parent, None, 0.0, None, None, None, (), unpaired)
-    return _measured(group, names, unpaired)
+        return Comparison(
+            *names,
+            copies[0].relation,
+            parent=copies[0].original.id if copies[0].relation == "converted" else None,
+            distance=_rounding(group, copies) if copies[0].relation == "converted" else 0.0,
+            evidence=tuple(reasons.of_copies(copies[0])),
+            not_compared=unread,
+        )
+    return _measured(group, names, unread)
 
 
-def _measured(group: Group, names: tuple[str, str], unpaired: tuple[str, ...]) -> Comparison:
+def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
     m = measure(group, threads=Options().workers)
     try:
         usable = finite_layers(group, m)
     except NotFiniteError as found:
         refused = [InputError(c.path, fault) for c, fault in found.bad]
         raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
+    masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
+    unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, m = group.over(usable), m.over(usable)
-    layers = _evidence(m)
-    kin = rounded(float(kinship(m)[0, 1]))
     forest = gram.recover(m)
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
+    kin = float(kinship(m)[0, 1])
+    related = kin > 1
+    speaking = gram.speaking(m) & related
+    pairs = weigh(m.over(speaking), np.array([0]), np.array([1])) if speaking.any() else None
+    evidence = [reasons.of_kinship(m, related)]
+    layers = _layers(m, speaking, pairs)
     if child is None:
-        relation = "siblings" if forest.hidden else "strangers"
-        pooled = rounded(forest.hidden[0].polarity) if forest.hidden else None
-        return Comparison(*names, relation, None, kin, None, pooled, None, None, layers, unpaired)
+        polarity = rounded(forest.hidden[0].polarity) if forest.hidden else None
+        if pairs is not None and polarity is not None:
+            evidence.append(reasons.of_polarity(pairs, None, polarity))
+        return Comparison(
+            *names,
+            "siblings" if forest.hidden else "relatives" if related else "strangers",
+            kinship=rounded(kin),
+            polarity=polarity,
+            evidence=(*evidence, *(reasons.of_step(group, m, None) if related else ())),
+            layers=layers,
+            not_compared=unread,
+        )
     parent = 1 - child
     same = unchanged(m)[:, parent, child]
     rank = update_rank(group, same, kept(m, parent, child), parent, child)
-    polarity = float(forest.polarity[child])
+    new = has_new_layers(group, m, parent, child)
+    relation, stage = relation_of(float(forest.turn[child]), rank, new)
+    polarity = rounded(float(forest.polarity[child]))
+    if pairs is not None:
+        evidence += reasons.of_direction(m.over(speaking), pairs, parent)
+        evidence.append(reasons.of_polarity(pairs, parent, polarity or 0.0))
     return Comparison(
         *names,
-        relation_of(float(forest.turn[child]), rank, has_new_layers(group, m, parent, child))[0],
+        relation,
         "ab"[parent],
-        kin,
+        stage,
+        rounded(kin),
         rounded(float(forest.distance[child])),
-        rounded(polarity),
+        polarity,
         rounded(float(forest.direction[child])),
         rank,
+        (*evidence, *reasons.of_step(group, m, rank)),
         layers,
-        unpaired,
+        unread,
     )
 
 
-def _evidence(m: Measures) -> tuple[LayerEvidence, ...]:
+def _rounding(group: Group, copies: Sequence[Duplicate]) -> float | None:
+    """The distance that rounding made."""
+    m = measure(group, threads=Options().workers)
+    m = m.over(np.asarray(np.isfinite(m.gram).all(axis=(1, 2))))
+    forest = gram.recover(m, original=originals(group, copies))
+    return rounded(float(forest.distance[group.checkpoints.index(copies[0].copy)]))
+
+
+def _layers(m: Measures, speaking: np.ndarray, pairs: Pairs | None) -> tuple[LayerEvidence, ...]:
     cosine, squared, loss = cosines(m)[:, 0, 1], m.squared_distance[:, 0, 1], m.loss[:, 0, 1]
     norm, same = m.gram[:, 0, 0], unchanged(m)[:, 0, 1]
+    odds = np.full(len(m.names), np.nan)
+    if pairs is not None:
+        odds[speaking] = pairs.log_odds_by_layer[:, 0]
     return tuple(
         LayerEvidence(
             name,
@@ -134,6 +191,7 @@ def _evidence(m: Measures) -> tuple[LayerEvidence, ...]:
             rounded(float(cosine[k])),
             0.0 if same[k] else rounded((squared[k] / norm[k]) ** 0.5 if norm[k] else None),
             None if same[k] else rounded(float(loss[k] / squared[k])),
+            rounded(float(odds[k]), 4),
         )
         for k, name in enumerate(m.names)
     )

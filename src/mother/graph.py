@@ -110,10 +110,25 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Hint:
+    """What a file says of a model beside its weights. kind: "claim" of a parent, or "date" on which
+    the weights were written. parent: the model that is meant, or with a date the recovered parent;
+    None if there is none. agrees: with the recovered edges; None where that can't be told."""
+
+    model: str
+    kind: str
+    source: str
+    says: str
+    parent: str | None = None
+    agrees: bool | None = None
+
+
+@dataclass(frozen=True)
 class ModelGraph:
     """A forest of model trees (paper, sec. 3), with evidence on every edge.
 
-    layers: by architecture, the names of the layers that `Edge.changes` follows.
+    layers: by architecture, the names of the layers that `Edge.changes` follows. hints: what files
+    say beside the weights, where asked for; no edge depends on them.
 
     >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
     >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
@@ -131,6 +146,7 @@ class ModelGraph:
     refused: tuple[Refused, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hints: tuple[Hint, ...] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -197,6 +213,8 @@ class ModelGraph:
             "refused": [_plain(x) for x in self.refused],
             "layers": {key: list(names) for key, names in self.layers.items()},
         }
+        if self.hints:
+            content["hints"] = [_plain(x) for x in self.hints]
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -222,6 +240,7 @@ class ModelGraph:
                 tuple(_parsed(Refused, content.get("refused", []))),
                 dict(content.get("options", {})),
                 {key: tuple(map(str, names)) for key, names in content.get("layers", {}).items()},
+                tuple(_parsed(Hint, content.get("hints", []))),
             )
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None
@@ -245,6 +264,7 @@ class ModelGraph:
             raise ValueError("a model graph in which a node has two parents")
         named = {x for pair in above for x in pair}
         named |= {x for t in self.trees for x in (t.root, *t.members)}
+        named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
         if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:

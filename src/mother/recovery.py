@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
@@ -21,6 +21,7 @@ from mother.heritage.conversions import find_conversions
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
+from mother.hints import hints_on
 from mother.measures import Measures, measure
 
 METHODS = ("gram", "mother")
@@ -49,6 +50,7 @@ class Options:
     memory: int = 1 << 30
     explain: bool = False
     hashes: bool = False
+    hints: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -117,6 +119,8 @@ def recover(
         threads, memory: 0 for all cores; bytes that blocks in work may hold.
         explain: also note by how much each layer changed on each edge.
         hashes: also note the SHA-256 of every file that weights lie in.
+        hints: also note what files say beside the weights: claims of parents, and dates, with which
+            the result depends on the file system.
 
     Raises:
         InputError: nothing among `paths` can be read. Where only some can't, they are listed in
@@ -180,7 +184,7 @@ def recover_checkpoints(
             waiting = align(kept) + waiting
             continue
         parts.append(Part(group, forest, measures, tuple(duplicates), tuple(rounded)))
-    return assemble(
+    graph = assemble(
         parts,
         refused,
         options.method,
@@ -189,6 +193,7 @@ def recover_checkpoints(
         conversions=conversions,
         explain=options.explain,
     )
+    return replace(graph, hints=hints_on(graph, checkpoints)) if options.hints else graph
 
 
 class NotFiniteError(Exception):

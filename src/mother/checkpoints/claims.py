@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,13 @@ def read_claims(path: str | os.PathLike[str], *, alone: bool = True) -> Claims:
     for name in _with_metadata(names) if whole else [path.name]:
         claims += _of_weights(folder / name)
     return claims
+
+
+def read_all_claims(models: Mapping[str, Path], opened: Iterable[Path]) -> dict[str, Claims]:
+    """The claims of models, of id -> path. opened: all checkpoints there are, also such as could
+    not be read: a card beside several files speaks of none of them."""
+    lying = Counter(path.parent for path in opened if not is_folder(path))
+    return {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in models.items()}
 
 
 def _with_metadata(names: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +176,15 @@ class Checkpoint:
     def parameters(self) -> int:
         """Number of elements over all weight tensors."""
         return sum(tensor.size for tensor in self.tensors.values() if tensor.is_weight)
+
+    @property
+    def dtype(self) -> str:
+        """The number type that most weights are stored in; empty if there are none."""
+        sizes = Counter[str]()
+        for tensor in self.tensors.values():
+            if is_floating(tensor.dtype):
+                sizes[str(tensor.dtype)] += tensor.size
+        return max(sizes, key=lambda name: (sizes[name], name), default="")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
@@ -10,14 +11,16 @@ import click
 import mother.comparison
 from mother.assembly import UNSURE
 from mother.cli.output import print_lines
-from mother.comparison import Comparison
+from mother.comparison import Comparison, LayerEvidence
+from mother.views.explanation import odds
 from mother.views.heat import heat
-from mother.views.terminal import printable
+from mother.views.terminal import printable, shortened
 
 _SENTENCES = {
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
     "duplicate": "Duplicates: the same weights.",
     "siblings": "Siblings: both come from an ancestor that is neither of them.",
+    "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }
 _STEPS = {
     "converted": "converted to a coarser number type",
@@ -26,6 +29,7 @@ _STEPS = {
     "lora": "LoRA-tuned",
 }
 _SHOWN = 10
+_LOUDEST = 5
 
 
 def sentence(c: Comparison) -> str:
@@ -51,37 +55,75 @@ def unsure(c: Comparison) -> bool:
     return p is not None and abs(p - 0.5) < UNSURE
 
 
+def relation(c: Comparison) -> Iterator[str]:
+    """The relation and its figures, those that are known."""
+    yield sentence(c)
+    if c.kinship is not None:
+        yield f"kinship    {c.kinship:.3g}   (above 1: related)"
+    if c.distance is not None:
+        yield f"distance   {c.distance:.3g}   (share of the parent's norm that changed)"
+    if c.polarity is not None:
+        share = round(c.polarity, 2) + 0.0  # no minus before a zero
+        yield f"polarity   {share:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
+    if c.parent is not None and c.distance:
+        yield f"stage      {c.stage or 'unknown   (two models alone rarely tell)'}"
+
+
+def reasons(c: Comparison) -> Iterator[str]:
+    """What speaks for and against it."""
+    if c.evidence:
+        yield "\nwhy, and what speaks against it"
+    for reason in c.evidence:
+        weight = odds(reason.log_odds) if reason.log_odds else "either way"
+        yield f"  {reason.kind:13}  {weight}: {printable(reason.says)}"
+
+
+def layers(c: Comparison) -> Iterator[str]:
+    """The layers that say most of the direction, and those that changed most."""
+    telling = [layer for layer in c.layers if layer.log_odds]
+    if c.parent is not None and telling:
+        loud = sorted(telling, key=lambda layer: -abs(layer.log_odds or 0.0))
+        yield "\nloudest on the direction: log-odds for it, against it below 0"
+        yield from _table(loud[:_LOUDEST], c.parent)
+    moved = sorted(c.layers, key=lambda layer: -(layer.change or 0.0))
+    if moved:
+        yield "\nchanged most"
+        yield from _table(moved[:_SHOWN], c.parent)
+    if len(moved) > _SHOWN:
+        same = sum(layer.change == 0.0 for layer in moved)
+        yield f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)"
+
+
+def _table(rows: Sequence[LayerEvidence], parent: str | None) -> Iterator[str]:
+    heads = ("change", "cosine", "polarity", *(["log-odds"] if parent is not None else []))
+    yield f"{'layer':40} " + " ".join(f"{head:>8}" for head in heads)
+    for row in rows:
+        figures = [row.change, row.cosine, row.polarity]
+        if parent is not None:
+            reverse = parent == "b" and row.log_odds is not None
+            figures.append(-(row.log_odds or 0.0) if reverse else row.log_odds)
+        cells = " ".join(f"{'-' if x is None else f'{x:.3f}':>8}" for x in figures)
+        yield f"{shortened(printable(row.name), 40):40} {cells}"
+
+
 @click.command()
 @click.argument("a")
 @click.argument("b")
 @click.option("--base", type=click.Path(), help="Base that a LoRA adapter is merged into.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all layers.")
 def compare(a: str, b: str, base: str | None, as_json: bool) -> None:
-    """What two checkpoints are to each other, with evidence by layer."""
+    """What two checkpoints are to each other, and why.
+
+    Prints the relation, what speaks for it and against it, the layers that say most, those that
+    changed most, and what was not compared.
+    """
     result = mother.comparison.compare(a, b, base=base)
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1, allow_nan=False))
         return
-    click.echo(sentence(result))
-    if result.kinship is not None:
-        click.echo(f"kinship    {result.kinship:.3g}   (above 1: related)")
-    if result.distance is not None:
-        click.echo(f"distance   {result.distance:.3g}   (share of the parent's norm that changed)")
-    if result.polarity is not None:
-        click.echo(
-            f"polarity   {result.polarity:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
-        )
-    moved = sorted(result.layers, key=lambda layer: -(layer.change or 0.0))
-    if moved:
-        click.echo(f"\n{'layer':48} {'change':>8} {'cosine':>8} {'polarity':>8}")
-    for layer in moved[:_SHOWN]:
-        figures = (layer.change, layer.cosine, layer.polarity)
-        cells = " ".join(f"{'-' if x is None else f'{x:.3f}':>8}" for x in figures)
-        click.echo(f"{printable(layer.name)[:48]:48} {cells}")
-    if len(moved) > _SHOWN:
-        same = sum(layer.change == 0.0 for layer in moved)
-        click.echo(f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)")
-    if any(layer.change for layer in moved):
+    for line in (*relation(result), *reasons(result), *layers(result)):
+        click.echo(line)
+    if any(layer.change for layer in result.layers):
         click.echo()
         names, changes = zip(*((x.name, x.change) for x in result.layers), strict=True)
         print_lines(heat(names, changes))

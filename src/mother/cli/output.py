@@ -16,14 +16,17 @@ from rich.text import Text
 from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.recovery import Progress as Report
+from mother.views.hints import hints
 from mother.views.terminal import LONGEST, forest
 
 
 def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
-    """As a tree. plain, or in a pipe: no colours, and long names in full."""
+    """As a tree, hints below it. plain, or in a pipe: no colours, and long names in full."""
     plain = plain or not sys.stdout.isatty()
     lines = forest(graph, depth, refused=refused, longest=None if plain else LONGEST)
     print_lines(lines, plain=plain)
+    said = (Text(line, style="dim") for line in hints(graph))
+    print_lines(said, plain=plain)
 
 
 def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:

@@ -105,6 +105,11 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     help="For each edge the evidence, the next best parent, and changes by layer.",
 )
 @click.option("--hashes", is_flag=True, help="Note the SHA-256 of every file in graph.json.")
+@click.option(
+    "--hints",
+    is_flag=True,
+    help="Also what files say beside the weights: claims of parents, dates. Changes no edge.",
+)
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 @click.option("--plain", is_flag=True, help="As in a pipe: no colours, names in full.")
 def recover(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import clean, printable
-from mother.gate.descent import Ancestry, Descent, Line, Step
+from mother.descent import Ancestry, Descent, Line, Step
 from mother.gate.licences import normalised, permits, restricts, terms
 from mother.gate.policy import Policy
 from mother.gate.report import Finding, ModelVerdict
@@ -196,7 +196,7 @@ class Weighing:
     def _claims(self, id: str, other: str) -> bool:
         """Whether `id` names `other` as its parent."""
         claims = self.inputs.claims.get(id, Claims()).parents
-        meant = (self.inputs.means(id, claim) for claim in claims)
+        meant = (self.inputs.names.means(id, claim) for claim in claims)
         return any(found is not None and other in found[0] for found in meant)
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint, align, discover
-from mother.checkpoints.claims import is_gguf, read_claims
+from mother.checkpoints.claims import is_gguf, read_all_claims
 from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND
 from mother.checkpoints.folders import is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Problem, clean
+from mother.descent import Descent
 from mother.errors import InputError
-from mother.gate.descent import Descent
 from mother.gate.findings import Weighing, unreadable, weighed
 from mother.gate.policy import Policy
 from mother.gate.report import ModelVerdict, Report
@@ -86,10 +85,7 @@ def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence
         id_ = clean(path.stem) if clean(path.stem) not in paths else clean(str(path))
         paths[id_] = path
         groups[id_] = len(groups)
-    # a card beside several quantizations of a model speaks of all of them
-    lying = Counter(c.path.parent for c in checkpoints if not is_folder(c.path))
-    lying.update({path.parent for path in gguf})
-    claims = {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in paths.items()}
+    claims = read_all_claims(paths, [*(c.path for c in checkpoints), *gguf])
     return Inputs(graph, dict(sorted(paths.items())), claims, groups)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mother.checkpoints.claims import Claim
-from mother.gate.descent import Line
+from mother.descent import Line
 from mother.gate.policy import RULES
 
 SCHEMA = "mother.check/1"

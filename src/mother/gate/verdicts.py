@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import printable
-from mother.gate.descent import Descent, Line
+from mother.descent import Descent, Line
 from mother.gate.licences import normalised
-from mother.gate.names import Names, is_local
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 
@@ -56,17 +56,6 @@ class Inputs:
     @cached_property
     def names(self) -> Names:
         return Names(self.paths)
-
-    def means(self, id: str, claim: Claim) -> tuple[tuple[str, ...], str] | None:
-        """The other inputs that a claim of model `id` may mean, and how they were found; none
-        where it names the model itself. None for what is no claim at all: a path on another
-        machine, or its own name where programs put it."""
-        found = self.names.match(claim.value)
-        if found is None:
-            return None if is_local(claim.value) else ((), "")
-        if id in found.ids and claim.key != "base_model":
-            return None
-        return tuple(other for other in found.ids if other != id), found.how
 
 
 def judge(inputs: Inputs, descent: Descent, id: str) -> ModelVerdict:
@@ -124,7 +113,7 @@ def _overall(
 def _judge_claim(
     inputs: Inputs, descent: Descent, id: str, claim: Claim, several: bool
 ) -> Judged | None:
-    meant = inputs.means(id, claim)
+    meant = inputs.names.means(id, claim)
     if meant is None:
         return None
     ids, how = meant
@@ -169,7 +158,7 @@ def _compare(
 def way(line: Line) -> str:
     """A way through the graph in words, from its top.
 
-    >>> from mother.gate.descent import Step
+    >>> from mother.descent import Step
     >>> from mother.graph import Edge
     >>> edge = Edge("base", "mid", "fine-tune", distance=0.1, direction_probability=0.99)
     >>> way((Step("copy", "tuned", "mid"), Step("edge", "mid", "base", edge)))

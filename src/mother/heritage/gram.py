@@ -85,6 +85,17 @@ def families(m: Measures, trees: int | None = None) -> list[list[int]]:
     return groups(hierarchical_clusters(kin.max() - kin, k=trees))
 
 
+def speaking(family: Measures) -> NDArray[np.bool_]:
+    """The layers of one family that its directions are read from, (L,)."""
+    chosen = inherited(family)
+    told = family.over(chosen)
+    if not changed(told).any():
+        return np.zeros_like(chosen)
+    chosen[chosen] = changed(told) & _heavy(told)
+    chosen[chosen] = telling(family.over(chosen))
+    return chosen
+
+
 def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]

@@ -35,18 +35,23 @@ def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | 
 
 
 def has_new_layers(group: Group, m: Measures, p: int, c: int) -> bool:
-    """Whether two related models share a layer by name but not by content: a matrix of another
-    shape, or one that is as far from the other's as from a stranger's."""
-    if not kept(m, p, c).all():
-        return True
+    """Whether two related models share a layer by name but not by content."""
+    return bool(new_layers(group, m, p, c))
+
+
+def new_layers(group: Group, m: Measures, p: int, c: int) -> list[str]:
+    """The names of layers that two related models share by name but not by content: matrices as
+    far from the other's as from a stranger's, and what is of another shape."""
+    found = [name for name, same in zip(m.names, kept(m, p, c), strict=True) if not same]
     shapes: list[dict[str, Shape]] = [{}, {}]
     for layer in group.layers:
         for own, model in zip(shapes, (p, c), strict=True):
             if model in layer.members:
                 own[layer.name] = layer.shape
-    if any(shapes[1].get(name, shape) != shape for name, shape in shapes[0].items()):
-        return True
-    return any("elsewhere" in line for model in (p, c) for line in group.unaligned[model])
+    found += [name for name, shape in shapes[0].items() if shapes[1].get(name, shape) != shape]
+    alone = [line for model in (p, c) for line in group.unaligned[model] if "elsewhere" in line]
+    found += [line.rsplit(": of shape", 1)[0] for line in alone]
+    return list(dict.fromkeys(found))
 
 
 def kept(m: Measures, p: int, c: int) -> NDArray[np.bool_]:

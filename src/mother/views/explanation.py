@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from mother.graph import Edge, ModelGraph
+from mother.graph import Edge, Hint, ModelGraph
+from mother.views.hints import said
 from mother.views.terminal import printable
 
 LOUDEST = 3  # layers named
@@ -21,8 +22,13 @@ def explanation(graph: ModelGraph) -> Iterator[str]:
       next best parent: c, 1.5 times as far
     """
     architecture = {node.id: node.architecture for node in graph.nodes}
+    hints: dict[str, list[Hint]] = {}
+    for hint in graph.hints:
+        hints.setdefault(hint.model, []).append(hint)
     for edge in graph.edges:
         yield from _edge(edge, graph.layers.get(architecture.get(edge.child, ""), ()))
+        for hint in hints.get(edge.child, ()):
+            yield f"  not from the weights: {said(hint)}"
 
 
 def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
@@ -31,7 +37,7 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
     open_ = " (undirected: the weights don't tell which way)" if edge.undirected else ""
     yield f"{printable(edge.parent)} -> {printable(edge.child)}: {edge.relation}{certain}{open_}"
     for reason in edge.evidence:
-        yield f"  {_odds(reason.log_odds)}: {printable(reason.says)}"
+        yield f"  {odds(reason.log_odds)}: {printable(reason.says)}"
     if edge.polarity is not None:
         yield f"  polarity {edge.polarity:.3g} (0: the child holds all of its parent)"
     if edge.runner_up is not None:
@@ -47,9 +53,13 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
         yield f"  changed most, as a share of the parent's norm: {most}"
 
 
-def _odds(log_odds: float) -> str:
-    """Log-odds as odds for or against."""
+def odds(log_odds: float) -> str:
+    """Log-odds as odds for or against.
+
+    >>> odds(2.0), odds(-50.0)
+    ('7.4 to 1 for', 'over 10000 to 1 against')
+    """
     side = "for" if log_odds >= 0 else "against"
     size = abs(log_odds)
-    odds = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
-    return f"{odds} to 1 {side}"
+    ratio = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
+    return f"{ratio} to 1 {side}"

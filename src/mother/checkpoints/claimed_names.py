@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mother.checkpoints.claims import repository
+from mother.checkpoints.claims import Claim, repository
 from mother.checkpoints.formats import ending
 
 _LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")
@@ -58,6 +58,17 @@ class Names:
             if key in called:
                 return Match(tuple(called[key]), how)
         return None
+
+    def means(self, id: str, claim: Claim) -> tuple[tuple[str, ...], str] | None:
+        """The other models that a claim of model `id` may mean, and how they were found; none
+        where it names the model itself. None for what is no claim at all: a path on another
+        machine, or its own name where programs put it."""
+        found = self.match(claim.value)
+        if found is None:
+            return None if is_local(claim.value) else ((), "")
+        if id in found.ids and claim.key != "base_model":
+            return None
+        return tuple(other for other in found.ids if other != id), found.how
 
     @cached_property
     def _ways(self) -> dict[str, dict[str, list[str]]]:

@@ -1,0 +1,58 @@
+"""What files say beside the weights, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mother.graph import Hint, ModelGraph
+from mother.views.terminal import printable
+
+HEADING = (
+    "not from the weights, but what files say (anyone can write it, and copying changes dates):"
+)
+
+
+def hints(graph: ModelGraph) -> Iterator[str]:
+    """All hints of a graph under a heading; nothing if it has none."""
+    if graph.hints:
+        yield ""
+        yield HEADING
+    for hint in graph.hints:
+        yield f"  {printable(hint.model)}: {said(hint)}"
+
+
+def said(hint: Hint) -> str:
+    """A hint in words.
+
+    >>> said(Hint("b", "claim", "b/README.md", "base_model: org/a", "a", False))
+    'claim base_model: org/a (b/README.md): the weights disagree, it does not come from a'
+    >>> said(Hint("b", "date", "b.npz", "2024-05-01T12:00:00Z", "a", True))
+    'date 2024-05-01T12:00:00Z (b.npz): agrees, later than its parent a'
+    """
+    parent = printable(hint.parent) if hint.parent is not None else None
+    return (
+        f"{printable(hint.kind)} {printable(hint.says)} ({printable(hint.source)}): "
+        f"{_verdict(hint, parent)}"
+    )
+
+
+def _verdict(hint: Hint, parent: str | None) -> str:
+    if hint.kind == "date":
+        if parent is None:
+            return "no parent to compare it with"
+        if hint.agrees is None:
+            return f"tells nothing of {parent}"
+        return (
+            f"agrees, later than its parent {parent}"
+            if hint.agrees
+            else f"disagrees, earlier than its parent {parent}"
+        )
+    if parent is None:
+        return "unknown, it names none of the other inputs, or several"
+    if hint.agrees is None:
+        return f"unknown, the weights don't tell whether it comes from {parent}"
+    return (
+        f"the weights agree, it comes from {parent}"
+        if hint.agrees
+        else f"the weights disagree, it does not come from {parent}"
+    )

@@ -120,7 +120,7 @@ def test_a_family_is_recovered_with_half_of_it_compressed(
     st.floats(1e-6, 1e3),
 )
 def test_the_step_of_a_grid(step: float, codes: list[int], other: float) -> None:
-    row = np.array([1, 2, *codes], dtype=np.float64) * step  # two neighbours: the step shows
+    row = np.array([1, 2, 3, 4, *codes], dtype=np.float64) * step  # neighbours: the step shows
     found = grid_step(row.astype(np.float32).astype(np.float64))
     assert found == pytest.approx(step, rel=1e-4)
     assert grid_step(np.array([0.0])) == 0.0

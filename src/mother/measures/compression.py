@@ -20,6 +20,7 @@ from mother.measures.lowrank import as_matrix, is_matrix
 Array = NDArray[np.float64]
 SPARSE = 0.1  # share of zeros from which a model counts as pruned
 REPEATED = 0.8  # share of distinct values below which a grid is looked for
+FEWEST = 4  # different values that make a grid
 LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS = 256  # rows of a matrix that steps are taken from
 BLOCK = 1 << 18  # weights of a model held at once
@@ -75,6 +76,8 @@ def grid_step(row: Array) -> float:
     (0.5, 0.0)
     """
     values = np.unique(np.abs(row))
+    if len(values) < FEWEST:
+        return 0.0
     gaps = np.diff(values, prepend=0.0)
     step = float(gaps[gaps > 1e-4 * values[-1] / LEVELS].min(initial=np.inf))
     if not np.isfinite(step) or values[-1] > LEVELS * step:
@@ -110,7 +113,7 @@ def common_norms(
     jobs = [(k, layer) for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(lambda job: fill(*job), jobs))
-    return shared - _excess(shared, gram, noise), overlap
+    return np.maximum(shared - _excess(shared, gram, noise), 0.0), overlap
 
 
 def _excess(shared: Array, gram: Array, noise: Array) -> Array:
@@ -121,7 +124,8 @@ def _excess(shared: Array, gram: Array, noise: Array) -> Array:
     another, which makes s d of d^2. noise: P s^2/12 for the P weights of each model, (L, n).
     """
     here, there = noise[:, :, None], noise[:, None, :]
-    raw = np.maximum(shared + shared.transpose(0, 2, 1) - 2 * gram, 0.0)
+    with np.errstate(invalid="ignore"):  # infinite weights are refused later, by name
+        raw = np.maximum(shared + shared.transpose(0, 2, 1) - 2 * gram, 0.0)
     mean = np.where((here > 0) & (there > 0), (here + there) / 2, np.inf)
     normal = np.pi / 2  # mean square over squared mean of normal differences
     apart = np.where(raw < 4 * mean, raw**2 * normal / (12 * mean), raw - 2 * mean)

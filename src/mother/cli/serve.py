@@ -53,7 +53,8 @@ def serve(
     try:
         import uvicorn
 
-        from mother.server import application, names_of
+        from mother.server.app import application
+        from mother.server.guard import names_of
     except ImportError as absent:
         raise UsageError(
             f"{absent.name} is not installed; run: pip install 'mother-recovery[serve]'"

@@ -70,7 +70,7 @@ class Answers:
         """Everything known of one model. KeyError for an unknown key."""
         path = self.entries(self.path(key))
         item = self.items[key]
-        grid = self._grids.get(item["node"]["architecture"]) if "changes" in item else None
+        grid = self._grids.get(item["node"].get("architecture")) if "changes" in item else None
         values = [None if x == "-" else float(x) for x in item.get("changes", "").split()]
         return {
             "entry": path[-1],
@@ -127,7 +127,9 @@ def _scalars(known: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _words(item: dict[str, Any]) -> str:
     node, edge = item.get("node", {}), item.get("edge", {})
-    files = [text for f in node.get("files", ()) for text in (f["name"], f.get("sha256", ""))]
+    files = [
+        text for f in node.get("files", ()) for text in (f.get("name", ""), f.get("sha256", ""))
+    ]
     told = [item["name"], node.get("path", ""), edge.get("relation", "")]
     return "\n".join([*told, *node.get("notes", ()), *files]).lower()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
@@ -30,6 +30,15 @@ MOST_ENTRIES = 1000
 MOST_MATCHES = 100_000
 _LARGEST_KEY = 2**31
 
+
+def _json(request: Request) -> None:
+    """A form of another site can be sent without asking first; JSON can't."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+
+
+JSON = [Depends(_json)]
 Key = Annotated[int, InPath(ge=0, lt=_LARGEST_KEY, description="place in preorder")]
 Text = Annotated[str, Query(max_length=1000)]
 
@@ -142,7 +151,7 @@ def _reads(app: FastAPI, answers: Answers, weights: bool) -> None:
 
 
 def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path]) -> None:
-    @app.post("/api/compare", response_model=schemas.Comparison)
+    @app.post("/api/compare", response_model=schemas.Comparison, dependencies=JSON)
     async def compare(pair: schemas.Pair) -> Answer:
         """What two models are to each other by their weights, which are read. One at a time."""
         nodes = [_found(answers.nodes.__getitem__, id_) for id_ in (pair.a, pair.b)]
@@ -150,7 +159,7 @@ def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path])
         done = await heavy({"do": "compare", "a": a, "b": b})
         return done if isinstance(done, Problem) else Answer({**done, "a": pair.a, "b": pair.b})
 
-    @app.post("/api/place", response_model=schemas.Placement)
+    @app.post("/api/place", response_model=schemas.Placement, dependencies=JSON)
     async def place(where: schemas.Where) -> Answer:
         """Where a checkpoint would hang: it is recovered with its relatives. Nothing is stored."""
         path = _allowed(where.path, folders)
@@ -162,7 +171,9 @@ def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path])
 def _found(ask: Any, what: Any) -> Any:
     try:
         return ask(what)
-    except KeyError:
+    except KeyError as fault:
+        if fault.args != (what,):
+            raise
         raise HTTPException(404, f"the graph holds no {what!r} of that kind") from None
 
 

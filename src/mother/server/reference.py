@@ -27,6 +27,7 @@ _COMMON = {
     422: "Not as described, or a checkpoint that can't be read",
 }
 _HEAVY = {
+    400: "The body is no JSON that can be read",
     408: "The body did not come in time",
     413: "The body is too large",
     415: "The body is not application/json",

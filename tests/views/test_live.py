@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 
@@ -83,8 +82,10 @@ def test_it_says_what_the_page_from_disk_says(tab, graph, tmp_path):
         tab.wait_for_selector("body[data-ready]")
         ours = tab.evaluate(f"() => ({ASK_ALL})({module('served')}.served())")
     theirs = tab.evaluate(
-        f"(data) => ({ASK_ALL})({module('source')}.embedded(data))", json.loads(inside)
+        f"(text) => ({ASK_ALL})({module('source')}.embedded(JSON.parse(text)))", inside
     )
+    for here, there in zip(ours["details"], theirs["details"], strict=True):
+        assert here == there
     assert ours == theirs
 
 

@@ -317,7 +317,7 @@ def test_only_json_of_a_bounded_size_is_taken():
     problem(asked.post("/api/compare", content=chunks, headers=kind), 413)
     deep = b"[" * 60_000
     problem(asked.post("/api/compare", content=deep, headers=kind), 400)
-    problem(asked.get("/api/search?q=" + "x" * guard.LONGEST_TARGET), 414)
+    problem(asked.get("/api/search?q=" + "x" * guard.LONGEST_TARGET), 400)
 
 
 def test_a_body_that_does_not_come(monkeypatch):

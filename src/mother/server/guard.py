@@ -101,7 +101,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
         if len(scope["raw_path"] or b"") + len(scope["query_string"]) > LONGEST_TARGET:
-            return Problem(414, f"an address of more than {LONGEST_TARGET} bytes")
+            return Problem(400, f"an address of more than {LONGEST_TARGET} bytes")
         hosts = [host.lower() for host in headers.getlist("host")]
         if len(hosts) != 1 or hosts[0] not in self.hosts:
             return Problem(403, "the Host header names another server")

@@ -22,12 +22,12 @@ _PROBLEM = {
     },
 }
 _COMMON = {
+    400: "An address that is too long, or a body that is no JSON",
     403: "Another Host or Origin, or a path outside the folders allowed",
     404: "No such model, file or folder",
     422: "Not as described, or a checkpoint that can't be read",
 }
 _HEAVY = {
-    400: "The body is no JSON that can be read",
     408: "The body did not come in time",
     413: "The body is too large",
     415: "The body is not application/json",

@@ -24,7 +24,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c sr
 # torch first: what depends on it would bring several GB of CUDA along.
 $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install $(TORCH)
-	$(PIP) install -e '.[test,lint,png,browser]'
+	$(PIP) install -e '.[test,lint,png,browser,serve]'
 	@touch $@
 
 # Needs real images: on Debian, apt-get install dataset-fashion-mnist

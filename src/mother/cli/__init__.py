@@ -15,6 +15,7 @@ from mother.cli.evaluate import evaluate
 from mother.cli.export import export
 from mother.cli.recover import recover
 from mother.cli.report import report
+from mother.cli.serve import serve
 from mother.cli.show import show
 from mother.errors import InputError, MotherError
 from mother.views.terminal import printable
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (recover, compare, show, report, evaluate, export, check):
+for command in (recover, compare, show, report, serve, evaluate, export, check):
     cli.add_command(command)
 
 

@@ -24,6 +24,7 @@ MODULES = (
     "names.js",
     "dom.js",
     "source.js",
+    "served.js",
     "forest.js",
     "layout.js",
     "colour.js",
@@ -32,6 +33,7 @@ MODULES = (
     "list.js",
     "heat.js",
     "panel.js",
+    "weights.js",
     "compare.js",
     "overview.js",
     "main.js",
@@ -47,20 +49,35 @@ def page(graph: ModelGraph, title: str = "Family forest") -> str:
     >>> print(page(ModelGraph("</script>"))[:15])
     <!doctype html>
     """
+    return _framed(embedded(view(graph, title)))[0]
+
+
+def live() -> tuple[str, str]:
+    """The page that asks the server it comes from, and its content security policy.
+
+    >>> text, policy = live()
+    >>> policy.split("; ")[0], "connect-src 'self'" in policy
+    ("default-src 'none'", True)
+    """
+    text, policy = _framed("null", "connect-src 'self'; ")
+    return text, f"{policy}; frame-ancestors 'none'"
+
+
+def _framed(graph: str, more: str = "") -> tuple[str, str]:
     vendor, script, style = _asset("vendor", "d3.min.js"), _script(), _asset("web", "page.css")
     policy = (
-        f"default-src 'none'; script-src {_digest(vendor)} {_digest(script)}; "
-        f"style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {digest(vendor)} {digest(script)}; "
+        f"style-src {digest(style)}; {more}base-uri 'none'; form-action 'none'"
     )
     parts = {
         "policy": policy,
         "style": style,
-        "graph": embedded(view(graph, title)),
+        "graph": graph,
         "vendor": vendor,
         "script": script,
     }
     frame = _asset("web", "page.html")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame), policy
 
 
 def embedded(content: Any) -> str:
@@ -151,6 +168,7 @@ def _asset(folder: str, name: str) -> str:
     return (files("mother.views") / folder / name).read_text(encoding="utf-8")
 
 
-def _digest(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
+def digest(text: str) -> str:
+    """What lets a content security policy run that text and no other."""
+    whole = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return f"'sha256-{whole}'"

@@ -4,6 +4,7 @@ import { button, el } from "./dom.js";
 import { heat, largest } from "./heat.js";
 import { bytes, count, figure, percent, printable } from "./names.js";
 import { nameOf } from "./panel.js";
+import { weighing } from "./weights.js";
 
 const ROWS = [
   ["Size", (d) => d.node && `${count(d.node.parameters)} weights`],
@@ -20,7 +21,7 @@ const ROWS = [
   ["Polarity", (d) => d.edge && figure(d.edge.polarity)],
 ];
 
-export function comparison(a, b, { go, close }) {
+export function comparison(a, b, { go, close, weigh }) {
   const link = (details) => button(nameOf(details.entry), () => go(details.entry.key), { class: "link" });
   const rows = ROWS.map(([term, of]) => [term, printable(of(a) || "–"), printable(of(b) || "–")]);
   const top = Math.max(...[a, b].map((d) => (d.changes ? largest(d.changes.values) : 0)));
@@ -32,6 +33,7 @@ export function comparison(a, b, { go, close }) {
       button("×", close, { class: "close", "aria-label": "Close" }),
     ),
     el("section", {}, el("h3", {}, "How they are related"), ...related(a, b, go)),
+    weigh && a.node && b.node ? weighing(a.entry.name, b.entry.name, weigh) : null,
     el(
       "section",
       {},

@@ -82,9 +82,9 @@ export class Forest {
       if (shown + more > most && shown > this.roots.length) return false;
       shown += more;
       const next = [];
-      for (const item of level) {
-        if (!item.entry.children) continue;
-        await this.#fetch(item);
+      const full = level.filter((item) => item.entry.children);
+      await Promise.all(full.map((item) => this.#fetch(item)));
+      for (const item of full) {
         item.open = true;
         for (const kid of item.kids) next.push(kid);
       }

@@ -10,6 +10,7 @@ import { List } from "./list.js";
 import { many } from "./names.js";
 import { overview } from "./overview.js";
 import { nameOf, panel } from "./panel.js";
+import { served } from "./served.js";
 import { embedded } from "./source.js";
 
 const NARROW = window.matchMedia("(max-width: 47.99em)");
@@ -168,12 +169,12 @@ export async function start(source) {
     let content;
     if (other) {
       const both = await Promise.all([selected, other].map((item) => source.details(item.entry.key)));
-      content = comparison(...both, { go, close });
+      content = comparison(...both, { go, close, weigh: about.weights && source.compare });
       announce(`Comparing ${nameOf(selected.entry)} with ${nameOf(other.entry)}`);
     } else if (selected) {
       content = panel(await source.details(selected.entry.key), { go, compare, close });
       announce(`Showing ${nameOf(selected.entry)}`);
-    } else content = overview(about, forest.roots.map((item) => item.entry), go);
+    } else content = overview(about, forest.roots.map((item) => item.entry), go, about.weights && source.place);
     if (selected !== state.selected || other !== state.other) return;
     part("panel").replaceChildren(...content.filter(Boolean));
     part("panel").scrollTop = 0;
@@ -300,4 +301,7 @@ export async function start(source) {
 }
 
 const inside = part("graph");
-if (inside) start(embedded(JSON.parse(inside.textContent)));
+if (inside) {
+  const graph = JSON.parse(inside.textContent);
+  start(graph ? embedded(graph) : served());
+}

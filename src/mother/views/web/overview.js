@@ -3,6 +3,7 @@
 import { button, el } from "./dom.js";
 import { many, printable } from "./names.js";
 import { nameOf } from "./panel.js";
+import { placing } from "./weights.js";
 
 const SHOWN = 40;
 const KEYS = [
@@ -16,12 +17,13 @@ const KEYS = [
   ["Esc", "leave the comparison, the search"],
 ];
 
-export function overview(about, roots, go) {
+export function overview(about, roots, go, place) {
   const trees = [...roots].filter((r) => r.below).sort((a, b) => b.below - a.below);
   const alone = roots.length - trees.length;
   return [
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
+    place ? placing(place) : "",
     el(
       "section",
       {},

@@ -1,6 +1,6 @@
 /**
  * Where the view gets its models from. The graph lies inside the page here; every answer is a
- * promise all the same, so that a server can answer the same questions a part at a time:
+ * promise all the same, so that a server can answer the same questions a part at a time (served.js):
  *
  *   about()          title, method, counts, refused inputs, colours, attributes to colour by
  *   roots()          the entries of all roots

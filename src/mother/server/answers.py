@@ -1,0 +1,159 @@
+"""What `web/source.js` asks, answered from the graph: the same questions, the same answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mother.graph import Edge, ModelGraph, Node
+from mother.views.page import view
+
+_EDGE = ("relation", "stage", "support", "distance", "polarity", "direction_probability")
+_NODE = ("format", "dtype", "architecture", "parameters")
+_NO_COLOUR = {"path", "duplicate_of", "runner_up", "runner"}
+
+
+class Answers:
+    """A graph by keys, which are the places of its models in preorder.
+
+    >>> nodes = tuple(Node(name, f"/m/{name}", "npz", "a1", 10) for name in "ab")
+    >>> answers = Answers(ModelGraph("gram", nodes, (Edge("a", "b", "lora"),)), "Two")
+    >>> [entry["name"] for entry in answers.entries(answers.children(None))]
+    ['a']
+    >>> answers.children(0), answers.search("lora")
+    ([1], [1])
+    """
+
+    def __init__(self, graph: ModelGraph, title: str) -> None:
+        seen = view(graph, title)
+        self.items: list[dict[str, Any]] = seen["items"]
+        self.nodes: dict[str, Node] = {node.id: node for node in graph.nodes}
+        self.edges: dict[str, Edge] = {edge.child: edge for edge in graph.edges}
+        self._layers = graph.layers
+        self._grids = seen["grids"]
+        self._children: list[list[int]] = [[] for _ in self.items]
+        self._roots: list[int] = []
+        self._below = [0] * len(self.items)
+        for key, item in enumerate(self.items):
+            (self._children[item["p"]] if item["p"] >= 0 else self._roots).append(key)
+        for key in range(len(self.items) - 1, -1, -1):
+            if (parent := self.items[key]["p"]) >= 0:
+                self._below[parent] += 1 + self._below[key]
+        self._words = [_words(item) for item in self.items]
+        hidden = sum("hidden" in item for item in self.items)
+        self.about: dict[str, Any] = {
+            **seen["about"],
+            "models": len(self.items) - hidden,
+            "hidden": hidden,
+            "trees": len(self._roots),
+            "attributes": _attributes(self.items),
+        }
+
+    def children(self, key: int | None) -> list[int]:
+        """Keys of what hangs right below; of the roots for None. KeyError for an unknown key."""
+        return self._roots if key is None else self._children[self._known(key)]
+
+    def entries(self, keys: Iterable[int]) -> list[dict[str, Any]]:
+        """What a list or a drawing shows of each."""
+        return [self._entry(key) for key in keys]
+
+    def path(self, key: int) -> list[int]:
+        """Keys from the root down to this one. KeyError for an unknown key."""
+        keys = [self._known(key)]
+        while (above := self.items[keys[-1]]["p"]) >= 0:
+            keys.append(above)
+        return keys[::-1]
+
+    def details(self, key: int) -> dict[str, Any]:
+        """Everything known of one model. KeyError for an unknown key."""
+        path = self.entries(self.path(key))
+        item = self.items[key]
+        grid = self._grids.get(item["node"].get("architecture")) if "changes" in item else None
+        values = [None if x == "-" else float(x) for x in item.get("changes", "").split()]
+        return {
+            "entry": path[-1],
+            "path": path,
+            "node": item.get("node"),
+            "edge": item.get("edge"),
+            "hidden": item.get("hidden"),
+            "changes": {"grid": grid, "values": values} if grid else None,
+        }
+
+    def edge(self, child: str) -> dict[str, Any]:
+        """The edge to a model as in graph.json, its changes by layer. KeyError if it has none."""
+        edge = self.edges[child]
+        node = self.nodes.get(child)
+        names: Sequence[str] = self._layers.get(node.architecture, ()) if node else ()
+        changes = [
+            {"layer": name, "change": change}
+            for name, change in zip(names, edge.changes, strict=False)
+        ]
+        return {**asdict(edge), "changes": changes}
+
+    def search(self, text: str) -> list[int]:
+        """Keys of all models that hold every word of the text, in the order of the forest."""
+        wanted = text.lower().split()
+        if not wanted:
+            return []
+        return [k for k, words in enumerate(self._words) if all(w in words for w in wanted)]
+
+    def _known(self, key: int) -> int:
+        if not 0 <= key < len(self.items):
+            raise KeyError(key)
+        return key
+
+    def _entry(self, key: int) -> dict[str, Any]:
+        item = self.items[key]
+        return {
+            "key": key,
+            "parent": item["p"] if item["p"] >= 0 else None,
+            "name": item["name"],
+            "hidden": "hidden" in item,
+            "children": len(self._children[key]),
+            "below": self._below[key],
+            "edge": _scalars(item.get("edge")),
+            "values": {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})},
+        }
+
+
+def _scalars(known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Without lists: files, notes and reasons are looked at one model at a time."""
+    if known is None:
+        return None
+    return {k: v for k, v in known.items() if isinstance(v, str | int | float)}
+
+
+def _words(item: dict[str, Any]) -> str:
+    node, edge = item.get("node", {}), item.get("edge", {})
+    files = [
+        text for f in node.get("files", ()) for text in (f.get("name", ""), f.get("sha256", ""))
+    ]
+    told = [item["name"], node.get("path", ""), edge.get("relation", "")]
+    return "\n".join([*told, *node.get("notes", ()), *files]).lower()
+
+
+def _attributes(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the models can be coloured by: figures with their range, words with what they say."""
+    seen: dict[str, Counter[Any]] = {}
+    for item in items:
+        for known in (_scalars(item.get("edge")), _scalars(item.get("node"))):
+            for key, value in (known or {}).items():
+                if key not in _NO_COLOUR:
+                    seen.setdefault(key, Counter())[value] += 1
+    order = {key: k for k, key in enumerate((*_EDGE, *_NODE))}
+    attributes: list[dict[str, Any]] = []
+    for key in sorted(seen, key=lambda key: (order.get(key, len(order)), key)):
+        values = seen[key]
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            attributes.append({"key": key, "low": min(values), "high": max(values)})
+        else:
+            words = sorted(values, key=lambda v: (-values[v], _utf16(v)))
+            attributes.append({"key": key, "values": words})
+    return attributes
+
+
+def _utf16(value: Any) -> bytes:
+    """In the order that JavaScript compares strings by."""
+    return str(value).encode("utf-16-be", "surrogatepass")

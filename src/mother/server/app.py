@@ -1,0 +1,201 @@
+"""The routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from mother import __version__
+from mother.graph import ModelGraph, Node
+from mother.server import schemas
+from mother.server.answers import Answers
+from mother.server.confinement import AbsentError, OutsideError, confined
+from mother.server.guard import Answer, Guard, Problem
+from mother.server.heavy import Heavy
+from mother.server.reference import document, reference
+from mother.views.page import live
+from mother.views.terminal import printable
+
+MOST_KEYS = 500  # of models whose children are asked for at once
+MOST_ENTRIES = 1000
+MOST_MATCHES = 100_000
+_LARGEST_KEY = 2**31
+
+
+def _json(request: Request) -> None:
+    """A form of another site can be sent without asking first; JSON can't."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+
+
+JSON = [Depends(_json)]
+Key = Annotated[int, InPath(ge=0, lt=_LARGEST_KEY, description="place in preorder")]
+Text = Annotated[str, Query(max_length=1000)]
+
+
+def application(
+    graph: ModelGraph,
+    hosts: Iterable[str],
+    *,
+    title: str = "Family forest",
+    folders: Sequence[Path] = (),
+    seconds: float = 600.0,
+) -> ASGIApp:
+    """The server as an ASGI application.
+
+    hosts: what a Host header may say (`names_of`). folders: what may be read to compare and to
+    place. seconds: how long one such request may take.
+    """
+    app = FastAPI(
+        title="mother",
+        version=__version__,
+        description="A recovered model graph, and what its weights say on request.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    real = [folder.resolve() for folder in folders]
+    answers, heavy = Answers(graph, title), Heavy(real, seconds)
+    _faults(app)
+    _reads(app, answers, bool(real))
+    _work(app, answers, heavy, real)
+    described = document(app)
+    shown, policy = live()
+    text, text_policy = reference(described)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> HTMLResponse:
+        return HTMLResponse(shown, headers={"Content-Security-Policy": policy})
+
+    @app.get("/api", include_in_schema=False)
+    def api() -> HTMLResponse:
+        return HTMLResponse(text, headers={"Content-Security-Policy": text_policy})
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def openapi() -> Answer:
+        return Answer(described)
+
+    return Guard(app, hosts)
+
+
+def _faults(app: FastAPI) -> None:
+    """Every error in one form."""
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, fault: HTTPException) -> Problem:
+        headers = dict(fault.headers) if fault.headers else None
+        return Problem(fault.status_code, printable(str(fault.detail)), headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, fault: RequestValidationError) -> Problem:
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Problem(422, printable(f"{where}: {first['msg']}")[:300])
+
+    @app.exception_handler(Exception)
+    def broken(_: Request, __: Exception) -> Problem:
+        return Problem(500, "a fault of the server; its terminal tells more")
+
+
+def _reads(app: FastAPI, answers: Answers, weights: bool) -> None:
+    @app.get("/api/graph", response_model=schemas.Summary)
+    def graph() -> Answer:
+        """Method, counts, inputs that could not be read."""
+        return Answer({**answers.about, "weights": weights})
+
+    @app.get("/api/trees", response_model=schemas.Entries)
+    def trees(
+        of: Annotated[
+            list[Annotated[int, Query(ge=0, lt=_LARGEST_KEY)]] | None,
+            Query(max_length=MOST_KEYS, description="keys; the roots where none is given"),
+        ] = None,
+        offset: Annotated[int, Query(ge=0, lt=_LARGEST_KEY)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = MOST_ENTRIES,
+    ) -> Answer:
+        """Roots, or what hangs right below the models with these keys."""
+        above: list[int | None] = [*of] if of else [None]
+        keys = [k for key in above for k in _found(answers.children, key)]
+        entries = answers.entries(keys[offset : offset + limit])
+        return Answer({"total": len(keys), "entries": entries})
+
+    @app.get("/api/node/{key}", response_model=schemas.Details)
+    def node(key: Key) -> Answer:
+        """One model: its path from the root, its parent and why, its files and layers."""
+        return Answer(_found(answers.details, key))
+
+    @app.get("/api/edge", response_model=schemas.ReasonedEdge)
+    def edge(child: Text) -> Answer:
+        """The edge that leads to a model, with its evidence and its changes by layer."""
+        return Answer(_found(answers.edge, child))
+
+    @app.get("/api/search", response_model=schemas.Matches)
+    def search(
+        q: Annotated[str, Query(max_length=1000, description="words, all of which must be found")],
+        limit: Annotated[int, Query(ge=1, le=MOST_MATCHES)] = 100,
+    ) -> Answer:
+        """Models by name, path, relation, notes, file names and hashes."""
+        keys = answers.search(q)
+        matches = [{"key": k, "name": answers.items[k]["name"]} for k in keys[:limit]]
+        return Answer({"total": len(keys), "matches": matches})
+
+
+def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path]) -> None:
+    @app.post("/api/compare", response_model=schemas.Comparison, dependencies=JSON)
+    async def compare(pair: schemas.Pair) -> Answer:
+        """What two models are to each other by their weights, which are read. One at a time."""
+        nodes = [_found(answers.nodes.__getitem__, id_) for id_ in (pair.a, pair.b)]
+        a, b = [str(_allowed(node.path, folders)) for node in nodes]
+        done = await heavy({"do": "compare", "a": a, "b": b})
+        return done if isinstance(done, Problem) else Answer({**done, "a": pair.a, "b": pair.b})
+
+    @app.post("/api/place", response_model=schemas.Placement, dependencies=JSON)
+    async def place(where: schemas.Where) -> Answer:
+        """Where a checkpoint would hang: it is recovered with its relatives. Nothing is stored."""
+        path = _allowed(where.path, folders)
+        models = await asyncio.to_thread(_others, answers.nodes.values(), path, folders)
+        done = await heavy({"do": "place", "path": str(path), "models": models})
+        return done if isinstance(done, Problem) else Answer(done)
+
+
+def _found(ask: Any, what: Any) -> Any:
+    try:
+        return ask(what)
+    except KeyError as fault:
+        if fault.args != (what,):
+            raise
+        raise HTTPException(404, f"the graph holds no {what!r} of that kind") from None
+
+
+def _allowed(path: str, folders: Sequence[Path]) -> Path:
+    if not folders:
+        raise HTTPException(403, "no folder is allowed; start with: mother serve … --allow FOLDER")
+    try:
+        return confined(path, folders)
+    except OutsideError as fault:
+        raise HTTPException(403, f"{path}: {fault}") from None
+    except AbsentError as fault:
+        raise HTTPException(404, f"{path}: {fault}") from None
+
+
+def _others(nodes: Iterable[Node], path: Path, folders: Sequence[Path]) -> dict[str, str]:
+    """Paths by id of the models that may be read, but for the one that is to be placed."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        try:
+            real = confined(node.path, folders)
+        except (OutsideError, AbsentError):
+            continue
+        if real != path:
+            found[node.id] = str(real)
+    return found

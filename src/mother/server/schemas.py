@@ -1,0 +1,126 @@
+"""What goes in and out, for the OpenAPI document and for checking requests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mother.comparison import Comparison
+from mother.graph import Edge
+from mother.server.placement import Placement
+
+__all__ = [
+    "Comparison",
+    "Details",
+    "Edge",
+    "Entries",
+    "Entry",
+    "Matches",
+    "Pair",
+    "Placement",
+    "ReasonedEdge",
+    "Summary",
+    "Where",
+]
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Pair(BaseModel):
+    """Two models of the graph."""
+
+    model_config = ConfigDict(extra="forbid")
+    a: Text = Field(description="id of a model")
+    b: Text = Field(description="id of another")
+
+
+class Where(BaseModel):
+    """A checkpoint on the server's disk."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: Text = Field(description="file or folder inside one of the folders allowed at the start")
+
+
+class Summary(BaseModel):
+    """The graph as a whole."""
+
+    title: str
+    method: str
+    models: int
+    hidden: int = Field(description="hidden ancestors")
+    trees: int
+    refused: list[dict[str, str]] = Field(description="inputs that could not be read, and why")
+    palette: dict[str, Any]
+    attributes: list[dict[str, Any]] = Field(description="what models can be coloured by")
+    weights: bool = Field(description="whether any folder was allowed, so that weights can be read")
+
+
+class Entry(BaseModel):
+    """A model or a hidden ancestor at its place in the forest."""
+
+    key: int = Field(description="place in preorder")
+    parent: int | None = Field(description="key of the parent")
+    name: str
+    hidden: bool
+    children: int = Field(description="how many hang right below")
+    below: int = Field(description="how many at any depth")
+    edge: dict[str, Any] | None = Field(description="figures of the edge from the parent")
+    values: dict[str, Any] = Field(description="what it can be coloured by")
+
+
+class Entries(BaseModel):
+    """A part of a longer list."""
+
+    total: int
+    entries: list[Entry]
+
+
+class Match(BaseModel):
+    """One model that a search found."""
+
+    key: int
+    name: str
+
+
+class Matches(BaseModel):
+    """What a search found, in the order of the forest; `total` counts what the limit left out."""
+
+    total: int
+    matches: list[Match]
+
+
+class Details(BaseModel):
+    """Everything known of one model."""
+
+    entry: Entry
+    path: list[Entry] = Field(description="from the root down to it")
+    node: dict[str, Any] | None
+    edge: dict[str, Any] | None
+    hidden: dict[str, Any] | None
+    changes: dict[str, Any] | None = Field(description="change by layer: a grid and its values")
+
+
+class Change(BaseModel):
+    """By how much a layer changed, as a share of the parent's norm."""
+
+    layer: str
+    change: float | None
+
+
+class ReasonedEdge(BaseModel):
+    """An edge as in graph.json, with its evidence."""
+
+    parent: str
+    child: str
+    relation: str
+    stage: str | None
+    distance: float | None
+    polarity: float | None
+    direction_probability: float | None
+    support: float | None
+    rank: int | None
+    undirected: bool
+    evidence: list[dict[str, Any]]
+    runner_up: str | None
+    runner_up_ratio: float | None
+    changes: list[Change]

@@ -1,0 +1,76 @@
+/** The questions of source.js, asked of the server that the page came from; and two more, which
+ * read weights:
+ *
+ *   compare(a, b)   what two models are to each other, by their ids
+ *   place(path)     where a checkpoint on the server's disk would hang
+ */
+
+const MOST_KEYS = 500;
+const MOST_ENTRIES = 1000;
+const MOST_MATCHES = 100000;
+
+export function served() {
+  let asked = null;
+
+  /** Children of many models, asked for in the same breath, are one request. */
+  function children(key) {
+    if (!asked || asked.keys.length === MOST_KEYS) {
+      const now = { keys: [] };
+      now.answer = Promise.resolve().then(() => {
+        if (asked === now) asked = null;
+        return below(now.keys);
+      });
+      asked = now;
+    }
+    asked.keys.push(key);
+    return asked.answer.then((by) => by.get(key) ?? []);
+  }
+
+  async function below(keys) {
+    const by = new Map();
+    for (const entry of await trees(keys)) {
+      if (!by.has(entry.parent)) by.set(entry.parent, []);
+      by.get(entry.parent).push(entry);
+    }
+    return by;
+  }
+
+  const details = (key) => ask(`/api/node/${key}`);
+
+  return {
+    about: () => ask("/api/graph"),
+    roots: () => trees([]),
+    children,
+    path: async (key) => (await details(key)).path,
+    details,
+    async search(text) {
+      if (!text.trim()) return [];
+      const found = await ask(`/api/search?${new URLSearchParams({ q: text.slice(0, 1000), limit: MOST_MATCHES })}`);
+      return found.matches.map(({ key }) => key);
+    },
+    compare: (a, b) => ask("/api/compare", { a, b }),
+    place: (path) => ask("/api/place", { path }),
+  };
+}
+
+/** All of a list that comes in parts. */
+async function trees(keys) {
+  const all = [];
+  let total = 1;
+  while (all.length < total) {
+    const query = new URLSearchParams([...keys.map((key) => ["of", key]), ["offset", all.length], ["limit", MOST_ENTRIES]]);
+    const part = await ask(`/api/trees?${query}`);
+    total = part.total;
+    all.push(...part.entries);
+    if (!part.entries.length) break;
+  }
+  return all;
+}
+
+async function ask(path, body) {
+  const how = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(path, how);
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail);
+  return answer;
+}

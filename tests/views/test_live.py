@@ -1,0 +1,136 @@
+"""The live page in a browser: the same as the one from disk, and what only a server can do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from forests import HOSTILE, family, hostile
+from serving import served
+
+import mother
+from mother.views.page import page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
+    pytest.skip("no Chromium (Debian: apt-get install chromium)", allow_module_level=True)
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+#: asks a source everything; values are compared without lists, which only details hold
+ASK_ALL = """async (source) => {
+  const out = { about: await source.about(), entries: [], details: [], found: [] };
+  let level = await source.roots();
+  while (level.length) {
+    out.entries.push(...level);
+    level = (await Promise.all(level.map((entry) => source.children(entry.key)))).flat();
+  }
+  const short = ({ edge, values, ...entry }) =>
+    ({ ...entry, edge: plain(edge), values: plain(values) });
+  const plain = (known) => known && Object.fromEntries(
+    Object.entries(known).filter(([, value]) => typeof value !== "object").sort());
+  for (const { key } of out.entries) {
+    const { entry, path, ...rest } = await source.details(key);
+    out.details.push({ ...rest, entry: short(entry), path: (await source.path(key)).map(short) });
+  }
+  out.entries = out.entries.map(short);
+  for (const text of ["", " ", "lora", "MODELS tuned", "</script>", "模型", "x y z", "é"]) {
+    out.found.push(await source.search(text));
+  }
+  delete out.about.weights;
+  return out;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert CHROMIUM, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser):
+    """A tab in which nothing goes wrong but the one request that is to be refused."""
+    faults = []
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    tab.set_default_timeout(60_000)
+    tab.on("console", lambda message: faults.append(message.text))
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    yield tab
+    context.close()
+    assert [fault for fault in faults if "status of 403" not in fault] == []
+
+
+def module(name):
+    """A module of the page by itself, as an expression; of what it imports it needs nothing."""
+    text = page(family()).split(f"const m_{name} = ")[1]
+    return text.split("\n})();")[0] + "\n})()"
+
+
+@pytest.mark.parametrize("graph", [family(), hostile(HOSTILE, [k // 2 for k in range(23)])])
+def test_it_says_what_the_page_from_disk_says(tab, graph, tmp_path):
+    """Independent: there JavaScript answers from the graph in the page, here Python does."""
+    inside = page(graph).split('id="graph">')[1].split("</script>")[0]
+    with served(graph) as address:
+        tab.goto(address)
+        tab.wait_for_selector("body[data-ready]")
+        ours = tab.evaluate(f"() => ({ASK_ALL})({module('served')}.served())")
+    theirs = tab.evaluate(
+        f"(text) => ({ASK_ALL})({module('source')}.embedded(JSON.parse(text)))", inside
+    )
+    for here, there in zip(ours["details"], theirs["details"], strict=True):
+        assert here == there
+    assert ours == theirs
+
+
+def test_search_compare_and_place(tab, tmp_path):
+    draw = np.random.default_rng(0)
+    base = {f"h.{k}.weight": draw.standard_normal((48, 48)).astype(np.float32) for k in range(6)}
+
+    def step(weights):
+        return {
+            name: (w + 0.1 * draw.standard_normal(w.shape)).astype(np.float32)
+            for name, w in weights.items()
+        }
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    tuned = step(base)
+    for name, weights in (("base", base), ("tuned", tuned), ("other", step(base))):
+        np.savez(old / f"{name}.npz", **weights)
+    np.savez(new / "deep.npz", **step(tuned))
+    with served(mother.recover(old, explain=True), folders=[tmp_path]) as address:
+        tab.goto(address)
+        tab.wait_for_selector("body[data-ready]")
+        assert tab.inner_text("#counts") == "3 models · 1 tree"
+        panel = tab.locator("#panel")
+
+        tab.fill("#place-path", "/etc/passwd")
+        with tab.expect_response("**/api/place") as refused:
+            tab.click("#place")
+        assert refused.value.status == 403
+        expect(panel).to_contain_text("outside the folders allowed at the start")
+        tab.fill("#place-path", str(new / "deep.npz"))
+        tab.click("#place")
+        expect(panel).to_contain_text("deep hangs from tuned: fine-tune", timeout=60_000)
+
+        tab.fill("#search", "tuned")
+        expect(tab.locator("#matches")).to_have_text("1 match")
+        tab.press("#search", "Enter")
+        expect(tab.locator("#panel-title")).to_have_text("tuned")
+        expect(panel).to_contain_text("Fine-tuned from base")
+        expect(panel.locator("table.heat")).to_be_visible()
+        tab.click("#compare")
+        tab.locator("#tree").press("Home")
+        tab.keyboard.press("Enter")
+        expect(tab.locator("#panel-title")).to_have_text("Two models")
+        tab.click("#weigh")
+        expect(panel).to_contain_text("tuned comes from base: fine-tune.", timeout=60_000)
+        expect(panel).to_contain_text("Most changed of 6 layers")

@@ -7,7 +7,7 @@ from demo import run as demo
 from matplotlib.figure import Figure
 
 from experiments.figures.families import Data
-from experiments.figures.judged import ROLE, demo_by_ours, kinds, part, verdict
+from experiments.figures.judged import ROLE, Kind, demo_by_ours, kinds, measured, part, verdict
 from experiments.figures.methods import Count, by_polarity
 from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import bars, legend_below, panels
@@ -48,12 +48,8 @@ def page(data: Data) -> Page:
         if row["method"] == "ours" or row["layers"] == chosen[str(row["split"])]:
             table.add(source="builder", **row)
     for split, seed in there(data):
-        of = Count(0, 0, 0, 0)
-        for kind in kinds(data.folder(split, seed), data.processes):
-            of += kind.count(by_polarity(kind.measures, kind.recover()))
-        table.add(
-            source="builder", split=split, seed=seed, method="polarity", layers="", **_counted(of)
-        )
+        of = _by_polarity(kinds(data.folder(split, seed), data.processes))
+        table.add(source="builder", split=split, seed=seed, method="polarity", layers="", **of)
     _add_demo(table, data.processes)
     return Page(
         "Direction",
@@ -65,7 +61,10 @@ def page(data: Data) -> Page:
     )
 
 
-def _counted(of: Count) -> dict[str, object]:
+def _by_polarity(kinds: tuple[Kind, ...]) -> dict[str, object]:
+    of = Count(0, 0, 0, 0)
+    for kind in kinds:
+        of += kind.count(by_polarity(kind.measures, kind.recover()))
     return {
         "right": of.right,
         "undirected": of.undirected,
@@ -83,6 +82,8 @@ def _add_demo(table: Table, threads: int) -> None:
         own = [c for c in checkpoints if c.id.startswith(demo.FAMILIES[family])]
         papers = _papers(own, truth, threads)
         table.add(**at, method="paper", layers="all matrices", **figures(papers, truth))
+        of = _by_polarity(measured(own, truth, threads))
+        table.add(**at, method="polarity", layers="", **of)
 
 
 def _papers(checkpoints: list[Checkpoint], truth: Truth, threads: int) -> list[ModelGraph]:

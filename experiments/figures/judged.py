@@ -14,7 +14,7 @@ from experiments.figures.families import Indices
 from experiments.figures.methods import Count, count
 from experiments.figures.splits import read
 from mother import ModelGraph, recover
-from mother.checkpoints import align
+from mother.checkpoints import Checkpoint, align
 from mother.evaluation import Truth, read_truth
 from mother.heritage import gram
 from mother.heritage.duplicates import find_duplicates, originals
@@ -58,12 +58,17 @@ class Kind:
 def kinds(folder: Path, threads: int) -> tuple[Kind, ...]:
     """A split by architecture, as `recover` takes it; read and measured once."""
     built = read(folder)
-    above = {child: parent for parent, child in built.truth.edges}
+    return measured(list(built.checkpoints.values()), built.truth, threads)
+
+
+def measured(checkpoints: list[Checkpoint], truth: Truth, threads: int) -> tuple[Kind, ...]:
+    """The same of checkpoints that are open."""
+    above = {child: parent for parent, child in truth.edges}
     found = []
-    for group in align(list(built.checkpoints.values())):
+    for group in align(checkpoints):
         copies = find_duplicates(group)
-        assert all(copy.relation == "converted" for copy in copies), f"copies in {folder}"
         ids = [c.id for c in group.checkpoints]
+        assert all(copy.relation == "converted" for copy in copies), f"copies among {ids}"
         place = {id: k for k, id in enumerate(ids)}
         parents = np.array([place.get(above.get(id, ""), -1) for id in ids], dtype=np.intp)
         found.append(Kind(measure(group, threads=threads), originals(group, copies), parents))

@@ -76,6 +76,16 @@ def _weights(folder: Path, id: str) -> dict[str, np.ndarray]:
     return {k: w.astype(np.float64) for k, w in load_file(folder / f"{id}.safetensors").items()}
 
 
+def _alike(weights: list[np.ndarray]) -> bool:
+    """A replaced head is as far from the others' as a stranger's."""
+    norms = [np.linalg.norm(w) for w in weights]
+    if 0 in norms:
+        return False
+    unit = [w / norm for w, norm in zip(weights, norms, strict=True)]
+    cosine = np.median([np.vdot(a, b) for a, b in combinations(unit, 2)])
+    return bool(cosine > max(0.1, 5 / weights[0].size ** 0.5))
+
+
 def test_polarity_alone_takes_the_root_of_least_polarity(judged: Written) -> None:
     folder = judged.folder("ft")
     truth = json.loads((folder / "truth.json").read_text())
@@ -88,16 +98,9 @@ def test_polarity_alone_takes_the_root_of_least_polarity(judged: Written) -> Non
         layers = [
             name
             for name, w in one.items()
-            # a replaced head is as far from the others' as a stranger's
             if w.ndim >= 2
             and all(m[name].shape == w.shape for m in models.values())
-            and np.median(
-                [
-                    np.vdot(a[name], b[name]) / np.linalg.norm(a[name]) / np.linalg.norm(b[name])
-                    for a, b in combinations(models.values(), 2)
-                ]
-            )
-            > max(0.1, 5 / w.size**0.5)
+            and _alike([m[name] for m in models.values()])
         ]
         norm = {k: np.mean([np.sum(m[k] ** 2) for m in models.values()]) for k in layers}
 
@@ -191,11 +194,11 @@ def _in_torch(compression: str, name: str, weight: torch.Tensor) -> torch.Tensor
         return weight.bfloat16().float()
     if compression == "fp16":
         return weight.half().float()
-    if weight.ndim < 2 or min(weight.shape) < 2:
+    if weight.ndim < 2 or 1 in weight.flatten(1).shape:
         return weight
     if compression == "int8":
         scale = float(weight.abs().max()) / 127
-        return torch.quantize_per_tensor(weight, scale, 0, torch.qint8).dequantize()
+        return torch.fake_quantize_per_tensor_affine(weight, scale, 0, -128, 127)
     layer = torch.nn.Module()
     layer.register_parameter("w", torch.nn.Parameter(weight.clone()))
     prune.l1_unstructured(layer, "w", amount=weight.numel() // 2)

@@ -147,13 +147,13 @@ def test_mixed_holds_all_splits_under_names_that_tell_nothing(data: Path) -> Non
     assert len(set(origins)) == len(origins)
 
 
-@pytest.mark.parametrize("split", ["ft", "lora-v", "strangers"])
-def test_recovered(data: Path, split: str) -> None:
+@pytest.mark.parametrize(("split", "missed"), [("ft", 0), ("lora-v", 1), ("strangers", 0)])
+def test_recovered(data: Path, split: str, missed: int) -> None:
     folder = data / f"{split}-0"
     result = evaluate(recover([folder]), read_truth(folder / "truth.json"))
-    # in nets of 20,000 weights one step in a dozen may be as near to the grandparent
-    assert result.right >= result.true - 1
-    assert result.false <= 1
+    # lora-v: known to miss one edge that the first method had; to be mended, then 0 again
+    assert result.right >= result.true - missed
+    assert result.false <= missed
     assert result.adjusted_rand_index == 1
 
 

@@ -63,7 +63,8 @@ def descended(m: Measures, original: Indices) -> Indices:
     and b from the copy. Angles, for a pruned copy is shorter, and nearer to strangers.
 
     >>> e, n = np.array([[0, 1.0, 0, 0]]), np.array([[0, 0, 3.0, 0], [0, 0, 0, 3.0]])
-    >>> w = np.concatenate([0 * e, e, n, e + n]) + [9.0, 0, 0, 0]  # original, copy, two children each
+    >>> # an original, its copy, two children of each
+    >>> w = np.concatenate([0 * e, e, n, e + n]) + [9.0, 0, 0, 0]
     >>> m = Measures(("u",), ((100, 100),), np.array([10000]), w[None] @ w.T)
     >>> descended(m, np.array([-1, 0, -1, -1, -1, -1]))
     array([-1, -1, -1, -1,  1,  1])

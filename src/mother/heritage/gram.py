@@ -133,9 +133,7 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
     # between a copy and its original there is none
-    kept, hidden = (
-        (parents, []) if rooted else hidden_ancestors(parents, squared, lacking, chance)
-    )
+    kept, hidden = (parents, []) if rooted else hidden_ancestors(parents, squared, lacking, chance)
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]

@@ -45,11 +45,11 @@ class Comparison:
 
     relation: "strangers", "duplicate", "converted", "quantized", "pruned", "siblings" (a hidden
     common ancestor), "relatives" (what they share did not change), "fine-tune", "continuation" or
-    "lora". parent: "a" or "b" where one is trained from the other. stage: "specialization" or "generalization", None
-    where it is unknown. kinship: median over layers of cosine against the cosine that chance
-    allows; above 1 related. evidence: what speaks for the relation and the direction told (log-odds
-    above 0), against them (below), and what describes the step and decides neither (0). The
-    log-odds of the kinds "layers" and "shrink" add up to that of the direction. not_compared:
+    "lora". parent: "a" or "b" where one is trained from the other. stage: "specialization" or
+    "generalization", None where it is unknown. kinship: median over layers of cosine against the
+    cosine that chance allows; above 1 related. evidence: what speaks for the relation and the
+    direction told (log-odds above 0), against them (below), and what describes the step and decides
+    neither (0). The log-odds of the kinds "layers" and "shrink" add up to that of the direction. not_compared:
     tensors of a and b that found no partner, with the reason.
     """
 

@@ -78,10 +78,10 @@ def test_a_copy_is_the_parent_of_what_was_trained_from_it(
 ) -> None:
     models, rng = family(), np.random.default_rng(4)
     models["b-copy"] = compressed(models["b"], COMPRESSIONS[relation])
-    models["h"] = child(rng, models["b-copy"], 0.1)
+    models["h"] = child(rng, models["b-copy"], 0.02)  # faint enough to tell
     if masked:  # zeros stay zeros
         models["h"] = {k: np.where(models["b-copy"][k] != 0, w, 0) for k, w in models["h"].items()}
-    models["i"] = child(rng, models["h"], 0.1)
+    models["i"] = child(rng, models["h"], 0.02)
     found = recovered(tmp_path, models)
     assert set(found) == {*EDGES, ("b", "b-copy"), ("b-copy", "h"), ("h", "i")}
     assert found["b", "b-copy"] == relation
@@ -91,7 +91,11 @@ def test_a_faint_fine_tune_that_was_rounded_is_no_copy(tmp_path: Path) -> None:
     models = family()
     tuned = child(np.random.default_rng(5), models["g"], 0.002)
     models["h"] = compressed(tuned, int8)
-    assert recovered(tmp_path, models)["g", "h"] == "fine-tune"
+    found = recovered(tmp_path, models)
+    # who was first does not show in a step far below the grid's
+    assert [relation for edge, relation in found.items() if set(edge) == {"g", "h"}] == [
+        "fine-tune"
+    ]
 
 
 def test_copies_that_bear_the_marks_of_each_other_make_no_circle() -> None:

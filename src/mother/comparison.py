@@ -77,7 +77,7 @@ def compare(
     both = (first, second)
     for checkpoint in both:
         if fault := no_weights(checkpoint):
-            raise InputError(checkpoint.path, fault)
+            raise InputError(checkpoint.shown, fault)
     groups = align(both)
     unpaired = tuple(
         f"{c.id}: {reason}"
@@ -119,7 +119,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     try:
         usable = finite_layers(group, m)
     except NotFiniteError as found:
-        refused = [InputError(c.path, fault) for c, fault in found.bad]
+        refused = [InputError(c.shown, fault) for c, fault in found.bad]
         raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)

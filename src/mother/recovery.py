@@ -133,7 +133,7 @@ def recover(
         raise UsageError("a path is empty; the current folder is '.'")
     checkpoints, problems = discover(several, base=base)
     if not checkpoints and problems:
-        first, *others = (InputError(p.path, p.fault) for p in problems)
+        first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     return recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
 
@@ -149,8 +149,8 @@ def recover_checkpoints(
     unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
-    refused = [Refused(str(p.path), p.fault) for p in problems]
-    refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := no_weights(c))]
+    refused = [Refused(p.shown, p.fault) for p in problems]
+    refused += [Refused(c.shown, fault) for c in checkpoints if (fault := no_weights(c))]
     parts: list[Part] = []
     usable = [c for c in checkpoints if not no_weights(c)]
     waiting = align(usable)
@@ -179,7 +179,7 @@ def recover_checkpoints(
             gone = {id(c): fault for c, fault in found.bad}
             gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
             every = [*group.checkpoints, *(d.copy for d in duplicates)]
-            refused += [Refused(str(c.path), gone[id(c)]) for c in every if id(c) in gone]
+            refused += [Refused(c.shown, gone[id(c)]) for c in every if id(c) in gone]
             kept = [c for c in every if id(c) not in gone]
             waiting = align(kept) + waiting
             continue

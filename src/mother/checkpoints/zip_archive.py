@@ -11,13 +11,14 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from mother.checkpoints.storage import File, Span, Window
-from mother.checkpoints.tensor import Array, clean
+from mother.checkpoints.tensor import Array, Slice, clean
 
 MAX_DIRECTORY = 64 << 20
 MAX_INFLATED = 64 << 30
@@ -259,6 +260,11 @@ class Deflated:
         if stop < self.nbytes:
             self._keep(inflation)
         return out
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        # where in the packed bytes they lie is not known before
+        first = self.member.offset
+        yield Slice(self.file, first, first + self.member.packed)
 
     def _resume(self, start: int) -> _Inflation:
         with self._lock:

@@ -51,7 +51,7 @@ def check(
     gguf = _gguf_files(map(Path, several), [c.path for c in checkpoints])
     problems = [p for p in problems if not _is_gguf_only(p, gguf)]
     if not checkpoints and not gguf and problems:
-        first, *others = (InputError(p.path, p.fault) for p in problems)
+        first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     options = Options(bootstrap=0, threads=threads)
     graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from loopback_hub import COMMIT, Record, serve
 from safetensors.numpy import save_file
 
 import mother
-from mother.checkpoints import discover, open_checkpoint, prefetch
-from mother.errors import InputError
+from mother.checkpoints import open_checkpoint
 
 MODEL = "org/model"
 
@@ -35,7 +30,9 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def hub(models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def hub(
+    models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """The loopback Hub, and an environment of its own for the client."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
@@ -50,7 +47,9 @@ def hub(models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.Monkey
         yield endpoint
 
 
-def weights(seed: int, shape: tuple[int, ...] = (200, 300), layers: int = 3) -> dict[str, np.ndarray]:
+def weights(
+    seed: int, shape: tuple[int, ...] = (200, 300), layers: int = 3
+) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {f"layer{k}.weight": rng.normal(size=shape).astype(np.float32) for k in range(layers)}
 

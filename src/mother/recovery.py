@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -13,7 +13,19 @@ from os import PathLike
 import numpy as np
 
 from mother.assembly import Part, assemble
-from mother.checkpoints import Checkpoint, File, Group, Layer, Problem, Tensor, align, discover
+from mother.checkpoints import (
+    Checkpoint,
+    File,
+    Group,
+    Layer,
+    Problem,
+    Slice,
+    Tensor,
+    align,
+    discover,
+    lacking,
+    prefetch,
+)
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
@@ -28,6 +40,7 @@ METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
+FETCHED = 8  # checkpoints on the Hub that are fetched at once
 SMALLEST = 1e-19  # below it, squares vanish in float32
 Progress = Callable[[int, int], None]
 
@@ -100,14 +113,17 @@ def recover(
     paths: Sequence[str | PathLike[str]] | str | PathLike[str],
     *,
     base: str | PathLike[str] | None = None,
+    download: bool = False,
     progress: Progress | None = None,
     **options: object,
 ) -> ModelGraph:
-    """Recover the model graph of checkpoints on disk.
+    """Recover the model graph of checkpoints on disk or on the Hub.
 
     Args:
-        paths: checkpoints, or folders that hold checkpoints.
+        paths: checkpoints, or folders that hold checkpoints; on the Hub, the address of a
+            repository, hf://owner/name[@revision], or of all of an owner's, hf://owner.
         base: checkpoint that LoRA adapters among them are merged into.
+        download: keep what comes from the Hub, in its library's cache.
         progress: called with bytes read and bytes in all.
         method: "gram" (default; needs nothing but weights) or "mother" (the paper's).
         distance: of the paper's method: "ft" (eq. 1), "lora" (eq. 2) or "auto".
@@ -131,7 +147,7 @@ def recover(
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if any(not os.fspath(path) for path in several):
         raise UsageError("a path is empty; the current folder is '.'")
-    checkpoints, problems = discover(several, base=base)
+    checkpoints, problems = discover(several, base=base, download=download)
     if not checkpoints and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
@@ -159,9 +175,16 @@ def recover_checkpoints(
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
-    conversions = find_conversions(waiting)
+    cold = _on_the_hub(waiting, options.layers)
     files = [file for c in usable for file in c.files] if options.hashes else []
-    report = _reporter(waiting, files, progress)
+    report = _reporter(waiting, files, cold, progress)
+    lost = _fetched(cold, report)
+    if lost:
+        refused += [Refused(c.shown, fault) for c, fault in lost.items()]
+        usable = [c for c in usable if c not in lost]
+        files = [file for c in usable for file in c.files] if options.hashes else []
+        waiting = align(usable)
+    conversions = find_conversions(waiting)
     with ThreadPoolExecutor(options.workers) as threads:
         digests = threads.map(lambda file: file.sha256(report), files)
         hashes = dict(zip(files, digests, strict=True))
@@ -204,12 +227,52 @@ class NotFiniteError(Exception):
         super().__init__("weights that are not finite")
 
 
+def _on_the_hub(groups: Sequence[Group], pattern: str | None) -> dict[Checkpoint, list[Slice]]:
+    """Of checkpoints on the Hub, the bytes that recovering reads."""
+    return {
+        c: [s for t in _read(group, k, pattern) if t.is_weight for s in t.slices()]
+        for group in groups
+        for k, c in enumerate(group.checkpoints)
+        if any(file.remote for file in c.files)
+    }
+
+
+def _read(group: Group, k: int, pattern: str | None) -> Iterable[Tensor]:
+    if pattern is None:
+        return group.checkpoints[k].tensors.values()
+    found = (layer for layer in group.layers if re.search(pattern, layer.name))
+    return [t for x in found for m, t in zip(x.members, x.tensors, strict=True) if m == k]
+
+
+def _fetched(
+    cold: Mapping[Checkpoint, Sequence[Slice]], report: Callable[[int], None] | None
+) -> dict[Checkpoint, str]:
+    """Get those bytes, which are read more than once; the checkpoints that failed, and why."""
+    lost: dict[Checkpoint, str] = {}
+
+    def fetch(checkpoint: Checkpoint) -> None:
+        try:
+            prefetch(cold[checkpoint], report)
+        except InputError as error:
+            name = error.path.removeprefix(checkpoint.shown).lstrip("/")
+            lost[checkpoint] = f"{name}: {error.fault}" if name else error.fault
+
+    if cold:
+        with ThreadPoolExecutor(FETCHED) as threads:
+            list(threads.map(fetch, cold))
+    return lost
+
+
 def _reporter(
-    groups: Sequence[Group], files: Sequence[File], progress: Progress | None
+    groups: Sequence[Group],
+    files: Sequence[File],
+    cold: Mapping[Checkpoint, Sequence[Slice]],
+    progress: Progress | None,
 ) -> Callable[[int], None] | None:
     if progress is None:
         return None
     total = sum(t.nbytes for g in groups for layer in g.layers for t in layer.tensors)
+    total += sum(map(lacking, cold.values()))
     total += sum(file.size for file in files)
     done = 0
 

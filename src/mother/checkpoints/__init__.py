@@ -7,7 +7,7 @@ refused is an InputError of one line.
 from mother.checkpoints.alignment import Group, Layer, align
 from mother.checkpoints.discovery import discover, open_checkpoint
 from mother.checkpoints.peft import lora_rank
-from mother.checkpoints.storage import File, prefetch
+from mother.checkpoints.storage import File, lacking, prefetch
 from mother.checkpoints.tensor import Checkpoint, Problem, Slice, Tensor
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Tensor",
     "align",
     "discover",
+    "lacking",
     "lora_rank",
     "open_checkpoint",
     "prefetch",

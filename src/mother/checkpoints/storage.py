@@ -140,6 +140,11 @@ class File:
         if self._ranged is not None:
             self._ranged.have(start, stop)
 
+    @property
+    def remote(self) -> bool:
+        """Whether it lies on the Hub, so that it comes by `fetch` or when it is read."""
+        return self._ranged is not None
+
     def lacks(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Of a file on the Hub, how many bytes of the ranges have not come yet."""
         return self._ranged.lacks(ranges) if self._ranged is not None else 0
@@ -214,10 +219,7 @@ def prefetch(slices: Iterable[Slice], progress: Callable[[int], None] | None = N
     Slices of one file that lie near each other, in any order, come in one request. progress:
     called with the bytes of each step, from several threads. Raises InputError.
     """
-    ranges: dict[File, list[tuple[int, int]]] = defaultdict(list)
-    for file, start, stop in slices:
-        ranges[file].append((start, stop))
-    cold = {file: wanted for file, wanted in ranges.items() if file.lacks(wanted)}
+    cold = _cold(slices)
     if not cold:
         return
     threads = ThreadPoolExecutor(min(len(cold), FETCHED))
@@ -226,6 +228,19 @@ def prefetch(slices: Iterable[Slice], progress: Callable[[int], None] | None = N
             done.result()
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def lacking(slices: Iterable[Slice]) -> int:
+    """How many bytes `prefetch` would get."""
+    return sum(file.lacks(ranges) for file, ranges in _cold(slices).items())
+
+
+def _cold(slices: Iterable[Slice]) -> dict[File, list[tuple[int, int]]]:
+    ranges: dict[File, list[tuple[int, int]]] = defaultdict(list)
+    for file, start, stop in slices:
+        if file.remote:
+            ranges[file].append((start, stop))
+    return {file: wanted for file, wanted in ranges.items() if file.lacks(wanted)}
 
 
 class Span(Protocol):

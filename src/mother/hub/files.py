@@ -67,9 +67,7 @@ class RangedFile:
             self._ahead = min(2 * max(self._ahead, LEAST), AHEAD)
             self._fetch([(gap[0], self._next)], None)
 
-    def fetch(
-        self, ranges: Iterable[Range], progress: Callable[[int], None] | None = None
-    ) -> None:
+    def fetch(self, ranges: Iterable[Range], progress: Callable[[int], None] | None = None) -> None:
         """Fetch exactly those ranges, and what lies between near ones, in few requests.
 
         progress: called with the bytes of each step. Raises InputError.
@@ -84,7 +82,9 @@ class RangedFile:
 
     def _wanted(self, ranges: Iterable[Range]) -> list[Range]:
         cold = [gap for start, stop in merged(ranges) for gap in missing(self._held, start, stop)]
-        return [gap for start, stop in merged(cold, GAP) for gap in missing(self._held, start, stop)]
+        return [
+            gap for start, stop in merged(cold, GAP) for gap in missing(self._held, start, stop)
+        ]
 
     def _fetch(self, ranges: Iterable[Range], progress: Callable[[int], None] | None) -> None:
         wanted = self._wanted(ranges)
@@ -184,4 +184,3 @@ class RangedFile:
         for who, tag in tags.items():
             if tag and self._tags.setdefault(who, tag) != tag:
                 raise self.fault("has changed on the Hub while it was read; start again")
-

@@ -27,13 +27,14 @@ class Record:
     was announced), "short" (half of the range, announced as such), "whole" (the range is not
     heeded), "shifted" (another range), "longer" (the file has another size), "packed" (compressed),
     "changed" (another ETag) or "moved" (another commit). A list is used up, one a request; "" goes
-    well. elsewhere: files are redirected to another name of this machine, "expired" refuses there.
+    well. also: more entries of a repository's list of files. elsewhere: files are redirected to another name of this machine, "expired" refuses there.
     """
 
     served: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     faults: dict[str, str | list[str]] = field(default_factory=dict)
+    also: list[dict[str, object]] = field(default_factory=list)
     elsewhere: bool = False
 
     def fault(self, path: str) -> str:
@@ -56,6 +57,14 @@ _STATUS = {
     "throttled": (429, {"Retry-After": "0"}),
     "throttled for long": (429, {"Retry-After": "86400"}),
 }
+
+
+def _lfs(file: Path) -> dict[str, object] | None:
+    size = file.stat().st_size
+    if size > 1 << 24:
+        return None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"sha256": digest, "size": size, "pointerSize": 134}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -139,14 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
                 {
                     "rfilename": n,
                     "size": (root / n).stat().st_size,
-                    "lfs": {
-                        "sha256": hashlib.sha256((root / n).read_bytes()).hexdigest(),
-                        "size": (root / n).stat().st_size,
-                        "pointerSize": 134,
-                    },
+                    "lfs": _lfs(root / n),
                 }
                 for n in files
-            ],
+            ]
+            + self.record.also,
         }
         return 200, json.dumps(listing).encode(), given
 

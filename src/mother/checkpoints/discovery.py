@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -80,6 +81,32 @@ def discover(
     for path in paths:
         search.visit_given(path)
     return _name(search.found.values()), search.problems
+
+
+@contextmanager
+def folders_of(
+    paths: Sequence[str | PathLike[str]], *, download: bool = False
+) -> Iterator[tuple[list[Path], list[Problem]]]:
+    """The paths, in place of addresses on the Hub the folders that their repositories are mirrored
+    in meanwhile, and the addresses refused."""
+    folders: list[Path] = []
+    problems: list[Problem] = []
+    held: list[Repository] = []
+    for path in paths:
+        if not is_address(path):
+            folders.append(Path(path))
+            continue
+        try:
+            address = parse(path)
+            for repository in open_repositories(address, download=download):
+                if isinstance(repository, InputError):
+                    problems.append(Problem(Path(repository.path), repository.fault))
+                else:
+                    held.append(repository)
+                    folders.append(repository.root / address.path)
+        except InputError as error:
+            problems.append(Problem(Path(error.path), error.fault))
+    yield folders, problems
 
 
 @dataclass

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ class Record:
     was announced), "short" (half of the range, announced as such), "whole" (the range is not
     heeded), "shifted" (another range), "longer" (the file has another size), "packed" (compressed),
     "changed" (another ETag) or "moved" (another commit). A list is used up, one a request; "" goes
-    well. also: more entries of a repository's list of files. elsewhere: files are redirected to another name of this machine, "expired" refuses there.
+    well. also: more entries of a repository's list of files. elsewhere: files are redirected to
+    another name of this machine, which is where "expired" applies.
     """
 
     served: Counter[str] = field(default_factory=Counter)
@@ -207,12 +209,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may hang up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve(folder: Path, record: Record | None = None) -> Iterator[str]:
     """Serve the folder; yields what HF_ENDPOINT is to be set to."""
     handler = type("Handler", (_Handler,), {"folder": folder, "record": record or Record()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    server = _Server(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
@@ -24,9 +23,9 @@ from mother.checkpoints import (
     align,
     discover,
     lacking,
-    prefetch,
 )
 from mother.errors import InputError, UsageError
+from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
 from mother.heritage.conversions import find_conversions
@@ -40,7 +39,6 @@ METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
-FETCHED = 8  # checkpoints on the Hub that are fetched at once
 SMALLEST = 1e-19  # below it, squares vanish in float32
 Progress = Callable[[int, int], None]
 
@@ -175,19 +173,18 @@ def recover_checkpoints(
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
-    cold = _on_the_hub(waiting, options.layers)
+    cold = on_the_hub(waiting, options.layers)
     files = [file for c in usable for file in c.files] if options.hashes else []
     report = _reporter(waiting, files, cold, progress)
-    lost = _fetched(cold, report)
+    lost = fetched(cold, report)
+    hashes, spoilt = hashed(files, options.workers, report)
+    for c in usable:
+        if c not in lost and (faults := [spoilt[f] for f in c.files if f in spoilt]):
+            lost[c] = within(c, faults[0])
     if lost:
         refused += [Refused(c.shown, fault) for c, fault in lost.items()]
-        usable = [c for c in usable if c not in lost]
-        files = [file for c in usable for file in c.files] if options.hashes else []
-        waiting = align(usable)
+        waiting = align([c for c in usable if c not in lost])
     conversions = find_conversions(waiting)
-    with ThreadPoolExecutor(options.workers) as threads:
-        digests = threads.map(lambda file: file.sha256(report), files)
-        hashes = dict(zip(files, digests, strict=True))
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
@@ -225,42 +222,6 @@ class NotFiniteError(Exception):
     def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
         self.bad = bad
         super().__init__("weights that are not finite")
-
-
-def _on_the_hub(groups: Sequence[Group], pattern: str | None) -> dict[Checkpoint, list[Slice]]:
-    """Of checkpoints on the Hub, the bytes that recovering reads."""
-    return {
-        c: [s for t in _read(group, k, pattern) if t.is_weight for s in t.slices()]
-        for group in groups
-        for k, c in enumerate(group.checkpoints)
-        if any(file.remote for file in c.files)
-    }
-
-
-def _read(group: Group, k: int, pattern: str | None) -> Iterable[Tensor]:
-    if pattern is None:
-        return group.checkpoints[k].tensors.values()
-    found = (layer for layer in group.layers if re.search(pattern, layer.name))
-    return [t for x in found for m, t in zip(x.members, x.tensors, strict=True) if m == k]
-
-
-def _fetched(
-    cold: Mapping[Checkpoint, Sequence[Slice]], report: Callable[[int], None] | None
-) -> dict[Checkpoint, str]:
-    """Get those bytes, which are read more than once; the checkpoints that failed, and why."""
-    lost: dict[Checkpoint, str] = {}
-
-    def fetch(checkpoint: Checkpoint) -> None:
-        try:
-            prefetch(cold[checkpoint], report)
-        except InputError as error:
-            name = error.path.removeprefix(checkpoint.shown).lstrip("/")
-            lost[checkpoint] = f"{name}: {error.fault}" if name else error.fault
-
-    if cold:
-        with ThreadPoolExecutor(FETCHED) as threads:
-            list(threads.map(fetch, cold))
-    return lost
 
 
 def _reporter(

@@ -189,6 +189,9 @@ class File:
     def map(self, offset: int, count: int) -> mmap.mmap:
         """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
         self._have(offset, offset + count)
+        return self._map(offset, count)
+
+    def _map(self, offset: int, count: int) -> mmap.mmap:
         with self._descriptor() as descriptor:
             mapped = mmap.mmap(descriptor, count, access=mmap.ACCESS_READ, offset=offset)
         _maps.add(mapped)
@@ -205,7 +208,7 @@ class File:
                 return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
-        return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)
+        return np.frombuffer(self._map(page, stop - page), np.uint8, stop - start, start - page)
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:

@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from loopback_hub import COMMIT, Record, serve
 from safetensors.numpy import save_file
+from serving import served
 
 import mother
 import mother.hub
@@ -402,7 +404,8 @@ def test_other_bytes_than_listed(models: Path) -> None:
     with pytest.raises(InputError, match=r"sends other bytes than its list has the SHA-256 of"):
         c.files[0].sha256()
     ran = CliRunner().invoke(cli, ["recover", "--hashes", MODEL])
-    assert isinstance(ran.exception, InputError) or ran.exit_code == 2
+    assert ran.exit_code == 2
+    assert "model.safetensors: the Hub sends other bytes than" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -555,3 +558,32 @@ def test_a_slice_names_its_bytes(models: Path) -> None:
     assert isinstance(part, Slice)
     stored = np.frombuffer(file.read_bytes()[part.start : part.stop], np.float32)
     assert np.array_equal(stored, weights(0)["layer1.weight"].reshape(-1)[3:7])
+
+
+def test_serve_places_what_is_allowed(
+    models: Path, tmp_path: Path, hub: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, which opens nothing else."""
+    family(models, tmp_path / "local")
+    save(models, 5, "other/model")
+    (tmp_path / "token").write_text("hf_secret")
+    graph = mother.recover(["hf://org/base", "hf://org/tuned"])
+    for name, value in {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN_PATH": str(tmp_path / "token"),
+        "TMPDIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with served(graph, folders=[Path("hf://org")]) as address, httpx2.Client(timeout=60) as client:
+
+        def ask(what: str, **body: str) -> httpx2.Response:
+            return client.post(f"{address}/api/{what}", json=body)
+
+        placed = ask("place", path="hf://org/more").json()
+        assert (placed["found"], placed["parent"], placed["unread"]) == ("child", "tuned", 0)
+        assert ask("compare", a="base", b="tuned").json()["relation"] == "fine-tune"
+        assert ask("place", path="hf://other/model").status_code == 403
+        assert ask("place", path="hf://org/../other/model").status_code == 403
+        absent = ask("place", path="hf://org/absent")
+        assert (absent.status_code, "not found on" in absent.text) == (422, True)

@@ -6,7 +6,7 @@ need not know of the Hub, and no byte comes twice. The folder is gone when nobod
 """
 
 from mother.hub.addresses import Address, is_address, parse
-from mother.hub.repositories import Repository, mirrored, open_repositories, shown, spool
+from mother.hub.repositories import Repository, mirrored, open_repositories, prepared, shown, spool
 
 __all__ = [
     "Address",
@@ -15,6 +15,7 @@ __all__ = [
     "mirrored",
     "open_repositories",
     "parse",
+    "prepared",
     "shown",
     "spool",
 ]

@@ -74,6 +74,17 @@ def spool() -> Path:
     return _spool
 
 
+def prepared() -> tuple[Path, Path]:
+    """The folders that reading from the Hub opens files in, once this was called: all else that
+    its library opens has been opened, and the token is in the environment."""
+    from huggingface_hub import constants, get_session, get_token
+
+    if token := get_token():
+        os.environ["HF_TOKEN"] = token
+    get_session()
+    return spool(), Path(os.path.realpath(constants.HF_HUB_CACHE))
+
+
 def _remove(folder: Path, process: int) -> None:
     if os.getpid() == process:  # a forked child shares the folder, and does not own it
         shutil.rmtree(folder, ignore_errors=True)

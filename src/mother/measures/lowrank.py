@@ -8,6 +8,7 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -35,7 +36,7 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     >>> as_matrix((64, 3, 7, 7))
     (64, 147)
     """
-    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+    return shape[0], math.prod(shape[1:])
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:
@@ -82,12 +83,14 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
         one, other = layer.tensors[up], layer.tensors[up + 1]
         # float32 would leave more of a large step than rounding leaves of the weights
         wide = np.float64 if max(one.dtype.itemsize, other.dtype.itemsize) >= 4 else np.float32
-        step = other.read().astype(wide, copy=False) - one.read().astype(wide, copy=False)
+        step = np.subtract(other.read(), one.read(), dtype=wide)
         half = left @ step.reshape(rows, columns)
         return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)
 
-    steps = each(of_step, range(len(layer.members) - 1))
-    return np.cumsum([np.zeros((side, side)), *steps], axis=0)
+    out = np.zeros((len(layer.members), side, side))
+    for i, step in enumerate(each(of_step, range(len(layer.members) - 1))):
+        np.add(out[i], step, out=out[i + 1])
+    return out
 
 
 def rounding(dtype: np.dtype[np.generic]) -> float:

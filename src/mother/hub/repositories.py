@@ -10,6 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from mother.names import printable
 
 #: files of a repository, and models of an owner, beyond which they are refused
 MAX_FILES, MAX_MODELS = 20_000, 100_000
+#: repositories whose lists of files are asked for at once
+_ASKED = 8
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _lock = threading.Lock()
 _spool: Path | None = None
@@ -132,11 +135,15 @@ def open_repositories(
     if address.name:
         yield _opened(address, download)
         return
-    for name in _models_of(address):
+
+    def opened(name: str) -> Repository | InputError:
         try:
-            yield _opened(replace(address, name=name), download)
+            return _opened(replace(address, name=name), download)
         except InputError as error:
-            yield error
+            return error
+
+    with ThreadPoolExecutor(_ASKED) as threads:
+        yield from threads.map(opened, _models_of(address))
 
 
 def _models_of(address: Address) -> list[str]:
@@ -180,8 +187,8 @@ def _opened(address: Address, download: bool) -> Repository:
     at = replace(address, revision=info.sha, path="")
     if address.revision and _COMMIT.fullmatch(address.revision) and address.revision != info.sha:
         raise InputError(str(address), f"the Hub gives commit {info.sha} in its place")
-    root = spool() / info.sha / at.owner / at.name
     with _lock:
+        root = spool() / info.sha / at.owner / at.name
         known = _open.get(root)
         repository = known if known is not None else _mirror(at, root, info.siblings or [])
         repository.download |= download

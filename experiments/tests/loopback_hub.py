@@ -161,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, name: str, file: Path, fault: str, with_body: bool) -> None:
         given = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         whole = file.stat().st_size
-        status, headers = 200, {"ETag": f'"{name} of {whole} bytes"'}
+        tag = hashlib.sha256(f"{name} of {whole} bytes".encode()).hexdigest()
+        status, headers = 200, {"ETag": f'"{tag}"'}
         if fault == "changed":
             headers["ETag"] = '"of other bytes"'
         if fault == "moved":

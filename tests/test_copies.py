@@ -135,3 +135,23 @@ def test_models_that_differ_in_their_heads_alone_are_one_tree(tmp_path: Path, ma
         mother.compare(tmp_path / "0.safetensors", tmp_path / "1.safetensors").relation
         == "relatives"
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_twins_but_for_their_heads_in_a_family(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(size: float, *shape: int) -> np.ndarray:
+        return (size * rng.normal(size=shape)).astype(np.float32)
+
+    parent = {f"{k}.weight": draw(1.0, 64, 64) for k in range(6)}
+    child = {name: w + draw(0.1, 64, 64) for name, w in parent.items()}
+    for name, body in (("parent", parent), ("child", child), ("twin", child)):
+        save_file(body | {"head.weight": draw(1.0, 10, 64)}, tmp_path / f"{name}.safetensors")
+    graph = mother.recover(tmp_path, bootstrap=4)
+    found = {(edge.parent, edge.child): edge.undirected for edge in graph.edges}
+    assert len(graph.trees) == 1
+    assert len(found) == 2
+    twins = [e for e in found if set(e) == {"child", "twin"}]
+    assert not twins or found[twins[0]]
+    assert not any(edge[1] == "parent" for edge in found)

@@ -59,7 +59,7 @@ def recover(
     forest = no_edges(n)
     hidden: list[Hidden] = []
     home, own = descended(m, original), np.flatnonzero(original < 0)
-    for relatives in families(m.among(own), trees):
+    for relatives in families(m.among(own.tolist()), trees):
         family = own[relatives]
         for copy in np.unique(home[family]):
             members = family[home[family] == copy]
@@ -139,8 +139,10 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
     p = kept[c]
     odds, lack = _by_pair(pairs, n, rooted)
     forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
-    forest.polarity[c] = lacking[p, c] / squared[p, c]
-    forest.direction[c] = direction[c]
+    step = squared[p, c]
+    forest.polarity[c] = lacking[p, c] / np.where(step > 0, step, np.nan)
+    # two that differ in their heads alone: which came first, no layer tells
+    forest.direction[c] = np.where(step > 0, direction[c], 0.5)
     forest.odds[c] = odds[p, c]
     forest.turn[c] = turns(kept, squared)[c]
     rival, factor = runners_up(kept, squared, lack, close)

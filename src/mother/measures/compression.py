@@ -75,7 +75,8 @@ def picked_rows(rows: int) -> list[int]:
     >>> picked_rows(3), len(picked_rows(5000))
     ([0, 1, 2], 256)
     """
-    return np.unique(np.linspace(0, rows - 1, min(rows, ROWS)).astype(int)).tolist()
+    spread = np.linspace(0, rows - 1, min(rows, ROWS))
+    return sorted({int(row) for row in spread})
 
 
 def grid_step(row: Array) -> float:

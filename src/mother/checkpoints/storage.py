@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Protocol
@@ -253,6 +254,7 @@ def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return 1 + sum((count - 1) * step for count, step in zip(shape, strides, strict=True))
 
 
+@lru_cache(maxsize=1 << 12)
 def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides in elements of a C-contiguous array.
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +21,7 @@ Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 
 #: names of the floats that numpy itself lacks; an older ml_dtypes knows fewer of them
-_EXTENDED = (
+_NAMES = (
     "bfloat16",
     "float8_e3m4",
     "float8_e4m3",
@@ -32,10 +33,12 @@ _EXTENDED = (
     "float8_e8m0fnu",
 )
 _EXTENDED_FLOATS: dict[str, DType] = {
-    name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED if hasattr(ml_dtypes, name)
+    name: np.dtype(getattr(ml_dtypes, name)) for name in _NAMES if hasattr(ml_dtypes, name)
 }
+_EXTENDED = frozenset(_EXTENDED_FLOATS.values())
 
 
+@lru_cache(maxsize=1 << 8)
 def dtype_of(name: str) -> DType | None:
     """The dtype of that name, numpy's or ml_dtypes'; None where neither has it.
 
@@ -52,7 +55,7 @@ def dtype_of(name: str) -> DType | None:
 
 def is_floating(dtype: DType) -> bool:
     """Whether the dtype is a real floating one, bfloat16 and the 8-bit floats included."""
-    return dtype.kind == "f" or dtype in _EXTENDED_FLOATS.values()
+    return dtype.kind == "f" or dtype in _EXTENDED
 
 
 def clean(text: str) -> str:
@@ -101,7 +104,7 @@ class Tensor:
     shape: tuple[int, ...]
     source: Source = field(repr=False)
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
 
@@ -180,11 +183,11 @@ class Checkpoint:
     @property
     def dtype(self) -> str:
         """The number type that most weights are stored in; empty if there are none."""
-        sizes = Counter[str]()
+        sizes = Counter[DType]()
         for tensor in self.tensors.values():
-            if is_floating(tensor.dtype):
-                sizes[str(tensor.dtype)] += tensor.size
-        return max(sizes, key=lambda name: (sizes[name], name), default="")
+            if tensor.is_weight:
+                sizes[tensor.dtype] += tensor.size
+        return max(((size, str(dtype)) for dtype, size in sizes.items()), default=(0, ""))[1]
 
 
 @dataclass(frozen=True)

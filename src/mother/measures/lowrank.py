@@ -8,6 +8,7 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -35,7 +36,7 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     >>> as_matrix((64, 3, 7, 7))
     (64, 147)
     """
-    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+    return shape[0], math.prod(shape[1:])
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:

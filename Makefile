@@ -55,7 +55,7 @@ $(VENV)/.docs: $(VENV)/.installed
 	@touch $@
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W --keep-going -q docs build/site
+	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/site
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

@@ -7,7 +7,13 @@ import mother
 project = "mother"
 author = "the authors of mother"
 release = mother.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_click"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_click",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "mother"
@@ -16,7 +22,11 @@ html_show_copyright = False
 html_copy_source = False
 
 nitpicky = True  # a reference that leads nowhere is an error, with -W
-nitpick_ignore_regex = [("py:.*", r"(collections|numpy|networkx|os)\..*"), ("py:class", r"tuple\[.*")]
+nitpick_ignore_regex = [  # other projects', and internals that signatures name
+    ("py:.*", r"(collections|networkx|numpy|os|pathlib)\..*"),
+    ("py:class", r"tuple\[.*"),
+    ("py:class", r"mother\.(descent\.Step|gate\.report\.Judged)"),
+]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 suppress_warnings = ["misc.highlighting_failure"]  # excerpts with … are no JSON

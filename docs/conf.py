@@ -15,6 +15,7 @@ extensions = [
     "sphinx_click",
 ]
 exclude_patterns = ["_build"]
+smartquotes = False  # what is quoted is to be typed
 html_theme = "furo"
 html_title = "mother"
 html_show_sphinx = False

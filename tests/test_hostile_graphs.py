@@ -1,5 +1,5 @@
-"""graph.json, truth.json and policy.toml that are broken, odd or meant to harm, through every command
-that reads them: one line that names the file, exit 2; what is only odd is shown."""
+"""graph.json, truth.json and policy.toml that are broken, odd or meant to harm, through every
+command that reads them: one line that names the file, exit 2; what is only odd is shown."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest experiments
+	$(BIN)/python -m pytest experiments -n 2 --dist loadgroup
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all

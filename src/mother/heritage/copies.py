@@ -107,10 +107,17 @@ def _log_odds(m: Measures, original: int, copy: int) -> Array:
 
 
 def _without_some(original: Aligned, copy: Aligned) -> bool:
-    return original.keys() == copy.keys() and all(
-        np.array_equal(a[b != 0], b[b != 0])
-        for key in original
-        for a, b in chunks(original[key], copy[key])
+    """Whether all that is left is the original's, and something is: vectors start at constants."""
+    matrices = {key for key in copy if is_matrix(key[1])} or copy.keys()
+    left = any(b.any() for key in matrices for _, b in chunks(copy[key], copy[key]))
+    return (
+        left
+        and original.keys() == copy.keys()
+        and all(
+            np.array_equal(a[b != 0], b[b != 0])
+            for key in original
+            for a, b in chunks(original[key], copy[key])
+        )
     )
 
 

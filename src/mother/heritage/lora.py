@@ -31,7 +31,8 @@ def update_rank(
     changed = sorted(
         (layer.tensors[0].size, k)
         for k, layer in enumerate(group.layers)
-        if kept[k] and not frozen[k] and is_matrix(layer.tensors[0].shape) and {i, j} <= set(layer.members)
+        if kept[k] and not frozen[k] and {i, j} <= set(layer.members)
+        if is_matrix(layer.tensors[0].shape)
     )
     if not changed or not frozen.any():
         return None

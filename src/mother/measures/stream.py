@@ -18,6 +18,7 @@ from mother.measures.numpy_kernel import Sums, known
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
+CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 9
 BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 
 
@@ -35,7 +36,8 @@ class Measures:
     shared          (L, n, n)  |w_i|^2 over the weights that j has, without what rounding added to
                                it; empty where no model was pruned or rounded: then it is |w_i|^2
     overlap         (L, n, n)  share of the weights that both have; likewise
-    sampled         (L,)       weights looked at in each layer; empty where all were
+    sampled         (L,)       weights looked at in each layer, as many as would tell as much had
+                               they been drawn one by one; empty where all were looked at
     """
 
     names: tuple[str, ...]
@@ -52,7 +54,7 @@ class Measures:
 
     @property
     def seen(self) -> NDArray[np.int64]:
-        """Weights looked at in each layer, (L,): how far chance can move its cosines."""
+        """Weights looked at in each layer, (L,): as 1 / seen, the variance of a cosine there."""
         return self.sampled if len(self.sampled) else self.sizes
 
     @property
@@ -223,8 +225,8 @@ def measure(
     common = common_norms(group, gram, *compressed, threads) if np.any(compressed) else ()
     shared, overlap = common or (np.zeros((0, 0, 0)),) * 2
     sizes = np.array([layer.size for layer in group.layers], dtype=np.int64)
-    seen = np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64)
-    scale = (sizes / seen)[:, None, None]
+    held = np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64)
+    scale = (sizes / held)[:, None, None]
     if moments:
         moment[..., 1:4] *= scale
     return Measures(
@@ -238,8 +240,18 @@ def measure(
         histogram,
         shared * scale if len(shared) else shared,
         overlap,
-        seen if (seen < sizes).any() else seen[:0],
+        _as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
     )
+
+
+def _as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many single weights tell as much as a window of so many, (L,): rows and columns differ in
+    how much they change, so what lies in few of them tells less than what lies everywhere.
+
+    >>> _as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
+    array([1000,  142])
+    """
+    return np.asarray(1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes)), dtype=np.int64)
 
 
 _Job = tuple[int, Layer, int, int]

@@ -279,7 +279,8 @@ class Index:
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]
         id = self._catalogue.free_id(new.id)
-        graph = recover_checkpoints([replace(new.sketch, id=id), *others], self._options)
+        together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
+        graph = recover_checkpoints(together, self._options)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
     def reduce(self, checkpoint: Checkpoint) -> Newcomer:

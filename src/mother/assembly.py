@@ -105,7 +105,7 @@ def _node(
 ) -> Node:
     return Node(
         checkpoint.id,
-        str(checkpoint.path).encode("utf-8", "replace").decode(),
+        checkpoint.shown.encode("utf-8", "replace").decode(),
         checkpoint.format,
         group.architecture[k],
         checkpoint.parameters,

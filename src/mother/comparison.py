@@ -9,7 +9,7 @@ from os import PathLike
 import numpy as np
 
 from mother import reasons
-from mother.checkpoints import Group, align, open_checkpoint
+from mother.checkpoints import Group, align, open_checkpoint, prefetch
 from mother.errors import InputError, UsageError
 from mother.graph import Evidence, rounded
 from mother.heritage import gram
@@ -69,15 +69,21 @@ class Comparison:
 
 
 def compare(
-    a: str | PathLike[str], b: str | PathLike[str], *, base: str | PathLike[str] | None = None
+    a: str | PathLike[str],
+    b: str | PathLike[str],
+    *,
+    base: str | PathLike[str] | None = None,
+    download: bool = False,
 ) -> Comparison:
-    """Compare two checkpoints on disk. InputError if one can't be read."""
-    first = open_checkpoint(a, id="a", base=base)
-    second = open_checkpoint(b, id="b", base=base)
+    """Compare two checkpoints, on disk or at an address on the Hub. InputError if one can't be
+    read. download: keep what comes from the Hub, in its library's cache."""
+    first = open_checkpoint(a, id="a", base=base, download=download)
+    second = open_checkpoint(b, id="b", base=base, download=download)
     both = (first, second)
     for checkpoint in both:
         if fault := no_weights(checkpoint):
-            raise InputError(checkpoint.path, fault)
+            raise InputError(checkpoint.shown, fault)
+    prefetch(s for c in both for t in c.tensors.values() if t.is_weight for s in t.slices())
     groups = align(both)
     unpaired = tuple(
         f"{c.id}: {reason}"
@@ -119,7 +125,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     try:
         usable = finite_layers(group, m)
     except NotFiniteError as found:
-        refused = [InputError(c.path, fault) for c, fault in found.bad]
+        refused = [InputError(c.shown, fault) for c, fault in found.bad]
         raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)

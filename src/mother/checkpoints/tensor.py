@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from mother.hub import shown
 
 if TYPE_CHECKING:
     from mother.checkpoints.storage import File
@@ -20,7 +23,7 @@ Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 
 #: names of the floats that numpy itself lacks; an older ml_dtypes knows fewer of them
-_EXTENDED = (
+_NAMES = (
     "bfloat16",
     "float8_e3m4",
     "float8_e4m3",
@@ -32,10 +35,12 @@ _EXTENDED = (
     "float8_e8m0fnu",
 )
 _EXTENDED_FLOATS: dict[str, DType] = {
-    name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED if hasattr(ml_dtypes, name)
+    name: np.dtype(getattr(ml_dtypes, name)) for name in _NAMES if hasattr(ml_dtypes, name)
 }
+_EXTENDED = frozenset(_EXTENDED_FLOATS.values())
 
 
+@lru_cache(maxsize=1 << 8)
 def dtype_of(name: str) -> DType | None:
     """The dtype of that name, numpy's or ml_dtypes'; None where neither has it.
 
@@ -52,7 +57,7 @@ def dtype_of(name: str) -> DType | None:
 
 def is_floating(dtype: DType) -> bool:
     """Whether the dtype is a real floating one, bfloat16 and the 8-bit floats included."""
-    return dtype.kind == "f" or dtype in _EXTENDED_FLOATS.values()
+    return dtype.kind == "f" or dtype in _EXTENDED
 
 
 def clean(text: str) -> str:
@@ -76,11 +81,22 @@ def printable(text: str, most: int = 300) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
+class Slice(NamedTuple):
+    """Bytes [start, stop) of a file."""
+
+    file: File
+    start: int
+    stop: int
+
+
 class Source(Protocol):
     """Where a tensor's elements come from."""
 
     def read(self, start: int, stop: int) -> Array:
         """Elements [start, stop) in C order, 1-D; 0 <= start <= stop <= size holds already."""
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        """The bytes of files that such a read needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +124,7 @@ class Tensor:
         """What of it can be read: its sample if it has one, else all of it."""
         return self if self.sample is None else self.sample
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
 
@@ -133,6 +149,11 @@ class Tensor:
             return np.empty(0, self.dtype)
         return self.source.read(start, stop)
 
+    def slices(self, start: int = 0, stop: int | None = None) -> Iterator[Slice]:
+        """The bytes of files that the same read needs, for `prefetch`."""
+        start, stop, _ = slice(start, stop).indices(self.size)
+        return self.source.slices(start, stop) if start < stop else iter(())
+
 
 @dataclass(frozen=True, eq=False)
 class _Constant:
@@ -140,6 +161,9 @@ class _Constant:
 
     def read(self, start: int, stop: int) -> Array:
         return self.values[start:stop]
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
 
 
 def constant(name: str, values: Array) -> Tensor:
@@ -169,6 +193,11 @@ class Checkpoint:
     files: tuple[File, ...] = ()
 
     @property
+    def shown(self) -> str:
+        """What it is called: its path, or its address on the Hub with the commit."""
+        return shown(self.path)
+
+    @property
     def named_files(self) -> dict[str, File]:
         """The files that the weights lie in by name, sorted: the path within the checkpoint's
         folder, or the name of a file beside others."""
@@ -192,11 +221,11 @@ class Checkpoint:
     @property
     def dtype(self) -> str:
         """The number type that most weights are stored in; empty if there are none."""
-        sizes = Counter[str]()
+        sizes = Counter[DType]()
         for tensor in self.tensors.values():
-            if is_floating(tensor.dtype):
-                sizes[str(tensor.dtype)] += tensor.size
-        return max(sizes, key=lambda name: (sizes[name], name), default="")
+            if tensor.is_weight:
+                sizes[tensor.dtype] += tensor.size
+        return max(((size, str(dtype)) for dtype, size in sizes.items()), default=(0, ""))[1]
 
 
 @dataclass(frozen=True)
@@ -206,5 +235,10 @@ class Problem:
     path: Path
     fault: str
 
+    @property
+    def shown(self) -> str:
+        """What the input is called: its path, or its address on the Hub."""
+        return shown(self.path)
+
     def __str__(self) -> str:
-        return f"{printable(str(self.path))}: {self.fault}"
+        return f"{printable(self.shown)}: {self.fault}"

@@ -176,7 +176,7 @@ class Index:
         """The families in the pool that a newcomer is related to, but for itself as it was."""
         places = pool.candidates(new.architecture, new.signature)
         found = {n: self._catalogue.sketch(n) for n in pool.numbers[places].tolist()}
-        others = [n for n, sketch in found.items() if str(sketch.path) != new.path]
+        others = [n for n, sketch in found.items() if sketch.shown != new.path]
         kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
         return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
+from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.measures.sketch import dump, signature, sketch
@@ -56,13 +57,18 @@ def newcomer(
 
 
 def address(checkpoint: Checkpoint) -> str:
-    """Where it lies, from wherever one looks."""
-    return os.path.abspath(checkpoint.path).encode("utf-8", "backslashreplace").decode()  # noqa: PTH100
+    """Where it lies, from wherever one looks: on the Hub, with the commit."""
+    if any(file.remote for file in checkpoint.files):
+        return checkpoint.shown
+    return clean(os.path.abspath(checkpoint.path))  # noqa: PTH100
 
 
 def stamp(checkpoint: Checkpoint) -> str:
-    """Names, sizes and times of its files."""
-    return json.dumps([[name, *file.stamp] for name, file in checkpoint.named_files.items()])
+    """Names, sizes and times of its files; on the Hub, the commit in the address stands for time."""
+    files = checkpoint.named_files.items()
+    return json.dumps(
+        [[name, file.size] if file.remote else [name, *file.stamp] for name, file in files]
+    )
 
 
 def architecture(checkpoint: Checkpoint) -> str:

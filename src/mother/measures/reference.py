@@ -73,7 +73,8 @@ def reference_tree(distance: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Inner products of the weights from those of their increments: B G B' with w = B d.
+    """Inner products of the weights from those of their increments: B G B' with w = B d, for every
+    layer of (..., n, n).
 
     >>> from_increments(np.array([[5., 6.], [6., 9.]]), np.array([-1, 0]))
     array([[ 5., 11.],
@@ -87,8 +88,9 @@ def from_increments(gram: NDArray[np.float64], reference: NDArray[np.int64]) -> 
     with np.errstate(invalid="ignore"):
         for _ in range(2):
             for node, up in steps:
-                out[node] += out[up]
-            out = out.T
-        out = (out + out.T) / 2
-    np.fill_diagonal(out, np.maximum(np.diagonal(out), 0.0))
+                out[..., node, :] += out[..., up, :]
+            out = out.swapaxes(-1, -2)
+        out = (out + out.swapaxes(-1, -2)) / 2
+    own = np.arange(len(reference))
+    out[..., own, own] = np.maximum(out[..., own, own], 0.0)
     return out

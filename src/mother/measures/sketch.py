@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, Tensor
+from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import clean, constant, dtype_of, is_floating
 from mother.errors import InputError
 from mother.measures.lowrank import as_matrix, is_matrix
@@ -187,6 +187,12 @@ def sketch(
     ((4, 32), (64, 64))
     """
     chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices)
+    prefetch(
+        part
+        for name, window in chosen.items()
+        for run in window.slices(checkpoint.tensors[name].shape)
+        for part in checkpoint.tensors[name].slices(*run)
+    )
     tensors = {
         name: _sampled(tensor, chosen[name]) if name in chosen else _absent(tensor)
         for name, tensor in checkpoint.tensors.items()
@@ -228,6 +234,9 @@ class _Absent:
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         raise InputError(self.name, "a sketch holds but a sample of it")
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
 
 
 def layout(checkpoint: Checkpoint) -> Checkpoint:

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
 CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 9
+HELD = 1 << 22  # inner products turned at once
 BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 
 
@@ -202,12 +203,11 @@ def measure(
         for index, layer in enumerate(group.layers)
         for start in range(0, layer.tensors[0].size, length)
     )
-    increments: dict[int, Array] = {}
     for (index, layer, start, stop), part in _in_order(jobs, reduce, threads):
         rows = np.array(layer.members, dtype=np.intp)
         pair = (index, rows[:, None], rows)
         found = part.sums
-        increments[index] = increments.get(index, 0) + known(found.gram)
+        gram[pair] = known(found.gram) + (gram[pair] if start else 0)
         if found.linf is not None:
             linf[pair] = np.fmax(linf[pair], found.linf)
         if found.l1 is not None:
@@ -216,11 +216,12 @@ def measure(
             moment[index, rows] = _merge(moment[index, rows], start, found.moments, stop - start)
         if part.histogram is not None:
             histogram[index, rows] += part.histogram
-    for index, layer in enumerate(group.layers):
-        rows = np.array(layer.members, dtype=np.intp)
-        gram[index, rows[:, None], rows] = reference.from_increments(
-            increments.pop(index), trees[layer.members]
-        )
+    for members, tree in trees.items():
+        alike = [k for k, layer in enumerate(group.layers) if layer.members == members]
+        step = max(1, HELD // len(members) ** 2)
+        for some in (alike[at : at + step] for at in range(0, len(alike), step)):
+            pairs = np.ix_(some, members, members)
+            gram[pairs] = reference.from_increments(gram[pairs], tree)
     compressed = pruned_or_rounded(samples, group)
     common = common_norms(group, gram, *compressed, threads) if np.any(compressed) else ()
     shared, overlap = common or (np.zeros((0, 0, 0)),) * 2

@@ -28,7 +28,7 @@ def place(
     """
     new = open_checkpoint(path)
     if fault := no_weights(new):
-        raise InputError(new.path, fault)
+        raise InputError(new.shown, fault)
     id_, count = new.id, 1
     while id_ in models:
         count += 1
@@ -46,7 +46,7 @@ def place(
     relatives = _nearest(group, most)
     graph = recover_checkpoints([new, *relatives], Options())
     for refused in graph.refused:
-        if refused.path == str(new.path):
+        if refused.path == new.shown:
             raise InputError(refused.path, refused.fault)
     return placement(graph, id_, len(group.checkpoints) - 1, len(models) - len(others))
 

@@ -64,7 +64,7 @@ def address(checkpoint: Checkpoint) -> str:
 
 
 def stamp(checkpoint: Checkpoint) -> str:
-    """Names, sizes and times of its files; on the Hub, the commit in the address stands for time."""
+    """Names, sizes and times of its files; of those on the Hub, the address tells the commit."""
     files = checkpoint.named_files.items()
     return json.dumps(
         [[name, file.size] if file.remote else [name, *file.stamp] for name, file in files]

@@ -16,15 +16,15 @@ from mother.recovery import Options, recover_checkpoints
 
 QUESTION = """
 A sketch holds a window of every layer, and the method runs on it as on the weights. How much is
-lost, from 4 KB a model to 4 MB? Ours with its defaults, on every split but mixed; a sketch of 256 KB
-must lose at most 0.01 of the edges that are right.
+lost, from 4 KB a model to 4 MB? Ours with its defaults, on every split but mixed; a sketch of
+256 KB must lose at most 0.01 of the edges that are right.
 """
 
 NOTES = """
 *Right* is the share of true edges found with direction, from the full weights and from sketches.
 *As with all weights* is the share of the edges found from the full weights that are found from
-sketches, too, right or wrong. Where a model is smaller than the budget, its sketch holds all but the
-vectors, which break ties.
+sketches, too, right or wrong. Where a model is smaller than the budget, its sketch holds all but
+the vectors, which break ties.
 """
 
 BUDGETS = tuple(1 << k for k in range(12, 23, 2))
@@ -90,10 +90,10 @@ def _name(budget: int) -> str:
 
 def _text(table: Table, scale: str) -> str:
     splits, sizes = _splits(table), (*BUDGETS, 0)
-    right = [[s, *(f"{_share(table, s, b, 'right', 'true'):.3f}" for b in sizes)] for s in splits]
-    alike = [
-        [s, *(f"{_share(table, s, b, 'alike', 'of_full'):.3f}" for b in sizes)] for s in splits
-    ]
+
+    def by_size(part: str, whole: str) -> list[list[object]]:
+        return [[s, *(f"{_share(table, s, b, part, whole):.3f}" for b in sizes)] for s in splits]
+
     names = [_name(budget) for budget in sizes]
     lines = []
     for split in splits:
@@ -109,9 +109,9 @@ def _text(table: Table, scale: str) -> str:
             "## Lost with 256 KB",
             markdown(["split", "lost", f"at most {LOSS}"], lines),
             "## Right",
-            markdown(["split", *names], right),
+            markdown(["split", *names], by_size("right", "true")),
             "## As with all weights",
-            markdown(["split", *names], alike),
+            markdown(["split", *names], by_size("alike", "of_full")),
             "## Relations that are not true",
             markdown(["split", *names], false),
             NOTES.strip(),

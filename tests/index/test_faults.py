@@ -88,6 +88,16 @@ def test_a_reader_sees_what_another_process_wrote(made, models):
         assert one.place(models / "b1.safetensors").found != "alone"
 
 
+def test_an_architecture_that_another_process_brought(made, models):
+    with Index(made) as one, Index(made) as other:
+        one.add([models / "c0.safetensors"])
+        other.add([models / "c1.safetensors"])
+        one.add([models / "c2.safetensors"])
+        other.remove(["c0"])
+        assert one.verify() == other.verify() == []
+        assert one.recover() == other.graph()
+
+
 def test_full_disk(made, models):
     """A limit on the size of files stands for a full disk."""
     script = (

@@ -28,7 +28,7 @@ from mother.index.newcomer import Newcomer, newcomer
 MODELS = 10
 SHAPES = {f"block.{k}.weight": (24, 24) for k in range(4)}
 BUDGET = 4096
-LONGEST = 0.4  # seconds until the kill
+STEPS = 8  # lines that a writer may say before it is killed, and as long as one takes on top
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,12 @@ def one_round(folder: Path, models: dict[str, Newcomer], before: set[str], seed:
             os._exit(1)
     os.close(writing)
     with os.fdopen(reading, "rb") as lines:
-        first = lines.readline()  # it has begun
-        time.sleep(random.Random(seed).uniform(0, LONGEST))
+        lots, began = random.Random(seed), time.monotonic()
+        said = [lines.readline() for _ in range(lots.randint(1, STEPS))]
+        time.sleep(lots.uniform(0, (time.monotonic() - began) / len(said)))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        return [line.decode().strip() for line in (first, *lines) if line.endswith(b"\n")]
+        return [line.decode().strip() for line in (*said, *lines) if line.endswith(b"\n")]
 
 
 def run(folder: Path, rounds: int, seed: int) -> Result:

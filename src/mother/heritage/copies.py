@@ -103,7 +103,7 @@ def _log_odds(m: Measures, original: int, copy: int) -> Array:
     squared_sine = np.maximum(1 - product**2 / norm[:, two, None] / norm[:, None], UNCHANGED)
     told = squared_sine[:, 0, copy] > UNCHANGED  # the layers that compression changed
     ratio = np.log(squared_sine[told, 0] / squared_sine[told, 1])
-    return np.asarray(np.nansum(m.sizes[told, None] / 2 * ratio, axis=0))
+    return np.asarray(np.nansum(m.seen[told, None] / 2 * ratio, axis=0))
 
 
 def _without_some(original: Aligned, copy: Aligned) -> bool:

@@ -37,8 +37,8 @@ def kinship(m: Measures) -> Array:
         return np.zeros(m.gram.shape[1:])
     matrices = np.array([is_matrix(s) for s in m.shapes], dtype=bool)
     chosen = m.over(matrices if matrices.any() else np.ones(len(m.names), dtype=bool))
-    share = cosines(chosen) / threshold(chosen.sizes)[:, None, None]
-    return weighted_median(share, np.sqrt(chosen.sizes))
+    share = cosines(chosen) / threshold(chosen.seen)[:, None, None]
+    return weighted_median(share, np.sqrt(chosen.seen))
 
 
 def weighted_median(values: Array, weight: Array) -> Array:
@@ -62,7 +62,7 @@ def inherited(m: Measures) -> NDArray[np.bool_]:
     shared = np.isfinite(m.gram).all(axis=(1, 2))
     alike = np.zeros(len(m.names), dtype=bool)
     cosine = np.nan_to_num(cosines(m)[shared][:, off])
-    alike[shared] = np.median(cosine, axis=1) > threshold(m.sizes[shared])
+    alike[shared] = np.median(cosine, axis=1) > threshold(m.seen[shared])
     return shared & alike
 
 

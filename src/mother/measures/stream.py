@@ -25,6 +25,7 @@ BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, thread
 @dataclass(frozen=True)
 class Measures:
     """What one pass yields for n checkpoints and L layers. NaN stands where a layer is absent.
+    Sums over samples of layers are scaled to all of their weights.
 
     names, sizes    (L,)       canonical layer names; weights in each
     shapes          (L,)
@@ -35,6 +36,7 @@ class Measures:
     shared          (L, n, n)  |w_i|^2 over the weights that j has, without what rounding added to
                                it; empty where no model was pruned or rounded: then it is |w_i|^2
     overlap         (L, n, n)  share of the weights that both have; likewise
+    sampled         (L,)       weights looked at in each layer; empty where all were
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,12 @@ class Measures:
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
     shared: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     overlap: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    sampled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """Weights looked at in each layer, (L,): how far chance can move its cosines."""
+        return self.sampled if len(self.sampled) else self.sizes
 
     @property
     def norms(self) -> Array:
@@ -91,6 +99,7 @@ class Measures:
             self.histogram[chosen] if len(self.histogram) else self.histogram,
             of(self.shared),
             of(self.overlap),
+            self.sampled[chosen] if len(self.sampled) else self.sampled,
         )
 
     def among(self, models: Sequence[int]) -> Measures:
@@ -111,6 +120,7 @@ class Measures:
             self.histogram[:, pick] if len(self.histogram) else self.histogram,
             of(self.shared),
             of(self.overlap),
+            self.sampled,
         )
 
 
@@ -199,7 +209,7 @@ def measure(
         if found.linf is not None:
             linf[pair] = np.fmax(linf[pair], found.linf)
         if found.l1 is not None:
-            mean_gap[pair] = np.nan_to_num(mean_gap[pair]) + found.l1 / layer.size
+            mean_gap[pair] = np.nan_to_num(mean_gap[pair]) + found.l1 / layer.tensors[0].size
         if found.moments is not None:
             moment[index, rows] = _merge(moment[index, rows], start, found.moments, stop - start)
         if part.histogram is not None:
@@ -212,16 +222,24 @@ def measure(
             gram[pairs] = reference.from_increments(gram[pairs], tree)
     compressed = pruned_or_rounded(samples, group)
     common = common_norms(group, gram, *compressed, threads) if np.any(compressed) else ()
+    shared, overlap = common or (np.zeros((0, 0, 0)),) * 2
+    sizes = np.array([layer.size for layer in group.layers], dtype=np.int64)
+    seen = np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64)
+    scale = (sizes / seen)[:, None, None]
+    if moments:
+        moment[..., 1:4] *= scale
     return Measures(
         tuple(layer.name for layer in group.layers),
         tuple(layer.shape for layer in group.layers),
-        np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64),
-        gram,
+        sizes,
+        gram * scale,
         linf,
         mean_gap,
         moment,
         histogram,
-        *common,
+        shared * scale if len(shared) else shared,
+        overlap,
+        seen if (seen < sizes).any() else seen[:0],
     )
 
 

@@ -114,7 +114,10 @@ def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     chance = np.einsum(
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
-    kept, hidden = hidden_ancestors(parents, squared, lacking, chance)
+    own = np.maximum(parents, 0), np.arange(n)
+    kept, hidden = hidden_ancestors(
+        parents, squared[own], lacking[own], lacking[own[::-1]], chance[own]
+    )
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]

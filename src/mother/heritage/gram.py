@@ -18,7 +18,7 @@ from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.relatedness import changed, inherited, kinship
-from mother.heritage.rooting import orient
+from mother.heritage.rooting import orient, rooted
 from mother.heritage.turns import runners_up, straightened, turns
 from mother.measures import Measures
 
@@ -27,7 +27,6 @@ Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
 CERTAIN = 50.0  # log-odds of a copy's direction
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
-ROUNDS = 3
 BATCH = 1 << 22  # numbers in the replicates worked on at once
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 
@@ -155,16 +154,13 @@ def _rooted(
     close: NDArray[np.bool_],
     original: Indices,
 ) -> tuple[Indices, Array]:
-    """The tree from its likeliest root and without turning back, and the probabilities of its
-    directions: which turns there are depends on the root, and the root on the tree."""
+    """As `rooted`, over all pairs."""
     odds, lack = _by_pair(pairs, original)
-    parents, direction = orient(tree, odds)
-    for _ in range(ROUNDS):
-        straight = straightened(parents, squared, lack, close, original)
-        if (straight == parents).all():
-            break
-        parents, direction = orient(straight, odds)
-    return parents, direction
+    return rooted(
+        tree,
+        lambda parents: orient(parents, odds),
+        lambda parents: straightened(parents, squared, lack, close, original),
+    )
 
 
 def _by_pair(pairs: Pairs, original: Indices) -> tuple[Array, Array]:

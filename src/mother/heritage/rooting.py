@@ -13,13 +13,14 @@ network: who's the culprit?*, 2011). A hub is the likelier parent where the weig
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
+ROUNDS = 3
 
 
 def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
@@ -77,6 +78,22 @@ def orient_edges(parents: Indices, own: Array) -> tuple[Indices, Array]:
     direction = 1.0 - np.array(below)
     direction[root] = np.nan
     return np.array(up, dtype=np.intp), direction
+
+
+def rooted(
+    tree: Indices,
+    orient: Callable[[Indices], tuple[Indices, Array]],
+    straighten: Callable[[Indices], Indices],
+) -> tuple[Indices, Array]:
+    """The tree from its likeliest root and without turning back, and the probabilities of its
+    directions: which turns there are depends on the root, and the root on the tree."""
+    parents, direction = orient(tree)
+    for _ in range(ROUNDS):
+        straight = straighten(parents)
+        if (straight == parents).all():
+            break
+        parents, direction = orient(straight)
+    return parents, direction
 
 
 def _from(root: int, neighbours: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:

@@ -11,6 +11,9 @@ All of it is in the distances: 2 <c - p, p - g> = |c - g|^2 - |c - p|^2 - |p - g
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,25 @@ Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
 SWEEPS = 20
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
+
+
+class Row(Protocol):
+    """Numbers by the model they are about: a list, or a dict that fills its gaps."""
+
+    def __getitem__(self, model: int, /) -> float: ...
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Who may be whose parent, of n models.
+
+    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be each
+    one's parent, nearest first.
+    """
+
+    squared: Sequence[Row]
+    lack: Sequence[Row]
+    nearest: Sequence[Sequence[int]]
 
 
 def straightened(
@@ -51,8 +73,12 @@ def straightened(
     array([-1,  0,  0,  2])
     """
     copied = [-1] * len(parents) if original is None else original.tolist()
-    tree = _Tree(parents, squared, lack)
-    nearest = _nearest(squared, near)
+    return straighten(parents, _among_all(squared, lack, near), copied)
+
+
+def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indices:
+    """The same among candidates; copied: (n,), as `original`."""
+    tree, nearest = _Tree(parents, among), among.nearest
     free = [c for c, p in enumerate(tree.up) if p >= 0 and copied[c] < 0]
     for _ in range(SWEEPS):
         moved = False
@@ -73,7 +99,12 @@ def runners_up(
 ) -> tuple[Indices, Array]:
     """Each model's next best parent, -1 if none, and by what factor it makes the tree dearer around
     the model, NaN if none; both (n,). Arguments as those of `straightened`."""
-    tree, nearest = _Tree(parents, squared, lack), _nearest(squared, near)
+    return rivals(parents, _among_all(squared, lack, near))
+
+
+def rivals(parents: Indices, among: Candidates) -> tuple[Indices, Array]:
+    """The same among candidates."""
+    tree, nearest = _Tree(parents, among), among.nearest
     rival, factor = np.full(len(parents), -1, dtype=np.intp), np.full(len(parents), np.nan)
     for c, p in enumerate(tree.up):
         others = [q for q in nearest[c] if q != p]
@@ -103,23 +134,23 @@ def turns(parents: Indices, squared: Array) -> Array:
     return out
 
 
-def _nearest(squared: Array, near: NDArray[np.bool_]) -> list[list[int]]:
-    """Who may be each one's parent, nearest first."""
+def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidates:
+    """Plain lists: single entries are read, one by one."""
     order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
-    return [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
+    nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
+    return Candidates(squared.tolist(), lack.tolist(), nearest)
 
 
 class _Tree:
-    """A tree that subtrees move about in. Plain lists: single entries are read, one by one."""
+    """A tree that subtrees move about in."""
 
-    def __init__(self, parents: Indices, squared: Array, lack: Array) -> None:
+    def __init__(self, parents: Indices, among: Candidates) -> None:
         self.up: list[int] = parents.tolist()
         self.children: list[list[int]] = [[] for _ in self.up]
         for c, p in enumerate(self.up):
             if p >= 0:
                 self.children[p].append(c)
-        self._squared: list[list[float]] = squared.tolist()
-        self._lack: list[list[float]] = lack.tolist()
+        self._squared, self._lack = among.squared, among.lack
 
     def cost(self, c: int, p: int, g: int) -> float:
         """Of the edge p -> c where p hangs from g."""
@@ -141,8 +172,9 @@ class _Tree:
         """The parent that makes the tree around c cheaper than `limit`, by most."""
         best: int | None = None
         below: set[int] = set()
+        least = sum(self._squared[c][k] for k in self.children[c])
         for p in nearest:
-            if self._squared[p][c] >= limit:
+            if self._squared[p][c] + least >= limit:
                 break  # the farther ones cost more than that already
             below = below or self.below(c)
             if p not in below and (other := self.around(c, p)) < limit * (1 - 1e-9):

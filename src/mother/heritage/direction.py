@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,14 @@ _TINY = 1e-30
 _CHUNK = 1 << 22  # numbers held at once
 
 
-def telling(m: Measures) -> NDArray[np.bool_]:
+class Layers(Protocol):
+    """Layers by the shape of each."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]: ...
+
+
+def telling(m: Layers) -> NDArray[np.bool_]:
     """The layers direction is read from, (L,): matrices where there are any, for vectors start at
     a constant that they share with everyone."""
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)

@@ -90,7 +90,7 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     told = family.over(chosen)
     if not changed(told).any():
         return np.zeros_like(chosen)
-    chosen[chosen] = changed(told) & _heavy(told)
+    chosen[chosen] = changed(told) & heavy(changed(told), told.sizes)
     chosen[chosen] = telling(family.over(chosen))
     return chosen
 
@@ -99,7 +99,8 @@ def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited."""
     n = m.gram.shape[1]
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
-    told = changed(m) & _heavy(m)
+    moved = changed(m)
+    told = moved & heavy(moved, m.sizes)
     m, weight = m.over(told), layer_weights(m)[told]
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
@@ -174,15 +175,19 @@ def _by_pair(pairs: Pairs, original: Indices) -> tuple[Array, Array]:
     return odds, lack
 
 
-def _heavy(m: Measures) -> NDArray[np.bool_]:
-    """The layers that together hold all but a thousandth of the changed weights: the many small
-    ones beside them cost time and tell nothing."""
-    size = np.where(changed(m), m.sizes, 0)
+def heavy(moved: NDArray[np.bool_], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The layers that together hold all but a thousandth of the weights that moved: the many small
+    ones beside them cost time and tell nothing. (L,)
+
+    >>> heavy(np.array([True, True, False]), np.array([9, 10_000, 10_000]))
+    array([False,  True, False])
+    """
+    size = np.where(moved, sizes, 0)
     largest = np.argsort(-size, kind="stable")
     held = np.cumsum(size[largest])
-    heavy = np.zeros(len(size), dtype=bool)
-    heavy[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
-    return heavy
+    found = np.zeros(len(size), dtype=bool)
+    found[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
+    return found
 
 
 def edge_costs(squared: Array, pairs: Pairs, original: Indices) -> Array:

@@ -126,12 +126,15 @@ def turns(parents: Indices, squared: Array) -> Array:
     above = np.where(parents >= 0, parents[parents], -1)
     c = np.flatnonzero(above >= 0)
     p, g = parents[c], above[c]
-    length = np.sqrt(squared[p, c] * squared[g, p])
     out = np.full(len(parents), np.nan)
-    out[c] = (
-        (squared[g, c] - squared[p, c] - squared[g, p]) / 2 / np.where(length > 0, length, np.nan)
-    )
+    out[c] = turn_of(squared[g, c], squared[p, c], squared[g, p])
     return out
+
+
+def turn_of(whole: Array, last: Array, first: Array) -> Array:
+    """cos(c - p, p - g) from |c - g|^2, |c - p|^2 and |p - g|^2; NaN where one is 0."""
+    length = np.sqrt(last * first)
+    return np.asarray((whole - last - first) / 2 / np.where(length > 0, length, np.nan))
 
 
 def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidates:

@@ -10,8 +10,11 @@ models that have children are taken away in the end: their children are siblings
 
 Steps. Each is that of an edge of the families that were measured (steps.csv): its length relative
 to the parent's norm, how it spreads over layers, what is frozen, what decay left of the parent, how
-it goes on in the direction of the step before and how much it resembles its siblings. A model is of
-the kind that its parent is (fine-tuned, continued, LoRA, ...), as they are there, but for SWITCHED.
+it goes on in the direction of the step before and how much it resembles its siblings. Kinds
+(fine-tuned, continued, LoRA, ...) meet as they do in the split "mixed": the root's children are of
+any, and what comes from them is of their kind. Families of the FAINT kind keep to themselves, unless
+told otherwise: a child that moved a hundred times as far as its parent had come could be the
+grandparent's as well, and a sketch of 4 KB can't tell.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ LARGEST = 0.1
 STRANGERS = 0.15
 SMALLEST = 4  # of the families that Zipf's law tells the size of
 HUBS = 0.75
-SWITCHED = 0.1
+FAINT = "ft-light"
 MISSING = 0.05
 FAMILIES_OF_ONE_KIND = 50
 HELD = 4096  # models drawn at once
@@ -81,32 +84,40 @@ def grown(n: int, rng: np.random.Generator) -> Indices:
 
 @dataclass(frozen=True)
 class Steps:
-    """Measured edges: `kinds` by their first row and the one after their last."""
+    """Measured edges, (edges, FIGURES); those of a kind from `first` up to `last`, the faint last of
+    all kinds."""
 
-    rows: Array  # (edges, FIGURES)
-    kinds: tuple[tuple[int, int], ...]
+    rows: Array
+    first: Indices
+    last: Indices
 
     @staticmethod
     def read() -> Steps:
-        table = sorted(read_steps(), key=lambda row: row["split"])
+        table = sorted(read_steps(), key=lambda row: (FAINT in row["split"], row["split"]))
         splits = [row["split"] for row in table]
-        kinds = {s: (splits.index(s), splits.index(s) + splits.count(s)) for s in splits}
+        kinds = list(dict.fromkeys(splits))
+        first = np.array([splits.index(kind) for kind in kinds], dtype=np.intp)
+        many = np.array([splits.count(kind) for kind in kinds], dtype=np.intp)
         rows = np.array([[float(row[f]) for f in FIGURES] for row in table])
-        return Steps(rows, tuple(kinds.values()))
+        return Steps(rows, first, first + many)
 
-    def drawn(self, depth: Indices, parents: Indices, rng: np.random.Generator) -> Array:
-        """One measured edge for each model, (n, FIGURES): of any kind where its parent is the root,
-        else of the parent's kind but for SWITCHED."""
-        n = len(parents)
-        first, last = np.array(self.kinds).T
-        any_row = rng.integers(0, len(self.rows), n)
-        kind = np.searchsorted(first, any_row, side="right") - 1
-        switched = (rng.random(n) < SWITCHED) | (depth <= 1)
+    def drawn(
+        self, depth: Indices, parents: Indices, rng: np.random.Generator, *, mixed: bool = False
+    ) -> Array:
+        """One measured edge for each model, (n, FIGURES). mixed: faint ones meet others."""
+        n, edges = len(parents), len(self.rows)
+        low, high = 0, edges
+        if not mixed:
+            low, high = (self.first[-1], edges) if self._is_faint(rng) else (0, self.first[-1])
+        kind = np.searchsorted(self.first, rng.integers(low, high, n), side="right") - 1
         for level in range(2, int(depth.max(initial=0)) + 1):
-            here = np.flatnonzero((depth == level) & ~switched)
+            here = np.flatnonzero(depth == level)
             kind[here] = kind[parents[here]]
-        within = first[kind] + (rng.random(n) * (last - first)[kind]).astype(np.intp)
-        return self.rows[within]
+        many = (self.last - self.first)[kind]
+        return np.asarray(self.rows[self.first[kind] + (rng.random(n) * many).astype(np.intp)])
+
+    def _is_faint(self, rng: np.random.Generator) -> bool:
+        return bool(rng.integers(len(self.rows)) >= self.first[-1])
 
 
 def depths(parents: Indices) -> Indices:
@@ -118,12 +129,16 @@ def depths(parents: Indices) -> Indices:
     return np.array(depth, dtype=np.intp)
 
 
-def weights(parents: Indices, steps: Steps, *seed: int) -> NDArray[np.float32]:
+def weights(
+    parents: Indices, steps: Steps, *seed: int, mixed: bool = False
+) -> NDArray[np.float32]:
     """Sketches of one family, (n, LAYERS * SEEN)."""
     rng = np.random.default_rng(seed)
     n = len(parents)
     depth = depths(parents)
-    step, frozen, spread, shrink, turn, alike = np.nan_to_num(steps.drawn(depth, parents, rng).T)
+    step, frozen, spread, shrink, turn, alike = np.nan_to_num(
+        steps.drawn(depth, parents, rng, mixed=mixed).T
+    )
     turn[depth < 2] = 0  # there is no step before
     x = np.empty((n, LAYERS, SEEN), dtype=np.float32)
     moved = np.zeros_like(x)
@@ -196,12 +211,16 @@ def depths(parents: Indices) -> Indices:
     return np.array(depth, dtype=np.intp)
 
 
-def weights(parents: Indices, steps: Steps, *seed: int) -> NDArray[np.float32]:
+def weights(
+    parents: Indices, steps: Steps, *seed: int, mixed: bool = False
+) -> NDArray[np.float32]:
     """Sketches of one family, (n, LAYERS * SEEN)."""
     rng = np.random.default_rng(seed)
     n = len(parents)
     depth = depths(parents)
-    step, frozen, spread, shrink, turn, alike = np.nan_to_num(steps.drawn(depth, parents, rng).T)
+    step, frozen, spread, shrink, turn, alike = np.nan_to_num(
+        steps.drawn(depth, parents, rng, mixed=mixed).T
+    )
     turn[depth < 2] = 0  # there is no step before
     x = np.empty((n, LAYERS, SEEN), dtype=np.float32)
     moved = np.zeros_like(x)
@@ -251,7 +270,7 @@ def _live(frozen: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
     return np.broadcast_to(order < many, (len(frozen), LAYERS))
 
 
-def draw(n: int, seed: int, folder: Path) -> Hub:
+def draw(n: int, seed: int, folder: Path, *, mixed: bool = False) -> Hub:
     """A hub of n models in an order that tells nothing; its sketches lie in a file of the folder."""
     rng = np.random.default_rng([seed, n])
     steps = Steps.read()
@@ -270,7 +289,7 @@ def draw(n: int, seed: int, folder: Path) -> Hub:
     above = np.full(total, -1, dtype=np.intp)
     at = 0
     for k, (parents, kept) in enumerate(zip(trees, left, strict=True)):
-        x = weights(parents, steps, seed, n, k)[kept]
+        x = weights(parents, steps, seed, n, k, mixed=mixed)[kept]
         here = place[at : at + len(x)]
         rows[here] = x
         family[here], architecture[here] = k, kind[k]

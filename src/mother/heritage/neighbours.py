@@ -22,6 +22,7 @@ Indices = NDArray[np.intp]
 DIMENSIONS = 256  # of the points as they are scanned
 SPARE = 16  # looked at beyond those asked for: what rounding and projection may put out of order
 BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
+FEW = 128  # pairs weighed at once, at the least
 HELD = 1 << 22  # numbers of pairs worked on at once
 _LEAST = 1e-300  # of a cost: an explicit zero is no edge to scipy
 
@@ -212,13 +213,14 @@ def spanning_tree(
     """The minimum spanning tree of pairs whose costs are dear to know, as parents towards node 0.
 
     least: (E,), what each costs at the least. exact: the costs of some of the pairs, by number: asked
-    for those alone that a tree of the cheapest contains, until it knows all of its costs.
+    for those that a tree of the cheapest contains, and few others, until it knows all of its costs.
 
     >>> i, j, cost = np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([1.0, 3.0, 9.0])
     >>> spanning_tree(3, i, j, np.array([1.0, 3.0, 2.0]), lambda e: cost[e])
     array([-1,  0,  0])
     """
     cost, known = np.maximum(least, _LEAST), np.zeros(len(least), dtype=bool)
+    cheapest, batch = np.argsort(least, kind="stable"), FEW
     while True:
         # rank breaks ties by the pair, whatever the order of scipy's sort
         order = np.lexsort((j, i, cost))
@@ -226,9 +228,13 @@ def spanning_tree(
         rank[order] = np.arange(1, len(cost) + 1)
         tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())
         used = order[tree.data.astype(np.intp) - 1]
-        unknown = np.sort(used[~known[used]])
+        unknown = used[~known[used]]
         if not len(unknown):
             break
+        if len(unknown) < batch:  # a round costs as much as some pairs: look ahead
+            cheapest = cheapest[~known[cheapest]]
+            unknown, batch = np.union1d(unknown, cheapest[: batch - len(unknown)]), 2 * batch
+        unknown.sort()
         cost[unknown] = np.maximum(exact(unknown), _LEAST)
         known[unknown] = True
     towards = csgraph.breadth_first_order(tree, 0, directed=False)[1].astype(np.intp)

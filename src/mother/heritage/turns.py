@@ -193,7 +193,10 @@ class _Tree:
         """
         p, D = self.up[c], self._squared
         below = self.below(c)
-        alike = [q for q in nearest if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
+        # as near to p as that is as far from c as p is, or nearly
+        low, high = ((1 + side * CLUSTER) ** 2 * D[p][c] for side in (-1.01, 1.01))
+        about = [q for q in nearest if low <= D[c][q] <= high]
+        alike = [q for q in about if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
             best = original[best] if original[best] in alike else best

@@ -36,6 +36,7 @@ LARGEST = 0.1
 STRANGERS = 0.15
 SMALLEST = 4  # of the families that Zipf's law tells the size of
 HUBS = 0.75
+ALIKE = 4  # siblings that resemble each other: as many as the measured families have
 FAINT = "ft-light"
 MISSING = 0.05
 FAMILIES_OF_ONE_KIND = 50
@@ -146,6 +147,7 @@ def weights(
     for level in range(1, int(depth.max(initial=0)) + 1):
         at_level = np.flatnonzero(depth == level)
         for here in np.array_split(at_level, -(-len(at_level) // HELD)):
+            here = here[np.argsort(parents[here], kind="stable")]
             p, many = parents[here], len(here)
             way = rng.standard_normal((many, LAYERS, SEEN), dtype=np.float32)
             way = _mixed(way, _of_siblings(p, seed), np.sqrt(np.clip(alike[here], 0, 0.9)))
@@ -161,12 +163,12 @@ def weights(
 
 
 def _of_siblings(parents: Indices, seed: tuple[int, ...]) -> NDArray[np.float32]:
-    """A direction that the children of one parent share, (n, LAYERS, SEEN)."""
-    distinct, which = np.unique(parents, return_inverse=True)
-    out = np.empty((len(distinct), LAYERS, SEEN), dtype=np.float32)
-    for k, p in enumerate(distinct.tolist()):
-        np.random.default_rng((*seed, p)).standard_normal(out=out[k], dtype=np.float32)
-    return out[which]
+    """A direction that siblings share, ALIKE of them, (n, LAYERS, SEEN); parents ascend."""
+    order = np.arange(len(parents)) - np.searchsorted(parents, parents)
+    _, which = np.unique(parents * len(parents) + order // ALIKE, return_inverse=True)
+    rng = np.random.default_rng((*seed, len(parents), int(parents[0])))
+    drawn = rng.standard_normal((int(which.max()) + 1, LAYERS, SEEN), dtype=np.float32)
+    return np.asarray(drawn[which])
 
 
 def _mixed(a: NDArray[np.float32], b: NDArray[np.float32], cosine: Array) -> NDArray[np.float32]:
@@ -228,6 +230,7 @@ def weights(
     for level in range(1, int(depth.max(initial=0)) + 1):
         at_level = np.flatnonzero(depth == level)
         for here in np.array_split(at_level, -(-len(at_level) // HELD)):
+            here = here[np.argsort(parents[here], kind="stable")]
             p, many = parents[here], len(here)
             way = rng.standard_normal((many, LAYERS, SEEN), dtype=np.float32)
             way = _mixed(way, _of_siblings(p, seed), np.sqrt(np.clip(alike[here], 0, 0.9)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.heritage.direction import COSINE, Pairs, Products, telling, weigh_products
+from mother.heritage.direction import COSINE, POLARITIES, Pairs, Products, telling, weigh_products
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.gram import NEAREST, NEUTRAL, VECTORS, heavy
 from mother.heritage.hidden import hidden_ancestors
@@ -26,6 +26,7 @@ from mother.measures.samples import Samples
 Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
+_TINY = 1e-300
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
@@ -73,6 +74,21 @@ def _changed(family: Samples) -> NDArray[np.bool_]:
     return np.logical_or.reduceat(differs, family.columns[:-1])
 
 
+def told(log_f: Array) -> Array:
+    """The mean polarity as far as it is known, (E,): 0 where all of POLARITIES are as likely.
+
+    Samples of a few hundred weights a layer tell little of direction, and a root that lacks half of
+    every step by default would lose its children to any model that is near to it.
+
+    >>> told(np.array([[0.0, 0.0], [0.0, 9.0], [0.0, 0.0]])).round(2)
+    array([0. , 0.5])
+    """
+    share = np.exp(log_f - log_f.max(axis=0))
+    share /= share.sum(axis=0)
+    entropy = -(share * np.log(np.maximum(share, _TINY))).sum(axis=0) / np.log(len(share))
+    return np.maximum(POLARITIES @ share - NEUTRAL * entropy, 0.0)
+
+
 class _Distances(dict[int, float]):
     """|i - j|^2 from one model i to those asked for."""
 
@@ -92,7 +108,7 @@ class _Lacks(dict[int, float]):
     """The share of a step that one model lacks, by the other."""
 
     def __missing__(self, other: int) -> float:
-        return NEUTRAL
+        return 0.0
 
 
 @dataclass
@@ -142,7 +158,7 @@ class _Family:
         found = weigh_products(
             i, j, Products(*samples.products(i, j), samples.seen), by_layer=False
         )
-        lack = found.lack
+        lack = np.stack([told(found.forward), told(found.back)])
         for a, b, odds, first, second in zip(
             i.tolist(), j.tolist(), found.log_odds.tolist(), *lack.tolist(), strict=True
         ):
@@ -174,7 +190,7 @@ class _Family:
         sorted_there = there[order].tolist()
         nearest = [sorted_there[a:b] for a, b in zip(ends, ends[1:], strict=False)]
         lack: Sequence[Row] = [self.lacks.setdefault(k, _Lacks()) for k in range(n)]
-        return Candidates(rows, lack, nearest)
+        return Candidates(rows, lack, nearest, [near[:NEAREST] for near in nearest])
 
     def _straightened(self, parents: Indices, among: Candidates) -> Indices:
         root = int(np.flatnonzero(parents < 0)[0])

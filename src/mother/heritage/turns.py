@@ -38,12 +38,14 @@ class Candidates:
     """Who may be whose parent, of n models.
 
     squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be each
-    one's parent, nearest first.
+    one's parent, nearest first. beside: what else is near to each one, where a model's own
+    candidates may be but a few of the cluster that its parent is in.
     """
 
     squared: Sequence[Row]
     lack: Sequence[Row]
     nearest: Sequence[Sequence[int]]
+    beside: Sequence[Sequence[int]]
 
 
 def straightened(
@@ -90,7 +92,7 @@ def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indice
         if not moved:
             break
     for c in free:
-        tree.settle(c, nearest[c], copied)
+        tree.settle(c, nearest[c], among.beside[tree.up[c]], copied)
     return np.array(tree.up, dtype=np.intp)
 
 
@@ -141,7 +143,7 @@ def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidat
     """Plain lists: single entries are read, one by one."""
     order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
     nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
-    return Candidates(squared.tolist(), lack.tolist(), nearest)
+    return Candidates(squared.tolist(), lack.tolist(), nearest, [()] * len(nearest))
 
 
 class _Tree:
@@ -171,7 +173,7 @@ class _Tree:
         own = self.cost(c, p, self.up[p])
         return own + sum(self.cost(k, c, p) for k in self.children[c])
 
-    def cheapest(self, c: int, nearest: list[int], limit: float) -> int | None:
+    def cheapest(self, c: int, nearest: Sequence[int], limit: float) -> int | None:
         """The parent that makes the tree around c cheaper than `limit`, by most."""
         best: int | None = None
         below: set[int] = set()
@@ -184,7 +186,9 @@ class _Tree:
                 limit, best = other, p
         return best
 
-    def settle(self, c: int, nearest: list[int], original: list[int]) -> None:
+    def settle(
+        self, c: int, nearest: Sequence[int], beside: Sequence[int], original: list[int]
+    ) -> None:
         """Hang c from the middle of the cluster that its parent belongs to, if it is far from it.
 
         Steps are not quite independent: their cosine x makes the squared distances of c, at the
@@ -196,6 +200,7 @@ class _Tree:
         # as near to p as that is as far from c as p is, or nearly
         low, high = ((1 + side * CLUSTER) ** 2 * D[p][c] for side in (-1.01, 1.01))
         about = [q for q in nearest if low <= D[c][q] <= high]
+        about += [q for q in beside if q not in nearest]
         alike = [q for q in about if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]

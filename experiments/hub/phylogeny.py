@@ -30,7 +30,7 @@ from mother.measures.samples import Samples
 
 Indices = NDArray[np.intp]
 Array = NDArray[np.float64]
-LAYERS, SEEN = 8, 128  # layers of a sketch, weights seen of each: 4 KB a model
+LAYERS, SEEN = 8, 256  # layers of a sketch, weights seen of each: 8 KB a model
 SHAPE = (1024, 1024)
 LARGEST = 0.1
 STRANGERS = 0.15
@@ -291,7 +291,11 @@ def draw(n: int, seed: int, folder: Path, *, mixed: bool = False) -> Hub:
     family, architecture = np.empty((2, total), dtype=np.intp)
     above = np.full(total, -1, dtype=np.intp)
     at = 0
+    alone = 0
     for k, (parents, kept) in enumerate(zip(trees, left, strict=True)):
+        if len(parents) == 1:
+            alone += 1
+            continue
         x = weights(parents, steps, seed, n, k, mixed=mixed)[kept]
         here = place[at : at + len(x)]
         rows[here] = x
@@ -300,6 +304,11 @@ def draw(n: int, seed: int, folder: Path, *, mixed: bool = False) -> Hub:
         where[:-1][kept] = here
         above[here] = where[parents[kept]]
         at += len(x)
+    family[place[at:]] = np.arange(len(sizes) - alone, len(sizes))  # strangers come last
+    architecture[place[at:]] = kind[len(sizes) - alone :]
+    for start in range(at, total, HELD):
+        here = place[start : start + HELD]
+        rows[here] = rng.standard_normal((len(here), LAYERS * SEEN), dtype=np.float32)
     names = tuple(f"layer{k}" for k in range(LAYERS))
     columns = np.arange(LAYERS + 1) * SEEN
     return Hub(Samples(names, (SHAPE,) * LAYERS, columns, rows), architecture, family, above)

@@ -39,31 +39,49 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
     n = len(family.rows)
     if n == 1:
         return no_edges(1)
-    some = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.intp))
-    few = family.among(some).measures()
-    family = family.over(inherited(few))
-    moved = _changed(family)
-    if not moved.any():
+    view = view_of(family)
+    if not view.layers.any():
         return no_edges(n)
+    family = family.over(view.layers)
+    return _Family(family, view, view.points(family)).recover(threads)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a family is looked at: its layers that tell (L,) of all, and of these how much each
+    counts, which are matrices, and the family's middle; norm (n,) |w|^2 of each model as counted."""
+
+    layers: NDArray[np.bool_]
+    weight: Array
+    tells: NDArray[np.bool_]
+    middle: NDArray[np.float32]
+    norm: Array
+
+    def points(self, samples: Samples) -> Points:
+        """Points whose squared distances are the sum over layers of weight times |i - j|^2, about
+        the family's middle, so that float32 loses little of them. samples: over `layers`."""
+        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.seen), samples.seen)
+        points = samples.rows - self.middle
+        points *= column.astype(np.float32)
+        return points
+
+
+def view_of(family: Samples) -> View:
+    """Layers that are inherited, as some of the models tell, and that changed."""
+    n = len(family.rows)
+    some = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.intp))
+    chosen = inherited(family.among(some).measures())
+    moved = chosen & _changed(family)
+    told = moved & heavy(moved, family.sizes) if moved.any() else moved
     norms = family.squared_norms()
     mean = norms.mean(axis=1)
-    weight = family.sizes / family.sizes.sum() / np.where(mean > 0, mean, 1.0)
-    told = moved & heavy(moved, family.sizes)
-    norm = weight @ norms
+    weight = family.sizes / family.sizes[chosen].sum() / np.where(mean > 0, mean, 1.0)
+    norm = weight[chosen] @ norms[chosen]
     family, weight = family.over(told), weight[told]
     tells = telling(family)
     weight = np.where(tells, weight, VECTORS * weight)
-    tree = _Family(family, weight, tells, scaled(family, weight), norm)
-    return tree.recover(threads)
-
-
-def scaled(samples: Samples, weight: Array) -> Points:
-    """Points whose squared distances are the sum over layers of weight times |i - j|^2, about their
-    middle, so that float32 loses little of them."""
-    column = np.repeat(np.sqrt(weight * samples.sizes / samples.seen), samples.seen)
-    points = samples.rows - samples.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    points *= column.astype(np.float32)
-    return points
+    middle = family.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return View(told, weight, tells, middle, norm)
 
 
 def _changed(family: Samples) -> NDArray[np.bool_]:
@@ -116,10 +134,8 @@ class _Family:
     """One family, and what was weighed of its pairs so far."""
 
     samples: Samples
-    weight: Array
-    tells: NDArray[np.bool_]
+    view: View
     points: Points
-    norm: Array
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
     lacks: dict[int, _Lacks] = field(default_factory=dict)
 
@@ -142,7 +158,7 @@ class _Family:
         c = np.flatnonzero(kept >= 0)
         p = kept[c]
         length, lacking, _, _ = self._edges(kept)
-        forest.distance[c] = np.sqrt(length[c] / self.norm[p])
+        forest.distance[c] = np.sqrt(length[c] / self.view.norm[p])
         with np.errstate(invalid="ignore"):
             forest.polarity[c] = lacking[c] / length[c]
         forest.direction[c] = direction[c]
@@ -154,7 +170,7 @@ class _Family:
 
     def _weigh(self, i: Indices, j: Indices) -> Pairs:
         """The evidence on pairs, kept for later."""
-        samples = self.samples.over(self.tells)
+        samples = self.samples.over(self.view.tells)
         found = weigh_products(
             i, j, Products(*samples.products(i, j), samples.seen), by_layer=False
         )
@@ -206,10 +222,10 @@ class _Family:
         child = np.flatnonzero(parents >= 0)
         pp, cc, pc = self.samples.products(parents[child], child)
         gap = np.maximum(pp + cc - 2 * pc, 0.0)
-        noise = self.weight**2 * (COSINE**2 + 1 / self.samples.seen)
+        noise = self.view.weight**2 * (COSINE**2 + 1 / self.samples.seen)
         out[0, child] = squared_distances(self.points, parents[child], child)
-        out[1, child] = self.weight @ (pp - pc)
-        out[2, child] = self.weight @ (cc - pc)
+        out[1, child] = self.view.weight @ (pp - pc)
+        out[2, child] = self.view.weight @ (cc - pc)
         out[3, child] = noise @ (pp * gap)
         return out[0], out[1], out[2], out[3]
 

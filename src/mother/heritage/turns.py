@@ -96,6 +96,16 @@ def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indice
     return np.array(tree.up, dtype=np.intp)
 
 
+def hung(c: int, parents: Indices, among: Candidates) -> int:
+    """The parent that one model would hang from in a tree that stays as it is; `parents[c]` is any."""
+    tree, nearest = _Tree(parents, among), among.nearest[c]
+    best = tree.cheapest(c, nearest, math.inf)
+    if best is not None:
+        tree.move(c, best)
+    tree.settle(c, nearest, among.beside[tree.up[c]], [-1] * len(parents))
+    return tree.up[c]
+
+
 def runners_up(
     parents: Indices, squared: Array, lack: Array, near: NDArray[np.bool_]
 ) -> tuple[Indices, Array]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,13 @@ def projected(points: Points, seed: int = 0) -> Points:
     d = points.shape[1]
     if d <= DIMENSIONS:
         return points
+    return np.asarray(points @ _signs(d, seed))
+
+
+@lru_cache(maxsize=8)
+def _signs(d: int, seed: int) -> Points:
     signs = np.random.default_rng(seed).integers(0, 2, (d, DIMENSIONS)).astype(np.float32)
-    return np.asarray(points @ ((2 * signs - 1) / np.float32(DIMENSIONS**0.5)))
+    return (2 * signs - 1) / np.float32(DIMENSIONS**0.5)
 
 
 def nearest(

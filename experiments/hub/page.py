@@ -1,4 +1,4 @@
-"""The page about simulated hubs: a row a run, kept in its CSV, so that sizes can be run one by one."""
+"""The page about simulated hubs: a row a run, kept in its CSV, so that sizes can be run apart."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ NAME = "hub"
 QUESTION = f"""
 Hubs that never were, of which everything is known: sketches of {LAYERS} layers with {SEEN} weights
 each ({LAYERS * SEEN * 4 // 1024} KB a model) drawn from a Brownian phylogeny. Families are
-heavy-tailed, the largest {LARGEST:.0%} of all; {STRANGERS:.0%} are strangers to all; trees have hubs
-(a newcomer hangs from a random model's parent with probability {HUBS}); {MISSING:.0%} of the models
-with children are taken away, and the edges from them with them. Each step is one that was measured
+heavy-tailed, the largest {LARGEST:.0%} of all; {STRANGERS:.0%} are strangers to all. Trees have
+hubs (a newcomer hangs from a random model's parent with probability {HUBS}); {MISSING:.0%} of the
+models with children are taken away, with the edges from them. Each step is one that was measured
 on the families of the dataset builder (below); children of one model resemble each other in groups
 of {ALIKE}, as many as it has there.
 """

@@ -12,8 +12,8 @@ Steps. Each is that of an edge of the families that were measured (steps.csv): i
 to the parent's norm, how it spreads over layers, what is frozen, what decay left of the parent, how
 it goes on in the direction of the step before and how much it resembles its siblings. Kinds
 (fine-tuned, continued, LoRA, ...) meet as they do in the split "mixed": the root's children are of
-any, and what comes from them is of their kind. Families of the FAINT kind keep to themselves, unless
-told otherwise: a child that moved a hundred times as far as its parent had come could be the
+any, and what comes from them is of their kind. Families of the FAINT kind keep to themselves,
+unless told otherwise: a child that moved a hundred times as far as its parent had come could be the
 grandparent's as well, and a sketch of 4 KB can't tell.
 """
 
@@ -85,8 +85,8 @@ def grown(n: int, rng: np.random.Generator) -> Indices:
 
 @dataclass(frozen=True)
 class Steps:
-    """Measured edges, (edges, FIGURES); those of a kind from `first` up to `last`, the faint last of
-    all kinds."""
+    """Measured edges, (edges, FIGURES); those of a kind from `first` up to `last`, the faint kind
+    last."""
 
     rows: Array
     first: Indices
@@ -130,9 +130,7 @@ def depths(parents: Indices) -> Indices:
     return np.array(depth, dtype=np.intp)
 
 
-def weights(
-    parents: Indices, steps: Steps, *seed: int, mixed: bool = False
-) -> NDArray[np.float32]:
+def weights(parents: Indices, steps: Steps, *seed: int, mixed: bool = False) -> NDArray[np.float32]:
     """Sketches of one family, (n, LAYERS * SEEN)."""
     rng = np.random.default_rng(seed)
     n = len(parents)
@@ -189,92 +187,8 @@ def _trained(frozen: Array) -> NDArray[np.bool_]:
     return np.asarray(np.arange(LAYERS) * 3 % LAYERS < many[:, None])
 
 
-def drawn(self, depth: Indices, parents: Indices, rng: np.random.Generator) -> Array:
-        """One measured edge for each model, (n, FIGURES): of any kind where its parent is the root,
-        else of the parent's kind but for SWITCHED."""
-        n = len(parents)
-        first, last = np.array(self.kinds).T
-        any_row = rng.integers(0, len(self.rows), n)
-        kind = np.searchsorted(first, any_row, side="right") - 1
-        switched = (rng.random(n) < SWITCHED) | (depth <= 1)
-        for level in range(2, int(depth.max(initial=0)) + 1):
-            here = np.flatnonzero((depth == level) & ~switched)
-            kind[here] = kind[parents[here]]
-        within = first[kind] + (rng.random(n) * (last - first)[kind]).astype(np.intp)
-        return self.rows[within]
-
-
-def depths(parents: Indices) -> Indices:
-    """Edges up to the root; models come after their parents."""
-    depth = [0] * len(parents)
-    for v, p in enumerate(parents.tolist()):
-        if p >= 0:
-            depth[v] = depth[p] + 1
-    return np.array(depth, dtype=np.intp)
-
-
-def weights(
-    parents: Indices, steps: Steps, *seed: int, mixed: bool = False
-) -> NDArray[np.float32]:
-    """Sketches of one family, (n, LAYERS * SEEN)."""
-    rng = np.random.default_rng(seed)
-    n = len(parents)
-    depth = depths(parents)
-    step, frozen, spread, shrink, turn, alike = np.nan_to_num(
-        steps.drawn(depth, parents, rng, mixed=mixed).T
-    )
-    turn[depth < 2] = 0  # there is no step before
-    x = np.empty((n, LAYERS, SEEN), dtype=np.float32)
-    moved = np.zeros_like(x)
-    x[0] = rng.standard_normal((LAYERS, SEEN), dtype=np.float32)
-    for level in range(1, int(depth.max(initial=0)) + 1):
-        at_level = np.flatnonzero(depth == level)
-        for here in np.array_split(at_level, -(-len(at_level) // HELD)):
-            here = here[np.argsort(parents[here], kind="stable")]
-            p, many = parents[here], len(here)
-            way = rng.standard_normal((many, LAYERS, SEEN), dtype=np.float32)
-            way = _mixed(way, _of_siblings(p, seed), np.sqrt(np.clip(alike[here], 0, 0.9)))
-            way = _mixed(way, SEEN**0.5 * _unit(moved[p]), np.clip(turn[here], -0.9, 0.9))
-            trained = _trained(frozen[here])
-            length = trained * np.exp(spread[here, None] * rng.standard_normal((many, LAYERS)))
-            length *= (step[here] / np.sqrt(np.square(length).mean(axis=1)))[:, None]
-            length *= np.sqrt(np.square(x[p]).mean(axis=2))
-            moved[here] = way * length.astype(np.float32)[..., None]
-            left = (1 - shrink[here, None] * trained).astype(np.float32)
-            x[here] = left[..., None] * x[p] + moved[here]
-    return x.reshape(n, LAYERS * SEEN)
-
-
-def _of_siblings(parents: Indices, seed: tuple[int, ...]) -> NDArray[np.float32]:
-    """A direction that the children of one parent share, (n, LAYERS, SEEN)."""
-    distinct, which = np.unique(parents, return_inverse=True)
-    out = np.empty((len(distinct), LAYERS, SEEN), dtype=np.float32)
-    for k, p in enumerate(distinct.tolist()):
-        np.random.default_rng((*seed, p)).standard_normal(out=out[k], dtype=np.float32)
-    return out[which]
-
-
-def _mixed(a: NDArray[np.float32], b: NDArray[np.float32], cosine: Array) -> NDArray[np.float32]:
-    """Of a's length, with this cosine to b where the two are orthogonal."""
-    c = cosine.astype(np.float32)[:, None, None]
-    return np.sqrt(1 - c * c) * a + c * b
-
-
-def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.sqrt(np.square(x).sum(axis=2, keepdims=True))
-    return x / np.where(length > 0, length, 1)
-
-
-def _live(frozen: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which layers train, (m, LAYERS): at least one."""
-    many = np.maximum(1, np.round((1 - frozen) * LAYERS))[:, None]
-    # the same layers in all models of a kind, as LoRA adapts layers by what they are called
-    order = np.arange(LAYERS)[None] * 3 % LAYERS
-    return np.broadcast_to(order < many, (len(frozen), LAYERS))
-
-
 def draw(n: int, seed: int, folder: Path, *, mixed: bool = False) -> Hub:
-    """A hub of n models in an order that tells nothing; its sketches lie in a file of the folder."""
+    """A hub of n models in an order that tells nothing; its sketches lie in a file of `folder`."""
     rng = np.random.default_rng([seed, n])
     steps = Steps.read()
     sizes = family_sizes(n, rng)

@@ -13,7 +13,7 @@ from experiments.hub.phylogeny import LAYERS, SEEN, Hub, Steps, draw
 from experiments.hub.work import Memory, Stored, families, processes, recover
 from mother.clustering import adjusted_rand_index
 from mother.heritage.forest import Forest
-from mother.heritage.placing import Known
+from mother.heritage.placing import Known, Placed
 from mother.measures.samples import Samples
 
 Indices = NDArray[np.intp]
@@ -45,7 +45,12 @@ def trial(n: int, seed: int, folder: Path, many: int, *, mixed: bool) -> dict[st
         whole = time.perf_counter() - start
     row: dict[str, object] = {"models": n, "seed": seed, "mixed": mixed, "present": count}
     row |= judged(hub, forest, found)
-    row |= {"draw_s": drawn, "families_s": grouped, "recover_s": whole, "peak_gb": memory.peak / 1e9}
+    row |= {
+        "draw_s": drawn,
+        "families_s": grouped,
+        "recover_s": whole,
+        "peak_gb": memory.peak / 1e9,
+    }
     with Memory() as memory:
         row |= placed(hub, forest, found, seed)
     return row | {"place_gb": memory.peak / 1e9}
@@ -101,7 +106,7 @@ class _Kind:
     known: Known
     members: Indices
 
-    def place(self, row: NDArray[np.float32]):  # noqa: ANN201
+    def place(self, row: NDArray[np.float32]) -> Placed:
         return self.known.place(row)
 
 

@@ -62,8 +62,8 @@ def telling(m: Layers) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Products:
-    """What layers say of pairs of models (i[e], j[e]): |w_i|^2, |w_j|^2 and <w_i, w_j>, each (L, E),
-    and the weights they were read from, (L,)."""
+    """What layers say of pairs of models (i[e], j[e]): |w_i|^2, |w_j|^2 and <w_i, w_j>, each
+    (L, E), and the weights they were read from, (L,)."""
 
     ii: Array
     jj: Array

@@ -1,8 +1,8 @@
 """Families of many models: who is related to whom, without comparing all with all.
 
-A family is known by its leaders, as a rule one: the first of its models. Each model is compared with
-the leaders alone, by a random projection of all layers, and what comes near is compared layer by
-layer, as `relatedness.kinship` does. A model that is related to no leader leads a family of its own;
+A family is known by its leaders, as a rule one: the first of its models. Each model is compared
+with the leaders alone, by a random projection of all layers, and what comes near is compared
+layer by layer, as `relatedness.kinship` does. A model that is related to no leader leads a family of its own;
 one that is related to two joins their families.
 """
 
@@ -32,7 +32,7 @@ def families(samples: Samples) -> list[Indices]:
     before both, or with either, may be kept apart.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
-    >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([w[0], w[1], w[0] + w[1] / 9]))
+    >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
     >>> families(s)
     [array([0, 2]), array([1])]
     """

@@ -128,8 +128,8 @@ def candidate_pairs(points: Points, k: int, threads: int = 1) -> tuple[Indices, 
 
     - The k nearest of each point. All pairs, if there are no more than k others.
     - What is nearest to these: seen from afar, a hub is but one of many.
-    - For a point that others are nearest to, its k nearest outside of the cluster around it: its own
-      parent is farther than its children. Clusters are joined to their nearest neighbours.
+    - For a point that others are nearest to, its k nearest outside of the cluster around it: its
+      own parent is farther than its children. Clusters are joined to their nearest neighbours.
     - The same of what is still apart, until all is joined.
 
     >>> i, j, squared = candidate_pairs(np.array([[0], [1], [3]], np.float32), 16)
@@ -218,15 +218,16 @@ def spanning_tree(
 ) -> Indices:
     """The minimum spanning tree of pairs whose costs are dear to know, as parents towards node 0.
 
-    least: (E,), what each costs at the least. exact: the costs of some of the pairs, by number: asked
-    for those that a tree of the cheapest contains, and few others, until it knows all of its costs.
+    least: (E,), what each costs at the least. exact: the costs of some of the pairs, by number:
+    asked for those that a tree of the cheapest contains, and few others, until all of its costs
+    are known.
 
     >>> i, j, cost = np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([1.0, 3.0, 9.0])
     >>> spanning_tree(3, i, j, np.array([1.0, 3.0, 2.0]), lambda e: cost[e])
     array([-1,  0,  0])
     """
     cost, known = np.maximum(least, _LEAST), np.zeros(len(least), dtype=bool)
-    cheapest, batch = np.argsort(least, kind="stable"), FEW
+    cheapest, batch = np.argsort(least, kind="stable"), max(FEW, n // 4)
     while True:
         # rank breaks ties by the pair, whatever the order of scipy's sort
         order = np.lexsort((j, i, cost))
@@ -239,7 +240,7 @@ def spanning_tree(
             break
         if len(unknown) < batch:  # a round costs as much as some pairs: look ahead
             cheapest = cheapest[~known[cheapest]]
-            unknown, batch = np.union1d(unknown, cheapest[: batch - len(unknown)]), 2 * batch
+            unknown = np.union1d(unknown, cheapest[: batch - len(unknown)])
         unknown.sort()
         cost[unknown] = np.maximum(exact(unknown), _LEAST)
         known[unknown] = True

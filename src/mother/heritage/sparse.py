@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 _TINY = 1e-300
+MOST = 4 * NEAREST  # of those near to a hub that may be its parent
+RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
@@ -48,8 +51,8 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
 
 @dataclass(frozen=True)
 class View:
-    """How a family is looked at: its layers that tell (L,) of all, and of these how much each
-    counts, which are matrices, and the family's middle; norm (n,) |w|^2 of each model as counted."""
+    """How a family is looked at: its layers that tell, (L,) of all, and of these how much each
+    counts, which are matrices, and the family's middle. norm: (n,) |w|^2 of models, so counted."""
 
     layers: NDArray[np.bool_]
     weight: Array
@@ -164,7 +167,8 @@ class _Family:
         forest.direction[c] = direction[c]
         forest.odds[c] = self._odds(kept)[c]
         forest.turn[c] = self._turns(kept)[c]
-        rival, factor = rivals(kept, among)
+        few = replace(among, nearest=[near[:RIVALS] for near in among.nearest])
+        rival, factor = rivals(kept, few)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest
 
@@ -204,7 +208,7 @@ class _Family:
         order = np.lexsort((there, np.concatenate([squared, squared]), here))
         ends = np.searchsorted(here[order], np.arange(n + 1)).tolist()
         sorted_there = there[order].tolist()
-        nearest = [sorted_there[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        nearest = [sorted_there[a : min(b, a + MOST)] for a, b in pairwise(ends)]
         lack: Sequence[Row] = [self.lacks.setdefault(k, _Lacks()) for k in range(n)]
         return Candidates(rows, lack, nearest, [near[:NEAREST] for near in nearest])
 

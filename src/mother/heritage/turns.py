@@ -37,8 +37,8 @@ class Row(Protocol):
 class Candidates:
     """Who may be whose parent, of n models.
 
-    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be each
-    one's parent, nearest first. beside: what else is near to each one, where a model's own
+    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be
+    each one's parent, nearest first. beside: what else is near to each one, where a model's own
     candidates may be but a few of the cluster that its parent is in.
     """
 
@@ -97,7 +97,8 @@ def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indice
 
 
 def hung(c: int, parents: Indices, among: Candidates) -> int:
-    """The parent that one model would hang from in a tree that stays as it is; `parents[c]` is any."""
+    """The parent that one model would hang from in a tree that stays as it is; `parents[c]` is any
+    other."""
     tree, nearest = _Tree(parents, among), among.nearest[c]
     best = tree.cheapest(c, nearest, math.inf)
     if best is not None:

@@ -2,8 +2,8 @@
 
 A family is known by its leaders, as a rule one: the first of its models. Each model is compared
 with the leaders alone, by a random projection of all layers, and what comes near is compared
-layer by layer, as `relatedness.kinship` does. A model that is related to no leader leads a family of its own;
-one that is related to two joins their families.
+layer by layer, as `relatedness.kinship` does. A model that is related to no leader
+leads a family of its own; one that is related to two joins their families.
 """
 
 from __future__ import annotations

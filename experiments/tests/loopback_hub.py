@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -22,23 +23,50 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Record:
     """What was served, and how it shall go wrong.
 
-    served: bytes by "ID/file". faults: by the end of a path, "gone", "gated", "busy" (503), "cut"
-    (the connection ends in the middle of what was announced), "short" (half of the range, announced
-    as such) or "whole" (the range is not heeded).
+    served, requests: bytes and answers by "ID/file". asked: of every request, path and headers.
+    faults: by the end of a path, one of _STATUS; "cut" (the connection ends in the middle of what
+    was announced), "short" (half of the range, announced as such), "whole" (the range is not
+    heeded), "shifted" (another range), "longer" (the file has another size), "packed" (compressed),
+    "changed" (another ETag) or "moved" (another commit). A list is used up, one a request; "" goes
+    well. also: more entries of a repository's list of files. elsewhere: files are redirected to
+    another name of this machine, which is where "expired" applies.
     """
 
     served: Counter[str] = field(default_factory=Counter)
-    faults: dict[str, str] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    faults: dict[str, str | list[str]] = field(default_factory=dict)
+    also: list[dict[str, object]] = field(default_factory=list)
+    elsewhere: bool = False
 
     def fault(self, path: str) -> str:
-        return next((kind for end, kind in self.faults.items() if path.endswith(end)), "")
+        kind = next((kind for end, kind in self.faults.items() if path.endswith(end)), "")
+        if isinstance(kind, list):
+            return kind.pop(0) if kind else ""
+        return kind
 
 
 _STATUS = {
     "gone": (404, {"X-Error-Code": "RepoNotFound"}),
     "gated": (403, {"X-Error-Code": "GatedRepo"}),
+    "missing": (404, {"X-Error-Code": "EntryNotFound"}),
+    "refused": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
+    "forbidden": (403, {}),
+    "expired": (403, {}),
+    "broken": (418, {}),
     "busy": (503, {}),
+    "busy for now": (503, {"Retry-After": "0"}),
+    "throttled": (429, {"Retry-After": "0"}),
+    "throttled for long": (429, {"Retry-After": "86400"}),
 }
+
+
+def _lfs(file: Path) -> dict[str, object] | None:
+    size = file.stat().st_size
+    if size > 1 << 24:
+        return None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"sha256": digest, "size": size, "pointerSize": 134}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -53,14 +81,27 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        path = unquote(urlsplit(self.path).path).strip("/")
+        split = urlsplit(self.path)
+        path = unquote(split.path).strip("/")
+        self.record.asked.append((path, {k.lower(): v for k, v in self.headers.items()}))
         fault = self.record.fault(path)
+        if fault == "expired" and not path.startswith("elsewhere/"):
+            fault = ""
         if fault in _STATUS:
             status, headers = _STATUS[fault]
             self._send(status, b"{}", headers, with_body=with_body)
             return
+        if path == "api/models":
+            self._send(*self._owned(parse_qs(split.query)["author"][0]), with_body=with_body)
+            return
         if path.startswith("api/"):
             self._send(*self._about(path.removeprefix("api/")), with_body=with_body)
+            return
+        if self.record.elsewhere and path.startswith("elsewhere/"):
+            path = path.removeprefix("elsewhere/")
+        elif self.record.elsewhere:
+            at = f"http://localhost:{self.server.server_port}/elsewhere{self.path}"
+            self._send(302, b"", {"Location": at}, with_body=with_body)
             return
         kind = "datasets" if path.startswith("datasets/") else "models"
         repository, _, rest = path.removeprefix("datasets/").partition("/resolve/")
@@ -72,6 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
             error = "EntryNotFound" if known else "RepoNotFound"
             self._send(404, b"{}", {"X-Error-Code": error}, with_body=with_body)
 
+    def _owned(self, owner: str) -> tuple[int, bytes, dict[str, str]]:
+        folder = self.folder / "models" / owner
+        models = [{"id": f"{owner}/{p.name}"} for p in sorted(folder.glob("*")) if p.is_dir()]
+        return 200, json.dumps(models).encode(), {"Content-Type": "application/json"}
+
     def _about(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         """Of a repository: models/ID, models/ID/revision/main; of a folder in it:
         models/ID/tree/main/FOLDER."""
@@ -80,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not root.is_dir():
             return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
         given = {"Content-Type": "application/json"}
+        if path.partition("/revision/")[2] not in ("", "main", "v1", COMMIT):
+            return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}
         if "/tree/" in path:
             inside = root / path.partition("/tree/")[2].partition("/")[2]
             if not inside.is_dir():
@@ -98,17 +146,36 @@ class _Handler(BaseHTTPRequestHandler):
         listing = {
             "id": repository.partition("/")[2],
             "sha": COMMIT,
-            "siblings": [{"rfilename": n, "size": (root / n).stat().st_size} for n in files],
+            "siblings": [
+                {
+                    "rfilename": n,
+                    "size": (root / n).stat().st_size,
+                    "lfs": _lfs(root / n),
+                }
+                for n in files
+            ]
+            + self.record.also,
         }
         return 200, json.dumps(listing).encode(), given
 
     def _send_file(self, name: str, file: Path, fault: str, with_body: bool) -> None:
         given = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        status, headers = 200, {}
+        whole = file.stat().st_size
+        tag = hashlib.sha256(f"{name} of {whole} bytes".encode()).hexdigest()
+        status, headers = 200, {"ETag": f'"{tag}"'}
+        if fault == "changed":
+            headers["ETag"] = '"of other bytes"'
+        if fault == "moved":
+            headers["X-Repo-Commit"] = COMMIT[::-1]
+        if fault == "packed":
+            headers["Content-Encoding"] = "gzip"
         with file.open("rb") as opened:
             if given and fault != "whole":
-                start, stop, whole = int(given[1]), int(given[2]) + 1, file.stat().st_size
-                status, headers = 206, {"Content-Range": f"bytes {start}-{stop - 1}/{whole}"}
+                start, stop = int(given[1]), int(given[2]) + 1
+                start += fault == "shifted"
+                stop, whole = min(stop, whole), whole + (fault == "longer")
+                status = 206
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{whole}"
                 opened.seek(start)
                 body = opened.read(stop - start)
             else:
@@ -117,6 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         if with_body:
             self.record.served[name] += len(body)
+            self.record.requests[name] += 1
         self._send(status, body, headers, with_body=with_body, cut=fault == "cut")
 
     def _send(
@@ -142,12 +210,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may hang up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve(folder: Path, record: Record | None = None) -> Iterator[str]:
     """Serve the folder; yields what HF_ENDPOINT is to be set to."""
     handler = type("Handler", (_Handler,), {"folder": folder, "record": record or Record()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    server = _Server(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -18,6 +18,7 @@ from mother.checkpoints.claims import Claim, Claims, read_all_claims, repository
 from mother.checkpoints.tensor import clean
 from mother.descent import Descent
 from mother.graph import Hint, ModelGraph
+from mother.hub import shown
 
 
 def hints_on(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> tuple[Hint, ...]:
@@ -61,7 +62,7 @@ class _Claimed:
         parent = meant[0] if one else None
         agrees = self._agrees(id, parent, several) if parent is not None else None
         says = clean(f"{claim.key}: {claim.value}")
-        return Hint(id, "claim", clean(str(claim.file)), says, parent, agrees)
+        return Hint(id, "claim", clean(shown(claim.file)), says, parent, agrees)
 
     def _agrees(self, id: str, other: str, several: bool) -> bool | None:
         """Whether the edges show that model `id` comes from the other; None where they don't tell,
@@ -99,6 +100,8 @@ def _written(checkpoint: Checkpoint) -> tuple[int, str] | None:
     """Of the weight file written last, when (ns) and which it is."""
     found = []
     for file in checkpoint.files:
+        if shown(file.path) != str(file.path):
+            continue  # what lies on the Hub is dated when it was fetched
         try:
             found.append((file.path.stat().st_mtime_ns, clean(str(file.path))))
         except OSError:

@@ -6,20 +6,32 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
 
 from mother.assembly import Part, assemble
-from mother.checkpoints import Checkpoint, File, Group, Layer, Problem, Tensor, align, discover
+from mother.checkpoints import (
+    Checkpoint,
+    File,
+    Group,
+    Layer,
+    Problem,
+    Slice,
+    Tensor,
+    align,
+    discover,
+    lacking,
+)
 from mother.errors import InputError, UsageError
+from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
 from mother.heritage.conversions import find_conversions
+from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
-from mother.heritage.forest import Forest, no_edges
+from mother.heritage.forest import no_edges
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
 from mother.measures import Measures, measure
@@ -100,14 +112,17 @@ def recover(
     paths: Sequence[str | PathLike[str]] | str | PathLike[str],
     *,
     base: str | PathLike[str] | None = None,
+    download: bool = False,
     progress: Progress | None = None,
     **options: object,
 ) -> ModelGraph:
-    """Recover the model graph of checkpoints on disk.
+    """Recover the model graph of checkpoints on disk or on the Hub.
 
     Args:
-        paths: checkpoints, or folders that hold checkpoints.
+        paths: checkpoints, or folders that hold checkpoints; on the Hub, the address of a
+            repository, hf://owner/name[@revision], or of all of an owner's, hf://owner.
         base: checkpoint that LoRA adapters among them are merged into.
+        download: keep what comes from the Hub, in its library's cache.
         progress: called with bytes read and bytes in all.
         method: "gram" (default; needs nothing but weights) or "mother" (the paper's).
         distance: of the paper's method: "ft" (eq. 1), "lora" (eq. 2) or "auto".
@@ -131,9 +146,9 @@ def recover(
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if any(not os.fspath(path) for path in several):
         raise UsageError("a path is empty; the current folder is '.'")
-    checkpoints, problems = discover(several, base=base)
+    checkpoints, problems = discover(several, base=base, download=download)
     if not checkpoints and problems:
-        first, *others = (InputError(p.path, p.fault) for p in problems)
+        first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     return recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
 
@@ -149,8 +164,8 @@ def recover_checkpoints(
     unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
-    refused = [Refused(str(p.path), p.fault) for p in problems]
-    refused += [Refused(str(c.path), fault) for c in checkpoints if (fault := no_weights(c))]
+    refused = [Refused(p.shown, p.fault) for p in problems]
+    refused += [Refused(c.shown, fault) for c in checkpoints if (fault := no_weights(c))]
     parts: list[Part] = []
     usable = [c for c in checkpoints if not no_weights(c)]
     waiting = align(usable)
@@ -159,31 +174,37 @@ def recover_checkpoints(
         raise UsageError(
             f"trees={options.trees} needs models of one architecture, these are of {len(waiting)}"
         )
-    conversions = find_conversions(waiting)
+    cold = on_the_hub(waiting, options.layers)
     files = [file for c in usable for file in c.files] if options.hashes else []
-    report = _reporter(waiting, files, progress)
-    with ThreadPoolExecutor(options.workers) as threads:
-        digests = threads.map(lambda file: file.sha256(report), files)
-        hashes = dict(zip(files, digests, strict=True))
+    report = _reporter(waiting, files, cold, progress)
+    lost = fetched(cold, report)
+    hashes, spoilt = hashed(files, options.workers, report)
+    for c in usable:
+        if c not in lost and (faults := [spoilt[f] for f in c.files if f in spoilt]):
+            lost[c] = within(c, faults[0])
+    if lost:
+        refused += [Refused(c.shown, fault) for c, fault in lost.items()]
+        waiting = align([c for c in usable if c not in lost])
+    conversions = find_conversions(waiting)
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
-        # a rounded copy may have children of its own; the paper's method would take it for a child
-        rounded = [d for d in copies if d.relation == "converted" and options.method == "gram"]
-        duplicates = [d for d in copies if d not in rounded]
+        # those that lost something may have children; the paper's method takes them for children
+        lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
+        duplicates = [d for d in copies if d not in lossy]
         if duplicates:
             (group,) = align(without(group, duplicates)) or (group,)
         try:
-            group, forest, measures = _recover_group(group, rounded, options, report)
+            part = _recover_group(group, lossy, options, report)
         except NotFiniteError as found:
             gone = {id(c): fault for c, fault in found.bad}
             gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
             every = [*group.checkpoints, *(d.copy for d in duplicates)]
-            refused += [Refused(str(c.path), gone[id(c)]) for c in every if id(c) in gone]
+            refused += [Refused(c.shown, gone[id(c)]) for c in every if id(c) in gone]
             kept = [c for c in every if id(c) not in gone]
             waiting = align(kept) + waiting
             continue
-        parts.append(Part(group, forest, measures, tuple(duplicates), tuple(rounded)))
+        parts.append(replace(part, duplicates=tuple(duplicates)))
     graph = assemble(
         parts,
         refused,
@@ -205,11 +226,15 @@ class NotFiniteError(Exception):
 
 
 def _reporter(
-    groups: Sequence[Group], files: Sequence[File], progress: Progress | None
+    groups: Sequence[Group],
+    files: Sequence[File],
+    cold: Mapping[Checkpoint, Sequence[Slice]],
+    progress: Progress | None,
 ) -> Callable[[int], None] | None:
     if progress is None:
         return None
     total = sum(t.nbytes for g in groups for layer in g.layers for t in layer.tensors)
+    total += sum(map(lacking, cold.values()))
     total += sum(file.size for file in files)
     done = 0
 
@@ -223,10 +248,10 @@ def _reporter(
 
 def _recover_group(
     group: Group,
-    rounded: Sequence[Duplicate],
+    lossy: Sequence[Duplicate],
     options: Options,
     report: Callable[[int], None] | None,
-) -> tuple[Group, Forest, Measures]:
+) -> Part:
     paper = options.method == "mother"
     if options.layers is not None:
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
@@ -244,10 +269,13 @@ def _recover_group(
     usable = finite_layers(group, measures)
     group, measures = group.over(usable), measures.over(usable)
     n = len(group.checkpoints)
-    if options.trees is not None and options.trees > n:
-        raise UsageError(f"trees={options.trees}, but there are only {n} different models")
+    if not paper:
+        lossy = [*lossy, *find_compressed(group, measures, lossy)]
+    if options.trees is not None and options.trees > n - len(lossy):
+        many = n - len(lossy)
+        raise UsageError(f"trees={options.trees}, but there are only {many} different models")
     if n == 1 or not group.layers:
-        return group, no_edges(n), measures
+        return Part(group, no_edges(n), measures)
     if paper:
         stages = [options.stages.get(c.id, options.stage) for c in group.checkpoints]
         forest = mother.recover(
@@ -261,11 +289,11 @@ def _recover_group(
             seed=options.seed,
             threads=options.workers,
         )
-        return group, forest, measures
+        return Part(group, forest, measures)
     forest = gram.recover(
-        measures, options.bootstrap, options.seed, options.trees, originals(group, rounded)
+        measures, options.bootstrap, options.seed, options.trees, originals(group, lossy)
     )
-    return group, forest, measures
+    return Part(group, forest, measures, lossy=tuple(lossy))
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

@@ -7,8 +7,8 @@ refused is an InputError of one line.
 from mother.checkpoints.alignment import Group, Layer, align
 from mother.checkpoints.discovery import discover, open_checkpoint
 from mother.checkpoints.peft import lora_rank
-from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Checkpoint, Problem, Tensor
+from mother.checkpoints.storage import File, lacking, prefetch
+from mother.checkpoints.tensor import Checkpoint, Problem, Slice, Tensor
 
 __all__ = [
     "Checkpoint",
@@ -16,9 +16,12 @@ __all__ = [
     "Group",
     "Layer",
     "Problem",
+    "Slice",
     "Tensor",
     "align",
     "discover",
+    "lacking",
     "lora_rank",
     "open_checkpoint",
+    "prefetch",
 ]

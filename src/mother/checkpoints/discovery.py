@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -23,6 +24,7 @@ from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError
+from mother.hub import Repository, is_address, open_repositories, parse, shown
 
 #: folders within folders that a search goes down
 MAX_DEPTH = 12
@@ -34,12 +36,15 @@ def open_checkpoint(
     *,
     id: str | None = None,
     base: str | PathLike[str] | None = None,
+    download: bool = False,
 ) -> Checkpoint:
     """The one checkpoint at a path; reads headers only. Raises InputError.
 
     `path` is a file of any format that is read, told by its content, or a folder that is or
-    holds one checkpoint. A LoRA adapter is merged into the checkpoint at `base` where one is
-    given; its factors are the tensors otherwise.
+    holds one checkpoint, or the address of a repository on the Hub that does,
+    hf://owner/name[@revision][/path]. A LoRA adapter is merged into the checkpoint at `base` where
+    one is given; its factors are the tensors otherwise. download: from the Hub, fetch the files
+    whole, into its library's cache.
 
     >>> import numpy as np, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,8 +53,9 @@ def open_checkpoint(
     ...     checkpoint.id, checkpoint.format, checkpoint.tensors["w"].read(1, 3)
     ('tiny', 'npz', array([1., 2.], dtype=float32))
     """
-    search = _Search(open_checkpoint(base) if base is not None else None, alone=True)
-    search.visit_given(Path(path))
+    over = open_checkpoint(base, download=download) if base is not None else None
+    search = _Search(over, alone=True, download=download)
+    search.visit_given(path)
     if search.problems:
         raise refusal(search.problems[0].path, search.problems[0].fault)
     found = _name(search.found.values())
@@ -61,16 +67,46 @@ def open_checkpoint(
 def discover(
     paths: Sequence[str | PathLike[str]],
     base: str | PathLike[str] | None = None,
+    *,
+    download: bool = False,
 ) -> tuple[list[Checkpoint], list[Problem]]:
     """All checkpoints at the paths and in folders below them, by id, and the inputs refused.
 
-    One bad file never hides the others: it becomes a Problem. Ids are unique. Raises InputError
-    only where `base` can't be opened.
+    A path may be an address on the Hub, too: hf://owner/name[@revision][/path], or hf://owner for
+    all of its models. One bad file never hides the others: it becomes a Problem. Ids are unique.
+    download: as in `open_checkpoint`. Raises InputError only where `base` can't be opened.
     """
-    search = _Search(open_checkpoint(base) if base is not None else None)
+    over = open_checkpoint(base, download=download) if base is not None else None
+    search = _Search(over, download=download)
     for path in paths:
-        search.visit_given(Path(path))
+        search.visit_given(path)
     return _name(search.found.values()), search.problems
+
+
+@contextmanager
+def folders_of(
+    paths: Sequence[str | PathLike[str]], *, download: bool = False
+) -> Iterator[tuple[list[Path], list[Problem]]]:
+    """The paths, in place of addresses on the Hub the folders that their repositories are mirrored
+    in meanwhile, and the addresses refused."""
+    folders: list[Path] = []
+    problems: list[Problem] = []
+    held: list[Repository] = []
+    for path in paths:
+        if not is_address(path):
+            folders.append(Path(path))
+            continue
+        try:
+            address = parse(path)
+            for repository in open_repositories(address, download=download):
+                if isinstance(repository, InputError):
+                    problems.append(Problem(Path(repository.path), repository.fault))
+                else:
+                    held.append(repository)
+                    folders.append(repository.root / address.path)
+        except InputError as error:
+            problems.append(Problem(Path(error.path), error.fault))
+    yield folders, problems
 
 
 @dataclass
@@ -89,14 +125,41 @@ class _Search:
 
     base: Checkpoint | None
     alone: bool = False
+    download: bool = False
     #: by the real path of the file or folder that holds the weights
     found: dict[str, _Found] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     visited: set[str] = field(default_factory=set)
     repeats: int = 0
+    #: those on the Hub, whose folders are there as long as they are
+    repositories: list[Repository] = field(default_factory=list)
 
-    def visit_given(self, path: Path) -> None:
-        """A path that the user named: it must hold something."""
+    def visit_given(self, path: str | PathLike[str]) -> None:
+        """A path or an address that the user named: it must hold something."""
+        if is_address(path):
+            self._visit_hub(path)
+        else:
+            self._visit_path(Path(path))
+
+    def _visit_hub(self, given: str | PathLike[str]) -> None:
+        before = self._reached()
+        try:
+            address = parse(given)
+            for repository in open_repositories(address, download=self.download):
+                if isinstance(repository, InputError):
+                    self._refuse(Path(repository.path), repository.fault)
+                    continue
+                self.repositories.append(repository)
+                if address.name:
+                    self._visit_path(repository.root / address.path)
+                else:
+                    self._visit_folder(repository.root, 0)
+        except InputError as error:
+            self._refuse(Path(error.path), error.fault)
+        if self._reached() == before:
+            self._refuse(Path(given), NOTHING_FOUND)
+
+    def _visit_path(self, path: Path) -> None:
         before = self._reached()
         try:
             if not is_folder(path):
@@ -206,7 +269,7 @@ class _Search:
         self.repeats += 1
         first = self.found.get(real)
         if first is not None and path != first.checkpoint.path:
-            first.also_at.append(printable(str(path)))
+            first.also_at.append(printable(shown(path)))
 
 
 def _folder_name(folder: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from mother.checkpoints.folders import read_config
 from mother.checkpoints.formats import open_file
 from mother.checkpoints.storage import refusal
-from mother.checkpoints.tensor import Array, Checkpoint, Tensor, clean
+from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -100,6 +100,11 @@ class _Merged:
             b = self.b.read().astype(self.dtype).reshape(-1, rank)
             return a.T[low:high], b.T
         return self.b.read(low * rank, high * rank).astype(self.dtype).reshape(-1, rank), a
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        yield from self.base.slices(start, stop)
+        yield from self.a.slices()
+        yield from self.b.slices()
 
 
 def merge(adapter: Checkpoint, base: Checkpoint) -> Checkpoint:

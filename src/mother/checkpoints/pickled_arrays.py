@@ -16,7 +16,7 @@ import numpy as np
 
 from mother.checkpoints.pickle_data import PickledArray, read_pickle
 from mother.checkpoints.storage import File, c_strides, lay_out
-from mother.checkpoints.tensor import Array, DType, Tensor, clean
+from mother.checkpoints.tensor import Array, DType, Slice, Tensor, clean
 
 MAX_PICKLE = 1 << 30
 MAX_DEPTH = 32
@@ -100,6 +100,9 @@ class _Inside:
     def array(self, start: int, stop: int) -> Array:
         part = self.data[start:stop]
         return np.frombuffer(part.encode("latin-1") if isinstance(part, str) else part, np.uint8)
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
 
 
 def _tensor(name: str, array: PickledArray, dtype: DType, latin: set[int]) -> Tensor:

@@ -8,7 +8,9 @@ import mmap
 import os
 import stat
 import weakref
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,8 +20,9 @@ from typing import Protocol
 
 import numpy as np
 
-from mother.checkpoints.tensor import Array, DType, Tensor, printable
+from mother.checkpoints.tensor import Array, DType, Slice, Tensor, printable
 from mother.errors import InputError
+from mother.hub import mirrored, shown
 
 #: numpy before 2.0 takes no more
 MAX_DIMENSIONS = 32
@@ -31,6 +34,8 @@ MAX_HELD = 64
 COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
 MAX_EXPANDED = 1 << 20
+#: files that are fetched from the Hub at once
+FETCHED = 8
 #: bytes that a hash takes at a time
 HASHED = 1 << 22
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
@@ -44,7 +49,7 @@ def reason(error: OSError) -> str:
 
 def refusal(path: Path, fault: str) -> InputError:
     """The error that refuses a path, fit to be printed on one line."""
-    return InputError(printable(str(path), most=4000), printable(fault, most=1000))
+    return InputError(printable(shown(path), most=4000), printable(fault, most=1000))
 
 
 def open_regular(path: Path) -> int:
@@ -78,12 +83,15 @@ class File:
     """A regular file, and how long and how old it was when first opened.
 
     The first MAX_HELD files keep their descriptor, since opening costs several times as much as a
-    small read; the others hold none between reads, so that thousands can be open at once.
+    small read; the others hold none between reads, so that thousands can be open at once. What
+    lies on the Hub comes when it is read, or before by `prefetch`.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._absolute = self.path.absolute()
+        # the repository, too, or its folder would be gone
+        self._repository, self._ranged = mirrored(self._absolute)
         self._handle: _Handle | None = None
         handle = self._opened()  # by name, or it is closed before it is looked at
         self._stamp = _stamp(handle.descriptor)
@@ -116,7 +124,7 @@ class File:
         handle = self._opened()
         try:
             # a map of a file that has shrunk kills the process when it is touched
-            if _stamp(handle.descriptor) != self._stamp:
+            if self._ranged is None and _stamp(handle.descriptor) != self._stamp:
                 raise self.fault("has changed since it was opened")
             yield handle.descriptor
         except OSError as error:
@@ -126,7 +134,31 @@ class File:
         """Exactly `count` bytes from `offset` on; InputError where the file is too short."""
         if offset < 0 or count < 0 or offset + count > self.size:
             raise self.fault(f"truncated: byte {offset + count} is needed, it has {self.size}")
+        self._have(offset, offset + count)
         return bytes(self._copy(offset, count))
+
+    def _have(self, start: int, stop: int) -> None:
+        if self._ranged is not None:
+            self._ranged.have(start, stop)
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies on the Hub, so that it comes by `fetch` or when it is read."""
+        return self._ranged is not None
+
+    def lacks(self, ranges: Sequence[tuple[int, int]]) -> int:
+        """Of a file on the Hub, how many bytes of the ranges have not come yet."""
+        return self._ranged.lacks(ranges) if self._ranged is not None else 0
+
+    def fetch(
+        self,
+        ranges: Sequence[tuple[int, int]],
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Of a file on the Hub, get the ranges [start, stop) in few requests, for reads that
+        follow. progress: called with the bytes of each step. Raises InputError."""
+        if self._ranged is not None:
+            self._ranged.fetch(ranges, progress)
 
     def _copy(self, offset: int, count: int) -> Array:
         out = np.empty(count, np.uint8)
@@ -142,17 +174,25 @@ class File:
     def sha256(self, progress: Callable[[int], None] | None = None) -> str:
         """SHA-256 of the whole file in hex. progress: called with the bytes of each step."""
         digest = hashlib.sha256()
+        self.fetch([(0, self.size)])
         with self._descriptor() as descriptor, open(descriptor, "rb", 0, closefd=False) as stream:
             for start in range(0, self.size, HASHED):
                 digest.update(stream.read(min(HASHED, self.size - start)))
                 if progress is not None:
                     progress(min(HASHED, self.size - start))
-            if _stamp(descriptor) != self._stamp:
+            if self._ranged is None and _stamp(descriptor) != self._stamp:
                 raise self.fault("has changed while it was read")
+        told = self._ranged.sha256 if self._ranged is not None else ""
+        if told not in ("", digest.hexdigest()):
+            raise self.fault("the Hub sends other bytes than its list has the SHA-256 of")
         return digest.hexdigest()
 
     def map(self, offset: int, count: int) -> mmap.mmap:
         """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
+        self._have(offset, offset + count)
+        return self._map(offset, count)
+
+    def _map(self, offset: int, count: int) -> mmap.mmap:
         with self._descriptor() as descriptor:
             mapped = mmap.mmap(descriptor, count, access=mmap.ACCESS_READ, offset=offset)
         _maps.add(mapped)
@@ -160,6 +200,7 @@ class File:
 
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) as uint8: a copy where small, else a view of mapped pages."""
+        self._have(start, stop)
         page = start - start % mmap.ALLOCATIONGRANULARITY
         if stop - start <= COPIED:
             with self._descriptor() as descriptor:
@@ -168,12 +209,42 @@ class File:
                 return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
-        return np.frombuffer(self.map(page, stop - page), np.uint8, stop - start, start - page)
+        return np.frombuffer(self._map(page, stop - page), np.uint8, stop - start, start - page)
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def prefetch(slices: Iterable[Slice], progress: Callable[[int], None] | None = None) -> None:
+    """Get bytes that will be read from where they lie, if that is the Hub, in few requests.
+
+    Slices of one file that lie near each other, in any order, come in one request. progress:
+    called with the bytes of each step, from several threads. Raises InputError.
+    """
+    cold = _cold(slices)
+    if not cold:
+        return
+    threads = ThreadPoolExecutor(min(len(cold), FETCHED))
+    try:
+        for done in [threads.submit(file.fetch, want, progress) for file, want in cold.items()]:
+            done.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def lacking(slices: Iterable[Slice]) -> int:
+    """How many bytes `prefetch` would get."""
+    return sum(file.lacks(ranges) for file, ranges in _cold(slices).items())
+
+
+def _cold(slices: Iterable[Slice]) -> dict[File, list[tuple[int, int]]]:
+    ranges: dict[File, list[tuple[int, int]]] = defaultdict(list)
+    for file, start, stop in slices:
+        if file.remote:
+            ranges[file].append((start, stop))
+    return {file: wanted for file, wanted in ranges.items() if file.lacks(wanted)}
 
 
 class Span(Protocol):
@@ -184,6 +255,9 @@ class Span(Protocol):
 
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) of it as uint8."""
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        """The bytes of files that such a read needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +270,9 @@ class Window:
 
     def array(self, start: int, stop: int) -> Array:
         return self.file.array(self.offset + start, self.offset + stop)
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        yield Slice(self.file, self.offset + start, self.offset + stop)
 
 
 def _native(data: Array, dtype: DType) -> Array:
@@ -219,6 +296,10 @@ class Contiguous:
         data = self.span.array(self.offset + start * item, self.offset + stop * item)
         return _native(data, self.dtype)
 
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        item = self.dtype.itemsize
+        return self.span.slices(self.offset + start * item, self.offset + stop * item)
+
 
 @dataclass(frozen=True, eq=False)
 class Strided:
@@ -231,20 +312,34 @@ class Strided:
     strides: tuple[int, ...]
 
     def read(self, start: int, stop: int) -> Array:
-        axis = next((a for a, n in enumerate(self.shape) if n > 1), 0)
-        inner = math.prod(self.shape[axis + 1 :])
-        low, high = start // inner, -(-stop // inner)
-        shape = (high - low, *self.shape[axis + 1 :])
-        strides = self.strides[axis:]
-        base = low * strides[0]
-        flat = self._elements(base, base + _extent(shape, strides))
+        low, shape, strides = self._rows(start, stop)
+        inner = math.prod(shape[1:])
+        flat = self._elements.read(*self._touched(low, shape, strides))
         item = flat.dtype.itemsize
         steps = tuple(item * step for step in strides)
         view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
         return np.asarray(view.flat[start - low * inner : stop - low * inner])
 
-    def _elements(self, start: int, stop: int) -> Array:
-        return Contiguous(self.span, self.offset, self.dtype).read(start, stop)
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return self._elements.slices(*self._touched(*self._rows(start, stop)))
+
+    def _rows(self, start: int, stop: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """The first of the rows along the outermost axis that elements [start, stop) lie in, and
+        the shape and the strides of all of them."""
+        axis = next((a for a, n in enumerate(self.shape) if n > 1), 0)
+        inner = math.prod(self.shape[axis + 1 :])
+        low, high = start // inner, -(-stop // inner)
+        return low, (high - low, *self.shape[axis + 1 :]), self.strides[axis:]
+
+    def _touched(
+        self, low: int, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> tuple[int, int]:
+        base = low * strides[0]
+        return base, base + _extent(shape, strides)
+
+    @property
+    def _elements(self) -> Contiguous:
+        return Contiguous(self.span, self.offset, self.dtype)
 
 
 def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

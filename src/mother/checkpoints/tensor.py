@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from mother.hub import shown
 
 if TYPE_CHECKING:
     from mother.checkpoints.storage import File
@@ -79,11 +81,22 @@ def printable(text: str, most: int = 300) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
+class Slice(NamedTuple):
+    """Bytes [start, stop) of a file."""
+
+    file: File
+    start: int
+    stop: int
+
+
 class Source(Protocol):
     """Where a tensor's elements come from."""
 
     def read(self, start: int, stop: int) -> Array:
         """Elements [start, stop) in C order, 1-D; 0 <= start <= stop <= size holds already."""
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        """The bytes of files that such a read needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +149,11 @@ class Tensor:
             return np.empty(0, self.dtype)
         return self.source.read(start, stop)
 
+    def slices(self, start: int = 0, stop: int | None = None) -> Iterator[Slice]:
+        """The bytes of files that the same read needs, for `prefetch`."""
+        start, stop, _ = slice(start, stop).indices(self.size)
+        return self.source.slices(start, stop) if start < stop else iter(())
+
 
 @dataclass(frozen=True, eq=False)
 class _Constant:
@@ -143,6 +161,9 @@ class _Constant:
 
     def read(self, start: int, stop: int) -> Array:
         return self.values[start:stop]
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
 
 
 def constant(name: str, values: Array) -> Tensor:
@@ -170,6 +191,11 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """What it is called: its path, or its address on the Hub with the commit."""
+        return shown(self.path)
 
     @property
     def named_files(self) -> dict[str, File]:
@@ -209,5 +235,10 @@ class Problem:
     path: Path
     fault: str
 
+    @property
+    def shown(self) -> str:
+        """What the input is called: its path, or its address on the Hub."""
+        return shown(self.path)
+
     def __str__(self) -> str:
-        return f"{printable(str(self.path))}: {self.fault}"
+        return f"{printable(self.shown)}: {self.fault}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mother.checkpoints.storage import MAX_DIMENSIONS, File, lay_out
-from mother.checkpoints.tensor import Array, Checkpoint, DType, Tensor, clean
+from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean
 
 MANIFEST = "model.json"
 MAX_JSON = 64 << 20
@@ -116,9 +117,11 @@ class _Joined:
         return self.ends[-1] if self.ends else 0
 
     def array(self, start: int, stop: int) -> Array:
-        parts = [
-            file.array(max(start - first, 0), min(stop - first, file.size))
-            for file, end in zip(self.files, self.ends, strict=True)
-            if (first := end - file.size) < stop and start < end
-        ]
+        parts = [file.array(*within) for file, *within in self.slices(start, stop)]
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        for file, end in zip(self.files, self.ends, strict=True):
+            first = end - file.size
+            if first < stop and start < end:
+                yield Slice(file, max(start - first, 0), min(stop - first, file.size))

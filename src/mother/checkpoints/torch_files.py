@@ -16,6 +16,8 @@ from mother.checkpoints.tensor import Checkpoint, DType, Tensor, dtype_of
 from mother.checkpoints.zip_archive import Member, content, span
 
 MAX_PICKLE = 64 << 20
+#: bytes of a file on the Hub that its pickles are looked for in at first
+_HEAD = 1 << 18
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 #: torch's names that numpy has otherwise
 _NUMPY_NAMES = {
@@ -80,12 +82,9 @@ def _is_little(file: File, member: Member | None) -> bool:
 def read_legacy_torch(file: File) -> Checkpoint:
     """The checkpoint in a torch file from before version 1.6. Raises InputError."""
     storages: dict[str, Storage] = {}
-    # the map ends where the pickles must have ended, and so does every read from it
-    head = file.map(0, min(file.size, MAX_PICKLE))
-    stream = cast(BinaryIO, head)
     try:
-        _, _, system, tree, keys = (read_pickle(stream, storages) for _ in range(5))
-        spans = _legacy_spans(file, head.tell(), keys, storages)
+        system, tree, keys, end = _legacy_pickles(file, storages)
+        spans = _legacy_spans(file, end, keys, storages)
     except ValueError as error:
         raise file.fault(str(error)) from None
 
@@ -98,18 +97,41 @@ def read_legacy_torch(file: File) -> Checkpoint:
     return _checkpoint(file, tree, where, little)
 
 
+def _legacy_pickles(file: File, storages: dict[str, Storage]) -> tuple[Any, Any, Any, int]:
+    """The system that wrote it, what was saved, the keys of its storages, and where those begin."""
+    most = min(file.size, MAX_PICKLE)
+    length = min(_HEAD, most) if file.remote else most
+    while True:
+        # the map ends where the pickles must have ended, and so does every read from it
+        head = file.map(0, length)
+        stream = cast(BinaryIO, head)
+        storages.clear()
+        try:
+            _, _, system, tree, keys = (read_pickle(stream, storages) for _ in range(5))
+        except ValueError:
+            if length == most:
+                raise
+            length = min(8 * length, most)
+        else:
+            return system, tree, keys, head.tell()
+
+
 def _legacy_spans(
     file: File, offset: int, keys: Any, storages: dict[str, Storage]
 ) -> dict[str, Span]:
-    """Each storage is a count of elements in 8 bytes, then the elements."""
+    """Each storage is a count of elements in 8 bytes, then the elements. The pickle tells the
+    counts, too, and is believed for a file on the Hub that ends where it should by them."""
     spans: dict[str, Span] = {}
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("lacks the list of its storages")
+    if any(key not in storages for key in keys):
+        raise ValueError("lists a storage that its tensors do not mention")
+    whole = sum(8 + storages[k].count * _storage_dtype(storages[k]).itemsize for k in keys)
+    told = file.remote and offset + whole == file.size
+    told = told and all(storages[key].count >= 0 for key in keys)
     for key in keys:
-        if key not in storages:
-            raise ValueError("lists a storage that its tensors do not mention")
         dtype = _storage_dtype(storages[key])
-        count = int.from_bytes(file.read(offset, 8), "little")
+        count = storages[key].count if told else int.from_bytes(file.read(offset, 8), "little")
         offset += 8
         if offset + count * dtype.itemsize > file.size:
             raise ValueError(f"storage {key!r} ends beyond the file; it is truncated")

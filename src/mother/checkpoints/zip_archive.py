@@ -11,13 +11,14 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from mother.checkpoints.storage import File, Span, Window
-from mother.checkpoints.tensor import Array, clean
+from mother.checkpoints.tensor import Array, Slice, clean
 
 MAX_DIRECTORY = 64 << 20
 MAX_INFLATED = 64 << 30
@@ -28,6 +29,8 @@ DEFLATE_RATIO = 1032
 
 _STORED, _DEFLATED = 0, 8
 _CHUNK = 1 << 18
+#: bytes from a local header on that are read along with it: those of an .npy header, too
+_NEAR = 512
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,15 @@ def looks_like_zip(start: bytes) -> bool:
 def read_members(file: File) -> dict[str, Member]:
     """The members of an archive by name, in the order of the directory. Raises InputError.
 
-    Reads the directory and each member's local header, no content.
+    Reads the directory and each member's local header, no content. Of an archive on the Hub, only
+    those headers that the layout leaves open.
     """
     start, size = _directory(file)
     entries = _entries(file, file.read(start, size))
+    known = _as_torch_lays_out(entries, start) if file.remote else {}
+    file.fetch(
+        [(e.header, min(e.header + _NEAR, file.size)) for e in entries if e.header not in known]
+    )
     members: dict[str, Member] = {}
     ends: list[tuple[int, int, str]] = []
     for entry in entries:
@@ -73,7 +81,7 @@ def read_members(file: File) -> dict[str, Member]:
             continue
         if entry.name in members:
             raise file.fault(f"archive holds {entry.name!r} twice")
-        member = _locate(file, entry)
+        member = _locate(file, entry, known.get(entry.header))
         members[entry.name] = member
         ends.append((entry.header, member.offset + member.packed, entry.name))
     ends.sort()
@@ -146,12 +154,30 @@ def _zip64(extra: bytes, *values: int) -> tuple[int, ...]:
     return tuple(next(queue, value) if value == 0xFFFFFFFF else value for value in values)
 
 
-def _locate(file: File, entry: _Entry) -> Member:
-    """Check an entry against its local header, which says where the bytes start."""
-    local = file.read(entry.header, 30 + len(entry.raw))
-    n_name, n_extra = struct.unpack_from("<HH", local, 26)
-    if local[:4] != b"PK\x03\x04" or n_name != len(entry.raw) or local[30:] != entry.raw:
-        raise file.fault(f"archive member {entry.name!r} differs from its directory entry")
+def _as_torch_lays_out(entries: list[_Entry], end: int) -> dict[int, int]:
+    """Where the bytes of members start, by where their local headers do, if two ways to tell agree:
+    counted back from the next header over the descriptor behind the bytes, and as torch pads local
+    headers, to a multiple of 64 bytes (caffe2/serialize/inline_container.cc)."""
+    found: dict[int, int] = {}
+    order = sorted(entries, key=lambda entry: entry.header)
+    stops = [*(entry.header for entry in order[1:]), end]
+    for entry, stop in zip(order, stops, strict=True):
+        least = entry.header + 30 + len(entry.raw) + 4
+        for descriptor in (16, 24) if entry.flags & 8 else (0,):
+            offset = stop - descriptor - entry.packed
+            if offset % 64 == 0 and least <= offset < least + 32 + 64:
+                found[entry.header] = offset
+    return found
+
+
+def _locate(file: File, entry: _Entry, offset: int | None) -> Member:
+    """Check an entry. offset: of its bytes; if None, its local header says, and is checked, too."""
+    if offset is None:
+        local = file.read(entry.header, 30 + len(entry.raw))
+        n_name, n_extra = struct.unpack_from("<HH", local, 26)
+        if local[:4] != b"PK\x03\x04" or n_name != len(entry.raw) or local[30:] != entry.raw:
+            raise file.fault(f"archive member {entry.name!r} differs from its directory entry")
+        offset = entry.header + 30 + n_name + n_extra
     if entry.flags & 1:
         raise file.fault(f"archive member {entry.name!r} is encrypted")
     if entry.method not in (_STORED, _DEFLATED):
@@ -162,7 +188,6 @@ def _locate(file: File, entry: _Entry) -> Member:
         raise file.fault(
             f"archive member {entry.name!r} claims {entry.size} bytes out of {entry.packed}"
         )
-    offset = entry.header + 30 + n_name + n_extra
     if offset + entry.packed > file.size:
         raise file.fault(f"archive member {entry.name!r} ends beyond the file; it is truncated")
     return Member(entry.name, offset, entry.packed, entry.size, deflated, entry.checksum)
@@ -259,6 +284,11 @@ class Deflated:
         if stop < self.nbytes:
             self._keep(inflation)
         return out
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        # where in the packed bytes they lie is not known before
+        first = self.member.offset
+        yield Slice(self.file, first, first + self.member.packed)
 
     def _resume(self, start: int) -> _Inflation:
         with self._lock:

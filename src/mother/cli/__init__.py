@@ -28,6 +28,7 @@ def cli() -> None:
 
     \b
     mother recover FOLDER          the family forest of all checkpoints in it
+    mother recover hf://OWNER      the same of all models of an owner on the Hub
     mother compare A B             what two checkpoints are to each other
     mother check FOLDER            what models claim, against what their weights say
     """

@@ -17,6 +17,7 @@ from mother.errors import UsageError
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.sarif import to_sarif
+from mother.hub import shown
 from mother.views.terminal import printable
 
 _STYLES = {
@@ -39,6 +40,11 @@ _STYLES = {
     type=click.Path(path_type=Path),
     help="Write the JSON or SARIF there, and print text.",
 )
+@click.option(
+    "--download",
+    is_flag=True,
+    help="Keep weights from the Hub in its cache (HF_HOME), whole files, for the next time.",
+)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")
 def check(
     paths: tuple[str, ...],
@@ -46,10 +52,13 @@ def check(
     as_json: bool,
     sarif: bool,
     output: Path | None,
+    download: bool,
     threads: int,
 ) -> None:
     """Compare what models claim of their parents and licences with what their weights say.
 
+    A PATH is a checkpoint, a folder that holds some, or an address on the Hub:
+    hf://owner/name[@revision], or hf://owner for all of its models.
     Claims are read from model cards, configs, adapter configs, safetensors metadata and GGUF
     headers. Exit codes: 0 nothing forbidden, 1 the policy forbids something that was found, 2 bad
     usage, or weights that can't be read and nothing forbidden beside them.
@@ -62,7 +71,9 @@ def check(
         check_output(output)
     weighs = Policy.load(policy) if policy is not None else Policy()
     with progress_bar() as progress:
-        report = mother.gate.check(paths, weighs, progress=progress, threads=threads)
+        report = mother.gate.check(
+            paths, weighs, download=download, progress=progress, threads=threads
+        )
     if as_json or sarif:
         text = to_sarif(report, mother.__version__) if sarif else report.to_json()
         if output is None:
@@ -90,7 +101,7 @@ def lines(report: Report) -> Iterator[Text]:
     if report.findings:
         yield Text()
     for f in report.findings:
-        where = printable(str(f.file)) + (f":{f.row}" if f.row is not None else "")
+        where = printable(shown(f.file)) + (f":{f.row}" if f.row is not None else "")
         accepted = f" (accepted: {printable(f.accepted)})" if f.accepted is not None else ""
         yield Text.assemble(
             f"{where}: ",

@@ -24,6 +24,8 @@ _SENTENCES = {
 }
 _STEPS = {
     "converted": "converted to a coarser number type",
+    "quantized": "rounded to a grid",
+    "pruned": "pruned",
     "fine-tune": "fine-tuned",
     "continuation": "trained further",
     "lora": "LoRA-tuned",
@@ -109,15 +111,22 @@ def _table(rows: Sequence[LayerEvidence], parent: str | None) -> Iterator[str]:
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--base", type=click.Path(), help="Base that a LoRA adapter is merged into.")
+@click.option("--base", metavar="PATH", help="Base that a LoRA adapter is merged into.")
+@click.option(
+    "--download",
+    is_flag=True,
+    help="Keep weights from the Hub in its cache (HF_HOME), whole files, for the next time.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all layers.")
-def compare(a: str, b: str, base: str | None, as_json: bool) -> None:
+def compare(a: str, b: str, base: str | None, download: bool, as_json: bool) -> None:
     """What two checkpoints are to each other, and why.
+
+    A and B are paths, or addresses on the Hub: hf://owner/name[@revision][/path].
 
     Prints the relation, what speaks for it and against it, the layers that say most, those that
     changed most, and what was not compared.
     """
-    result = mother.comparison.compare(a, b, base=base)
+    result = mother.comparison.compare(a, b, base=base, download=download)
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1, allow_nan=False))
         return

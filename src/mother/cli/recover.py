@@ -47,7 +47,7 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option("--html", type=click.Path(path_type=Path), help="Write the page to look at there.")
 @click.option("--method", type=click.Choice(METHODS), default="gram", show_default=True)
 @click.option("--trees", callback=_trees, default="auto", metavar="auto|K", show_default=True)
-@click.option("--base", type=click.Path(path_type=Path), help="Base that LoRA adapters merge into.")
+@click.option("--base", metavar="PATH", help="Base that LoRA adapters merge into.")
 @click.option("--layers", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option(
     "--bootstrap",
@@ -104,6 +104,11 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     is_flag=True,
     help="For each edge the evidence, the next best parent, and changes by layer.",
 )
+@click.option(
+    "--download",
+    is_flag=True,
+    help="Keep weights from the Hub in its cache (HF_HOME), whole files, for the next time.",
+)
 @click.option("--hashes", is_flag=True, help="Note the SHA-256 of every file in graph.json.")
 @click.option(
     "--hints",
@@ -116,7 +121,8 @@ def recover(
     paths: tuple[str, ...],
     output: Path | None,
     html: Path | None,
-    base: Path | None,
+    base: str | None,
+    download: bool,
     stages: Path | None,
     depth: int | None,
     plain: bool,
@@ -125,8 +131,9 @@ def recover(
     """Recover the family forest of checkpoints.
 
     A PATH is a checkpoint (.safetensors, .pt, .bin, .npz, …; a transformers, diffusers or PEFT
-    folder), or a folder that holds checkpoints. Prints the forest as a tree. What can't be read
-    is named on stderr, the rest is recovered, and the exit code is 2.
+    folder), or a folder that holds checkpoints; on the Hub, hf://owner/name[@revision] is one
+    and hf://owner all that the owner has. Prints the forest as a tree. What can't be read is
+    named on stderr, the rest is recovered, and the exit code is 2.
     """
     if output is not None:
         check_output(output)
@@ -138,6 +145,7 @@ def recover(
         graph = mother.recovery.recover(
             paths,
             base=base,
+            download=download,
             progress=progress,
             stages=given,
             explain=explain or html is not None,

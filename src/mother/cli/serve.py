@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import math
 import os
 import socket
 from pathlib import Path
@@ -13,11 +15,14 @@ import mother.recovery
 from mother.cli.output import progress_bar
 from mother.errors import UsageError
 from mother.graph import ModelGraph
+from mother.hub import is_address, parse
 from mother.views.terminal import printable
 
 
 @click.command()
-@click.argument("graph", type=click.Path(path_type=Path), metavar="graph.json|FOLDER")
+@click.argument(
+    "graph", type=click.Path(path_type=Path), metavar="graph.json|FOLDER|hf://OWNER[/NAME]"
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--host",
@@ -30,8 +35,8 @@ from mother.views.terminal import printable
     "--allow",
     type=click.Path(path_type=Path),
     multiple=True,
-    metavar="FOLDER",
-    help="Weights in it may be read to compare and to place; again for more folders.",
+    metavar="FOLDER|hf://OWNER[/NAME]",
+    help="Weights in it may be read to compare and to place; again for more of them.",
 )
 @click.option("--title", default="Family forest", show_default=True, help="Heading of the page.")
 @click.option(
@@ -46,7 +51,8 @@ def serve(
 ) -> None:
     """Serve a graph as a live page, with a JSON API beside it (described at /api).
 
-    A FOLDER of checkpoints is recovered first, and allowed to be read. Of a graph.json only what
+    A FOLDER of checkpoints, or what OWNER has on the Hub, is recovered first, and allowed to be
+    read. Of a graph.json only what
     it says is shown, until --allow names folders. Needs 'mother-recovery[serve]'. Port 0 takes
     any that is free. Stop with Ctrl-C.
     """
@@ -60,14 +66,19 @@ def serve(
             f"{absent.name} is not installed; run: pip install 'mother-recovery[serve]'"
         ) from None
     _check_address(host)
+    if not math.isfinite(timeout):
+        raise UsageError(f"--timeout {timeout}: give a number of seconds")
     for folder in allow:
-        if not folder.is_dir():
+        if is_address(folder):
+            if (address := parse(folder)).revision or address.path:
+                raise UsageError(f"--allow {address}: give hf://OWNER or hf://OWNER/NAME")
+        elif not folder.is_dir():
             raise UsageError(f"--allow {folder}: no such folder")
     # before the folder is recovered, which may take long
     listening = _listening(host, port)
     with listening:
         forest = _forest(graph)
-        folders = [*allow, graph] if graph.is_dir() else list(allow)
+        folders = [*allow, *_shown_from(graph)]
         port = listening.getsockname()[1]
         app = application(
             forest, names_of(host, port), title=title, folders=folders, seconds=timeout
@@ -87,7 +98,8 @@ def serve(
                 timeout_graceful_shutdown=3,
             )
         )
-        server.run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            server.run(sockets=[listening])
 
 
 def _check_address(host: str) -> None:
@@ -114,11 +126,21 @@ def _listening(host: str, port: int) -> socket.socket:
         raise UsageError(f"can't listen on {host} port {port}: {reason}; try --port 0") from None
 
 
+def _shown_from(graph: Path) -> list[Path]:
+    """What is allowed because it is what the graph is recovered from."""
+    if is_address(graph):
+        address = parse(graph)
+        return [Path("hf:", address.owner, address.name)]
+    return [graph] if graph.is_dir() else []
+
+
 def _forest(graph: Path) -> ModelGraph:
-    if not graph.is_dir():
+    on_the_hub = is_address(graph)
+    if not (on_the_hub or graph.is_dir()):
         return ModelGraph.load(graph)
+    source = graph if on_the_hub else graph.resolve()
     with progress_bar() as progress:
-        forest = mother.recovery.recover([graph.resolve()], progress=progress, explain=True)
+        forest = mother.recovery.recover([source], progress=progress, explain=True)
     for r in forest.refused:
         click.echo(f"mother: {printable(f'{r.path}: {r.fault}')}", err=True)
     return forest

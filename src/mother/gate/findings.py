@@ -14,6 +14,7 @@ from mother.gate.licences import normalised, permits, restricts, terms
 from mother.gate.policy import Policy
 from mother.gate.report import Finding, ModelVerdict
 from mother.gate.verdicts import Inputs, way
+from mother.hub import shown
 
 _STEPS = {"finetune", "merge", "adapter"}
 
@@ -229,5 +230,5 @@ def weighed(findings: Iterator[Finding], policy: Policy) -> Iterator[Finding]:
 
 def unreadable(path: Path, fault: str, policy: Policy) -> Finding:
     """The finding on an input whose weights can't be read."""
-    name = printable(str(path), 300)
+    name = printable(shown(path), 300)
     return Finding("unreadable", policy.levels["unreadable"], name, f"{name}: {fault}", path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mother.checkpoints import Checkpoint, align, discover
 from mother.checkpoints.claims import is_gguf, read_all_claims
-from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND
+from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND, folders_of
 from mother.checkpoints.folders import is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
 from mother.checkpoints.storage import File
@@ -31,13 +31,15 @@ def check(
     paths: Sequence[str | PathLike[str]] | str | PathLike[str],
     policy: Policy | None = None,
     *,
+    download: bool = False,
     progress: Progress | None = None,
     threads: int = 0,
 ) -> Report:
     """Compare what models claim of their parents and licences with what their weights say.
 
     Args:
-        paths: checkpoints, or folders that hold checkpoints.
+        paths: checkpoints, or folders that hold checkpoints, or addresses of either on the Hub.
+        download: keep weights that come from the Hub, in its library's cache.
         policy: what is forbidden; the defaults if None.
         progress: called with bytes read and bytes in all.
         threads: 0 for all cores.
@@ -47,11 +49,24 @@ def check(
     """
     policy = policy or Policy()
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    checkpoints, problems = discover(several)
-    gguf = _gguf_files(map(Path, several), [c.path for c in checkpoints])
+    # until the claims are read, too
+    with folders_of(several, download=download) as (folders, unopened):
+        return _checked(folders, unopened, policy, progress, threads)
+
+
+def _checked(
+    folders: Sequence[Path],
+    unopened: Sequence[Problem],
+    policy: Policy,
+    progress: Progress | None,
+    threads: int,
+) -> Report:
+    checkpoints, problems = discover(folders)
+    problems += unopened
+    gguf = _gguf_files(folders, [c.path for c in checkpoints])
     problems = [p for p in problems if not _is_gguf_only(p, gguf)]
     if not checkpoints and not gguf and problems:
-        first, *others = (InputError(p.path, p.fault) for p in problems)
+        first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     options = Options(bootstrap=0, threads=threads)
     graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)

@@ -10,6 +10,7 @@ from typing import Any
 from mother.checkpoints.claims import Claim
 from mother.descent import Line
 from mother.gate.policy import RULES
+from mother.hub import shown
 
 SCHEMA = "mother.check/1"
 _ENDS = 10
@@ -144,5 +145,5 @@ def _finding(f: Finding) -> dict[str, Any]:
 
 
 def plain(path: Path) -> str:
-    """A path as text that can be stored, whatever bytes it is made of."""
-    return str(path).encode("utf-8", "replace").decode()
+    """A path or an address as text that can be stored, whatever bytes it is made of."""
+    return shown(path).encode("utf-8", "replace").decode()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from mother.gate.policy import RULES
 from mother.gate.report import Finding, Report, steps
+from mother.hub import is_address, shown
 
 VERSION = "2.1.0"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -78,6 +79,9 @@ def _result(finding: Finding, index: int, root: str) -> dict[str, Any]:
 
 
 def _artifact(path: Path, root: str) -> dict[str, str]:
+    called = shown(path)
+    if is_address(called):
+        return {"uri": quote(called, safe="/:@")}
     whole = os.path.abspath(path)  # noqa: PTH100  (without following symlinks)
     if os.path.commonpath((whole, root)) == root and whole != root:
         return {"uri": quote(os.fsencode(os.path.relpath(whole, root))), "uriBaseId": "%SRCROOT%"}

@@ -52,6 +52,8 @@ def hidden_ancestors(
         if twin[node]:
             beside |= lack > reverse[node] / 2
         if beside.any():
+            # who shares its start with some of them lacks as twins do from none that it bore
+            beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[children]))
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twin[children[beside]] = True
     out, hidden = parents.copy(), []

@@ -80,7 +80,7 @@ def orient_edges(parents: Indices, own: Array) -> tuple[Indices, Array]:
     return np.array(up, dtype=np.intp), direction
 
 
-def rooted(
+def settled(
     tree: Indices,
     orient: Callable[[Indices], tuple[Indices, Array]],
     straighten: Callable[[Indices], Indices],

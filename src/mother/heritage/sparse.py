@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from mother.heritage.direction import COSINE, POLARITIES, Pairs, Products, telling, weigh_products
 from mother.heritage.forest import Forest, no_edges
-from mother.heritage.gram import NEAREST, NEUTRAL, VECTORS, heavy
+from mother.heritage.gram import NEAREST, NEUTRAL, VECTORS, alike, heavy
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
-from mother.heritage.rooting import orient_edges, rooted
+from mother.heritage.rooting import orient_edges, settled
 from mother.heritage.turns import Candidates, Row, rivals, straighten, turn_of
 from mother.measures.samples import Samples
 
@@ -44,7 +44,7 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
         return no_edges(1)
     view = view_of(family)
     if not view.layers.any():
-        return no_edges(n)
+        return alike(n)
     family = family.over(view.layers)
     return _Family(family, view, view.points(family)).recover(threads)
 
@@ -151,7 +151,7 @@ class _Family:
 
         tree = spanning_tree(n, i, j, squared, cost)
         among = self._candidates(i, j, squared)
-        parents, direction = rooted(
+        parents, direction = settled(
             tree,
             lambda parents: orient_edges(parents, self._odds(parents)),
             lambda parents: self._straightened(parents, among),
@@ -217,7 +217,7 @@ class _Family:
         new = [c for c in among.nearest[root] if (root, c) not in self.odds]
         if new:
             self._weigh(np.full(len(new), root), np.array(new, dtype=np.intp))
-        return straighten(parents, among, [-1] * len(parents))
+        return straighten(parents, among)
 
     def _edges(self, parents: Indices) -> tuple[Array, Array, Array, Array]:
         """Of each model c and its parent p, (n,): |p - c|^2, <p - c, p>, <c - p, c>, and the

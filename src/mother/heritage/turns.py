@@ -53,7 +53,6 @@ def straightened(
     squared: Array,
     lack: Array,
     near: NDArray[np.bool_],
-    original: Indices | None = None,
 ) -> Indices:
     """The tree after every move of one subtree that makes the tree cheaper, and then with each
     model hung from the most central of the parents that can't be told apart.
@@ -66,7 +65,6 @@ def straightened(
         squared: (n, n) |i - j|^2.
         lack: (n, n), [p, c]: share of the step that p lacks.
         near: (n, n) bool, who may be whose parent.
-        original: (n,) intp, what a model is a rounded copy of, and stays with; -1 where it is none.
 
     >>> x = np.array([[0.0, 0.0], [4.0, 3.0], [4.0, -3.0], [8.0, 0.0]])
     >>> squared = ((x[:, None] - x) ** 2).sum(axis=2)
@@ -74,14 +72,13 @@ def straightened(
     >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
     array([-1,  0,  0,  2])
     """
-    copied = [-1] * len(parents) if original is None else original.tolist()
-    return straighten(parents, _among_all(squared, lack, near), copied)
+    return straighten(parents, _among_all(squared, lack, near))
 
 
-def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indices:
-    """The same among candidates; copied: (n,), as `original`."""
+def straighten(parents: Indices, among: Candidates) -> Indices:
+    """The same among candidates."""
     tree, nearest = _Tree(parents, among), among.nearest
-    free = [c for c, p in enumerate(tree.up) if p >= 0 and copied[c] < 0]
+    free = [c for c, p in enumerate(tree.up) if p >= 0]
     for _ in range(SWEEPS):
         moved = False
         for c in free:
@@ -92,7 +89,7 @@ def straighten(parents: Indices, among: Candidates, copied: list[int]) -> Indice
         if not moved:
             break
     for c in free:
-        tree.settle(c, nearest[c], among.beside[tree.up[c]], copied)
+        tree.settle(c, nearest[c], among.beside[tree.up[c]])
     return np.array(tree.up, dtype=np.intp)
 
 
@@ -103,7 +100,7 @@ def hung(c: int, parents: Indices, among: Candidates) -> int:
     best = tree.cheapest(c, nearest, math.inf)
     if best is not None:
         tree.move(c, best)
-    tree.settle(c, nearest, among.beside[tree.up[c]], [-1] * len(parents))
+    tree.settle(c, nearest, among.beside[tree.up[c]])
     return tree.up[c]
 
 
@@ -197,9 +194,7 @@ class _Tree:
                 limit, best = other, p
         return best
 
-    def settle(
-        self, c: int, nearest: Sequence[int], beside: Sequence[int], original: list[int]
-    ) -> None:
+    def settle(self, c: int, nearest: Sequence[int], beside: Sequence[int]) -> None:
         """Hang c from the middle of the cluster that its parent belongs to, if it is far from it.
 
         Steps are not quite independent: their cosine x makes the squared distances of c, at the
@@ -208,14 +203,15 @@ class _Tree:
         """
         p, D = self.up[c], self._squared
         below = self.below(c)
-        # as near to p as that is as far from c as p is, or nearly
-        low, high = ((1 + side * CLUSTER) ** 2 * D[p][c] for side in (-1.01, 1.01))
-        about = [q for q in nearest if low <= D[c][q] <= high]
-        about += [q for q in beside if q not in nearest]
+        about = nearest
+        if beside:
+            # what is so near to p is about as far from c as p is: no other distances are needed
+            low, high = ((1 + side * CLUSTER) ** 2 * D[p][c] for side in (-1.01, 1.01))
+            about = [q for q in nearest if low <= D[c][q] <= high]
+            about += [q for q in beside if q not in nearest]
         alike = [q for q in about if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
-            best = original[best] if original[best] in alike else best
             if best != p:
                 self.move(c, best)
 

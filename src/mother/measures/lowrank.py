@@ -84,12 +84,14 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
         one, other = layer.tensors[up], layer.tensors[up + 1]
         # float32 would leave more of a large step than rounding leaves of the weights
         wide = np.float64 if max(one.dtype.itemsize, other.dtype.itemsize) >= 4 else np.float32
-        step = other.read().astype(wide, copy=False) - one.read().astype(wide, copy=False)
+        step = np.subtract(other.read(), one.read(), dtype=wide)
         half = left @ step.reshape(rows, columns)
         return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)
 
-    steps = each(of_step, range(len(layer.members) - 1))
-    return np.cumsum([np.zeros((side, side)), *steps], axis=0)
+    out = np.zeros((len(layer.members), side, side))
+    for i, step in enumerate(each(of_step, range(len(layer.members) - 1))):
+        np.add(out[i], step, out=out[i + 1])
+    return out
 
 
 def rounding(dtype: np.dtype[np.generic]) -> float:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from mother import __version__
 from mother.graph import ModelGraph, Node
+from mother.hub import is_address
 from mother.server import schemas
 from mother.server.answers import Answers
 from mother.server.confinement import AbsentError, OutsideError, confined
@@ -54,7 +55,8 @@ def application(
     """The server as an ASGI application.
 
     hosts: what a Host header may say (`names_of`). folders: what may be read to compare and to
-    place. seconds: how long one such request may take.
+    place; hf:/OWNER or hf:/OWNER/NAME for what lies on the Hub. seconds: how long one such request
+    may take.
     """
     app = FastAPI(
         title="mother",
@@ -65,7 +67,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
     )
-    real = [folder.resolve() for folder in folders]
+    real = [folder if is_address(folder) else folder.resolve() for folder in folders]
     answers, heavy = Answers(graph, title), Heavy(real, seconds)
     _faults(app)
     _reads(app, answers, bool(real))

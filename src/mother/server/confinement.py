@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mother.errors import MotherError
+from mother.errors import InputError, MotherError
+from mother.hub import is_address, parse, prepared
 
 OUTSIDE = "outside the folders allowed at the start"
 _LONGEST = 4096
@@ -24,12 +25,15 @@ class AbsentError(MotherError):
 
 def confined(path: str, folders: Sequence[Path]) -> Path:
     """The real path, all links followed, of something inside one of the folders, which are real
-    paths. OutsideError says the same of what is elsewhere and of what is nowhere.
+    paths, or hf:/OWNER or hf:/OWNER/NAME for what lies on the Hub. OutsideError says the same of
+    what is elsewhere and of what is nowhere.
 
     >>> confined("/srv/models/../../etc/passwd", [Path("/srv/models")])
     Traceback (most recent call last):
     mother.server.confinement.OutsideError: outside the folders allowed at the start
     """
+    if is_address(path):
+        return _on_the_hub(path, folders)
     if not path or len(path) > _LONGEST or "\0" in path or ".." in Path(path).parts:
         raise OutsideError(OUTSIDE)
     try:
@@ -43,10 +47,23 @@ def confined(path: str, folders: Sequence[Path]) -> Path:
     return real
 
 
+def _on_the_hub(path: str, folders: Sequence[Path]) -> Path:
+    try:
+        address = parse(path)
+    except InputError:
+        raise OutsideError(OUTSIDE) from None
+    if not _inside(Path("hf:", address.owner, address.name), folders):
+        raise OutsideError(OUTSIDE)
+    return Path(str(address))
+
+
 def confine(folders: Sequence[Path]) -> list[str]:
     """From now on this process opens nothing but what is in the folders, and Python's own modules:
-    a checkpoint may name other files, or hold links to them. Returns a list that fills with what
-    was asked for in vain. There is no way back."""
+    a checkpoint may name other files, or hold links to them. Where folders on the Hub are among
+    them, also what is mirrored from there, and its library's cache. Returns a list that fills with
+    what was asked for in vain. There is no way back."""
+    if any(is_address(folder) for folder in folders):
+        folders = [*folders, *prepared()]
     libraries = [Path(os.path.realpath(p)) for p in sys.path if p]
     refused: list[str] = []
 

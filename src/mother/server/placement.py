@@ -49,7 +49,7 @@ def place(
     """
     new = open_checkpoint(path)
     if fault := no_weights(new):
-        raise InputError(new.path, fault)
+        raise InputError(new.shown, fault)
     id_, count = new.id, 1
     while id_ in models:
         count += 1
@@ -67,7 +67,7 @@ def place(
     relatives = _nearest(group, most)
     graph = recover_checkpoints([new, *relatives], Options())
     for refused in graph.refused:
-        if refused.path == str(new.path):
+        if refused.path == new.shown:
             raise InputError(refused.path, refused.fault)
     edge = next((e for e in graph.edges if e.child == id_), None)
     hidden = next((h for h in graph.hidden if id_ in h.children), None)

@@ -35,10 +35,13 @@ class Pair(BaseModel):
 
 
 class Where(BaseModel):
-    """A checkpoint on the server's disk."""
+    """A checkpoint on the server's disk or on the Hub."""
 
     model_config = ConfigDict(extra="forbid")
-    path: Text = Field(description="file or folder inside one of the folders allowed at the start")
+    path: Text = Field(
+        description="file or folder inside one of the folders allowed at the start, or an address"
+        " on the Hub, hf://owner/name"
+    )
 
 
 class Summary(BaseModel):

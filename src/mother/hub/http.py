@@ -1,0 +1,121 @@
+"""Requests to a Hub: tried again where that may help, and one line where it does not.
+
+Who is asked, with which token and whether at all is up to huggingface_hub: HF_ENDPOINT, HF_TOKEN,
+`hf auth login`, HF_HUB_OFFLINE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import sleep
+from typing import Any, TypeVar
+
+from mother.errors import InputError
+from mother.names import printable
+
+T = TypeVar("T")
+ATTEMPTS = 6
+#: seconds before the second attempt, doubled from each to the next
+FIRST_WAIT = 0.5
+#: seconds that a Hub may ask to wait
+LONGEST_WAIT = 60.0
+#: seconds that may pass without a byte
+TIMEOUT = 30.0
+_PASSING = {408, 429, 500, 502, 503, 504}
+
+
+def patiently(where: str, work: Callable[[], T]) -> T:
+    """What `work` returns, which is tried up to ATTEMPTS times. where: what it reads, for the line.
+
+    Raises InputError.
+    """
+    from huggingface_hub.errors import HTTPError
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return work()
+        # the last three for answers that are not what the client takes them for
+        except (HTTPError, OSError, ValueError, TypeError, KeyError) as error:
+            wait = _wait(error, attempt)
+            if wait is None:
+                raise InputError(printable(where), printable(fault(error))) from None
+        sleep(wait)
+    raise AssertionError
+
+
+def _wait(error: Exception, attempt: int) -> float | None:
+    """Seconds to wait before the next attempt; None where there shall be none."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
+    if attempt == ATTEMPTS or isinstance(error, OfflineModeIsEnabled):
+        return None
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code not in _PASSING:
+            return None
+        asked = _retry_after(error)
+        if asked is not None:
+            return asked if asked <= LONGEST_WAIT else None
+    elif not isinstance(error, HTTPError | ConnectionError | TimeoutError):
+        return None
+    return float(FIRST_WAIT * 2 ** (attempt - 1))
+
+
+def _retry_after(error: Any) -> float | None:
+    value = error.response.headers.get("Retry-After", "").strip()
+    return float(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
+
+
+def fault(error: Exception) -> str:
+    """What went wrong, in one line that says what to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        DisabledRepoError,
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    log_in = "log in by `hf auth login` or set HF_TOKEN"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "not asked for: HF_HUB_OFFLINE is set; unset it to read from the Hub"
+    if isinstance(error, GatedRepoError):
+        return f"gated: accept its terms on its page at {constants.ENDPOINT}, then {log_in}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"not found on {constants.ENDPOINT}; if it is private, {log_in}"
+    if isinstance(error, RevisionNotFoundError):
+        return "no such revision; give a branch, a tag or a commit after the @"
+    if isinstance(error, DisabledRepoError):
+        return "the Hub has disabled access to it"
+    if isinstance(error, EntryNotFoundError):
+        return "the Hub lists it and does not have it; try again, or another revision"
+    if not isinstance(error, HfHubHTTPError):
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        return f"{constants.ENDPOINT} can't be read: {why}; check the network and HF_ENDPOINT"
+    status = error.response.status_code
+    answer = f"the Hub answers {status} {error.response.reason_phrase}".strip()
+    if status in (401, 403):
+        return f"{answer}: the token is not accepted or lacks the right; {log_in}"
+    if status in _PASSING:
+        asked = _retry_after(error)
+        when = "later" if asked is None else f"in {asked:.0f} seconds"
+        return f"{answer}; try again {when}"
+    return answer
+
+
+@contextmanager
+def ranged(url: str, start: int, stop: int, *, known: bool) -> Iterator[Any]:
+    """The answer, not yet read, to a request for bytes [start, stop). known: whether it goes to
+    the Hub, which may see the token, and not to where the Hub has sent us. Raises what the client
+    does."""
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    if known:
+        headers |= build_hf_headers(library_name="mother")
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
+        hf_raise_for_status(response)
+        yield response

@@ -13,12 +13,10 @@ from experiments.hub.phylogeny import LAYERS, SEEN, Hub, Steps, draw
 from experiments.hub.work import Memory, Stored, families, processes, recover
 from mother.clustering import adjusted_rand_index
 from mother.heritage.forest import Forest
-from mother.heritage.placing import Known, Placed
-from mother.measures.samples import Samples
+from mother.heritage.placing import Known
 
 Indices = NDArray[np.intp]
 NEWCOMERS = 500
-FIGURES = 6  # digits
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,8 @@ def placed(hub: Hub, forest: Forest, found: list[Indices], seed: int) -> dict[st
     seconds, right, kin = [], [], []
     for new in newcomers(hub, seed):
         start = time.perf_counter()
-        place = by_kind[new.architecture].place(new.row)
+        parent = by_kind[new.architecture].place(new.row).parent
         seconds.append(time.perf_counter() - start)
-        parent = by_kind[new.architecture].members[place.parent] if place.parent >= 0 else -1
         right.append(parent == new.parent)
         kin.append(parent >= 0 and hub.family[parent] == hub.family[new.parent])
     return {
@@ -101,40 +98,11 @@ def placed(hub: Hub, forest: Forest, found: list[Indices], seed: int) -> dict[st
     }
 
 
-@dataclass(frozen=True)
-class _Kind:
-    known: Known
-    members: Indices
-
-    def place(self, row: NDArray[np.float32]) -> Placed:
-        return self.known.place(row)
-
-
-def _known(hub: Hub, forest: Forest, found: list[Indices]) -> dict[int, _Kind]:
+def _known(hub: Hub, forest: Forest, found: list[Indices]) -> dict[int, Known]:
     by_kind: dict[int, list[Indices]] = {}
     for members in found:
         by_kind.setdefault(int(hub.architecture[members[0]]), []).append(members)
-    out = {}
-    local = np.empty(len(hub.parents) + 1, dtype=np.intp)
-    local[-1] = -1
-    for kind, groups in by_kind.items():
-        members = np.sort(np.concatenate(groups))
-        local[members] = np.arange(len(members))
-        samples = _Part(hub.samples, members)
-        parents = local[forest.parents[members]]
-        out[kind] = _Kind(Known(samples, parents, [local[g] for g in groups]), members)
-    return out
-
-
-class _Part(Samples):
-    """Some of the models, whose rows stay where they are until they are asked for."""
-
-    def __init__(self, whole: Samples, members: Indices) -> None:
-        super().__init__(whole.names, whole.shapes, whole.columns, whole.rows)
-        object.__setattr__(self, "_members", members)
-
-    def among(self, models) -> Samples:  # type: ignore[no-untyped-def]
-        return super().among(self._members[np.asarray(models, dtype=np.intp)])
+    return {kind: Known(hub.samples, forest.parents, groups) for kind, groups in by_kind.items()}
 
 
 def newcomers(hub: Hub, seed: int) -> list[Newcomer]:

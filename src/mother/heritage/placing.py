@@ -48,16 +48,15 @@ class _Kin:
 
 
 class Known:
-    """The models of one architecture, with their tree. parents: (n,), -1 for roots; families: as of
-    `leaders.families`, in which nobody is left out."""
+    """The models of one architecture among those of a collection. parents: (n,) of all of it, -1
+    for roots. families: those of the architecture, as of `leaders.families`, by number in all."""
 
     def __init__(self, samples: Samples, parents: Indices, families: Sequence[Indices]) -> None:
         self._samples, self._parents = samples, parents
         self._matrices = telling(samples)
-        first = np.array([members[0] for members in families], dtype=np.intp)
-        self._first = first
-        self._leading = directions(samples.among(first).over(self._matrices))
-        self._cut = cut(samples.over(self._matrices))
+        self._first = np.array([members[0] for members in families], dtype=np.intp)
+        leading = samples.among(self._first).over(self._matrices)
+        self._leading, self._cut = directions(leading), cut(leading)
         self._kin = [_kin(samples, x) if len(x) > 1 else None for x in families]
 
     def place(self, row: NDArray[np.float32]) -> Placed:

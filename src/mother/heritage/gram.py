@@ -133,7 +133,7 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
     own = np.maximum(parents, 0), np.arange(n)
-    kept, hidden = parents, []
+    kept, hidden = parents, list[Hidden]()
     if not rooted:  # between a copy and its original there is none
         kept, hidden = hidden_ancestors(
             parents, squared[own], lacking[own], lacking[own[::-1]], chance[own]

@@ -93,7 +93,7 @@ def cut(samples: Samples) -> float:
     """The projected cosine from which two models are looked at more closely: half of what relatives
     have in their middle layer, or what strangers reach by chance if that is more."""
     usual = float(np.median(threshold(samples.seen)))
-    return max(usual / 2, CHANCE / min(DIMENSIONS, samples.rows.shape[1]) ** 0.5)
+    return float(max(usual / 2, CHANCE / min(DIMENSIONS, samples.rows.shape[1]) ** 0.5))
 
 
 def _near(cosine: Points, least: float) -> tuple[Indices, Indices]:

@@ -107,7 +107,7 @@ def told(log_f: Array) -> Array:
     share = np.exp(log_f - log_f.max(axis=0))
     share /= share.sum(axis=0)
     entropy = -(share * np.log(np.maximum(share, _TINY))).sum(axis=0) / np.log(len(share))
-    return np.maximum(POLARITIES @ share - NEUTRAL * entropy, 0.0)
+    return np.asarray(np.maximum(POLARITIES @ share - NEUTRAL * entropy, 0.0))
 
 
 class _Distances(dict[int, float]):
@@ -147,7 +147,8 @@ class _Family:
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
 
         def cost(pairs: Indices) -> Array:
-            return squared[pairs] * (1 + self._weigh(i[pairs], j[pairs]).lack.min(axis=0))
+            lack = self._weigh(i[pairs], j[pairs]).lack.min(axis=0)
+            return np.asarray(squared[pairs] * (1 + lack))
 
         tree = spanning_tree(n, i, j, squared, cost)
         among = self._candidates(i, j, squared)

@@ -186,11 +186,11 @@ class ModelGraph:
             ) from absent
         graph: networkx.DiGraph[str] = networkx.DiGraph()
         for node in self.nodes:
-            graph.add_node(node.id, **_plain(node, without=("id",)))
+            graph.add_node(node.id, **plain(node, without=("id",)))
         for ancestor in self.hidden:
             graph.add_node(ancestor.id, hidden=True)
         for edge in self.edges:
-            graph.add_edge(edge.parent, edge.child, **_plain(edge, without=("parent", "child")))
+            graph.add_edge(edge.parent, edge.child, **plain(edge, without=("parent", "child")))
         graph.add_edges_from(self.hidden_edges(), relation="hidden")
         return graph
 
@@ -206,15 +206,15 @@ class ModelGraph:
             "schema": SCHEMA,
             "method": self.method,
             "options": dict(self.options),
-            "nodes": [_plain(x) for x in self.nodes],
-            "edges": [_plain(x) for x in self.edges],
-            "hidden": [_plain(x) for x in self.hidden],
-            "trees": [_plain(x) for x in self.trees],
-            "refused": [_plain(x) for x in self.refused],
+            "nodes": [plain(x) for x in self.nodes],
+            "edges": [plain(x) for x in self.edges],
+            "hidden": [plain(x) for x in self.hidden],
+            "trees": [plain(x) for x in self.trees],
+            "refused": [plain(x) for x in self.refused],
             "layers": {key: list(names) for key, names in self.layers.items()},
         }
         if self.hints:
-            content["hints"] = [_plain(x) for x in self.hints]
+            content["hints"] = [plain(x) for x in self.hints]
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -233,14 +233,14 @@ class ModelGraph:
         try:
             graph = cls(
                 str(content.get("method", "")),
-                tuple(_parsed(Node, content.get("nodes", []))),
-                tuple(_parsed(Edge, content.get("edges", []))),
-                tuple(_parsed(Tree, content.get("trees", []))),
-                tuple(_parsed(HiddenAncestor, content.get("hidden", []))),
-                tuple(_parsed(Refused, content.get("refused", []))),
+                tuple(parsed(Node, content.get("nodes", []))),
+                tuple(parsed(Edge, content.get("edges", []))),
+                tuple(parsed(Tree, content.get("trees", []))),
+                tuple(parsed(HiddenAncestor, content.get("hidden", []))),
+                tuple(parsed(Refused, content.get("refused", []))),
                 dict(content.get("options", {})),
                 {key: tuple(map(str, names)) for key, names in content.get("layers", {}).items()},
-                tuple(_parsed(Hint, content.get("hints", []))),
+                tuple(parsed(Hint, content.get("hints", []))),
             )
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None
@@ -301,7 +301,8 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
     return float(f"{value:.{digits}g}")
 
 
-def _plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A node, an edge or another part of a graph as JSON has it, figures rounded."""
     content = {key: value for key, value in asdict(item).items() if key not in without}
     return {key: _rounded_all(value) for key, value in content.items()}
 
@@ -316,7 +317,8 @@ def _rounded_all(value: Any) -> Any:
     return value
 
 
-def _parsed(kind: type, items: Any) -> Iterator[Any]:
+def parsed(kind: type, items: Any) -> Iterator[Any]:
+    """Parts of a graph from what JSON has of them. TypeError where one is broken."""
     known = get_type_hints(kind)
     for item in items:
         yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
@@ -327,7 +329,7 @@ def _value(value: Any, hint: Any, key: str) -> Any:
     parts = get_args(hint)
     if parts and parts[-1] is ... and isinstance(value, list):
         if is_dataclass(parts[0]):
-            return tuple(_parsed(parts[0], value))  # type: ignore[arg-type]
+            return tuple(parsed(parts[0], value))  # type: ignore[arg-type]
         return tuple(_value(x, parts[0], key) for x in value)
     allowed = parts or (hint,)
     if not isinstance(value, (*allowed, int) if float in allowed else allowed):

@@ -32,7 +32,7 @@ def of_kinship(m: Measures, related: bool) -> Evidence:
         return Evidence("kinship", 0.0, "no layer could be compared: kinship is unknown")
     kin = float(kinship(m)[0, 1])
     odds = CHANCE * (kin * abs(kin) - 1)
-    cosine, chance = cosines(m)[:, 0, 1], threshold(m.sizes)
+    cosine, chance = cosines(m)[:, 0, 1], threshold(m.seen)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
     apart = np.abs(cosine / chance - kin)
     apart[~matrices if matrices.any() else ~np.ones_like(matrices)] = np.inf

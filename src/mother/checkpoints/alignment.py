@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mother.checkpoints.tensor import Checkpoint, Tensor
+from mother.checkpoints.tensor import Checkpoint, Tensor, constant
 
 Shape = tuple[int, ...]
 #: name and shape: what two tensors must share
@@ -33,7 +33,11 @@ _COMPONENT = re.compile(r"[^./]*[./]|[^./]+$")
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight tensor across checkpoints; `members` are indices into the group, ascending."""
+    """One weight tensor across checkpoints; `members` are indices into the group, ascending.
+
+    `shape` is that of the whole tensor. `tensors` are of that shape, or, where checkpoints are
+    sketches, samples at the same positions of it.
+    """
 
     name: str
     shape: Shape
@@ -302,7 +306,7 @@ def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:
             rows[name, tensor.shape].append((index, tensor))
     least = min(2, len(checkpoints))
     layers = tuple(
-        Layer(name, shape, tuple(i for i, _ in row), tuple(tensor for _, tensor in row))
+        Layer(name, shape, tuple(i for i, _ in row), common_part([t.kept for _, t in row]))
         for (name, shape), row in sorted(rows.items(), key=lambda item: item[0])
         if len(row) >= least
     )
@@ -312,6 +316,16 @@ def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:
         _unaligned(len(checkpoints), {k: row for k, row in rows.items() if len(row) < least}, rows),
         _digests(checkpoints, names),
     )
+
+
+def common_part(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors, or where samples differ in size, the corner (rows, columns) that all have."""
+    shapes = {tensor.shape for tensor in tensors}
+    if len(shapes) == 1:
+        return tuple(tensors)
+    corner = tuple(min(sides) for sides in zip(*shapes, strict=True))
+    cut = tuple(slice(side) for side in corner)
+    return tuple(constant(t.name, t.read().reshape(t.shape)[cut]) for t in tensors)
 
 
 def _unaligned(

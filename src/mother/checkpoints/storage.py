@@ -97,6 +97,11 @@ class File:
         self._stamp = _stamp(handle.descriptor)
         self.size = self._stamp[0]
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Its size, and when it was last written, in nanoseconds: another where it has changed."""
+        return self._stamp
+
     def fault(self, text: str) -> InputError:
         """The error that refuses this file."""
         return refusal(self.path, text)

@@ -116,6 +116,13 @@ class Tensor:
     dtype: DType
     shape: tuple[int, ...]
     source: Source = field(repr=False)
+    #: what a sketch kept of it, which stands for it where only a part is at hand
+    sample: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def kept(self) -> Tensor:
+        """What of it can be read: its sample if it has one, else all of it."""
+        return self if self.sample is None else self.sample
 
     @cached_property
     def size(self) -> int:
@@ -200,6 +207,11 @@ class Checkpoint:
             name = file.path.relative_to(self.path).as_posix() if inside else file.path.name
             named[clean(name)] = file
         return dict(sorted(named.items()))
+
+    @property
+    def is_sketch(self) -> bool:
+        """Whether samples stand for its weights."""
+        return any(tensor.sample is not None for tensor in self.tensors.values())
 
     @property
     def parameters(self) -> int:

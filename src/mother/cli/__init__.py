@@ -13,6 +13,7 @@ from mother.cli.check import check
 from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
 from mother.cli.export import export
+from mother.cli.index import index
 from mother.cli.recover import recover
 from mother.cli.report import report
 from mother.cli.serve import serve
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (recover, compare, show, report, serve, evaluate, export, check):
+for command in (recover, compare, show, report, serve, evaluate, export, check, index):
     cli.add_command(command)
 
 

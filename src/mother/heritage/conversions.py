@@ -48,6 +48,8 @@ def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
     alike: dict[tuple[tuple[Sizes, int], ...], list[_Candidate]] = defaultdict(list)
     for index, group in enumerate(groups):
         for checkpoint in group.checkpoints:
+            if checkpoint.is_sketch:
+                continue  # what a conversion keeps is not in a sample
             candidate = _Candidate(index, checkpoint)
             alike[candidate.signature].append(candidate)
     found: list[Duplicate] = []

@@ -84,9 +84,9 @@ def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]
     squared = np.maximum(pp + cc - 2 * pc, 0.0)
     moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing
     own = (pc + r * squared) / start
-    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(m.sizes)[:, None], 0.0))
+    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(m.seen)[:, None], 0.0))
     shrinks = np.concatenate([np.ones((1, len(p))), quantiles])
-    scale = (COSINE**2 + 1 / m.sizes)[:, None] * SCALES**2  # (L, S)
+    scale = (COSINE**2 + 1 / m.seen)[:, None] * SCALES**2  # (L, S)
     terms = np.empty((len(shrinks), len(pp), len(SCALES), len(p)))
     prior = np.full((len(shrinks), len(p)), math.log(1 - DECAYED))
     for k, a in enumerate(shrinks):

@@ -89,15 +89,15 @@ Aligned = dict[tuple[str, tuple[int, ...]], Tensor]
 def _aligned_tensors(group: Group) -> list[Aligned]:
     """Per checkpoint its tensors by canonical name; those without a partner by their own."""
     out: list[Aligned] = [{} for _ in group.checkpoints]
-    paired: list[set[int]] = [set() for _ in group.checkpoints]
+    paired: list[set[str]] = [set() for _ in group.checkpoints]
     for layer in group.layers:
         for member, tensor in zip(layer.members, layer.tensors, strict=True):
             out[member][layer.name, layer.shape] = tensor
-            paired[member].add(id(tensor))
+            paired[member].add(tensor.name)
     for i, checkpoint in enumerate(group.checkpoints):
         for tensor in checkpoint.tensors.values():
-            if tensor.is_weight and tensor.size and id(tensor) not in paired[i]:
-                out[i][tensor.name, tensor.shape] = tensor
+            if tensor.is_weight and tensor.size and tensor.name not in paired[i]:
+                out[i][tensor.name, tensor.shape] = tensor.kept
     return out
 
 

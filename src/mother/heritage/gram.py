@@ -110,7 +110,7 @@ def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, original)[None])
     parents, direction = _rooted(tree, squared, pairs, close, original)
     # a step of this length has <d, p> = 0 with this variance
-    noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.sizes[:, None])
+    noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
     chance = np.einsum(
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )

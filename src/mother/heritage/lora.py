@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Group
 from mother.heritage.direction import UNCHANGED
-from mother.measures import Measures, is_matrix, pair_rank
+from mother.measures import Measures, as_matrix, is_matrix, pair_rank
 
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 
@@ -31,15 +31,16 @@ def update_rank(
     changed = sorted(
         (layer.tensors[0].size, k)
         for k, layer in enumerate(group.layers)
-        if kept[k] and not frozen[k] and is_matrix(layer.shape) and {i, j} <= set(layer.members)
+        if kept[k] and not frozen[k] and {i, j} <= set(layer.members)
+        if is_matrix(layer.tensors[0].shape)
     )
     if not changed or not frozen.any():
         return None
     most = 0
     picked = np.linspace(0, len(changed) - 1, LOOKED_AT).astype(int).tolist()
-    for size, k in (changed[at] for at in dict.fromkeys(picked)):
+    for _, k in (changed[at] for at in dict.fromkeys(picked)):
         layer = group.layers[k]
-        side = min(layer.shape[0], size // layer.shape[0])
+        side = min(as_matrix(layer.tensors[0].shape))
         rank = pair_rank(layer, i, j)
         if rank == 0 or rank > side // 2:  # 0: it changed, but by less than rounding can hide
             return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.checkpoints import Group
 from mother.measures import Measures, is_matrix
 
 Array = NDArray[np.float64]
@@ -35,10 +38,32 @@ def kinship(m: Measures) -> Array:
     """
     if not m.names:
         return np.zeros(m.gram.shape[1:])
-    matrices = np.array([is_matrix(s) for s in m.shapes], dtype=bool)
-    chosen = m.over(matrices if matrices.any() else np.ones(len(m.names), dtype=bool))
-    share = cosines(chosen) / threshold(chosen.sizes)[:, None, None]
-    return weighted_median(share, np.sqrt(chosen.sizes))
+    chosen = m.over(told_by(m.shapes))
+    share = cosines(chosen) / threshold(chosen.seen)[:, None, None]
+    return weighted_median(share, np.sqrt(chosen.seen))
+
+
+def kinship_of_first(group: Group) -> Array:
+    """Kinship of the first of a group's models with each, (n,), without the pairs of the others.
+    Pruned models are taken as they are."""
+    layers = [layer for layer in group.layers if 0 in layer.members]
+    chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
+    cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
+    seen = np.array([layer.tensors[0].size for layer in chosen], dtype=np.int64)
+    for row, layer in zip(cosine, chosen, strict=True):
+        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        norm = np.sqrt(np.square(weights).sum(axis=1))
+        product = norm * norm[0]
+        row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)
+    if not chosen:
+        return np.zeros(len(group.checkpoints))
+    return weighted_median(cosine / threshold(seen)[:, None], np.sqrt(seen))
+
+
+def told_by(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """The layers that kinship is read from, (L,): matrices, where there are any."""
+    matrices = np.array([is_matrix(shape) for shape in shapes], dtype=bool)
+    return matrices if matrices.any() else np.ones(len(shapes), dtype=bool)
 
 
 def weighted_median(values: Array, weight: Array) -> Array:
@@ -62,7 +87,7 @@ def inherited(m: Measures) -> NDArray[np.bool_]:
     shared = np.isfinite(m.gram).all(axis=(1, 2))
     alike = np.zeros(len(m.names), dtype=bool)
     cosine = np.nan_to_num(cosines(m)[shared][:, off])
-    alike[shared] = np.median(cosine, axis=1) > threshold(m.sizes[shared])
+    alike[shared] = np.median(cosine, axis=1) > threshold(m.seen[shared])
     return shared & alike
 
 

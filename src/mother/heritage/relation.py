@@ -59,4 +59,4 @@ def kept(m: Measures, p: int, c: int) -> NDArray[np.bool_]:
     are as far apart as strangers'."""
     cosine = np.nan_to_num(cosines(m.among([p, c]))[:, 0, 1], nan=1.0)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
-    return np.asarray(~matrices | (cosine >= threshold(m.sizes)))
+    return np.asarray(~matrices | (cosine >= threshold(m.seen)))

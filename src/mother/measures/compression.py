@@ -136,10 +136,11 @@ def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array
     """Squared norms of all over each pruned one's weights, (m, s); shares common to two, (s, s)."""
     m, s = len(pruned), int(pruned.sum())
     held, both = np.zeros((m, s)), np.zeros((s, s))
-    for start in range(0, layer.size, BLOCK):
-        stop = min(start + BLOCK, layer.size)
+    size = layer.tensors[0].size
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
         rows = np.stack([t.read(start, stop).astype(np.float64) for t in layer.tensors])
         support = (rows[pruned] != 0).astype(np.float64)
         held += np.square(rows) @ support.T
         both += support @ support.T
-    return held, both / layer.size
+    return held, both / size

@@ -36,7 +36,7 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     >>> as_matrix((64, 3, 7, 7))
     (64, 147)
     """
-    return shape[0], math.prod(shape[1:])
+    return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:
@@ -75,8 +75,9 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
     not the weights, so that nothing cancels; the first one's is zero. each: `map`, or that of a
     thread pool.
     """
-    rows, columns = as_matrix(layer.shape)
-    side = sketch_size(layer.shape, k)
+    shape = layer.tensors[0].shape
+    rows, columns = as_matrix(shape)
+    side = sketch_size(shape, k)
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
 
     def of_step(up: int) -> Array:
@@ -152,7 +153,7 @@ def rank_distances(
     with ThreadPoolExecutor(max(1, threads)) as pool:
         # layer by layer, or what a pair has reached before would depend on the threads
         for layer, norms in zip(layers, squared_norm, strict=True):
-            if not is_matrix(layer.shape):
+            if not is_matrix(layer.tensors[0].shape):
                 continue
             found = sketches(layer, k, seed, pool.map)
             noise = np.sqrt(norms) / found.shape[1]

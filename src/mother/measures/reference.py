@@ -28,8 +28,9 @@ def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
 
 def middle(layer: Layer, n: int) -> NDArray[np.float64]:
     """BLOCK weights from the middle of a layer, (n, s); NaN rows for models without it."""
-    start = max(0, (layer.size - BLOCK) // 2)
-    stop = min(start + BLOCK, layer.size)
+    size = layer.tensors[0].size
+    start = max(0, (size - BLOCK) // 2)
+    stop = min(start + BLOCK, size)
     rows = np.full((n, stop - start), np.nan)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         rows[member] = tensor.read(start, stop).astype(np.float64)

@@ -19,12 +19,14 @@ Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
 HELD = 1 << 22  # inner products turned at once
+CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 9
 BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 
 
 @dataclass(frozen=True)
 class Measures:
     """What one pass yields for n checkpoints and L layers. NaN stands where a layer is absent.
+    Sums over samples of layers are scaled to all of their weights.
 
     names, sizes    (L,)       canonical layer names; weights in each
     shapes          (L,)
@@ -35,6 +37,8 @@ class Measures:
     shared          (L, n, n)  |w_i|^2 over the weights that j has, without what rounding added to
                                it; empty where no model was pruned or rounded: then it is |w_i|^2
     overlap         (L, n, n)  share of the weights that both have; likewise
+    sampled         (L,)       weights looked at in each layer, as many as would tell as much had
+                               they been drawn one by one; empty where all were looked at
     """
 
     names: tuple[str, ...]
@@ -47,6 +51,12 @@ class Measures:
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
     shared: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     overlap: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    sampled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """Weights looked at in each layer, (L,): as 1 / seen, the variance of a cosine there."""
+        return self.sampled if len(self.sampled) else self.sizes
 
     @property
     def norms(self) -> Array:
@@ -91,6 +101,7 @@ class Measures:
             self.histogram[chosen] if len(self.histogram) else self.histogram,
             of(self.shared),
             of(self.overlap),
+            self.sampled[chosen] if len(self.sampled) else self.sampled,
         )
 
     def among(self, models: Sequence[int]) -> Measures:
@@ -111,6 +122,7 @@ class Measures:
             self.histogram[:, pick] if len(self.histogram) else self.histogram,
             of(self.shared),
             of(self.overlap),
+            self.sampled,
         )
 
 
@@ -199,7 +211,7 @@ def measure(
         if found.linf is not None:
             linf[pair] = np.fmax(linf[pair], found.linf)
         if found.l1 is not None:
-            mean_gap[pair] = np.nan_to_num(mean_gap[pair]) + found.l1 / layer.size
+            mean_gap[pair] = np.nan_to_num(mean_gap[pair]) + found.l1 / layer.tensors[0].size
         if found.moments is not None:
             moment[index, rows] = _merge(moment[index, rows], start, found.moments, stop - start)
         if part.histogram is not None:
@@ -212,17 +224,35 @@ def measure(
             gram[pairs] = reference.from_increments(gram[pairs], tree)
     compressed = pruned_or_rounded(samples, group)
     common = common_norms(group, gram, *compressed, threads) if np.any(compressed) else ()
+    shared, overlap = common or (np.zeros((0, 0, 0)),) * 2
+    sizes = np.array([layer.size for layer in group.layers], dtype=np.int64)
+    held = np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64)
+    scale = (sizes / held)[:, None, None]
+    if moments:
+        moment[..., 1:4] *= scale
     return Measures(
         tuple(layer.name for layer in group.layers),
         tuple(layer.shape for layer in group.layers),
-        np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64),
-        gram,
+        sizes,
+        gram * scale,
         linf,
         mean_gap,
         moment,
         histogram,
-        *common,
+        shared * scale if len(shared) else shared,
+        overlap,
+        _as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
     )
+
+
+def _as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many single weights tell as much as a window of so many, (L,): rows and columns differ in
+    how much they change, so what lies in few of them tells less than what lies everywhere.
+
+    >>> _as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
+    array([1000,  142])
+    """
+    return np.asarray(1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes)), dtype=np.int64)
 
 
 _Job = tuple[int, Layer, int, int]

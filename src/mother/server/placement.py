@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 
 import numpy as np
@@ -11,32 +11,11 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Group, align, open_checkpoint
 from mother.errors import InputError
-from mother.graph import Edge
+from mother.placement import Placement, placement
 from mother.recovery import Options, no_weights, recover_checkpoints
 
 MOST = 64  # relatives that it is recovered with
 SAMPLED = 4096  # weights of a layer that tell near from far
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a checkpoint would hang.
-
-    found: "child" (of `parent`, by `edge`), "sibling" (a hidden ancestor lies between it and
-    `siblings`), "root" (`children` hang from it) or "alone" (a stranger to all). compared: how many
-    models it was recovered with, of how many comparable ones. unread: models of the graph that
-    could not be opened.
-    """
-
-    id: str
-    found: str
-    parent: str | None
-    edge: Edge | None
-    siblings: tuple[str, ...]
-    children: tuple[str, ...]
-    compared: int
-    comparable: int
-    unread: int
 
 
 def place(
@@ -69,22 +48,7 @@ def place(
     for refused in graph.refused:
         if refused.path == new.shown:
             raise InputError(refused.path, refused.fault)
-    edge = next((e for e in graph.edges if e.child == id_), None)
-    hidden = next((h for h in graph.hidden if id_ in h.children), None)
-    children = graph.children(id_)
-    children += tuple(c for h in graph.hidden if h.parent == id_ for c in h.children)
-    found = "child" if edge else "sibling" if hidden else "root" if children else "alone"
-    return Placement(
-        id_,
-        found,
-        edge.parent if edge else None,
-        edge,
-        tuple(c for c in hidden.children if c != id_) if hidden else (),
-        children,
-        len(graph.nodes) - 1,
-        len(group.checkpoints) - 1,
-        len(models) - len(others),
-    )
+    return placement(graph, id_, len(group.checkpoints) - 1, len(models) - len(others))
 
 
 def _nearest(group: Group, most: int) -> list[Checkpoint]:

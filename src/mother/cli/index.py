@@ -1,0 +1,194 @@
+"""mother index"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mother.cli.output import check_output, print_forest, refused, write_atomically
+from mother.graph import ModelGraph
+from mother.index import Index
+from mother.measures.sketch import BUDGET
+from mother.placement import Placement
+from mother.views.explanation import odds
+from mother.views.terminal import printable
+
+
+@click.group()
+def index() -> None:
+    """Keep a forest that grows, one model at a time.
+
+    An INDEX is a folder. It holds a small sketch of every model, so that the weights are read once
+    and never whole.
+    """
+
+
+def _size(_: click.Context, __: click.Parameter, value: str) -> int:
+    units = {"K": 10, "M": 20, "G": 30}
+    number, unit = (value[:-1], value[-1].upper()) if value[-1:].upper() in units else (value, "")
+    if number.isascii() and number.isdecimal() and len(number) < 12:
+        return int(number) << units.get(unit, 0)
+    raise click.BadParameter(f"{value!r} is no size such as 256K or 4M")
+
+
+_folder = click.argument("folder", metavar="INDEX", type=click.Path(path_type=Path))
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+_base = click.option(
+    "--base", type=click.Path(path_type=Path), help="Base that LoRA adapters merge into."
+)
+
+
+@index.command()
+@_folder
+@click.option(
+    "--budget",
+    callback=_size,
+    default=f"{BUDGET >> 10}K",
+    show_default=True,
+    help="Bytes of weights in a sketch.",
+)
+@click.option(
+    "--matrices",
+    type=click.IntRange(min=1),
+    help="Sample so many matrices of a model at most: each costs a request on the Hub.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Replicates that support is taken from.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def create(folder: Path, **settings: Any) -> None:
+    """Make a new, empty index."""
+    Index.create(folder, **settings).close()
+
+
+@index.command()
+@_folder
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@_base
+def add(folder: Path, paths: tuple[str, ...], base: Path | None) -> None:
+    """Add checkpoints, or all in folders, and update the forest around them.
+
+    What is there and has not changed is left alone, so a run that was stopped goes on. What can't
+    be read is named on stderr, the rest is added, and the exit code is 2.
+    """
+    with Index(folder) as opened:
+        added = opened.add(paths, base=base)
+        counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
+        said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
+        click.echo(f"{said or 'nothing added'}; {len(opened)} models in the index")
+    refused(printable(str(problem)) for problem in added.problems)
+
+
+@index.command()
+@_folder
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def remove(folder: Path, ids: tuple[str, ...]) -> None:
+    """Take models out, and update the forest around them."""
+    with Index(folder) as opened:
+        opened.remove(ids)
+        click.echo(f"{len(opened)} models in the index")
+
+
+@index.command("list")
+@_folder
+@_json
+def list_(folder: Path, as_json: bool) -> None:
+    """List the models: id, and where it was read."""
+    with Index(folder) as opened:
+        models = opened.models()
+    if as_json:
+        rows = [{"id": m.id, "path": m.path, "architecture": m.architecture} for m in models]
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        for model in models:
+            click.echo(f"{printable(model.id)}\t{printable(model.path)}")
+
+
+@index.command()
+@_folder
+@click.argument("path")
+@_base
+@_json
+def place(folder: Path, path: str, base: Path | None, as_json: bool) -> None:
+    """Say where a checkpoint would hang, with the evidence. Adds nothing."""
+    with Index(folder) as opened:
+        found = opened.place(path, base=base)
+    click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(_said(found)))
+
+
+def _said(p: Placement) -> list[str]:
+    name = printable(p.id)
+    if p.found == "child" and p.edge is not None and p.parent is not None:
+        edge, parent = p.edge, printable(p.parent)
+        lines = [f"{name} hangs from {parent} ({edge.relation})"]
+        if edge.direction_probability is not None:
+            lines.append(f"  probability of this direction {edge.direction_probability:.2f}")
+        lines += [f"  {odds(e.log_odds)}: {e.says}" for e in edge.evidence]
+        if edge.runner_up is not None and edge.runner_up_ratio is not None:
+            ratio = f"{edge.runner_up_ratio:.3g} times as far"
+            lines.append(f"  next best parent: {printable(edge.runner_up)}, {ratio}")
+    elif p.found == "sibling":
+        siblings = ", ".join(map(printable, p.siblings))
+        lines = [f"{name} and {siblings} come from an ancestor that is not in the index"]
+    elif p.found == "root":
+        lines = [f"{name} is the root of its family"]
+    else:
+        lines = [f"{name} is related to no model of the index"]
+    if p.children:
+        lines.append(f"  would be the parent of {', '.join(map(printable, p.children))}")
+    return [*lines, f"  compared with {p.compared} of {p.comparable} models of its architecture"]
+
+
+def _told(read: Callable[[Index], ModelGraph], folder: Path, output: Path | None) -> None:
+    if output is not None:
+        check_output(output)
+    with Index(folder) as opened:
+        graph = read(opened)
+    if output is not None:
+        write_atomically(output, graph.to_json())
+    else:
+        print_forest(graph, None, plain=False, refused=False)
+
+
+@index.command()
+@_folder
+@_output
+def recover(folder: Path, output: Path | None) -> None:
+    """Recover the whole forest afresh from the sketches, and print it."""
+    _told(Index.recover, folder, output)
+
+
+@index.command()
+@_folder
+@_output
+def export(folder: Path, output: Path | None) -> None:
+    """Print the forest as it is kept, or write it as graph.json for the other commands."""
+    _told(Index.graph, folder, output)
+
+
+@index.command()
+@_folder
+def verify(folder: Path) -> None:
+    """Check the database, every sketch, and that the forest is what its models make.
+
+    Exit 1 where something is wrong.
+    """
+    with Index(folder) as opened:
+        faults, count = opened.verify(), len(opened)
+    for fault in faults:
+        click.echo(printable(fault))
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo(f"all is well with {count} models")

@@ -1,0 +1,7 @@
+"""A store of sketches that grows: models are added, removed and placed one by one, and the forest
+is kept up with them."""
+
+from mother.index.catalogue import Model
+from mother.index.index import Added, Index
+
+__all__ = ["Added", "Index", "Model"]

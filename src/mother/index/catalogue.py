@@ -1,0 +1,232 @@
+"""The rows of an index as objects: models, their sketches, and the forest of each family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, align
+from mother.errors import InputError
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
+from mother.index.newcomer import Newcomer, digest
+from mother.index.relatives import Pool
+from mother.index.store import Store
+from mother.measures.sketch import SIGNATURE, dump, layout, load
+
+CACHED = 512  # sketches held in memory
+_COLUMNS = "number, id, path, architecture, family, stamp, digest, facts"
+#: the tables of the forest and what their rows are
+_PARTS: dict[str, type] = {"nodes": Node, "edges": Edge, "hidden": HiddenAncestor, "trees": Tree}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What an index knows of a model beside its sketch. family: the smallest number in it. stamp:
+    name, size and time of its files. facts: JSON of what else its node says."""
+
+    number: int
+    id: str
+    path: str
+    architecture: str
+    family: int
+    stamp: str
+    digest: bytes
+    facts: str
+
+
+class Catalogue:
+    """What an index holds. seed: that of its sketches."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self.store, self.seed = store, seed
+        self._pool: Pool | None = None
+        self._seen = -1
+        self.sketch = lru_cache(maxsize=CACHED)(self._load)
+        self.compared = lru_cache(maxsize=None)(self.comparable)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A transaction; what was read meanwhile is forgotten where it fails."""
+        try:
+            with self.store.transaction():
+                yield
+        except BaseException:
+            self._pool = None
+            self.sketch.cache_clear()  # its numbers are given again
+            self.compared.cache_clear()
+            raise
+
+    # models
+
+    def models(self, condition: str = "1", *values: object) -> list[Model]:
+        """Those that meet the condition, by id."""
+        query = f"SELECT {_COLUMNS} FROM models WHERE {condition} ORDER BY id"
+        return [Model(*row) for row in self.store.rows(query, *values)]
+
+    def _load(self, number: int) -> Checkpoint:
+        """The sketch of a model, known by its number for good."""
+        query = "SELECT path, content FROM models JOIN sketches ON model = number WHERE number = ?"
+        rows = self.store.rows(query, number)
+        if not rows:
+            raise InputError(self.store.folder, f"the sketch of model {number} is missing")
+        return load(rows[0][1], Path(rows[0][0]), seed=self.seed)
+
+    def altered(self) -> list[str]:
+        """Ids of the models whose sketch is not the one that was stored."""
+        ids = []
+        for model in self.models():
+            row = self.store.rows("SELECT content FROM sketches WHERE model = ?", model.number)
+            if not row or digest(row[0][0]) != model.digest:
+                ids.append(model.id)
+        return ids
+
+    def signature(self, number: int) -> NDArray[np.float32]:
+        """The signature of a model's sketch."""
+        rows = self.store.rows("SELECT signature FROM models WHERE number = ?", number)
+        return np.asarray(self._signatures(rows)[0])
+
+    def _signatures(self, rows: list[tuple[Any, ...]]) -> NDArray[np.float32]:
+        if any(len(row[-1]) != 4 * SIGNATURE for row in rows):
+            raise InputError(self.store.folder, "a damaged signature")
+        marks = np.frombuffer(b"".join(row[-1] for row in rows), "<f4")
+        return np.asarray(marks.astype(np.float32).reshape(-1, SIGNATURE))
+
+    def pool(self) -> Pool:
+        """All models as those that a newcomer is compared with; read again when another process
+        has written."""
+        version = self.store.version
+        if self._pool is None or version != self._seen:
+            self.compared.cache_clear()
+            rows = self.store.rows(
+                "SELECT number, family, architecture, signature FROM models ORDER BY number"
+            )
+            self._pool, self._seen = Pool(self.compared), version
+            numbers, families, kinds = ([row[k] for row in rows] for k in range(3))
+            self._pool.extend(numbers, families, kinds, self._signatures(rows))
+        return self._pool
+
+    def insert(self, new: Newcomer, id: str, families: set[int]) -> tuple[int, int]:
+        """Store a newcomer, and make one family of those that it is related to; its number and the
+        family's."""
+        if not self.knows(new.architecture):
+            content = dump(layout(new.sketch), self.seed)
+            self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
+            self.compared.cache_clear()
+        number = self.store.write(
+            "INSERT INTO models (id, path, architecture, family, stamp, digest, signature, facts)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(id, new.path, new.architecture, 0, new.stamp, digest(new.content)),
+            *(new.signature.astype("<f4").tobytes(), new.facts),
+        )
+        self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
+        family = min((number, *families))
+        self.move(number, family)
+        for other in families - {family}:
+            self.store.write("UPDATE models SET family = ? WHERE family = ?", family, other)
+            self.clear(other)
+        return number, family
+
+    def delete(self, number: int) -> None:
+        """Take a model out, with its sketch."""
+        self.store.write("DELETE FROM models WHERE number = ?", number)
+        self._pool = None
+
+    def move(self, number: int, family: int) -> None:
+        """Put a model into a family."""
+        self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
+
+    def knows(self, architecture: str) -> bool:
+        """Whether there was ever a model of that architecture."""
+        query = "SELECT 1 FROM architectures WHERE key = ?"
+        return bool(self.store.rows(query, architecture))
+
+    def comparable(self, architecture: str, new: Checkpoint | None = None) -> frozenset[str]:
+        """The architectures that one can be compared with. new: a model of it, if none is there."""
+        layouts = {
+            key: load(content, self.store.folder, id=key, seed=self.seed)
+            for key, content in self.store.rows("SELECT key, layout FROM architectures")
+        }
+        if new is not None:
+            layouts[architecture] = replace(layout(new), id=architecture)
+        for group in align(list(layouts.values())):
+            keys = frozenset(c.id for c in group.checkpoints)
+            if architecture in keys:
+                return keys
+        return frozenset()
+
+    def free_id(self, id: str, path: str = "") -> str:
+        """The id, with as many folders of the path before it, or such a number behind it, as tell
+        it from those that are there."""
+        folders = Path(path).parts[1:-1]
+        labels = ["/".join([*folders[len(folders) - k :], id]) for k in range(len(folders) + 1)]
+        free = (label for label in labels if not self._taken(label))
+        if (label := next(free, None)) is not None:
+            return label
+        count = 2
+        while self._taken(f"{id}#{count}"):
+            count += 1
+        return f"{id}#{count}"
+
+    def _taken(self, id: str) -> bool:
+        return bool(self.store.rows("SELECT 1 FROM models WHERE id = ?", id))
+
+    # the forest
+
+    def put(self, family: int, graph: ModelGraph) -> None:
+        """Write down the forest of a family in place of what it was."""
+        self.clear(family)
+        for node in graph.nodes:
+            self.store.write("INSERT INTO nodes VALUES (?, ?, ?)", node.id, family, _text(node))
+        for edge in graph.edges:
+            row = edge.child, edge.parent, family, _text(edge)
+            self.store.write("INSERT INTO edges VALUES (?, ?, ?, ?)", *row)
+        for table, parts in (("hidden", graph.hidden), ("trees", graph.trees)):
+            for part in parts:
+                self.store.write(f"INSERT INTO {table} VALUES (?, ?)", family, _text(part))
+
+    def clear(self, family: int) -> None:
+        """Forget the forest of a family."""
+        for table in _PARTS:
+            self.store.write(f"DELETE FROM {table} WHERE family = ?", family)
+
+    def parents(self, number: int) -> list[int]:
+        """The number of a model's parent, if it has one."""
+        query = (
+            "SELECT p.number FROM models c JOIN edges e ON e.child = c.id"
+            " JOIN models p ON p.id = e.parent WHERE c.number = ?"
+        )
+        return [int(row[0]) for row in self.store.rows(query, number)]
+
+    def forests(self) -> list[ModelGraph]:
+        """Of each family. InputError where a part is damaged."""
+        found: dict[int, dict[str, list[Any]]] = {}
+        for table, kind in _PARTS.items():
+            for family, content in self.store.rows(f"SELECT family, content FROM {table}"):
+                parts = found.setdefault(family, {name: [] for name in _PARTS})
+                try:
+                    parts[table] += parsed(kind, [json.loads(content)])
+                except (ValueError, TypeError, AttributeError, RecursionError):
+                    fault = f"a damaged row of {table}"
+                    raise InputError(self.store.folder, fault) from None
+        return [
+            ModelGraph(
+                "gram",
+                tuple(parts["nodes"]),
+                tuple(parts["edges"]),
+                tuple(parts["trees"]),
+                tuple(parts["hidden"]),
+            )
+            for parts in found.values()
+        ]
+
+
+def _text(part: Any) -> str:
+    return json.dumps(plain(part), separators=(",", ":"))

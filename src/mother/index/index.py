@@ -1,0 +1,316 @@
+"""An index: sketches of models, and the forest that they make.
+
+A family, models joined by kinship, is recovered on its own from the sketches of its members, in the
+order of their ids. So the forest depends on which models are there and not on when they came: a
+newcomer changes the families that it is related to, and no other. Each change is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
+from mother.errors import InputError, UsageError
+from mother.graph import ModelGraph, WeightFile
+from mother.index.catalogue import Catalogue, Model
+from mother.index.joined import joined
+from mother.index.newcomer import Newcomer, address, newcomer, stamp
+from mother.index.relatives import Pool, related
+from mother.index.store import Store
+from mother.measures.sketch import BUDGET
+from mother.placement import Placement, placement
+from mother.recovery import Options, recover_checkpoints
+
+Progress = Callable[[int, int], None]
+LARGE = 256  # models in a family, beyond which a checkpoint is placed
+MOST = 64  # with so many of its relatives
+BATCH = 64  # models that are added in one transaction
+LEAST_BUDGET, MOST_BUDGET = 1 << 10, 1 << 30
+
+
+@dataclass(frozen=True)
+class Added:
+    """Ids of the models that came, of those whose files had changed, of those that had not, and
+    what could not be read."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+class Index:
+    """An index in a folder. InputError where there is none, or a damaged or newer one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Index.create(folder + "/index").close()
+    ...     with Index(folder + "/index") as index:
+    ...         len(index), index.graph().nodes
+    (0, ())
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self._store = Store(Path(folder))
+        settings = self._store.settings
+        try:
+            self.budget, self.seed = int(settings["budget"]), int(settings["seed"])
+            self.matrices = int(settings["matrices"]) or None
+            self._options = Options(bootstrap=int(settings["bootstrap"]), threads=1)
+        except (KeyError, ValueError, UsageError):
+            raise InputError(folder, "an index with broken settings") from None
+        self._catalogue = Catalogue(self._store, self.seed)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        budget: int = BUDGET,
+        seed: int = 0,
+        matrices: int | None = None,
+        bootstrap: int = 0,
+    ) -> Index:
+        """A new index. budget: bytes of weights in a sketch. matrices: that are sampled at most.
+        bootstrap: replicates that `support` is taken from. UsageError, InputError."""
+        if not LEAST_BUDGET <= budget <= MOST_BUDGET:
+            raise UsageError(f"budget must lie in {LEAST_BUDGET}..{MOST_BUDGET}, not {budget}")
+        others = {"seed": seed, "matrices": matrices or 0, "bootstrap": bootstrap}
+        for name, value in others.items():
+            if not 0 <= value < 1 << 31:
+                raise UsageError(f"{name} must lie in 0..2147483647, not {value}")
+        settings = {name: str(value) for name, value in {"budget": budget, **others}.items()}
+        Store.create(Path(folder), settings).close()
+        return cls(folder)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
+
+    def __len__(self) -> int:
+        return int(self._store.rows("SELECT count(*) FROM models")[0][0])
+
+    def models(self) -> list[Model]:
+        """All models by id."""
+        return self._catalogue.models()
+
+    def graph(self) -> ModelGraph:
+        """The whole forest, as it is kept. InputError where a part of it is damaged."""
+        with self._store.snapshot():
+            return joined(self._catalogue.forests(), self._options.recorded)
+
+    # adding and removing
+
+    def add(
+        self,
+        paths: Sequence[str | PathLike[str]],
+        *,
+        base: str | PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Added:
+        """Sketch checkpoints, or all in folders, and put them where they belong.
+
+        Those whose files are as they were when they were added are left alone; those that changed
+        take the place of what they were. Models come in transactions of BATCH: whoever is stopped
+        has added some of them, and can go on. progress: called with models done and models in all.
+        InputError where the index can't be written.
+        """
+        checkpoints, problems = discover(paths, base=base)
+        new: list[str] = []
+        changed: list[str] = []
+        unchanged: list[str] = []
+        for start in range(0, len(checkpoints), BATCH):
+            batch = []
+            for checkpoint in checkpoints[start : start + BATCH]:
+                rows = self._catalogue.models("path = ?", address(checkpoint))
+                if rows and rows[0].stamp == stamp(checkpoint):
+                    unchanged.append(rows[0].id)
+                    continue
+                try:
+                    batch.append(self.reduce(checkpoint))
+                except InputError as fault:
+                    problems.append(Problem(Path(fault.path), fault.fault))
+            for id, known in self.insert(batch):
+                (changed if known else new).append(id)
+            if progress is not None:
+                progress(min(start + BATCH, len(checkpoints)), len(checkpoints))
+        return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems))
+
+    def insert(self, batch: Sequence[Newcomer]) -> list[tuple[str, bool]]:
+        """Put newcomers in, in one transaction; each one's id, and whether it takes the place of
+        what it was."""
+        if not batch:
+            return []
+        found: list[tuple[str, bool]] = []
+        with self._catalogue.writing():
+            old = {m.path: m for new in batch for m in self._catalogue.models("path = ?", new.path)}
+            self._forget(list(old.values()))
+            pool = self._catalogue.pool()
+            touched: set[int] = set()
+            for new in batch:
+                known = old.get(new.path)
+                id = known.id if known else self._catalogue.free_id(new.id, new.path)
+                families = self._families(new, pool)
+                number, family = self._catalogue.insert(new, id, families)
+                pool.join(families, family)
+                pool.extend([number], [family], [new.architecture], new.signature[None])
+                touched = (touched - families) | {family}
+                found.append((id, known is not None))
+            for family in sorted(touched):
+                self._recover_family(family)
+        return found
+
+    def _families(self, new: Newcomer, pool: Pool) -> set[int]:
+        """The families in the pool that a newcomer is related to, but for itself as it was."""
+        places = pool.candidates(new.architecture, new.signature)
+        found = {n: self._catalogue.sketch(n) for n in pool.numbers[places].tolist()}
+        others = [n for n, sketch in found.items() if str(sketch.path) != new.path]
+        kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
+        return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take models out; those that were related only through them part ways. UsageError where
+        an id is unknown, and then nothing is removed."""
+        with self._catalogue.writing():
+            gone: list[Model] = []
+            for id in dict.fromkeys(ids):
+                rows = self._catalogue.models("id = ?", id)
+                if not rows:
+                    raise UsageError(f"{id!r} is not in the index; `mother index list` shows them")
+                gone += rows
+            self._forget(gone)
+
+    def _forget(self, gone: Sequence[Model]) -> None:
+        for model in gone:
+            self._catalogue.delete(model.number)
+        for family in sorted({model.family for model in gone}):
+            self._catalogue.clear(family)
+            self._part(self._catalogue.models("family = ?", family))
+
+    def _part(self, models: Sequence[Model]) -> None:
+        """Find the families among models afresh, and recover each."""
+        families = self._partition(models)
+        for model, family in zip(models, families, strict=True):
+            self._catalogue.move(model.number, family)
+        for family in sorted(set(families)):
+            self._recover_family(family)
+
+    def _partition(self, models: Sequence[Model]) -> list[int]:
+        """The family of each, as if they had come in this order."""
+        pool = Pool(self._catalogue.compared)
+        for model in models:
+            sketch, mark = (
+                self._catalogue.sketch(model.number),
+                self._catalogue.signature(model.number),
+            )
+            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, "")
+            families = self._families(new, pool)
+            family = min((model.number, *families))
+            pool.join(families, family)
+            pool.extend([model.number], [family], [model.architecture], mark[None])
+        return [int(f) for f in pool.families[: pool.size]]
+
+    # recovering
+
+    def _recover_family(self, family: int) -> None:
+        members = self._catalogue.models("family = ?", family)
+        self._catalogue.put(family, self._recovered(members))
+
+    def _recovered(self, models: Sequence[Model]) -> ModelGraph:
+        """The graph of models alone, from their sketches."""
+        sketches = [replace(self._catalogue.sketch(m.number), id=m.id) for m in models]
+        graph = recover_checkpoints(sketches, self._options)
+        facts = {m.id: json.loads(m.facts) for m in models}
+        nodes = tuple(
+            replace(
+                node,
+                notes=tuple(facts[node.id]["notes"]),
+                files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
+            )
+            for node in graph.nodes
+        )
+        return replace(graph, nodes=nodes)
+
+    def recover(self) -> ModelGraph:
+        """Find all families afresh and recover each of them, whatever is kept."""
+        with self._catalogue.writing():
+            for graph_of in {m.family for m in self.models()}:
+                self._catalogue.clear(graph_of)
+            self._part(self.models())
+        return self.graph()
+
+    def place(
+        self, path: str | PathLike[str], *, base: str | PathLike[str] | None = None
+    ) -> Placement:
+        """Where the checkpoint at a path would hang; nothing is stored. InputError.
+
+        It is recovered together with the families that it is related to, or, where they hold more
+        than LARGE models, with its MOST nearest relatives and their parents.
+        """
+        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)))
+
+    def place_newcomer(self, new: Newcomer) -> Placement:
+        """The same for what is reduced already."""
+        pool = self._catalogue.pool()
+        if not self._catalogue.knows(new.architecture):
+            comparable = self._catalogue.comparable(new.architecture, new.sketch)
+            pool = replace(pool, comparable=lambda _: comparable)
+        families = sorted(self._families(new, pool))
+        inside = np.isin(pool.families[: pool.size], families)
+        numbers = pool.numbers[: pool.size][inside].tolist()
+        if len(numbers) > LARGE:
+            near = pool.nearest(new.architecture, new.signature, MOST)
+            numbers = pool.numbers[near[inside[near]]].tolist()
+            numbers += [up for number in numbers for up in self._catalogue.parents(number)]
+        rows = [m for n in sorted(set(numbers)) for m in self._catalogue.models("number = ?", n)]
+        others = [
+            replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
+        ]
+        id = self._catalogue.free_id(new.id)
+        graph = recover_checkpoints([replace(new.sketch, id=id), *others], self._options)
+        return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
+
+    def reduce(self, checkpoint: Checkpoint) -> Newcomer:
+        """A checkpoint as it is stored. InputError where it can't be compared."""
+        return newcomer(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
+
+    # checking
+
+    def verify(self) -> list[str]:
+        """What is wrong with the index, one line each; none where all is well.
+
+        The database's own checks, every sketch against its hash, and the families and the forest
+        against those recovered afresh.
+        """
+        with self._store.snapshot():
+            if faults := self._store.damage():
+                return faults
+            if altered := self._catalogue.altered():
+                return [f"{id}: its sketch is not the one that was stored" for id in altered]
+            models = self.models()
+            families = self._partition(models)
+            faults = [
+                f"{model.id}: is not in the family that it is related to"
+                for model, family in zip(models, families, strict=True)
+                if family != model.family
+            ]
+            members: dict[int, list[Model]] = {}
+            for model, family in zip(models, families, strict=True):
+                members.setdefault(family, []).append(model)
+            fresh = joined(map(self._recovered, members.values()), self._options.recorded)
+            kept = joined(self._catalogue.forests(), self._options.recorded)
+            if not faults and fresh.to_json() != kept.to_json():
+                faults = ["the forest is not what its models make; `mother index recover` mends it"]
+            return faults

@@ -1,0 +1,76 @@
+"""A checkpoint as an index takes it in: its sketch, and what is known of it beside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint
+from mother.errors import InputError
+from mother.graph import WeightFile
+from mother.measures.sketch import dump, signature, sketch
+from mother.recovery import Options, no_weights, recover_checkpoints
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """path: in full. stamp: tells whether the files have changed since. sketch: with `content`, the
+    bytes that it is stored as. facts: JSON of what else its node in the graph says."""
+
+    id: str
+    path: str
+    stamp: str
+    architecture: str
+    sketch: Checkpoint
+    content: bytes
+    signature: NDArray[np.float32]
+    facts: str
+
+
+def newcomer(
+    checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int | None = None
+) -> Newcomer:
+    """A checkpoint reduced; arguments as those of `sketch`. InputError where it can't be compared:
+    it has no weights, or some that are not finite."""
+    if fault := no_weights(checkpoint):
+        raise InputError(checkpoint.path, fault)
+    small = sketch(checkpoint, budget, seed=seed, matrices=matrices)
+    for refused in recover_checkpoints([small], Options(bootstrap=0, threads=1)).refused:
+        raise InputError(refused.path, refused.fault)
+    files = [WeightFile(name, file.size) for name, file in checkpoint.named_files.items()]
+    return Newcomer(
+        checkpoint.id,
+        address(checkpoint),
+        stamp(checkpoint),
+        architecture(small),
+        small,
+        dump(small, seed),
+        signature(small),
+        json.dumps({"files": [asdict(f) for f in files], "notes": list(checkpoint.notes)}),
+    )
+
+
+def address(checkpoint: Checkpoint) -> str:
+    """Where it lies, from wherever one looks."""
+    return os.path.abspath(checkpoint.path).encode("utf-8", "backslashreplace").decode()  # noqa: PTH100
+
+
+def stamp(checkpoint: Checkpoint) -> str:
+    """Names, sizes and times of its files."""
+    return json.dumps([[name, *file.stamp] for name, file in checkpoint.named_files.items()])
+
+
+def architecture(checkpoint: Checkpoint) -> str:
+    """A key over the names and shapes of its weights."""
+    rows = sorted((n, t.shape) for n, t in checkpoint.tensors.items() if t.is_weight and t.size)
+    return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def digest(content: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(content).digest()

@@ -1,0 +1,119 @@
+"""Which models of an index a newcomer is related to, without reading them all.
+
+Two models are joined by their kinship, which needs both sketches. Whose sketches are read is told
+by signatures: of each family that can be compared, the models nearest to the newcomer, the nearest
+families first. A newcomer that is related to any member of a family is related to its nearest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, align
+from mother.heritage.relatedness import kinship_of_first
+from mother.measures.sketch import SIGNATURE
+
+MEMBERS = 2  # of a family that are compared with a newcomer
+FAMILIES = 64  # that are
+NEAREST = 4096  # models among which these families are looked for
+_GROWTH = 1.5
+
+
+@dataclass
+class Pool:
+    """The models known so far: number, family, architecture and signature of each, (n,).
+
+    comparable: from an architecture to those it can be compared with, itself among them.
+    """
+
+    comparable: Callable[[str], frozenset[str]]
+    size: int = 0
+    numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    families: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    kinds: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    signatures: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, SIGNATURE), np.float32)
+    )
+    squares: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    _kind: dict[str, int] = field(default_factory=dict)
+
+    def extend(
+        self,
+        numbers: Sequence[int],
+        families: Sequence[int],
+        architectures: Sequence[str],
+        signatures: NDArray[np.float32],
+    ) -> None:
+        """Take in more models."""
+        start, stop = self.size, self.size + len(numbers)
+        if stop > len(self.numbers):
+            room = max(stop, int(_GROWTH * stop) if start else stop)
+            for name in ("numbers", "families", "kinds", "signatures", "squares"):
+                old = getattr(self, name)
+                new = np.zeros((room, *old.shape[1:]), old.dtype)
+                new[:start] = old[:start]
+                setattr(self, name, new)
+        self.numbers[start:stop] = numbers
+        self.families[start:stop] = families
+        self.kinds[start:stop] = [self._kind.setdefault(a, len(self._kind)) for a in architectures]
+        self.signatures[start:stop] = signatures
+        self.squares[start:stop] = np.square(signatures).sum(axis=1)
+        self.size = stop
+
+    def join(self, families: Iterable[int], into: int) -> None:
+        """Make one family of several."""
+        inside = np.isin(self.families[: self.size], list(families))
+        self.families[: self.size][inside] = into
+
+    def comparable_to(self, architecture: str) -> NDArray[np.bool_]:
+        """Which models can be compared with one of that architecture, (size,)."""
+        of = self.comparable(architecture)
+        known = np.array([a in of for a in self._kind], dtype=bool)
+        if known.all():
+            return np.ones(self.size, dtype=bool)
+        return np.asarray(known[self.kinds[: self.size]])
+
+    def nearest(
+        self, architecture: str, signature: NDArray[np.float32], many: int
+    ) -> NDArray[np.intp]:
+        """Places of the comparable models nearest by signature, nearest first; of equally near ones
+        the older first."""
+        rows = self.signatures[: self.size]
+        far = self.squares[: self.size] - 2 * (rows @ signature)
+        far[~self.comparable_to(architecture)] = np.inf
+        places = np.arange(self.size)
+        if self.size > 4 * many:
+            # float32 loses the last digits of a difference: take some more, then look closely
+            places = np.argpartition(far, 4 * many)[: 4 * many]
+        places = places[np.isfinite(far[places])]
+        apart = np.square(rows[places].astype(np.float64) - signature).sum(axis=1)
+        return np.asarray(places[np.lexsort((self.numbers[places], apart))][:many])
+
+    def candidates(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Places of the models whose kinship with one is looked at."""
+        near = self.nearest(architecture, signature, NEAREST)
+        taken: dict[int, int] = {}
+        out = []
+        for place, family in zip(near.tolist(), self.families[near].tolist(), strict=True):
+            count = taken.get(family, 0)
+            if count < MEMBERS and (count or len(taken) < FAMILIES):
+                taken[family] = count + 1
+                out.append(place)
+        return np.array(out, dtype=np.intp)
+
+
+def related(new: Checkpoint, others: Sequence[Checkpoint]) -> NDArray[np.bool_]:
+    """Which of the others one is related to, (n,); of any architectures."""
+    found = np.zeros(len(others), dtype=bool)
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for k, other in enumerate(others):
+        kinds.setdefault(tuple((n, t.shape) for n, t in other.tensors.items()), []).append(k)
+    for members in kinds.values():
+        group = align([new, *(others[k] for k in members)])[0]
+        if len(group.checkpoints) > 1:
+            found[members] = kinship_of_first(group)[1:] > 1
+    return found

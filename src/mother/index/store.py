@@ -1,0 +1,202 @@
+"""The SQLite database of an index: its schema, its transactions, and its faults in one line.
+
+One file in a folder of its own, in WAL mode, so that readers never wait and whatever was committed
+outlives a kill. Writers take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mother.errors import InputError
+
+VERSION = 1
+NAME = "index.sqlite"
+APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
+PATIENCE = 600.0  # seconds that a writer waits for another one
+
+SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE architectures (key TEXT PRIMARY KEY, layout BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE models (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL UNIQUE,
+    architecture TEXT NOT NULL REFERENCES architectures,
+    family INTEGER NOT NULL,
+    stamp TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    facts TEXT NOT NULL
+);
+CREATE INDEX families ON models (family);
+CREATE TABLE sketches (
+    model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
+    content BLOB NOT NULL
+);
+CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE edges (
+    child TEXT PRIMARY KEY, parent TEXT NOT NULL, family INTEGER NOT NULL, content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE hidden (family INTEGER NOT NULL, content TEXT NOT NULL);
+CREATE TABLE trees (family INTEGER NOT NULL, content TEXT NOT NULL);
+CREATE INDEX nodes_of ON nodes (family);
+CREATE INDEX edges_of ON edges (family);
+CREATE INDEX children ON edges (parent);
+CREATE INDEX hidden_of ON hidden (family);
+CREATE INDEX trees_of ON trees (family);
+"""
+
+
+class Store:
+    """A connection to an index. Every fault of the database is an InputError of one line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / NAME
+        if not self.path.is_file():
+            raise InputError(folder, "no index: `mother index create` makes one")
+        with self.faults():
+            self._connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._open()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @staticmethod
+    def create(folder: Path, settings: dict[str, str]) -> Store:
+        """A new, empty one. InputError where there is one, or the folder can't be written."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # under a name of its own until it is whole
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{NAME}.")
+            os.close(handle)
+        except OSError as fault:
+            raise InputError(folder, f"can't be written: {fault.strerror or fault}") from None
+        path = Path(name)
+        try:
+            with _faults_of(folder):
+                connection = sqlite3.connect(path, isolation_level=None)
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    rows = "".join(
+                        f"INSERT INTO settings VALUES ({_quoted(name)}, {_quoted(value)});"
+                        for name, value in settings.items()
+                    )
+                    connection.executescript(
+                        f"BEGIN IMMEDIATE; {SCHEMA} {rows} PRAGMA application_id = {APPLICATION};"
+                        f"PRAGMA user_version = {VERSION}; COMMIT;"
+                    )
+                finally:
+                    connection.close()
+            umask = os.umask(0)
+            os.umask(umask)
+            path.chmod(0o666 & ~umask)
+            os.link(path, folder / NAME)
+        except FileExistsError:
+            raise InputError(folder, "holds an index already") from None
+        except OSError as fault:
+            raise InputError(folder, f"can't be written: {fault.strerror or fault}") from None
+        finally:
+            path.unlink(missing_ok=True)
+        return Store(folder)
+
+    def _open(self) -> None:
+        connection = self._connection
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        if application != APPLICATION:
+            raise InputError(self.folder, f"{NAME} is a database, but no index of mother's")
+        if version > VERSION:
+            raise InputError(
+                self.folder, f"an index of schema {version}, this mother knows {VERSION}; upgrade"
+            )
+        # FULL: what is committed outlives a power cut, too
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        self.settings = dict(connection.execute("SELECT name, value FROM settings"))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self.faults():
+            self._connection.close()
+
+    def faults(self) -> AbstractContextManager[None]:
+        """What the database says, as an InputError."""
+        return _faults_of(self.folder)
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self.faults():
+            return self._connection.execute(query, values).fetchall()
+
+    def write(self, statement: str, *values: object) -> int:
+        """Run one statement; the number of the row that it made, if it made one."""
+        with self.faults():
+            return self._connection.execute(statement, values).lastrowid or 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and nobody else writes meanwhile."""
+        with self.faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads that all see the same state."""
+        with self.faults():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    @property
+    def version(self) -> int:
+        """A number that changes when another connection has written."""
+        with self.faults():
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def damage(self) -> list[str]:
+        """What SQLite itself finds wrong with the file."""
+        found = [str(line) for (line,) in self.rows("PRAGMA integrity_check(20)") if line != "ok"]
+        lost = self.rows("PRAGMA foreign_key_check")
+        return found + [f"a row of {table} without its owner" for table, *_ in lost]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def _faults_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as fault:
+        said = str(fault)
+        hint = ""
+        if "malformed" in said or "not a database" in said:
+            hint = "; the index is damaged: restore it, or create another and add the models again"
+        elif "full" in said or "disk I/O" in said:
+            hint = "; what was committed before is unharmed"
+        elif "locked" in said:
+            hint = "; another process is writing, try again"
+        raise InputError(folder, f"{said}{hint}") from None

@@ -303,7 +303,8 @@ def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:
     for index, (checkpoint, canonical) in enumerate(zip(checkpoints, names, strict=True)):
         for stored, name in canonical.items():
             tensor = checkpoint.tensors[stored]
-            rows[name, tensor.shape].append((index, tensor))
+            if tensor.kept.size:  # else a sketch holds nothing of it
+                rows[name, tensor.shape].append((index, tensor))
     least = min(2, len(checkpoints))
     layers = tuple(
         Layer(name, shape, tuple(i for i, _ in row), common_part([t.kept for _, t in row]))

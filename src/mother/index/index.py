@@ -163,7 +163,7 @@ class Index:
         checkpoints: Sequence[Checkpoint],
         base: str | PathLike[str] | None,
         executor: Executor | None,
-    ) -> Generator[Newcomer | Problem]:
+    ) -> Generator[Newcomer | Problem, None, None]:
         """Each checkpoint as it is stored, or why it can't be, in their order."""
         found: Iterator[bytes | Problem | Lost] = map(self._sketched, checkpoints)
         if executor is not None:
@@ -213,7 +213,7 @@ class Index:
         """The families in the pool that a newcomer is related to, but for itself as it was."""
         places = pool.candidates(new.architecture, new.signature)
         found = {n: self._catalogue.sketch(n) for n in pool.numbers[places].tolist()}
-        others = [n for n, sketch in found.items() if str(sketch.path) != new.path]
+        others = [n for n, sketch in found.items() if sketch.shown != new.path]
         kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
         return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
 
@@ -316,7 +316,8 @@ class Index:
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]
         id = self._catalogue.free_id(new.id)
-        graph = recover_checkpoints([replace(new.sketch, id=id), *others], self._options)
+        together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
+        graph = recover_checkpoints(together, self._options)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
     def reduce(self, checkpoint: Checkpoint) -> Newcomer:

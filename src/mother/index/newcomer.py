@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
+from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
@@ -64,7 +65,7 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
 
 def address(checkpoint: Checkpoint) -> str:
     """Where it lies, from wherever one looks."""
-    return whereabouts(checkpoint).encode("utf-8", "backslashreplace").decode()
+    return clean(whereabouts(checkpoint))
 
 
 def whereabouts(checkpoint: Checkpoint) -> str:

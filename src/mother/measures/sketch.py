@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, Tensor
+from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import clean, constant, dtype_of, is_floating
 from mother.errors import InputError
 from mother.measures.lowrank import as_matrix, is_matrix
@@ -187,6 +187,12 @@ def sketch(
     ((4, 32), (64, 64))
     """
     chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices)
+    prefetch(
+        part
+        for name, window in chosen.items()
+        for run in window.slices(checkpoint.tensors[name].shape)
+        for part in checkpoint.tensors[name].slices(*run)
+    )
     tensors = {
         name: _sampled(tensor, chosen[name]) if name in chosen else _absent(tensor)
         for name, tensor in checkpoint.tensors.items()
@@ -214,7 +220,9 @@ def _standing(tensor: Tensor, window: Window, values: NDArray[Any]) -> Tensor:
 
 
 def _absent(tensor: Tensor) -> Tensor:
-    return replace(tensor, source=_Absent(tensor.name, None))
+    """A tensor of which nothing is at hand."""
+    sample = constant(tensor.name, np.zeros((0, 0), tensor.dtype))
+    return replace(tensor, source=_Absent(tensor.name, None), sample=sample)
 
 
 @dataclass(frozen=True)
@@ -227,11 +235,13 @@ class _Absent:
     def read(self, start: int, stop: int) -> NDArray[Any]:
         raise InputError(self.name, "a sketch holds but a sample of it")
 
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
+
 
 def layout(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint's tensors without any weights: all that alignment asks of it."""
-    tensors = {name: replace(_absent(t), sample=None) for name, t in checkpoint.tensors.items()}
-    return replace(checkpoint, tensors=tensors)
+    return replace(checkpoint, tensors={n: _absent(t) for n, t in checkpoint.tensors.items()})
 
 
 def signature(sketched: Checkpoint) -> NDArray[np.float32]:
@@ -251,7 +261,7 @@ def signature(sketched: Checkpoint) -> NDArray[np.float32]:
     True
     """
     out = np.zeros(SIGNATURE)
-    kept = {n: t.kept for n, t in sketched.tensors.items() if t.sample is not None}
+    kept = {n: t.kept for n, t in sketched.tensors.items() if t.kept.size}
     matrices = {n for n in kept if is_matrix(sketched.tensors[n].shape)} or set(kept)
     alike: Counter[tuple[str, Shape]] = Counter()
     for name in sorted(matrices, key=_natural):
@@ -293,9 +303,7 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
     header = zlib.compress(text.encode("ascii"), 9)
     parts = [MAGIC + VERSION, len(header).to_bytes(4, "little"), header]
     for t in tensors:
-        if t.sample is not None:
-            values = t.sample.read()
-            parts.append(_little(values).tobytes())
+        parts.append(_little(t.kept.read()).tobytes())
     body = b"".join(parts)
     return body + hashlib.sha256(body).digest()
 
@@ -339,7 +347,7 @@ def load(
     at = 0
     for tensor, window in header.tensors:
         if window is None:
-            tensors[tensor.name] = tensor
+            tensors[tensor.name] = _absent(tensor)
             continue
         stop = at + window.rows * window.columns * tensor.dtype.itemsize
         values = np.frombuffer(held[at:stop].tobytes(), _little_type(tensor.dtype))

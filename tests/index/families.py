@@ -1,0 +1,45 @@
+"""Small families whose heritage is known, on disk."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+SHAPES = {f"block.{k}.fc{j}.weight": (48, 32) for k in range(3) for j in range(2)}
+
+
+def write(path: Path, weights: dict[str, np.ndarray]) -> Path:
+    save_file({n: w.astype(np.float32) for n, w in weights.items()}, path)
+    return path
+
+
+def grown(
+    folder: Path, name: str, count: int, seed: int, shapes: dict[str, tuple[int, ...]] = SHAPES
+) -> dict[str, str | None]:
+    """A family of `count` models in `folder`, each but the first trained from an earlier one; the
+    parent of each."""
+    rng, lots = np.random.default_rng(seed), random.Random(seed)
+    held = [{n: rng.normal(size=s) for n, s in shapes.items()}]
+    parents: dict[str, str | None] = {f"{name}0": None}
+    write(folder / f"{name}0.safetensors", held[0])
+    for k in range(1, count):
+        up = lots.randrange(k)
+        scale = 0.05 * lots.uniform(0.7, 1.4)
+        held.append({n: w + scale * rng.normal(size=w.shape) for n, w in held[up].items()})
+        write(folder / f"{name}{k}.safetensors", held[k])
+        parents[f"{name}{k}"] = f"{name}{up}"
+    return parents
+
+
+def collection(folder: Path) -> dict[str, str | None]:
+    """Two families of one architecture, one of another, and a stranger to all."""
+    other = {"encoder.weight": (40, 40), "decoder.weight": (40, 40)}
+    return (
+        grown(folder, "a", 7, 1)
+        | grown(folder, "b", 5, 2)
+        | grown(folder, "c", 4, 3, other)
+        | grown(folder, "s", 1, 4)
+    )

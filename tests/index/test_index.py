@@ -1,0 +1,213 @@
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from families import SHAPES, collection, grown, write
+from safetensors.numpy import load_file
+
+import mother
+from mother.errors import InputError, UsageError
+from mother.index import Index
+
+
+def edges(graph):
+    return {(e.parent, e.child, e.relation) for e in graph.edges}
+
+
+def members(graph):
+    return sorted(tree.members for tree in graph.trees)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with Index.create(tmp_path / "index", budget=16 << 10) as made:
+        yield made
+
+
+def test_the_forest_is_the_true_one_and_that_of_the_weights(index, models, tmp_path):
+    truth = collection(tmp_path)
+    added = index.add([models])
+    assert set(added.new) == set(truth)
+    found = index.graph()
+    assert {(p, c) for p, c, _ in edges(found)} == {(p, c) for c, p in truth.items() if p}
+    whole = mother.recover([models], bootstrap=0)
+    assert edges(whole) == edges(found)
+    assert members(whole) == members(found)
+    assert [(n.id, n.files, n.notes) for n in whole.nodes] == [
+        (n.id, n.files, n.notes) for n in found.nodes
+    ]
+    assert mother.ModelGraph.from_json(found.to_json()).to_json() == found.to_json()
+    assert index.verify() == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_order_does_not_matter(tmp_path, models, seed):
+    """Added in any order, one by one or many at once, with some taken out and put back: the same
+    bytes as added at once, and as recovered afresh."""
+    lots = random.Random(seed)
+    paths = sorted(models.glob("*.safetensors"))
+    with Index.create(tmp_path / "all", budget=8 << 10) as index:
+        index.add(paths)
+        wanted = index.graph().to_json()
+        assert index.recover().to_json() == wanted
+    with Index.create(tmp_path / "grown", budget=8 << 10) as index:
+        waiting = lots.sample(paths, len(paths))
+        while waiting:
+            many = lots.randint(1, 4)
+            index.add(waiting[:many])
+            del waiting[:many]
+            if lots.random() < 0.4:
+                out = lots.choice(index.models())
+                index.remove([out.id])
+                waiting.append(models / f"{out.id}.safetensors")
+        assert index.graph().to_json() == wanted
+        assert index.verify() == []
+
+
+def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):
+    rng = np.random.default_rng(0)
+    one, other = ({n: rng.normal(size=s) for n, s in SHAPES.items()} for _ in range(2))
+    for name, weights in (("one", one), ("other", other)):
+        write(tmp_path / f"{name}.safetensors", weights)
+        near = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in weights.items()}
+        write(tmp_path / f"{name}-child.safetensors", near)
+    index.add([tmp_path])
+    before = index.graph()
+    assert members(before) == [("one", "one-child"), ("other", "other-child")]
+    write(tmp_path / "merge.safetensors", {n: (one[n] + other[n]) / 2 for n in SHAPES})
+    index.add([tmp_path / "merge.safetensors"])
+    assert len(index.graph().trees) == 1
+    assert index.verify() == []
+    index.remove(["merge"])
+    assert index.graph().to_json() == before.to_json()
+
+
+def test_added_again(index, models, tmp_path):
+    for path in models.glob("a*.safetensors"):
+        shutil.copy(path, tmp_path)
+    index.add([tmp_path])
+    before = index.graph().to_json()
+    again = index.add([tmp_path])
+    assert (again.new, again.changed, len(again.unchanged)) == ((), (), 7)
+    write(tmp_path / "a3.safetensors", load_file(models / "b0.safetensors"))
+    changed = index.add([tmp_path])
+    assert (changed.new, changed.changed, len(changed.unchanged)) == ((), ("a3",), 6)
+    assert len(index) == 7
+    assert not [e for e in index.graph().edges if "a3" in (e.parent, e.child)]
+    assert index.verify() == []
+    shutil.copy(models / "a3.safetensors", tmp_path)
+    index.add([tmp_path])
+    assert index.graph().to_json() == before
+
+
+def test_models_of_one_name_are_told_apart_by_their_folders(index, models, tmp_path):
+    for name, source in (("x", "a0"), ("y", "b0"), ("z", "c0")):
+        (tmp_path / name).mkdir()
+        shutil.copy(models / f"{source}.safetensors", tmp_path / name / "model.safetensors")
+        index.add([tmp_path / name / "model.safetensors"])
+    assert [m.id for m in index.models()] == ["model", "y/model", "z/model"]
+
+
+def test_place_says_what_add_does_and_stores_nothing(index, models):
+    paths = sorted(models.glob("*.safetensors"))
+    for path in (models / "a4.safetensors", models / "b0.safetensors", models / "s0.safetensors"):
+        rest = [p for p in paths if p != path]
+        index.add(rest)
+        before = index.graph().to_json()
+        placed = index.place(path)
+        assert index.graph().to_json() == before
+        index.add([path])
+        graph = index.graph()
+        (edge,) = [e for e in graph.edges if e.child == path.stem] or [None]
+        assert placed.edge == edge
+        assert placed.children == graph.children(path.stem)
+        assert index.place(path).parent == placed.parent  # itself, as it lies there, is left out
+        index.remove([path.stem])
+
+
+def test_place_among_none_and_of_an_unknown_architecture(index, models, tmp_path):
+    assert index.place(models / "a0.safetensors").found == "alone"
+    index.add([models])
+    path = write(tmp_path / "new.safetensors", {"w": np.random.default_rng(9).normal(size=(9, 9))})
+    placed = index.place(path)
+    assert (placed.found, placed.comparable) == ("alone", 0)
+
+
+def test_large_families_are_placed_by_their_nearest(index, models, monkeypatch):
+    monkeypatch.setattr("mother.index.index.LARGE", 3)
+    monkeypatch.setattr("mother.index.index.MOST", 3)
+    index.add([p for p in models.glob("*.safetensors") if p.stem != "a6"])
+    placed = index.place(models / "a6.safetensors")
+    whole = mother.recover([models], bootstrap=0)
+    assert placed.parent == whole.parent("a6")
+    assert placed.compared < 6
+
+
+def test_what_cannot_be_compared_is_refused_and_the_rest_added(index, models, tmp_path):
+    shutil.copy(models / "a0.safetensors", tmp_path)
+    (tmp_path / "broken.safetensors").write_bytes(b"\0" * 64)
+    nan = {n: np.full(s, np.nan) for n, s in SHAPES.items()}
+    write(tmp_path / "nan.safetensors", nan)
+    write(tmp_path / "none.safetensors", {})
+    added = index.add([tmp_path, tmp_path / "absent"])
+    assert added.new == ("a0",)
+    faults = sorted((p.path.name, p.fault) for p in added.problems)
+    assert [name for name, _ in faults] == [
+        "absent",
+        "broken.safetensors",
+        "nan.safetensors",
+        "none.safetensors",
+    ]
+    assert index.verify() == []
+    with pytest.raises(InputError, match="NaN"):
+        index.place(tmp_path / "nan.safetensors")
+
+
+def test_unknown_ids_remove_nothing(index, models):
+    index.add([models])
+    with pytest.raises(UsageError, match="'nobody' is not in the index"):
+        index.remove(["a0", "nobody"])
+    assert "a0" in [m.id for m in index.models()]
+    assert index.verify() == []
+
+
+def test_sketches_are_all_that_is_needed(index, tmp_path):
+    truth = grown(tmp_path, "a", 5, 1)
+    index.add([tmp_path])
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    graph = index.recover()
+    assert {(e.parent, e.child) for e in graph.edges} == {(p, c) for c, p in truth.items() if p}
+    assert index.verify() == []
+
+
+def test_settings_are_kept_and_checked(tmp_path):
+    with Index.create(tmp_path / "i", budget=4096, seed=5, matrices=3, bootstrap=7) as index:
+        pass
+    with Index(tmp_path / "i") as index:
+        assert (index.budget, index.seed, index.matrices) == (4096, 5, 3)
+        assert index.graph().options["bootstrap"] == 7
+    for wrong in ({"budget": 10}, {"budget": 1 << 40}, {"seed": -1}, {"matrices": -2}):
+        with pytest.raises(UsageError):
+            Index.create(tmp_path / "other", **wrong)
+    with pytest.raises(InputError, match="holds an index already"):
+        Index.create(tmp_path / "i")
+    with pytest.raises(InputError, match="no index"):
+        Index(tmp_path / "nothing")
+
+
+def test_few_matrices_still_make_the_forest(tmp_path, models):
+    with Index.create(tmp_path / "i", matrices=3) as index:
+        index.add([models])
+        whole = mother.recover([models], bootstrap=0)
+        assert {(p, c) for p, c, _ in edges(index.graph())} == {(p, c) for p, c, _ in edges(whole)}
+
+
+def test_the_graph_is_what_other_commands_read(index, models, tmp_path):
+    index.add([models])
+    path = tmp_path / "graph.json"
+    path.write_text(index.graph().to_json())
+    assert mother.ModelGraph.load(path) == index.graph()
+    assert json.loads(path.read_text())["schema"] == "mother.model-graph/1"

@@ -5,14 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dying
 import pytest
 from families import collection
 
-from mother.errors import MotherError
 from mother.executors import TRIES, opened
 from mother.index import Index
 
@@ -43,14 +41,12 @@ def dask(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    program = [sys.executable, "-m", "distributed.cli"]
     log = (folder / "log").open("w")
     scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     scheduler += ["--host", address, "--no-dashboard", "--no-jupyter"]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address]
     worker += ["--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
     worker += ["--local-directory", str(folder)]
-    del program
     running = [
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         for command in (scheduler, worker)
@@ -84,8 +80,7 @@ def own(tmp_path):
 
 @pytest.mark.parametrize("cluster", ["dask", "ray"], indirect=True)
 def test_graphs_are_those_made_here(cluster, own, tmp_path, monkeypatch):
-    """With a torn checkpoint among them; with a worker killed in the middle; with a checkpoint
-    that kills every worker."""
+    """With a torn checkpoint among them, and with a worker killed in the middle."""
     (own / "torn.safetensors").write_bytes(b"\xff" * 30)
     wanted = forest(tmp_path / "alone", own)
     with opened(cluster) as executor:
@@ -93,9 +88,14 @@ def test_graphs_are_those_made_here(cluster, own, tmp_path, monkeypatch):
         monkeypatch.setattr("mother.index.index.sketched", dying.dies_once)
         assert forest(tmp_path / "again", own, executor=executor) == wanted
         assert (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize("cluster", ["ray"], indirect=True)
+def test_a_checkpoint_that_kills_its_workers_fails_alone(cluster, own, tmp_path, monkeypatch):
+    with opened(cluster) as executor:
         monkeypatch.setattr("mother.index.index.sketched", dying.always_dies)
         found, added = forest(tmp_path / "deadly", own, executor=executor)
-    (problem,) = [p for p in added.problems if p.path.stem != "torn"]
+    (problem,) = added.problems
     assert problem.path.stem == "b2"
     assert f"no worker could finish it, {TRIES} have tried" in problem.fault
     (own / "b2.safetensors").unlink()

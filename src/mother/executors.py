@@ -178,7 +178,7 @@ def _dask(address: str) -> Iterator[Executor]:
         raise _missing("distributed", "dask") from None
     try:
         client = Client(address, timeout=CONNECTING, set_as_default=False)
-    except (OSError, ValueError) as fault:
+    except Exception as fault:  # of many kinds, and each means that there is no cluster
         raise _nobody(f"dask:{address}", fault) from None
     with client:
         # not pure: what was computed before is no answer for a file that has changed
@@ -193,7 +193,7 @@ def _ray(address: str) -> Iterator[Executor]:
         raise _missing("ray", "ray") from None
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as fault:
+    except Exception as fault:
         raise _nobody(f"ray:{address}", fault) from None
     try:
         yield RayTasks()

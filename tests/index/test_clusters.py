@@ -52,7 +52,7 @@ def dask(folder):
         for command in (scheduler, worker)
     ]
     try:
-        yield f"dask:{address}", running[0]
+        yield f"dask:{address}"
     finally:
         for process in reversed(running):
             process.terminate()
@@ -62,12 +62,12 @@ def dask(folder):
 
 @pytest.fixture(scope="module")
 def cluster(request, environment, tmp_path_factory):
-    """The name of an executor."""
-    if request.param == "ray":
-        yield "ray:local"
-    else:
-        with dask(tmp_path_factory.mktemp("dask")) as (name, _):
-            yield name
+    """Its executor."""
+    with contextlib.ExitStack() as stack:
+        name = "ray:local"
+        if request.param == "dask":
+            name = stack.enter_context(dask(tmp_path_factory.mktemp("dask")))
+        yield stack.enter_context(opened(name))
 
 
 @pytest.fixture
@@ -83,18 +83,16 @@ def test_graphs_are_those_made_here(cluster, own, tmp_path, monkeypatch):
     """With a torn checkpoint among them, and with a worker killed in the middle."""
     (own / "torn.safetensors").write_bytes(b"\xff" * 30)
     wanted = forest(tmp_path / "alone", own)
-    with opened(cluster) as executor:
-        assert forest(tmp_path / "sent", own, executor=executor) == wanted
-        monkeypatch.setattr("mother.index.index.sketched", dying.dies_once)
-        assert forest(tmp_path / "again", own, executor=executor) == wanted
-        assert (tmp_path / "died").exists()
+    assert forest(tmp_path / "sent", own, executor=cluster) == wanted
+    monkeypatch.setattr("mother.index.index.sketched", dying.dies_once)
+    assert forest(tmp_path / "again", own, executor=cluster) == wanted
+    assert (tmp_path / "died").exists()
 
 
 @pytest.mark.parametrize("cluster", ["ray"], indirect=True)
 def test_a_checkpoint_that_kills_its_workers_fails_alone(cluster, own, tmp_path, monkeypatch):
-    with opened(cluster) as executor:
-        monkeypatch.setattr("mother.index.index.sketched", dying.always_dies)
-        found, added = forest(tmp_path / "deadly", own, executor=executor)
+    monkeypatch.setattr("mother.index.index.sketched", dying.always_dies)
+    found, added = forest(tmp_path / "deadly", own, executor=cluster)
     (problem,) = added.problems
     assert problem.path.stem == "b2"
     assert f"no worker could finish it, {TRIES} have tried" in problem.fault

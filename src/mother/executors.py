@@ -176,6 +176,8 @@ def _dask(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise _missing("distributed", "dask") from None
+    # what it logs, tracebacks, is told in one line here
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECTING, set_as_default=False)
     except Exception as fault:  # of many kinds, and each means that there is no cluster

@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-clusters test-experiments experiments lint bench clean
+.PHONY: help demo test test-clusters test-experiments experiments lint docs bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
+	@echo "            (those of the page need Chromium: apt-get install chromium)"
 	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
 	@echo "make lint   check style and types"
-	@echo "            (those of the page need Chromium: apt-get install chromium)"
+	@echo "make docs   build the site in build/site; a dead link fails"
 	@echo "make experiments   train models of known heritage (hours) and write docs/experiments"
 	@echo "make bench  time against baselines (needs 8 GB of disk, 10 GB of memory)"
 
@@ -41,13 +42,13 @@ demo: $(VENV)/.installed
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index
 
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest experiments
+	$(BIN)/python -m pytest experiments -n 2 --dist loadgroup
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all
@@ -56,6 +57,13 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) install -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -E docs build/site
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks

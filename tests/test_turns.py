@@ -95,14 +95,6 @@ def test_a_child_far_from_a_cluster_hangs_from_its_middle() -> None:
     assert found.tolist() == [-1, 0, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_rounded_copy_stays_with_its_original() -> None:
-    x = np.array([[0.0, 0.0], [3.0, 0.0], [3.1, 0.0]])
-    original = np.array([-1, -1, 0], dtype=np.intp)
-    tree = np.array([-1, 0, 0], dtype=np.intp)
-    every = ~np.eye(3, dtype=bool)
-    assert straightened(tree, squared(x), np.zeros((3, 3)), every, original)[2] == 0
-
-
 def test_turns_are_cosines() -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(4, 5))

@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "strangers": "Strangers: who is called a relative without being one.",
     "calibration": "Calibration: how often what is said with a probability is true.",
     "robustness": "Robustness: models rounded, quantized and pruned, in place and beside.",
+    "sketch": "Sketches: what they lose against the full weights, by bytes a model.",
     "ablation": "Ablation: what each kind of evidence adds, and costs in time.",
     "table1": "Table 1: accuracy by split and root, per tree and whole graph.",
     "table4": "Table 4: accuracy on smaller trees.",

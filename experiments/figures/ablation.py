@@ -67,9 +67,9 @@ def _every_layer(m: Measures) -> np.ndarray:
     return np.ones(len(m.names), dtype=bool)
 
 
-def _costs(squared: Array, pairs: Pairs, original: Indices) -> Array:
+def _costs(squared: Array, pairs: Pairs) -> Array:
     with mock.patch.object(direction, "_mean_polarity", _nothing_known):
-        return _edge_costs(squared, pairs, original)
+        return _edge_costs(squared, pairs)
 
 
 _edge_costs = gram.edge_costs

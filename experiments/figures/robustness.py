@@ -88,6 +88,8 @@ def compressed(checkpoint: Checkpoint, compression: str) -> Checkpoint:
     tensors = {}
     for name, tensor in checkpoint.tensors.items():
         values = tensor.read().reshape(tensor.shape)
+        if tensor.is_weight:  # bf16 arithmetic would round a scale and what it divides
+            values = values.astype(np.float32)
         if tensor.is_weight and (is_matrix(tensor.shape) or not matrices_alone):
             values = change(values)
         tensors[name] = constant(name, values)

@@ -33,14 +33,14 @@ CERTAIN = 50.0  # log-odds that are not told from more
 @dataclass(frozen=True)
 class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
-    duplicates, and only with the layers that were measured; `rounded` are copies that are in it,
-    for they may have children of their own."""
+    duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
+    they may have children of their own."""
 
     group: Group
     forest: Forest
     measures: Measures
     duplicates: tuple[Duplicate, ...] = ()
-    rounded: tuple[Duplicate, ...] = ()
+    lossy: tuple[Duplicate, ...] = ()
 
 
 def assemble(
@@ -62,7 +62,7 @@ def assemble(
     taken = {c.id for part in parts for c in _checkpoints(part)}
     for part in parts:
         ids = [c.id for c in part.group.checkpoints]
-        copies = {d.copy.id: d for d in (*part.duplicates, *part.rounded)}
+        copies = {d.copy.id: d for d in (*part.duplicates, *part.lossy)}
         of = {id_: k for k, id_ in enumerate(ids)}
         for checkpoint in _checkpoints(part):
             copy = copies.get(checkpoint.id)
@@ -125,7 +125,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     if not (forest.parents >= 0).any():
         return []
     same = unchanged(part.measures)
-    copied = {d.copy.id: d.original.id for d in part.rounded}
+    copied = {d.copy.id: d for d in part.lossy}
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
@@ -134,8 +134,8 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         rank = update_rank(part.group, same_two, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
-        if copied.get(ids[child]) == ids[parent]:
-            kind, stage, rank = "converted", None, None
+        if ids[child] in copied:
+            kind, stage, rank = copied[ids[child]].relation, None, None
         rival = int(forest.rival[child])
         out.append(
             Edge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -14,6 +13,7 @@ from mother.errors import InputError, UsageError
 from mother.graph import Evidence, rounded
 from mother.heritage import gram
 from mother.heritage.conversions import find_conversions
+from mother.heritage.copies import find_compressed
 from mother.heritage.direction import Pairs, weigh
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals
 from mother.heritage.lora import unchanged, update_rank
@@ -43,14 +43,14 @@ class LayerEvidence:
 class Comparison:
     """What two checkpoints are to each other.
 
-    relation: "strangers", "duplicate", "converted", "siblings" (a hidden common ancestor),
-    "relatives" (what they share did not change), "fine-tune", "continuation" or "lora". parent: "a"
-    or "b" where one is trained from the other. stage: "specialization" or "generalization", None
-    where it is unknown. kinship: median over layers of cosine against the cosine that chance
-    allows; above 1 related. evidence: what speaks for the relation and the direction told (log-odds
-    above 0), against them (below), and what describes the step and decides neither (0). The
-    log-odds of the kinds "layers" and "shrink" add up to that of the direction. not_compared:
-    tensors of a and b that found no partner, with the reason.
+    relation: "strangers", "duplicate", "converted", "quantized", "pruned", "siblings" (a hidden
+    common ancestor), "relatives" (what they share did not change), "fine-tune", "continuation" or
+    "lora". parent: "a" or "b" where one is trained from the other. stage: "specialization" or
+    "generalization", None where it is unknown. kinship: median over layers of cosine against the
+    cosine that chance allows; above 1 related. evidence: what speaks for the relation and the
+    direction told (log-odds above 0), against them (below), and what describes the step and decides
+    neither (0). The log-odds of the kinds "layers" and "shrink" add up to that of the direction.
+    not_compared: tensors of a and b that found no partner, with the reason.
     """
 
     a: str
@@ -109,15 +109,22 @@ def compare(
     (group,) = groups
     copies = find_duplicates(group)
     if copies:
-        return Comparison(
-            *names,
-            copies[0].relation,
-            parent=copies[0].original.id if copies[0].relation == "converted" else None,
-            distance=_rounding(group, copies) if copies[0].relation == "converted" else 0.0,
-            evidence=tuple(reasons.of_copies(copies[0])),
-            not_compared=unread,
-        )
+        return _copied(group, names, copies[0], unread)
     return _measured(group, names, unread)
+
+
+def _copied(
+    group: Group, names: tuple[str, str], copy: Duplicate, unread: tuple[str, ...]
+) -> Comparison:
+    same = copy.relation == "duplicate"
+    return Comparison(
+        *names,
+        copy.relation,
+        parent=None if same else copy.original.id,
+        distance=0.0 if same else _lost(group, copy),
+        evidence=tuple(reasons.of_copies(copy)),
+        not_compared=unread,
+    )
 
 
 def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
@@ -130,6 +137,8 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, m = group.over(usable), m.over(usable)
+    if compressed := find_compressed(group, m, ()):
+        return _copied(group, names, compressed[0], unread)
     forest = gram.recover(m)
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
     kin = float(kinship(m)[0, 1])
@@ -138,7 +147,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     pairs = weigh(m.over(speaking), np.array([0]), np.array([1])) if speaking.any() else None
     evidence = [reasons.of_kinship(m, related)]
     layers = _layers(m, speaking, pairs)
-    if child is None:
+    if child is None or not speaking.any():
         polarity = rounded(forest.hidden[0].polarity) if forest.hidden else None
         if pairs is not None and polarity is not None:
             evidence.append(reasons.of_polarity(pairs, None, polarity))
@@ -176,12 +185,12 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     )
 
 
-def _rounding(group: Group, copies: Sequence[Duplicate]) -> float | None:
-    """The distance that rounding made."""
+def _lost(group: Group, copy: Duplicate) -> float | None:
+    """The distance that rounding or pruning made."""
     m = measure(group, threads=Options().workers)
     m = m.over(np.asarray(np.isfinite(m.gram).all(axis=(1, 2))))
-    forest = gram.recover(m, original=originals(group, copies))
-    return rounded(float(forest.distance[group.checkpoints.index(copies[0].copy)]))
+    forest = gram.recover(m, original=originals(group, [copy]))
+    return rounded(float(forest.distance[group.checkpoints.index(copy.copy)]))
 
 
 def _layers(m: Measures, speaking: np.ndarray, pairs: Pairs | None) -> tuple[LayerEvidence, ...]:

@@ -13,7 +13,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +52,8 @@ def in_order(
 
     `work` returns what is wrong with a piece and never raises it: whatever is raised is taken for
     the death of a worker, and the piece goes out again, TRIES times in all. Who stops iterating
-    cancels what has not begun. Raises MotherError where the executor takes no more work.
+    cancels what has not begun. Raises MotherError where the executor takes no more work, or another
+    has cancelled it.
 
     >>> with ThreadPoolExecutor(2) as threads:
     ...     list(in_order(threads, abs, [-3, 2, -1], ahead=2))
@@ -63,6 +70,9 @@ def in_order(
             piece, tries, future = out[0]
             try:
                 result: Result | Lost = future.result()
+            except CancelledError:
+                # nobody here has: so Dask tells that its scheduler is gone
+                raise _gone("cancelled") from None
             except Exception as fault:
                 if tries < TRIES:
                     out[0] = piece, tries + 1, _sent(executor, work, piece)
@@ -79,9 +89,11 @@ def _sent(executor: Executor, work: Callable[[Piece], Result], piece: Piece) -> 
     try:
         return executor.submit(work, piece)
     except Exception as fault:
-        raise MotherError(
-            f"the workers are gone ({_line(fault)}); the same again goes on"
-        ) from None
+        raise _gone(_line(fault)) from None
+
+
+def _gone(why: str) -> MotherError:
+    return MotherError(f"the workers are gone ({why}); the same again goes on")
 
 
 def _line(fault: BaseException) -> str:
@@ -177,7 +189,7 @@ def _dask(address: str) -> Iterator[Executor]:
     except ImportError:
         raise _missing("distributed", "dask") from None
     # what it logs, tracebacks, is told in one line here
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECTING, set_as_default=False)
     except Exception as fault:  # of many kinds, and each means that there is no cluster

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import networkx
 
 SCHEMA = "mother.model-graph/1"
+LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,8 @@ class ModelGraph:
         known = set(ids)
         if len(known) < len(ids):
             raise ValueError("a model graph with an id that stands twice")
+        if any(node.parameters < 0 for node in self.nodes):
+            raise ValueError("a model graph with a model of fewer than no weights")
         for file in (file for node in self.nodes for file in node.files):
             if file.bytes < 0 or not re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64):
                 raise ValueError(f"a model graph with an impossible size or hash of {file.name!r}")
@@ -284,7 +287,7 @@ class ModelGraph:
     def load(cls, path: str | PathLike[str]) -> ModelGraph:
         """Read graph.json. InputError names the file and the fault."""
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(_read(Path(path)).decode("utf-8"))
         except (OSError, ValueError) as fault:
             reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
             raise InputError(path, reason) from None
@@ -324,6 +327,17 @@ def parsed(kind: type, items: Any) -> Iterator[Any]:
         yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
 
 
+def _read(path: Path) -> bytes:
+    """All of a file, or of a pipe, that ends in time."""
+    whole = bytearray()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            whole += block
+            if len(whole) > LARGEST:
+                raise ValueError(f"larger than {LARGEST >> 20} MiB")
+    return bytes(whole)
+
+
 def _value(value: Any, hint: Any, key: str) -> Any:
     """A value read from JSON as the field's type has it; TypeError if it does not fit."""
     parts = get_args(hint)
@@ -334,4 +348,6 @@ def _value(value: Any, hint: Any, key: str) -> Any:
     allowed = parts or (hint,)
     if not isinstance(value, (*allowed, int) if float in allowed else allowed):
         raise TypeError(f"{key} is of the wrong type")
+    if isinstance(value, int | float) and not abs(value) < 2.0**63:
+        raise TypeError(f"{key} is no number that can be")
     return value

@@ -109,8 +109,14 @@ def of_step(group: Group, m: Measures, rank: int | None) -> Iterator[Evidence]:
         yield Evidence("number format", 0.0, says)
 
 
+_LOST = {
+    "quantized": "the child lies on a grid, with each weight of the parent within half a step",
+    "pruned": "all weights of the child are the parent's, or zero",
+}
+
+
 def of_copies(copies: Duplicate) -> Iterator[Evidence]:
-    """Of two that hold the same weights, or the same but for rounding."""
+    """Of two that hold the same weights, or of which one is the other rounded or pruned."""
     original, copy = copies.original, copies.copy
     whole = f"all {copy.parameters:,} weights".replace(",", " ")
     one, two = (c.dtype for c in sorted((original, copy), key=lambda c: c.id))
@@ -118,6 +124,9 @@ def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     if copies.relation == "duplicate":
         says = f"{whole} are equal{stored}; that doesn't tell which was first"
         yield Evidence("equal", CERTAIN, says)
+        return
+    if copies.relation in _LOST:
+        yield Evidence("copy", CERTAIN, _LOST[copies.relation])
         return
     yield Evidence("equal", CERTAIN, f"{whole} are equal but for exact rounding{stored}")
     says = "the parent's weights have more digits; rounding loses them and nothing brings them back"

@@ -29,8 +29,9 @@ from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
 from mother.heritage import gram, mother
 from mother.heritage.conversions import find_conversions
+from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
-from mother.heritage.forest import Forest, no_edges
+from mother.heritage.forest import no_edges
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
 from mother.measures import Measures, measure
@@ -188,13 +189,13 @@ def recover_checkpoints(
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
-        # a rounded copy may have children of its own; the paper's method would take it for a child
-        rounded = [d for d in copies if d.relation == "converted" and options.method == "gram"]
-        duplicates = [d for d in copies if d not in rounded]
+        # those that lost something may have children; the paper's method takes them for children
+        lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
+        duplicates = [d for d in copies if d not in lossy]
         if duplicates:
             (group,) = align(without(group, duplicates)) or (group,)
         try:
-            group, forest, measures = _recover_group(group, rounded, options, report)
+            part = _recover_group(group, lossy, options, report)
         except NotFiniteError as found:
             gone = {id(c): fault for c, fault in found.bad}
             gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
@@ -203,7 +204,7 @@ def recover_checkpoints(
             kept = [c for c in every if id(c) not in gone]
             waiting = align(kept) + waiting
             continue
-        parts.append(Part(group, forest, measures, tuple(duplicates), tuple(rounded)))
+        parts.append(replace(part, duplicates=tuple(duplicates)))
     graph = assemble(
         parts,
         refused,
@@ -247,10 +248,10 @@ def _reporter(
 
 def _recover_group(
     group: Group,
-    rounded: Sequence[Duplicate],
+    lossy: Sequence[Duplicate],
     options: Options,
     report: Callable[[int], None] | None,
-) -> tuple[Group, Forest, Measures]:
+) -> Part:
     paper = options.method == "mother"
     if options.layers is not None:
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
@@ -268,10 +269,13 @@ def _recover_group(
     usable = finite_layers(group, measures)
     group, measures = group.over(usable), measures.over(usable)
     n = len(group.checkpoints)
-    if options.trees is not None and options.trees > n:
-        raise UsageError(f"trees={options.trees}, but there are only {n} different models")
+    if not paper:
+        lossy = [*lossy, *find_compressed(group, measures, lossy)]
+    if options.trees is not None and options.trees > n - len(lossy):
+        many = n - len(lossy)
+        raise UsageError(f"trees={options.trees}, but there are only {many} different models")
     if n == 1 or not group.layers:
-        return group, no_edges(n), measures
+        return Part(group, no_edges(n), measures)
     if paper:
         stages = [options.stages.get(c.id, options.stage) for c in group.checkpoints]
         forest = mother.recover(
@@ -285,11 +289,11 @@ def _recover_group(
             seed=options.seed,
             threads=options.workers,
         )
-        return group, forest, measures
+        return Part(group, forest, measures)
     forest = gram.recover(
-        measures, options.bootstrap, options.seed, options.trees, originals(group, rounded)
+        measures, options.bootstrap, options.seed, options.trees, originals(group, lossy)
     )
-    return group, forest, measures
+    return Part(group, forest, measures, lossy=tuple(lossy))
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

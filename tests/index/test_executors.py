@@ -98,6 +98,17 @@ def test_workers_that_are_gone(own, tmp_path):
         assert index.verify() == []
 
 
+def test_a_scheduler_that_is_gone_has_cancelled_what_was_out():
+    """And takes more without a word, which nobody will ever do."""
+    future = Future()
+    future.cancel()
+    future.set_running_or_notify_cancel()
+    executor = ThreadPoolExecutor(1)
+    executor.submit = lambda *_: future
+    with pytest.raises(MotherError, match=r"the workers are gone \(cancelled\)"):
+        next(in_order(executor, abs, [1], ahead=1))
+
+
 def test_what_is_no_single_file_is_found_again(tmp_path, processes):
     """A sharded set without an index, a model's folder, an adapter merged into a base."""
     rng = np.random.default_rng(0)

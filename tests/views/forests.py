@@ -8,6 +8,7 @@ from mother.graph import (
     Edge,
     Evidence,
     HiddenAncestor,
+    Hint,
     ModelGraph,
     Node,
     Refused,
@@ -108,6 +109,11 @@ def family() -> ModelGraph:
         (HiddenAncestor("hidden:1", ("left", "right"), None, 0.5),),
         (Refused("/models/bad.bin", "not a zip archive"),),
         layers={"a1": LAYERS},
+        hints=(
+            Hint("tuned", "claim", "tuned/README.md", "base_model: alone", "alone", False),
+            Hint("tuned", "date", "model.safetensors", "2024-05-01T12:00:00Z", "base", True),
+            Hint("odd", "claim", "odd/README.md", "base_model: org/none"),
+        ),
     )  # fmt: skip
 
 
@@ -154,8 +160,10 @@ def hostile(names: list[str], parents: list[int]) -> ModelGraph:
     layers = {name: (name, f"{name}.1.{name}") for name in names}
     trees = tuple(Tree(root, (root,)) for root in roots)
     refused = tuple(Refused(name, name) for name in names)
-    method = names[-1]
-    return ModelGraph(method, nodes, tuple(edges), trees, (), refused, layers=layers)  # fmt: skip
+    hints = tuple(Hint(name, name, name, name, name, bool(k % 2)) for k, name in enumerate(names))
+    return ModelGraph(
+        names[-1], nodes, tuple(edges), trees, (), refused, layers=layers, hints=hints
+    )
 
 
 @st.composite

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import unicodedata
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from browsing import barriers, choose, press, ready, watched
 from forests import HOSTILE, family, hostile
+from playwright.sync_api import expect
 
 from mother.graph import Edge, ModelGraph, Node, Tree
 from mother.views.page import page as page_of
 from mother.views.terminal import printable
 from mother.views.tidy import tidy
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
-    pytest.skip("no Chromium (Debian: apt-get install chromium)", allow_module_level=True)
-
-from axe_playwright_python.sync_playwright import Axe  # noqa: E402
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def browser():
-    assert CHROMIUM, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -46,18 +30,12 @@ def show(browser, tmp_path):
         viewport = {"width": width, "height": height}
         context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(20_000)
-        tab.on("console", lambda message: faults.append(f"console: {message.text}"))
-        tab.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        tab.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        tab = watched(context.new_page(), faults)
         tab.on(
             "request",
             lambda r: None if r.url == path.as_uri() else faults.append(f"request: {r.url}"),
         )
-        tab.goto(path.as_uri())
-        tab.wait_for_selector("body[data-ready]")
-        return tab
+        return ready(tab, path.as_uri())
 
     yield open_
     for context in contexts:
@@ -71,19 +49,6 @@ def active(tab):
         "() => document.getElementById(document.getElementById('tree')"
         ".getAttribute('aria-activedescendant'))?.querySelector('.name').textContent"
     )
-
-
-def press(tab, *keys):
-    for key in keys:
-        tab.keyboard.press(key)
-
-
-def choose(tab, name):
-    """By search, as a person would."""
-    tab.fill("#search", name)
-    expect(tab.locator("#matches")).not_to_be_empty()
-    tab.press("#search", "Enter")
-    expect(tab.locator("#panel-title")).to_have_text(name)
 
 
 def test_it_opens(show):
@@ -121,6 +86,20 @@ def test_evidence(show):
     panel.get_by_role("button", name="base", exact=True).first.click()
     expect(tab.locator("#panel-title")).to_have_text("base")
     expect(panel).to_contain_text("None found among the inputs: a root.")
+
+
+def test_hints_and_hashes(show):
+    tab = show(family())
+    choose(tab, "tuned")
+    said = tab.locator("#panel .hints li")
+    assert said.all_inner_texts() == [
+        "claim base_model: alone (tuned/README.md): "
+        "the weights disagree, it does not come from alone",
+        "date 2024-05-01T12:00:00Z (model.safetensors): agrees, later than its parent base",
+    ]
+    expect(tab.locator("#panel .files code")).to_have_text("sha256 " + "0123456789abcdef" * 4)
+    choose(tab, "base")
+    expect(said).to_have_count(0)
 
 
 def test_direction_that_is_not_known(show):
@@ -253,13 +232,7 @@ def test_accessibility(show, scheme, view):
             expect(tab.locator("#panel-title")).to_have_text("Two models")
         elif state == "search":
             tab.fill("#search", "lora")
-        found = Axe().run(tab).response["violations"]
-        bad = [
-            (v["id"], v["nodes"][0]["html"])
-            for v in found
-            if v["impact"] in ("serious", "critical")
-        ]
-        assert bad == [], state
+        assert barriers(tab) == [], state
 
 
 def test_at_four_hundred_per_cent(show):

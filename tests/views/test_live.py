@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import numpy as np
 import pytest
+from browsing import WINDOW, barriers, choose, press, ready, watched
 from forests import HOSTILE, family, hostile
+from playwright.sync_api import expect
 from serving import served
 
 import mother
 from mother.views.page import page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
-    pytest.skip("no Chromium (Debian: apt-get install chromium)", allow_module_level=True)
-
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 #: asks a source everything; values are compared without lists, which only details hold
 ASK_ALL = """async (source) => {
@@ -44,25 +37,12 @@ ASK_ALL = """async (source) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    assert CHROMIUM, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def tab(browser):
     """A tab in which nothing goes wrong but the one request that is to be refused."""
     faults = []
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(60_000)
-    tab.on("console", lambda message: faults.append(message.text))
-    tab.on("pageerror", lambda error: faults.append(str(error)))
-    yield tab
+    context = browser.new_context(viewport=WINDOW)
+    yield watched(context.new_page(), faults)
     context.close()
     assert [fault for fault in faults if "status of 403" not in fault] == []
 
@@ -78,8 +58,7 @@ def test_it_says_what_the_page_from_disk_says(tab, graph, tmp_path):
     """Independent: there JavaScript answers from the graph in the page, here Python does."""
     inside = page(graph).split('id="graph">')[1].split("</script>")[0]
     with served(graph) as address:
-        tab.goto(address)
-        tab.wait_for_selector("body[data-ready]")
+        ready(tab, address)
         ours = tab.evaluate(f"() => ({ASK_ALL})({module('served')}.served())")
     theirs = tab.evaluate(
         f"(text) => ({ASK_ALL})({module('source')}.embedded(JSON.parse(text)))", inside
@@ -107,8 +86,7 @@ def test_search_compare_and_place(tab, tmp_path):
         np.savez(old / f"{name}.npz", **weights)
     np.savez(new / "deep.npz", **step(tuned))
     with served(mother.recover(old, explain=True), folders=[tmp_path]) as address:
-        tab.goto(address)
-        tab.wait_for_selector("body[data-ready]")
+        ready(tab, address)
         assert tab.inner_text("#counts") == "3 models · 1 tree"
         panel = tab.locator("#panel")
 
@@ -120,11 +98,9 @@ def test_search_compare_and_place(tab, tmp_path):
         tab.fill("#place-path", str(new / "deep.npz"))
         tab.click("#place")
         expect(panel).to_contain_text("deep hangs from tuned: fine-tune", timeout=60_000)
+        assert barriers(tab) == []
 
-        tab.fill("#search", "tuned")
-        expect(tab.locator("#matches")).to_have_text("1 match")
-        tab.press("#search", "Enter")
-        expect(tab.locator("#panel-title")).to_have_text("tuned")
+        choose(tab, "tuned")
         expect(panel).to_contain_text("Fine-tuned from base")
         expect(panel.locator("table.heat")).to_be_visible()
         tab.click("#compare")
@@ -134,3 +110,33 @@ def test_search_compare_and_place(tab, tmp_path):
         tab.click("#weigh")
         expect(panel).to_contain_text("tuned comes from base: fine-tune.", timeout=60_000)
         expect(panel).to_contain_text("Most changed of 6 layers")
+        assert barriers(tab) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("window", [WINDOW, {"width": 320, "height": 256}])
+def test_nobody_is_kept_out(browser, tmp_path, scheme, window):
+    """axe on what a server's page shows beyond the one from disk, and at 400 %."""
+    faults = []
+    context = browser.new_context(viewport=window, color_scheme=scheme)
+    tab = watched(context.new_page(), faults)
+    with served(family(), folders=[tmp_path]) as address:
+        ready(tab, address)
+        assert barriers(tab) == []
+        tab.fill("#place-path", str(tmp_path / "none"))
+        tab.click("#place")
+        expect(tab.locator("#panel")).to_contain_text("none: ")
+        assert barriers(tab) == []
+        choose(tab, "tuned")
+        assert barriers(tab) == []
+        tab.focus("#tree")
+        press(tab, "End", "c")
+        tab.click("#weigh")
+        expect(tab.locator("#panel .warning")).to_contain_text("outside the folders")
+        assert barriers(tab) == []
+        assert tab.evaluate("() => document.documentElement.scrollWidth") <= window["width"]
+        tab.goto(f"{address}/api")
+        assert barriers(tab) == []
+        assert tab.evaluate("() => document.documentElement.scrollWidth") <= window["width"]
+    context.close()
+    assert [fault for fault in faults if "status of 40" not in fault] == []

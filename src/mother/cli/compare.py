@@ -24,6 +24,8 @@ _SENTENCES = {
 }
 _STEPS = {
     "converted": "converted to a coarser number type",
+    "quantized": "rounded to a grid",
+    "pruned": "pruned",
     "fine-tune": "fine-tuned",
     "continuation": "trained further",
     "lora": "LoRA-tuned",

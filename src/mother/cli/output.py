@@ -23,9 +23,9 @@ from mother.views.terminal import LONGEST, forest
 def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
     """As a tree, hints below it. plain, or in a pipe: no colours, and long names in full."""
     plain = plain or not sys.stdout.isatty()
-    lines = forest(graph, depth, refused=refused, longest=None if plain else LONGEST)
-    print_lines(lines, plain=plain)
-    said = (Text(line, style="dim") for line in hints(graph))
+    longest = None if plain else LONGEST
+    print_lines(forest(graph, depth, refused=refused, longest=longest), plain=plain)
+    said = (Text(line, style="dim") for line in hints(graph, longest))
     print_lines(said, plain=plain)
 
 

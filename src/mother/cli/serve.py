@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import math
 import os
 import socket
 from pathlib import Path
@@ -64,6 +66,8 @@ def serve(
             f"{absent.name} is not installed; run: pip install 'mother-recovery[serve]'"
         ) from None
     _check_address(host)
+    if not math.isfinite(timeout):
+        raise UsageError(f"--timeout {timeout}: give a number of seconds")
     for folder in allow:
         if is_address(folder):
             if (address := parse(folder)).revision or address.path:
@@ -94,7 +98,8 @@ def serve(
                 timeout_graceful_shutdown=3,
             )
         )
-        server.run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            server.run(sockets=[listening])
 
 
 def _check_address(host: str) -> None:

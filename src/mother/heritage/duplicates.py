@@ -29,7 +29,8 @@ _COARSE = tuple(
 
 @dataclass(frozen=True)
 class Duplicate:
-    """`copy` holds the weights of `original`; relation is "duplicate" or "converted"."""
+    """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized" or
+    "pruned"."""
 
     original: Checkpoint
     copy: Checkpoint
@@ -41,7 +42,7 @@ def find_duplicates(group: Group) -> list[Duplicate]:
 
     Models are bucketed by a few of their weights, so only likely copies are compared in full.
     """
-    aligned = _aligned_tensors(group)
+    aligned = aligned_tensors(group)
     few = [_few(tensors) for tensors in aligned]
     # stored wide but rounded before is no more precise than what it was rounded to
     order = sorted(
@@ -86,7 +87,7 @@ def without(group: Group, duplicates: Sequence[Duplicate]) -> list[Checkpoint]:
 Aligned = dict[tuple[str, tuple[int, ...]], Tensor]
 
 
-def _aligned_tensors(group: Group) -> list[Aligned]:
+def aligned_tensors(group: Group) -> list[Aligned]:
     """Per checkpoint its tensors by canonical name; those without a partner by their own."""
     out: list[Aligned] = [{} for _ in group.checkpoints]
     paired: list[set[str]] = [set() for _ in group.checkpoints]
@@ -167,11 +168,12 @@ def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:
             equal_nan=True,
         )
         for key in original
-        for a, b in _chunks(original[key], copy[key])
+        for a, b in chunks(original[key], copy[key])
     )
 
 
-def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+def chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    """The values of two tensors of one size, a part of both at a time."""
     for start in range(0, a.size, _CHUNK):
         stop = min(start + _CHUNK, a.size)
         yield a.read(start, stop), b.read(start, stop)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.clustering import components, groups, hierarchical_clusters, minimum_spanning_trees
+from mother.heritage.copies import descended
 from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import hidden_ancestors
@@ -50,30 +51,44 @@ def recover(
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
-    rounded copy of, -1 for most.
+    compressed copy of, -1 for most.
     """
+    n = m.gram.shape[1]
     if original is None:
-        original = np.full(m.gram.shape[1], -1, dtype=np.intp)
-    forest = no_edges(m.gram.shape[1])
+        original = np.full(n, -1, dtype=np.intp)
+    forest = no_edges(n)
     hidden: list[Hidden] = []
-    for members in families(m, trees):
-        family = m.among(members)
-        if len(members) == 1:
-            continue
-        family = family.over(inherited(family))
-        if not changed(family).any():
-            continue
-        part = _tree(family, _renumbered(original, members), replicates, seed)
-        pick = np.array(members)
-        forest.place(part, pick)
-        hidden += [h.renumbered(pick) for h in part.hidden]
+    home, own = descended(m, original), np.flatnonzero(original < 0)
+    for relatives in families(m.among(own.tolist()), trees):
+        family = own[relatives]
+        for copy in np.unique(home[family]):
+            members = family[home[family] == copy]
+            if copy >= 0:  # the root of what descends from it
+                members = np.append(copy, members)
+            if len(members) > 1:
+                part = _tree(m.among(members), copy >= 0, replicates, seed)
+                forest.place(part, members)
+                hidden += [h.renumbered(members) for h in part.hidden]
+    _hang_copies(m, forest, original)
+    if replicates:
+        forest.support[original >= 0] = 1.0
     return replace(forest, hidden=tuple(hidden))
 
 
-def _renumbered(original: Indices, members: list[int]) -> Indices:
-    """The originals of some of the models, as numbered among these."""
-    at = {model: k for k, model in enumerate(members)}
-    return np.array([at.get(int(original[model]), -1) for model in members], dtype=np.intp)
+def _hang_copies(m: Measures, forest: Forest, original: Indices) -> None:
+    """Put every copy beneath its original, as far away as compression took it."""
+    copies = np.flatnonzero(original >= 0)
+    above = original[copies]
+    norm = np.diagonal(m.gram, axis1=1, axis2=2)
+    start, end, product = norm[:, above], norm[:, copies], m.gram[:, above, copies]
+    weight = m.sizes[:, None] / np.where(start > 0, start, np.inf)
+    squared = np.nansum(weight * np.maximum(start + end - 2 * product, 0.0), axis=0)
+    lacking = np.nansum(weight * (start - product), axis=0)
+    forest.parents[copies] = above
+    forest.distance[copies] = np.sqrt(squared / np.nansum(weight * start, axis=0))
+    forest.polarity[copies] = lacking / np.where(squared > 0, squared, np.nan)
+    forest.direction[copies] = 1.0
+    forest.odds[copies] = CERTAIN
 
 
 def families(m: Measures, trees: int | None = None) -> list[list[int]]:
@@ -96,9 +111,12 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     return chosen
 
 
-def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
-    """One tree, from the layers that its models inherited."""
+def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
+    """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
+    m = m.over(inherited(m))
+    if not changed(m).any():
+        return _alike(n)
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
     told = changed(m) & _heavy(m)
     m, weight = m.over(told), layer_weights(m)[told]
@@ -107,27 +125,30 @@ def _tree(m: Measures, original: Indices, replicates: int, seed: int) -> Forest:
     lacking = np.tensordot(weight, m.loss, 1)
     close = near(squared)
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
-    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, original)[None])
-    parents, direction = _rooted(tree, squared, pairs, close, original)
+    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
+    parents, direction = _rooted(tree, squared, pairs, close, rooted)
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
     chance = np.einsum(
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
-    kept, hidden = hidden_ancestors(parents, squared, lacking, chance)
+    # between a copy and its original there is none
+    kept, hidden = (parents, []) if rooted else hidden_ancestors(parents, squared, lacking, chance)
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]
-    odds, lack = _by_pair(pairs, original)
+    odds, lack = _by_pair(pairs, n, rooted)
     forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
-    forest.polarity[c] = lacking[p, c] / squared[p, c]
-    forest.direction[c] = direction[c]
+    step = squared[p, c]
+    forest.polarity[c] = lacking[p, c] / np.where(step > 0, step, np.nan)
+    # two that differ in their heads alone: which came first, no layer tells
+    forest.direction[c] = np.where(step > 0, direction[c], 0.5)
     forest.odds[c] = odds[p, c]
     forest.turn[c] = turns(kept, squared)[c]
     rival, factor = runners_up(kept, squared, lack, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[c] = _support(m, weight, pairs, parents, original, replicates, seed)[c]
+        forest.support[c] = _support(m, weight, pairs, parents, rooted, replicates, seed)[c]
     return forest
 
 
@@ -150,29 +171,37 @@ def _rooted(
     squared: Array,
     pairs: Pairs,
     close: NDArray[np.bool_],
-    original: Indices,
+    rooted: bool,
 ) -> tuple[Indices, Array]:
     """The tree from its likeliest root and without turning back, and the probabilities of its
     directions: which turns there are depends on the root, and the root on the tree."""
-    odds, lack = _by_pair(pairs, original)
+    odds, lack = _by_pair(pairs, len(tree), rooted)
     parents, direction = orient(tree, odds)
     for _ in range(ROUNDS):
-        straight = straightened(parents, squared, lack, close, original)
+        straight = straightened(parents, squared, lack, close)
         if (straight == parents).all():
             break
         parents, direction = orient(straight, odds)
     return parents, direction
 
 
-def _by_pair(pairs: Pairs, original: Indices) -> tuple[Array, Array]:
+def _by_pair(pairs: Pairs, n: int, rooted: bool) -> tuple[Array, Array]:
     """Log-odds of the row being the column's parent, and the share that it lacks then; (n, n)."""
-    n = len(original)
     odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
     odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
-    copy = np.flatnonzero(original >= 0)
-    odds[original[copy], copy], odds[copy, original[copy]] = CERTAIN, -CERTAIN
     lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
+    if rooted:
+        odds[0], odds[:, 0] = CERTAIN, -CERTAIN
     return odds, lack
+
+
+def _alike(n: int) -> Forest:
+    """Of models that differ in new layers alone: which was first, nothing tells."""
+    forest = no_edges(n)
+    forest.parents[1:] = 0
+    forest.distance[1:] = 0.0
+    forest.direction[1:] = 0.5
+    return forest
 
 
 def _heavy(m: Measures) -> NDArray[np.bool_]:
@@ -186,15 +215,12 @@ def _heavy(m: Measures) -> NDArray[np.bool_]:
     return heavy
 
 
-def edge_costs(squared: Array, pairs: Pairs, original: Indices) -> Array:
+def edge_costs(squared: Array, pairs: Pairs) -> Array:
     """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer to
-    each other than to their parent pay for what each has gone through alone. Copies are joined to
-    their originals for nothing. (n, n)"""
+    each other than to their parent pay for what each has gone through alone. (n, n)"""
     cost = (1 + NEUTRAL) * squared
     own = squared[pairs.i, pairs.j] * (1 + pairs.lack.min(axis=0))
     cost[pairs.i, pairs.j] = cost[pairs.j, pairs.i] = own
-    copy = np.flatnonzero(original >= 0)
-    cost[original[copy], copy] = cost[copy, original[copy]] = -1.0
     return cost
 
 
@@ -203,7 +229,7 @@ def _support(
     weight: Array,
     pairs: Pairs,
     parents: Indices,
-    original: Indices,
+    rooted: bool,
     replicates: int,
     seed: int,
 ) -> Array:
@@ -218,8 +244,8 @@ def _support(
         counts = draws[at : at + size]
         lengths = np.tensordot(counts * weight, m.squared_distance, 1)
         drawn = [pairs.recounted(count[tells]) for count in counts]
-        costs = [edge_costs(*each, original) for each in zip(lengths, drawn, strict=True)]
+        costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
         trees = minimum_spanning_trees(np.stack(costs))
         for tree, length, part in zip(trees, lengths, drawn, strict=True):
-            held += _rooted(tree, length, part, close, original)[0] == parents
+            held += _rooted(tree, length, part, close, rooted)[0] == parents
     return held / replicates

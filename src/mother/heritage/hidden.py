@@ -52,6 +52,8 @@ def hidden_ancestors(
         if up >= 0 and twins[node, up]:
             beside |= lack > lacking[node, up] / 2
         if beside.any():
+            # who shares its start with some of them lacks as twins do from none that it bore
+            beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[node, children]))
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twins[node, children[beside]] = twins[children[beside], node] = True
     out, hidden = parents.copy(), []

@@ -29,7 +29,6 @@ def straightened(
     squared: Array,
     lack: Array,
     near: NDArray[np.bool_],
-    original: Indices | None = None,
 ) -> Indices:
     """The tree after every move of one subtree that makes the tree cheaper, and then with each
     model hung from the most central of the parents that can't be told apart.
@@ -42,7 +41,6 @@ def straightened(
         squared: (n, n) |i - j|^2.
         lack: (n, n), [p, c]: share of the step that p lacks.
         near: (n, n) bool, who may be whose parent.
-        original: (n,) intp, what a model is a rounded copy of, and stays with; -1 where it is none.
 
     >>> x = np.array([[0.0, 0.0], [4.0, 3.0], [4.0, -3.0], [8.0, 0.0]])
     >>> squared = ((x[:, None] - x) ** 2).sum(axis=2)
@@ -50,10 +48,9 @@ def straightened(
     >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
     array([-1,  0,  0,  2])
     """
-    copied = [-1] * len(parents) if original is None else original.tolist()
     tree = _Tree(parents, squared, lack)
     nearest = _nearest(squared, near)
-    free = [c for c, p in enumerate(tree.up) if p >= 0 and copied[c] < 0]
+    free = [c for c, p in enumerate(tree.up) if p >= 0]
     for _ in range(SWEEPS):
         moved = False
         for c in free:
@@ -64,7 +61,7 @@ def straightened(
         if not moved:
             break
     for c in free:
-        tree.settle(c, nearest[c], copied)
+        tree.settle(c, nearest[c])
     return np.array(tree.up, dtype=np.intp)
 
 
@@ -149,7 +146,7 @@ class _Tree:
                 limit, best = other, p
         return best
 
-    def settle(self, c: int, nearest: list[int], original: list[int]) -> None:
+    def settle(self, c: int, nearest: list[int]) -> None:
         """Hang c from the middle of the cluster that its parent belongs to, if it is far from it.
 
         Steps are not quite independent: their cosine x makes the squared distances of c, at the
@@ -161,7 +158,6 @@ class _Tree:
         alike = [q for q in nearest if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
-            best = original[best] if original[best] in alike else best
             if best != p:
                 self.move(c, best)
 

@@ -57,6 +57,7 @@ class Catalogue:
         """A transaction; what was read meanwhile is forgotten where it fails."""
         try:
             with self.store.transaction():
+                self.pool()  # what others wrote is known before anything is decided
                 yield
         except BaseException:
             self._pool = None
@@ -128,7 +129,7 @@ class Catalogue:
         )
         self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
         family = min((number, *families))
-        self.move(number, family)
+        self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
         for other in families - {family}:
             self.store.write("UPDATE models SET family = ? WHERE family = ?", family, other)
             self.clear(other)
@@ -140,8 +141,9 @@ class Catalogue:
         self._pool = None
 
     def move(self, number: int, family: int) -> None:
-        """Put a model into a family."""
+        """Put a model into another family."""
         self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
+        self._pool = None
 
     def knows(self, architecture: str) -> bool:
         """Whether there was ever a model of that architecture."""

@@ -283,8 +283,8 @@ class Index:
     def recover(self) -> ModelGraph:
         """Find all families afresh and recover each of them, whatever is kept."""
         with self._catalogue.writing():
-            for graph_of in {m.family for m in self.models()}:
-                self._catalogue.clear(graph_of)
+            for family in sorted({m.family for m in self.models()}):
+                self._catalogue.clear(family)
             self._part(self.models())
         return self.graph()
 
@@ -336,6 +336,7 @@ class Index:
         with self._store.snapshot():
             if faults := self._store.damage():
                 return faults
+            self._catalogue.pool()  # what others wrote is known before anything is decided
             if altered := self._catalogue.altered():
                 return [f"{id}: its sketch is not the one that was stored" for id in altered]
             models = self.models()

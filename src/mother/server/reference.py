@@ -37,7 +37,9 @@ _HEAVY = {
 }
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
+html { background: light-dark(#fff, #121212); color: light-dark(#111, #eee); }
 body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+a { color: light-dark(#0645ad, #8ab4f8); }
 h2 { margin: 2.5rem 0 0; font: 600 1.1rem ui-monospace, monospace; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; }

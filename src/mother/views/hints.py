@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mother.graph import Hint, ModelGraph
-from mother.views.terminal import printable
+from mother.views.terminal import printable, shortened
 
 HEADING = (
     "not from the weights, but what files say (anyone can write it, and copying changes dates):"
 )
 
 
-def hints(graph: ModelGraph) -> Iterator[str]:
-    """All hints of a graph under a heading; nothing if it has none."""
+def hints(graph: ModelGraph, longest: int | None = None) -> Iterator[str]:
+    """All hints of a graph under a heading; nothing if it has none. longest: letters of a name, of
+    which the middle is left out."""
     if graph.hints:
         yield ""
         yield HEADING
     for hint in graph.hints:
+        hint = hint if longest is None else _short(hint, longest)
         yield f"  {printable(hint.model)}: {said(hint)}"
+
+
+def _short(hint: Hint, longest: int) -> Hint:
+    return replace(
+        hint,
+        model=shortened(hint.model, longest),
+        source=shortened(hint.source, longest),
+        says=shortened(hint.says, longest),
+        parent=None if hint.parent is None else shortened(hint.parent, longest),
+    )
 
 
 def said(hint: Hint) -> str:

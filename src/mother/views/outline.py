@@ -22,6 +22,18 @@ class Item:
     hidden: HiddenAncestor | None = None
 
 
+def hanging(graph: ModelGraph) -> dict[str, list[str]]:
+    """What hangs right below each model and hidden ancestor that anything hangs from, by name.
+
+    >>> hanging(ModelGraph("gram", hidden=(HiddenAncestor("?", ("b", "a"), "c"),)))
+    {'c': ['?'], '?': ['a', 'b']}
+    """
+    below: dict[str, list[str]] = {}
+    for parent, child in (*((e.parent, e.child) for e in graph.edges), *graph.hidden_edges()):
+        below.setdefault(parent, []).append(child)
+    return {parent: sorted(children) for parent, children in below.items()}
+
+
 def outline(graph: ModelGraph) -> list[Item]:
     """All models and hidden ancestors in preorder, trees as the graph has them, children by name.
     What a graph built by hand holds twice, or in a circle, stands where it is met first.
@@ -33,13 +45,7 @@ def outline(graph: ModelGraph) -> list[Item]:
     above = {edge.child: edge for edge in graph.edges}
     nodes = {node.id: node for node in graph.nodes}
     hidden = {h.id: h for h in graph.hidden}
-    below: dict[str, list[str]] = {}
-    for edge in graph.edges:
-        below.setdefault(edge.parent, []).append(edge.child)
-    for ancestor in graph.hidden:
-        below.setdefault(ancestor.id, []).extend(ancestor.children)
-        if ancestor.parent is not None:
-            below.setdefault(ancestor.parent, []).append(ancestor.id)
+    below = hanging(graph)
     under = {child for children in below.values() for child in children}
     roots = [tree.root for tree in graph.trees]
     roots += sorted({*nodes, *hidden, *below} - under - set(roots))
@@ -58,8 +64,7 @@ def outline(graph: ModelGraph) -> list[Item]:
         children.append([])
         if parent >= 0:
             children[parent].append(index)
-        inner = sorted(below.get(id_, ()), reverse=True)
-        stack.extend((child, index, depth + 1) for child in inner)
+        stack.extend((child, index, depth + 1) for child in reversed(below.get(id_, ())))
     sizes = [0] * len(order)
     for index in range(len(order) - 1, -1, -1):
         if (parent := order[index][1]) >= 0:

@@ -16,6 +16,7 @@ from typing import Any
 
 from mother.graph import Edge, ModelGraph, rounded
 from mother.views.blocks import grid
+from mother.views.hints import said
 from mother.views.outline import Item, outline
 from mother.views.palette import OTHER, RELATIONS
 
@@ -99,6 +100,9 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
         for item in items
         if item.node is not None and item.edge is not None and item.edge.changes
     }
+    hints: dict[str, list[dict[str, Any]]] = {}
+    for hint in graph.hints:
+        hints.setdefault(hint.model, []).append({"says": said(hint), "agrees": hint.agrees})
     grids = {key: asdict(grid(names)) for key, names in graph.layers.items() if key in compared}
     return {
         "about": {
@@ -108,14 +112,16 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "palette": {"relations": RELATIONS, "other": OTHER},
         },
         "grids": grids,
-        "items": [_entry(item, place) for item in items],
+        "items": [_entry(item, place, hints.get(item.id, [])) for item in items],
     }
 
 
-def _entry(item: Item, place: dict[str, int]) -> dict[str, Any]:
+def _entry(item: Item, place: dict[str, int], hints: list[dict[str, Any]]) -> dict[str, Any]:
     entry: dict[str, Any] = {"p": item.parent, "name": item.id}
     if item.node is not None:
         entry["node"] = _known(item.node, without=("id",))
+        if hints:
+            entry["node"]["hints"] = hints
     if item.hidden is not None:
         entry["hidden"] = {"polarity": rounded(item.hidden.polarity)}
     if item.edge is not None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Tree
 from mother.names import printable as printable
+from mother.views.outline import hanging
 
 #: letters of a name that a line shows
 LONGEST = 120
@@ -66,13 +67,7 @@ def forest(
     longest: letters of a name, of which the middle is left out."""
     parents = {e.child: e for e in graph.edges}
     hidden = {h.id: h for h in graph.hidden}
-    below: dict[str, list[str]] = {}
-    for edge in graph.edges:
-        below.setdefault(edge.parent, []).append(edge.child)
-    for ancestor in graph.hidden:
-        below.setdefault(ancestor.id, []).extend(ancestor.children)
-        if ancestor.parent is not None:
-            below.setdefault(ancestor.parent, []).append(ancestor.id)
+    below = hanging(graph)
     sizes = {node.id: node.parameters for node in graph.nodes}
     unaligned = {node.id: node.unaligned for node in graph.nodes}
     for tree in graph.trees:
@@ -114,7 +109,7 @@ def _branches(
     longest: int | None,
 ) -> Iterator[Text]:
     """Depth first with a stack of our own: chains of checkpoints can be long."""
-    stack = [(child, "", 1) for child in sorted(below.get(root, []), reverse=True)]
+    stack = [(child, "", 1) for child in reversed(below.get(root, []))]
     last = {name for name, _, _ in stack[:1]}
     drawn = {root}
     while stack:
@@ -132,7 +127,7 @@ def _branches(
                 edge = parents[name]
                 line.append(f"   {evidence(edge)}", style=_STYLES.get(edge.relation, "cyan"))
         yield line
-        inner = sorted(below.get(name, []))
+        inner = below.get(name, [])
         deeper = indent + ("    " if end else "│   ")
         if inner and depth is not None and level >= depth:
             yield Text(f"{deeper}└── … {len(inner)} more below", style="dim")

@@ -31,6 +31,7 @@ export function panel(details, { go, compare, close }) {
     ),
     lineage(details, go),
     ...evidence(details, go),
+    node?.hints ? hints(node.hints) : null,
     node ? facts(details) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
     below(entry),
     el("p", { class: "actions" }, button("Compare with another model…", compare, { id: "compare" })),
@@ -161,6 +162,15 @@ function reasons(all) {
 function signed(x) {
   const digits = Math.abs(x).toFixed(1);
   return `${digits === "0.0" ? "" : x > 0 ? "+" : "−"}${digits}`;
+}
+
+/** Claims and dates: no edge depends on them. */
+function hints(all) {
+  return section(
+    "What files say",
+    el("p", { class: "note" }, "Not from the weights: anyone can write it, and copying changes dates."),
+    el("ul", { class: "hints" }, all.map(({ says, agrees }) => el("li", agrees === false ? { class: "warning" } : {}, breakable(printable(says))))),
+  );
 }
 
 /** Size, format, hashes. */

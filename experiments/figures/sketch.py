@@ -1,0 +1,133 @@
+"""What sketches of some size lose against the full weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.figures.families import Data
+from experiments.figures.judged import ROLE, verdict
+from experiments.figures.pages import Page, Table, markdown, mean
+from experiments.figures.pictures import legend_below, panels
+from experiments.figures.splits import by_ours, there
+from mother import ModelGraph, evaluate
+from mother.measures.sketch import BUDGET, sketch
+from mother.recovery import Options, recover_checkpoints
+
+QUESTION = """
+A sketch holds a window of every layer, and the method runs on it as on the weights. How much is
+lost, from 4 KB a model to 4 MB? Ours with its defaults, on every split but mixed; a sketch of
+256 KB must lose at most 0.01 of the edges that are right.
+"""
+
+NOTES = """
+*Right* is the share of true edges found with direction, from the full weights and from sketches.
+*As with all weights* is the share of the edges found from the full weights that are found from
+sketches, too, right or wrong. Where a model is smaller than the budget, its sketch holds all but
+the vectors, which break ties.
+"""
+
+BUDGETS = tuple(1 << k for k in range(12, 23, 2))
+LOSS = 0.01
+
+
+def page(data: Data) -> Page:
+    table = Table()
+    for split, seed in there(data):
+        if split == "mixed":
+            continue
+        built, full = by_ours(data.folder(split, seed), data.processes)
+        for budget in (0, *BUDGETS):
+            graph = full
+            if budget:
+                small = [sketch(c, budget) for c in built.checkpoints.values()]
+                graph = recover_checkpoints(small, Options(bootstrap=0, threads=data.processes))
+            found = evaluate(graph, built.truth)
+            table.add(
+                split=split,
+                seed=seed,
+                budget=budget,
+                right=found.right,
+                true=found.true,
+                false=found.false,
+                alike=len(_edges(graph) & _edges(full)),
+                of_full=len(_edges(full)),
+            )
+    return Page(
+        "Sketches",
+        QUESTION,
+        _text(table, data.scale),
+        table.rows,
+        _picture(table),
+        "Edges right from sketches, by bytes a model",
+    )
+
+
+def _edges(graph: ModelGraph) -> set[tuple[str, str]]:
+    return {(edge.parent, edge.child) for edge in graph.edges}
+
+
+def _splits(table: Table) -> list[str]:
+    every = dict.fromkeys(str(row["split"]) for row in table.rows)
+    return [split for split in every if sum(table.of("true", split=split))]
+
+
+def _share(table: Table, split: str, budget: int, part: str, whole: str) -> float:
+    at: dict[str, object] = {"split": split, "budget": budget}
+    pairs = zip(table.of(part, **at), table.of(whole, **at), strict=True)
+    return mean(p / w for p, w in pairs if w)
+
+
+def _name(budget: int) -> str:
+    """
+    >>> _name(4096), _name(1 << 22), _name(0)
+    ('4 KB', '4 MB', 'all weights')
+    """
+    if not budget:
+        return "all weights"
+    return f"{budget >> 10} KB" if budget < 1 << 20 else f"{budget >> 20} MB"
+
+
+def _text(table: Table, scale: str) -> str:
+    splits, sizes = _splits(table), (*BUDGETS, 0)
+
+    def by_size(part: str, whole: str) -> list[list[object]]:
+        return [[s, *(f"{_share(table, s, b, part, whole):.3f}" for b in sizes)] for s in splits]
+
+    names = [_name(budget) for budget in sizes]
+    lines = []
+    for split in splits:
+        full, small = (_share(table, split, b, "right", "true") for b in (0, BUDGET))
+        lines.append([split, f"{full - small:+.3f}", verdict(small, full - LOSS)])
+    false = [
+        [s, *(f"{sum(table.of('false', split=s, budget=b)):.0f}" for b in sizes)]
+        for s in dict.fromkeys(str(row["split"]) for row in table.rows)
+    ]
+    return "\n\n".join(
+        [
+            ROLE[scale],
+            "## Lost with 256 KB",
+            markdown(["split", "lost", f"at most {LOSS}"], lines),
+            "## Right",
+            markdown(["split", *names], by_size("right", "true")),
+            "## As with all weights",
+            markdown(["split", *names], by_size("alike", "of_full")),
+            "## Relations that are not true",
+            markdown(["split", *names], false),
+            NOTES.strip(),
+        ]
+    )
+
+
+def _picture(table: Table) -> Figure:
+    with panels(1, 1, width=6, height=3.2) as (figure, (ax,)):
+        for split in _splits(table):
+            lost = [
+                _share(table, split, 0, "right", "true") - _share(table, split, b, "right", "true")
+                for b in BUDGETS
+            ]
+            ax.plot([b / 1024 for b in BUDGETS], -np.array(lost), marker="o", ms=3, label=split)
+        ax.axhline(-LOSS, color="grey", lw=0.8, ls=":")
+        ax.set(xscale="log", xlabel="sketch, KB a model", ylabel="accuracy against all weights")
+        legend_below(figure, ax)
+    return figure

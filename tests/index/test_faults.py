@@ -1,0 +1,220 @@
+"""What can go wrong with the disk, with other processes and with the file itself."""
+
+import multiprocessing
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mother.cli import cli
+from mother.errors import InputError
+from mother.index import Index
+from mother.index.store import NAME
+
+BUDGET = 4 << 10
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def made(tmp_path, models):
+    """An index of one family, closed."""
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add(sorted(models.glob("a*.safetensors")))
+    return tmp_path / "index"
+
+
+def line(folder, *words):
+    """What the command says, which must be one line, and exit 2."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from mother.cli import main; main()", "index", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"mother: {folder}: ")
+    return said
+
+
+def test_kills_lose_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.kill", "--rounds", "30"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = [int(n) for n in re.findall(r"\d+", done.stdout)]
+    assert counts[0] == 30
+    assert counts[1] > 0
+    assert counts[2] > 0
+    assert counts[3:] == [0, 0]
+
+
+def _add(folder, paths):
+    with Index(folder) as index:
+        for path in paths:
+            index.add([path])
+
+
+def test_two_writers_at_once(tmp_path, models):
+    folder, paths = tmp_path / "index", sorted(models.glob("*.safetensors"))
+    Index.create(folder, budget=BUDGET).close()
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_add, args=(folder, paths[k::2])) for k in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    with Index(folder) as index, Index.create(tmp_path / "one", budget=BUDGET) as alone:
+        alone.add(paths)
+        assert index.graph().to_json() == alone.graph().to_json()
+        assert index.verify() == []
+
+
+def test_a_reader_sees_what_another_process_wrote(made, models):
+    with Index(made) as one, Index(made) as other:
+        assert one.place(models / "b1.safetensors").found == "alone"
+        other.add([models / "b0.safetensors"])
+        assert one.place(models / "b1.safetensors").found != "alone"
+
+
+def test_an_architecture_that_another_process_brought(made, models):
+    with Index(made) as one, Index(made) as other:
+        one.add([models / "c0.safetensors"])
+        other.add([models / "c1.safetensors"])
+        one.add([models / "c2.safetensors"])
+        other.remove(["c0"])
+        assert one.verify() == other.verify() == []
+        assert one.recover() == other.graph()
+
+
+def test_full_disk(made, models):
+    """A limit on the size of files stands for a full disk."""
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15));"
+        "from mother.cli import main; sys.argv[0] = 'mother'; main()"
+    )
+    with Index(made) as index:
+        before = index.graph().to_json()
+    done = subprocess.run(
+        [sys.executable, "-c", script, "index", "add", made, models / "b0.safetensors"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert "unharmed" in said
+    with Index(made) as index:
+        assert index.verify() == []
+        assert index.graph().to_json() == before
+        index.add([models / "b0.safetensors"])
+        assert index.verify() == []
+
+
+def test_not_a_database(made):
+    (made / NAME).write_bytes(b"not a database at all" * 1000)
+    assert "the index is damaged" in line(made, "list", made)
+
+
+def test_another_database(made):
+    (made / NAME).unlink()
+    connection = sqlite3.connect(made / NAME)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    assert "no index of mother's" in line(made, "list", made)
+
+
+def test_a_newer_schema(made):
+    connection = sqlite3.connect(made / NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "upgrade" in line(made, "list", made)
+
+
+def test_no_index(tmp_path):
+    assert "no index" in line(tmp_path, "add", tmp_path, tmp_path)
+
+
+def test_torn_pages_are_found(made):
+    path = made / NAME
+    data = bytearray(path.read_bytes())
+    assert len(data) > 8 * 4096
+    data[4096 : len(data) // 2] = bytes(len(data) // 2 - 4096)
+    path.write_bytes(data)
+    done = CliRunner().invoke(cli, ["index", "verify", str(made)])
+    assert done.exit_code == 1 or isinstance(done.exception, InputError)
+
+
+def test_a_torn_log_leaves_what_was_committed_before(made, models, tmp_path):
+    """The write-ahead log is cut in the middle of the last transaction."""
+    copy = tmp_path / "copy"
+    with Index(made) as index:
+        before = index.graph().to_json()
+        index.add([models / "b0.safetensors"])
+        shutil.copytree(made, copy)  # while it is open: the log is not yet in the database
+    log = copy / f"{NAME}-wal"
+    os.truncate(log, log.stat().st_size - 100)
+    with Index(copy) as index:
+        assert index.verify() == []
+        assert index.graph().to_json() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        (
+            "UPDATE sketches SET content = zeroblob(9) WHERE model = 1",
+            "not the one that was stored",
+        ),
+        ("DELETE FROM sketches WHERE model = 1", "not the one that was stored"),
+        ("DELETE FROM edges", "the forest is not what its models make"),
+        ("UPDATE models SET family = 77 WHERE number = 2", "not in the family"),
+    ],
+)
+def test_verify_finds_what_was_altered(made, statement, fault):
+    connection = sqlite3.connect(made / NAME)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    done = CliRunner().invoke(cli, ["index", "verify", str(made)])
+    assert done.exit_code == 1
+    assert fault in done.output
+
+
+def test_the_commands(tmp_path, models):
+    run, folder = CliRunner(), str(tmp_path / "index")
+
+    def said(*words, code=0):
+        done = run.invoke(cli, ["index", *map(str, words)])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    said("create", folder, "--budget", "8K")
+    assert said("add", folder, models) == "17 added; 17 models in the index\n"
+    assert said("add", folder, models) == "17 unchanged; 17 models in the index\n"
+    assert f"a0\t{models / 'a0.safetensors'}\n" in said("list", folder)
+    assert '"id": "a0"' in said("list", folder, "--json")
+    assert said("verify", folder) == "all is well with 17 models\n"
+    printed = said("export", folder)
+    assert printed == said("recover", folder)
+    out = tmp_path / "graph.json"
+    said("export", folder, "-o", out)
+    with Index(folder) as index:
+        assert out.read_text() == index.graph().to_json()
+    assert said("remove", folder, "a3", "a4") == "15 models in the index\n"
+    placed = said("place", folder, models / "a3.safetensors")
+    assert placed.startswith("a3 hangs from ")
+    assert "compared with 5 of " in placed
+    assert '"found": "child"' in said("place", folder, models / "a3.safetensors", "--json")
+    assert said("place", folder, models / "s0.safetensors").startswith("s0 is related to no model")

@@ -1,0 +1,41 @@
+"""Which children of a model are its siblings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mother.heritage.hidden import hidden_ancestors
+
+NOBODY = -1
+
+
+def star(lack: list[float], length: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """|i - j|^2 and <i - j, i> where node 0 lacks, to each other one, what is given."""
+    n = 1 + len(lack)
+    squared, lacking = np.full((n, n), 100.0), np.full((n, n), 50.0)
+    squared[0, 1:] = squared[1:, 0] = length
+    lacking[0, 1:] = lack
+    return squared, lacking
+
+
+def found(lack: list[float], length: list[float]) -> list[tuple[int, ...]]:
+    squared, lacking = star(lack, length)
+    parents = np.array([NOBODY] + [0] * len(lack))
+    return [h.children for h in hidden_ancestors(parents, squared, lacking, squared / 1e6)[1]]
+
+
+def test_siblings_lack_the_same_however_far_they_went() -> None:
+    assert found([1.0, 1.0, 1.0], [4.0, 5.0, 6.0]) == [(0, 1, 2, 3)]
+
+
+def test_what_children_forget_grows_with_how_far_they_went() -> None:
+    assert found([0.4, 1.0, 1.7], [2.0, 5.0, 8.0]) == []
+
+
+def test_a_child_among_siblings_stays_one() -> None:
+    assert found([1.0, 1.0, 1.0, 0.0], [4.0, 5.0, 6.0, 5.0]) == [(0, 1, 2, 3)]
+
+
+def test_a_near_twin_of_far_siblings_is_no_child() -> None:
+    # steps that resemble each other leave it less than half of what the others lack
+    assert found([1.0, 1.0, 1.0, 0.4], [4.0, 5.0, 6.0, 1.0]) == [(0, 1, 2, 3, 4)]

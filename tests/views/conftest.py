@@ -1,0 +1,22 @@
+"""A browser for the tests of the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium; where it must be there and is not, a failure."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
+        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+    assert chromium, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.figures import EXPERIMENTS
+from experiments.hub.command import hub, steps
 from experiments.wild.command import wild
 
 DATA = Path("data")
@@ -28,6 +29,8 @@ def main() -> None:
 
 
 main.add_command(wild)
+main.add_command(hub)
+main.add_command(steps)
 
 
 @main.command()

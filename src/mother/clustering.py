@@ -78,7 +78,7 @@ def connected_components(adjacency: ArrayLike) -> Labels:
     adjacency = np.asarray(adjacency, dtype=bool)
     if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
         raise ValueError(f"adjacency must be a square matrix, got shape {adjacency.shape}")
-    return _joined(len(adjacency), *np.nonzero(adjacency))
+    return joined(len(adjacency), *np.nonzero(adjacency))
 
 
 def components(joined: ArrayLike) -> list[list[int]]:
@@ -92,7 +92,9 @@ def components(joined: ArrayLike) -> list[list[int]]:
 
 def groups(labels: Labels) -> list[list[int]]:
     """Indices by label."""
-    return [np.flatnonzero(labels == k).tolist() for k in range(int(labels.max()) + 1)]
+    order = np.argsort(labels, kind="stable")
+    many = int(labels.max(initial=-1)) + 1
+    return [part.tolist() for part in np.split(order, np.cumsum(np.bincount(labels))[: many - 1])]
 
 
 def minimum_spanning_trees(cost: ArrayLike) -> NDArray[np.intp]:
@@ -179,11 +181,15 @@ def _after_merges(merges: NDArray[np.float64], n: int) -> Labels:
     """Labels of n leaves after the given first rows of a scipy linkage; row i makes node n + i."""
     made = n + np.arange(len(merges))
     halves = merges[:, :2].astype(np.intp)
-    return _joined(n + len(merges), np.repeat(made, 2), halves.ravel())[:n]
+    return joined(n + len(merges), np.repeat(made, 2), halves.ravel())[:n]
 
 
-def _joined(n: int, ends: NDArray[np.intp], other_ends: NDArray[np.intp]) -> Labels:
-    """Labels of n nodes, equal where edges join them."""
+def joined(n: int, ends: NDArray[np.intp], other_ends: NDArray[np.intp]) -> Labels:
+    """Labels of n nodes, equal where edges join them; both ends are (m,).
+
+    >>> joined(3, np.array([0]), np.array([2]))
+    array([0, 1, 0])
+    """
     if n == 0:
         return np.zeros(0, dtype=np.intp)
     edges = coo_array((np.ones(len(ends), dtype=np.int8), (ends, other_ends)), shape=(n, n))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,38 @@ _TINY = 1e-30
 _CHUNK = 1 << 22  # numbers held at once
 
 
-def telling(m: Measures) -> NDArray[np.bool_]:
+class Layers(Protocol):
+    """Layers by the shape of each."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]: ...
+
+
+def telling(m: Layers) -> NDArray[np.bool_]:
     """The layers direction is read from, (L,): matrices where there are any, for vectors start at
     a constant that they share with everyone."""
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
     return matrices if matrices.any() else np.ones(len(m.shapes), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Products:
+    """What layers say of pairs of models (i[e], j[e]): |w_i|^2, |w_j|^2 and <w_i, w_j>, each
+    (L, E), and the weights they were read from, (L,)."""
+
+    ii: Array
+    jj: Array
+    ij: Array
+    seen: NDArray[np.int64]
+
+    def turned(self) -> Products:
+        """Of the pairs (j[e], i[e])."""
+        return Products(self.jj, self.ii, self.ij, self.seen)
+
+
+def products(m: Measures, i: Indices, j: Indices) -> Products:
+    """Those of pairs of measured models."""
+    return Products(m.norms[:, i, j], m.norms[:, j, i], m.gram[:, i, j], m.seen)
 
 
 def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
@@ -62,33 +90,40 @@ def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
     >>> POLARITIES[f.argmax(axis=0)]
     array([0., 1.])
     """
-    L = len(m.names)
-    log_f, by_layer = np.empty((len(POLARITIES), len(p))), np.empty((L, len(POLARITIES), len(p)))
+    return _log_likelihoods(products(m, p, c), by_layer=True)
+
+
+def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
+    L, E = of.ij.shape
+    log_f = np.empty((len(POLARITIES), E))
+    layers = np.empty((L if by_layer else 0, len(POLARITIES), E))
     size = max(1, _CHUNK // ((1 + len(QUANTILES)) * len(SCALES) * L))
-    for at in range(0, len(p), size):
+    for at in range(0, E, size):
         pairs = slice(at, at + size)
+        part = Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], of.seen)
         for k, r in enumerate(POLARITIES):
-            terms, prior = _terms(m, p[pairs], c[pairs], float(r))
+            terms, prior = _terms(part, float(r))
             joint = terms.sum(axis=1) + prior[:, None]  # (A, S, E)
             log_f[k, pairs] = logsumexp(joint, axis=(0, 1)) - math.log(len(SCALES))
-            likely = np.exp(joint - joint.max(axis=(0, 1)))
-            likely /= likely.sum(axis=(0, 1))
-            by_layer[:, k, pairs] = np.einsum("alse,ase->le", terms, likely)
-    return log_f, by_layer
+            if by_layer:
+                likely = np.exp(joint - joint.max(axis=(0, 1)))
+                likely /= likely.sum(axis=(0, 1))
+                layers[:, k, pairs] = np.einsum("alse,ase->le", terms, likely)
+    return log_f, layers
 
 
-def _terms(m: Measures, p: Indices, c: Indices, r: float) -> tuple[Array, Array]:
+def _terms(of: Products, r: float) -> tuple[Array, Array]:
     """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
-    pp, cc, pc = m.norms[:, p, c], m.norms[:, c, p], m.gram[:, p, c]
+    pp, cc, pc, seen = of.ii, of.jj, of.ij, of.seen
     start = np.maximum(pp, _TINY)
     squared = np.maximum(pp + cc - 2 * pc, 0.0)
     moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing
     own = (pc + r * squared) / start
-    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(m.seen)[:, None], 0.0))
-    shrinks = np.concatenate([np.ones((1, len(p))), quantiles])
-    scale = (COSINE**2 + 1 / m.seen)[:, None] * SCALES**2  # (L, S)
-    terms = np.empty((len(shrinks), len(pp), len(SCALES), len(p)))
-    prior = np.full((len(shrinks), len(p)), math.log(1 - DECAYED))
+    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(seen)[:, None], 0.0))
+    shrinks = np.concatenate([np.ones((1, pp.shape[1])), quantiles])
+    scale = (COSINE**2 + 1 / seen)[:, None] * SCALES**2  # (L, S)
+    terms = np.empty((len(shrinks), len(pp), len(SCALES), pp.shape[1]))
+    prior = np.full((len(shrinks), pp.shape[1]), math.log(1 - DECAYED))
     for k, a in enumerate(shrinks):
         step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
         moved = np.sqrt(step / start)
@@ -165,7 +200,14 @@ class Pairs:
 
 def weigh(m: Measures, i: Indices, j: Indices) -> Pairs:
     """The evidence of the layers of `m` on pairs of its models."""
-    forward, back = log_likelihoods(m, i, j), log_likelihoods(m, j, i)
+    return weigh_products(i, j, products(m, i, j))
+
+
+def weigh_products(i: Indices, j: Indices, of: Products, *, by_layer: bool = True) -> Pairs:
+    """The same from inner products of the pairs; without what each layer adds where that would
+    only take room."""
+    forward = _log_likelihoods(of, by_layer=by_layer)
+    back = _log_likelihoods(of.turned(), by_layer=by_layer)
     return Pairs(i, j, forward[0], back[0], forward[1], back[1])
 
 

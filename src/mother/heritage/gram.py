@@ -19,7 +19,7 @@ from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.relatedness import changed, inherited, kinship
-from mother.heritage.rooting import orient
+from mother.heritage.rooting import orient, settled
 from mother.heritage.turns import runners_up, straightened, turns
 from mother.measures import Measures
 
@@ -28,7 +28,6 @@ Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
 CERTAIN = 50.0  # log-odds of a copy's direction
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
-ROUNDS = 3
 BATCH = 1 << 22  # numbers in the replicates worked on at once
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 
@@ -106,7 +105,7 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     told = family.over(chosen)
     if not changed(told).any():
         return np.zeros_like(chosen)
-    chosen[chosen] = changed(told) & _heavy(told)
+    chosen[chosen] = changed(told) & heavy(changed(told), told.sizes)
     chosen[chosen] = telling(family.over(chosen))
     return chosen
 
@@ -116,9 +115,10 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
     n = m.gram.shape[1]
     m = m.over(inherited(m))
     if not changed(m).any():
-        return _alike(n)
+        return alike(n)
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
-    told = changed(m) & _heavy(m)
+    moved = changed(m)
+    told = moved & heavy(moved, m.sizes)
     m, weight = m.over(told), layer_weights(m)[told]
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
@@ -132,8 +132,12 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
     chance = np.einsum(
         "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
     )
-    # between a copy and its original there is none
-    kept, hidden = (parents, []) if rooted else hidden_ancestors(parents, squared, lacking, chance)
+    own = np.maximum(parents, 0), np.arange(n)
+    kept, hidden = parents, []
+    if not rooted:  # between a copy and its original there is none
+        kept, hidden = hidden_ancestors(
+            parents, squared[own], lacking[own], lacking[own[::-1]], chance[own]
+        )
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]
@@ -173,16 +177,13 @@ def _rooted(
     close: NDArray[np.bool_],
     rooted: bool,
 ) -> tuple[Indices, Array]:
-    """The tree from its likeliest root and without turning back, and the probabilities of its
-    directions: which turns there are depends on the root, and the root on the tree."""
+    """As `settled`, over all pairs."""
     odds, lack = _by_pair(pairs, len(tree), rooted)
-    parents, direction = orient(tree, odds)
-    for _ in range(ROUNDS):
-        straight = straightened(parents, squared, lack, close)
-        if (straight == parents).all():
-            break
-        parents, direction = orient(straight, odds)
-    return parents, direction
+    return settled(
+        tree,
+        lambda parents: orient(parents, odds),
+        lambda parents: straightened(parents, squared, lack, close),
+    )
 
 
 def _by_pair(pairs: Pairs, n: int, rooted: bool) -> tuple[Array, Array]:
@@ -195,7 +196,7 @@ def _by_pair(pairs: Pairs, n: int, rooted: bool) -> tuple[Array, Array]:
     return odds, lack
 
 
-def _alike(n: int) -> Forest:
+def alike(n: int) -> Forest:
     """Of models that differ in new layers alone: which was first, nothing tells."""
     forest = no_edges(n)
     forest.parents[1:] = 0
@@ -204,15 +205,19 @@ def _alike(n: int) -> Forest:
     return forest
 
 
-def _heavy(m: Measures) -> NDArray[np.bool_]:
-    """The layers that together hold all but a thousandth of the changed weights: the many small
-    ones beside them cost time and tell nothing."""
-    size = np.where(changed(m), m.sizes, 0)
+def heavy(moved: NDArray[np.bool_], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The layers that together hold all but a thousandth of the weights that moved: the many small
+    ones beside them cost time and tell nothing. (L,)
+
+    >>> heavy(np.array([True, True, False]), np.array([9, 10_000, 10_000]))
+    array([False,  True, False])
+    """
+    size = np.where(moved, sizes, 0)
     largest = np.argsort(-size, kind="stable")
     held = np.cumsum(size[largest])
-    heavy = np.zeros(len(size), dtype=bool)
-    heavy[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
-    return heavy
+    found = np.zeros(len(size), dtype=bool)
+    found[largest[: int(np.searchsorted(held, 0.999 * held[-1])) + 1]] = True
+    return found
 
 
 def edge_costs(squared: Array, pairs: Pairs) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.clustering import components
+from mother.clustering import groups, joined
 from mother.heritage.forest import Hidden
 
 Array = NDArray[np.float64]
@@ -17,7 +17,7 @@ FORGOTTEN = 0.15  # polarity that training alone explains
 
 
 def hidden_ancestors(
-    parents: Indices, squared: Array, lacking: Array, chance: Array
+    parents: Indices, squared: Array, lacking: Array, reverse: Array, chance: Array
 ) -> tuple[Indices, list[Hidden]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
     ancestor that nobody gave us.
@@ -27,42 +27,53 @@ def hidden_ancestors(
     siblings are siblings. Polarity outside [0, 1] is the work of shrinking or growing, which a
     hidden ancestor can't do: where one edge in twenty shows it, lack is no evidence.
 
-    squared: |p - c|^2; lacking: <p - c, p>; chance: its variance in a step that knows nothing
-    of p; all (n, n).
+    Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
+    <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
+    of p.
 
-    >>> D2 = np.array([[0., 2., 2.], [2., 0., 2.], [2., 2., 0.]])
-    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 1000)
+    >>> D2 = np.full(3, 2.0)
+    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
     (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
     """
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
-    above = parents[child]
-    lack, length = lacking[above, child], squared[above, child]
+    lack, length = lacking[child], squared[child]
     if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
         return parents, []
-    twins = np.zeros((n, n), dtype=bool)
+    twin = np.zeros(n, dtype=bool)  # of its parent
     polarity = np.zeros(n)
-    for node in _parents_first(parents):
-        children = np.flatnonzero(parents == node)
-        lack, length = lacking[node, children], squared[node, children]
+    below = children_of(parents)
+    for node in _parents_first(parents, below):
+        children = below[node]
+        lack, length = lacking[children], squared[children]
         if len(children) == 0 or length.sum() == 0:
             continue
-        beside = _siblings(lack, length, chance[node, children])
-        up = int(parents[node])
-        if up >= 0 and twins[node, up]:
-            beside |= lack > lacking[node, up] / 2
+        beside = _siblings(lack, length, chance[children])
+        if twin[node]:
+            beside |= lack > reverse[node] / 2
         if beside.any():
             # who shares its start with some of them lacks as twins do from none that it bore
-            beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[node, children]))
+            beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[children]))
             polarity[node] = lack[beside].sum() / length[beside].sum()
-            twins[node, children[beside]] = twins[children[beside], node] = True
+            twin[children[beside]] = True
     out, hidden = parents.copy(), []
-    for group in components(twins):
+    twins = np.flatnonzero(twin)
+    for group in groups(joined(n, twins, parents[twins])):
         if len(group) > 1:
-            top = next(i for i in group if parents[i] < 0 or not twins[i, parents[i]])
+            top = next(i for i in group if parents[i] < 0 or not twin[i])
             out[group] = -1
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden
+
+
+def children_of(parents: Indices) -> list[Indices]:
+    """The children of each node, ascending.
+
+    >>> children_of(np.array([-1, 0, 0]))
+    [array([1, 2]), array([], dtype=int64), array([], dtype=int64)]
+    """
+    order = np.argsort(parents, kind="stable")
+    return np.split(order, np.searchsorted(parents[order], np.arange(len(parents) + 1)))[1:-1]
 
 
 def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
@@ -79,8 +90,8 @@ def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
     return np.zeros(len(lack), dtype=bool)
 
 
-def _parents_first(parents: Indices) -> list[int]:
+def _parents_first(parents: Indices, below: list[Indices]) -> list[int]:
     order = np.flatnonzero(parents < 0).tolist()
     for node in order:
-        order += np.flatnonzero(parents == node).tolist()
+        order += below[node].tolist()
     return order

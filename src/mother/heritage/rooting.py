@@ -13,13 +13,14 @@ network: who's the culprit?*, 2011). A hub is the likelier parent where the weig
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
+ROUNDS = 3
 
 
 def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
@@ -39,9 +40,23 @@ def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
     >>> orient(np.array([-1, 0]), np.array([[0.0, -2.0], [2.0, 0.0]]))[0]
     array([ 1, -1])
     """
+    child = np.flatnonzero(parents >= 0)
+    own = np.zeros(len(parents))
+    own[child] = log_odds[parents[child], child]
+    return orient_edges(parents, own)
+
+
+def orient_edges(parents: Indices, own: Array) -> tuple[Indices, Array]:
+    """The same from the log-odds of the tree's edges alone: own[v] of parents[v] being the parent
+    of v, (n,).
+
+    >>> orient_edges(np.array([-1, 0]), np.array([0.0, -2.0]))[0]
+    array([ 1, -1])
+    """
     n = len(parents)
+    hangs, odds = parents.tolist(), own.tolist()
     neighbours: list[list[int]] = [[] for _ in range(n)]
-    for child, parent in enumerate(parents.tolist()):
+    for child, parent in enumerate(hangs):
         if parent >= 0:
             neighbours[child].append(parent)
             neighbours[parent].append(child)
@@ -51,7 +66,8 @@ def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
         size[up[v]] += size[v]
     belief = [0.0] * n
     for v in order[1:]:
-        belief[v] = belief[up[v]] - float(log_odds[up[v], v]) + math.log(size[v] / (n - size[v]))
+        said = odds[v] if hangs[v] == up[v] else -odds[up[v]]
+        belief[v] = belief[up[v]] - said + math.log(size[v] / (n - size[v]))
     share = np.exp(np.array(belief) - max(belief))
     root = int(share.argmax())
     share /= share.sum()
@@ -62,6 +78,22 @@ def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
     direction = 1.0 - np.array(below)
     direction[root] = np.nan
     return np.array(up, dtype=np.intp), direction
+
+
+def settled(
+    tree: Indices,
+    orient: Callable[[Indices], tuple[Indices, Array]],
+    straighten: Callable[[Indices], Indices],
+) -> tuple[Indices, Array]:
+    """The tree from its likeliest root and without turning back, and the probabilities of its
+    directions: which turns there are depends on the root, and the root on the tree."""
+    parents, direction = orient(tree)
+    for _ in range(ROUNDS):
+        straight = straighten(parents)
+        if (straight == parents).all():
+            break
+        parents, direction = orient(straight)
+    return parents, direction
 
 
 def _from(root: int, neighbours: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:

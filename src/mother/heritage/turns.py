@@ -11,6 +11,9 @@ All of it is in the distances: 2 <c - p, p - g> = |c - g|^2 - |c - p|^2 - |p - g
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,27 @@ Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
 SWEEPS = 20
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
+
+
+class Row(Protocol):
+    """Numbers by the model they are about: a list, or a dict that fills its gaps."""
+
+    def __getitem__(self, model: int, /) -> float: ...
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Who may be whose parent, of n models.
+
+    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be
+    each one's parent, nearest first. beside: what else is near to each one, where a model's own
+    candidates may be but a few of the cluster that its parent is in.
+    """
+
+    squared: Sequence[Row]
+    lack: Sequence[Row]
+    nearest: Sequence[Sequence[int]]
+    beside: Sequence[Sequence[int]]
 
 
 def straightened(
@@ -48,8 +72,12 @@ def straightened(
     >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
     array([-1,  0,  0,  2])
     """
-    tree = _Tree(parents, squared, lack)
-    nearest = _nearest(squared, near)
+    return straighten(parents, _among_all(squared, lack, near))
+
+
+def straighten(parents: Indices, among: Candidates) -> Indices:
+    """The same among candidates."""
+    tree, nearest = _Tree(parents, among), among.nearest
     free = [c for c, p in enumerate(tree.up) if p >= 0]
     for _ in range(SWEEPS):
         moved = False
@@ -61,8 +89,19 @@ def straightened(
         if not moved:
             break
     for c in free:
-        tree.settle(c, nearest[c])
+        tree.settle(c, nearest[c], among.beside[tree.up[c]])
     return np.array(tree.up, dtype=np.intp)
+
+
+def hung(c: int, parents: Indices, among: Candidates) -> int:
+    """The parent that one model would hang from in a tree that stays as it is; `parents[c]` is any
+    other."""
+    tree, nearest = _Tree(parents, among), among.nearest[c]
+    best = tree.cheapest(c, nearest, math.inf)
+    if best is not None:
+        tree.move(c, best)
+    tree.settle(c, nearest, among.beside[tree.up[c]])
+    return tree.up[c]
 
 
 def runners_up(
@@ -70,7 +109,12 @@ def runners_up(
 ) -> tuple[Indices, Array]:
     """Each model's next best parent, -1 if none, and by what factor it makes the tree dearer around
     the model, NaN if none; both (n,). Arguments as those of `straightened`."""
-    tree, nearest = _Tree(parents, squared, lack), _nearest(squared, near)
+    return rivals(parents, _among_all(squared, lack, near))
+
+
+def rivals(parents: Indices, among: Candidates) -> tuple[Indices, Array]:
+    """The same among candidates."""
+    tree, nearest = _Tree(parents, among), among.nearest
     rival, factor = np.full(len(parents), -1, dtype=np.intp), np.full(len(parents), np.nan)
     for c, p in enumerate(tree.up):
         others = [q for q in nearest[c] if q != p]
@@ -92,31 +136,34 @@ def turns(parents: Indices, squared: Array) -> Array:
     above = np.where(parents >= 0, parents[parents], -1)
     c = np.flatnonzero(above >= 0)
     p, g = parents[c], above[c]
-    length = np.sqrt(squared[p, c] * squared[g, p])
     out = np.full(len(parents), np.nan)
-    out[c] = (
-        (squared[g, c] - squared[p, c] - squared[g, p]) / 2 / np.where(length > 0, length, np.nan)
-    )
+    out[c] = turn_of(squared[g, c], squared[p, c], squared[g, p])
     return out
 
 
-def _nearest(squared: Array, near: NDArray[np.bool_]) -> list[list[int]]:
-    """Who may be each one's parent, nearest first."""
+def turn_of(whole: Array, last: Array, first: Array) -> Array:
+    """cos(c - p, p - g) from |c - g|^2, |c - p|^2 and |p - g|^2; NaN where one is 0."""
+    length = np.sqrt(last * first)
+    return np.asarray((whole - last - first) / 2 / np.where(length > 0, length, np.nan))
+
+
+def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidates:
+    """Plain lists: single entries are read, one by one."""
     order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
-    return [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
+    nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
+    return Candidates(squared.tolist(), lack.tolist(), nearest, [()] * len(nearest))
 
 
 class _Tree:
-    """A tree that subtrees move about in. Plain lists: single entries are read, one by one."""
+    """A tree that subtrees move about in."""
 
-    def __init__(self, parents: Indices, squared: Array, lack: Array) -> None:
+    def __init__(self, parents: Indices, among: Candidates) -> None:
         self.up: list[int] = parents.tolist()
         self.children: list[list[int]] = [[] for _ in self.up]
         for c, p in enumerate(self.up):
             if p >= 0:
                 self.children[p].append(c)
-        self._squared: list[list[float]] = squared.tolist()
-        self._lack: list[list[float]] = lack.tolist()
+        self._squared, self._lack = among.squared, among.lack
 
     def cost(self, c: int, p: int, g: int) -> float:
         """Of the edge p -> c where p hangs from g."""
@@ -134,19 +181,20 @@ class _Tree:
         own = self.cost(c, p, self.up[p])
         return own + sum(self.cost(k, c, p) for k in self.children[c])
 
-    def cheapest(self, c: int, nearest: list[int], limit: float) -> int | None:
+    def cheapest(self, c: int, nearest: Sequence[int], limit: float) -> int | None:
         """The parent that makes the tree around c cheaper than `limit`, by most."""
         best: int | None = None
         below: set[int] = set()
+        least = sum(self._squared[c][k] for k in self.children[c])
         for p in nearest:
-            if self._squared[p][c] >= limit:
+            if self._squared[p][c] + least >= limit:
                 break  # the farther ones cost more than that already
             below = below or self.below(c)
             if p not in below and (other := self.around(c, p)) < limit * (1 - 1e-9):
                 limit, best = other, p
         return best
 
-    def settle(self, c: int, nearest: list[int]) -> None:
+    def settle(self, c: int, nearest: Sequence[int], beside: Sequence[int]) -> None:
         """Hang c from the middle of the cluster that its parent belongs to, if it is far from it.
 
         Steps are not quite independent: their cosine x makes the squared distances of c, at the
@@ -155,7 +203,13 @@ class _Tree:
         """
         p, D = self.up[c], self._squared
         below = self.below(c)
-        alike = [q for q in nearest if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
+        about = nearest
+        if beside:
+            # what is so near to p is about as far from c as p is: no other distances are needed
+            low, high = ((1 + side * CLUSTER) ** 2 * D[p][c] for side in (-1.01, 1.01))
+            about = [q for q in nearest if low <= D[c][q] <= high]
+            about += [q for q in beside if q not in nearest]
+        alike = [q for q in about if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
             if best != p:

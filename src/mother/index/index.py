@@ -315,7 +315,8 @@ class Index:
         others = [
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]
-        id = self._catalogue.free_id(new.id)
+        known = [m.id for m in self._catalogue.models("path = ?", new.path)]
+        id = known[0] if known else self._catalogue.free_id(new.id)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
         graph = recover_checkpoints(together, self._options)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))

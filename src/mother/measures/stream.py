@@ -18,7 +18,7 @@ from mother.measures.numpy_kernel import Sums, known
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
-CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 9
+CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 12
 HELD = 1 << 22  # inner products turned at once
 BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 

@@ -1,0 +1,171 @@
+"""Families from samples on candidate pairs, against the dense method and plain oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csgraph
+from scipy.spatial.distance import cdist
+
+from mother.clustering import components
+from mother.heritage import gram, neighbours, sparse
+from mother.heritage.leaders import families
+from mother.heritage.neighbours import candidate_pairs, nearest, spanning_tree
+from mother.heritage.placing import Known
+from mother.heritage.relatedness import kinship
+from mother.measures.samples import Samples
+
+LAYERS, SEEN = 6, 400
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def tree(rng: np.random.Generator, n: int, step: float = 0.2) -> tuple[Samples, np.ndarray]:
+    """A family that grew by attachment, and its parents."""
+    parents = np.array([-1, *(int(rng.integers(v)) for v in range(1, n))])
+    rows = np.empty((n, LAYERS * SEEN), dtype=np.float32)
+    rows[0] = rng.standard_normal(LAYERS * SEEN)
+    for v in range(1, n):
+        size = step * rng.uniform(0.5, 1.5)
+        rows[v] = rows[parents[v]] + size * rng.standard_normal(LAYERS * SEEN)
+    return samples(rows), parents
+
+
+def samples(rows: np.ndarray) -> Samples:
+    names = tuple(f"l{k}" for k in range(LAYERS))
+    return Samples(names, ((100, 80),) * LAYERS, np.arange(LAYERS + 1) * SEEN, rows)
+
+
+def edges(parents: np.ndarray) -> set[frozenset[int]]:
+    return {frozenset((c, int(p))) for c, p in enumerate(parents) if p >= 0}
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS)
+def test_products_are_those_of_plain_matrices(seed: int) -> None:
+    s, _ = tree(np.random.default_rng(seed), 5)
+    m = s.measures()
+    i, j = np.triu_indices(5)
+    ii, jj, ij = s.products(i, j)
+    np.testing.assert_allclose(ij, m.gram[:, i, j], rtol=1e-12)
+    np.testing.assert_allclose(ii, m.gram[:, i, i], rtol=1e-12)
+    np.testing.assert_allclose(jj, m.gram[:, j, j], rtol=1e-12)
+    np.testing.assert_allclose(s.squared_norms(), np.diagonal(m.gram, axis1=1, axis2=2))
+    w = s.rows[:, :SEEN].astype(np.float64)  # 8000 weights, 400 of them seen
+    np.testing.assert_allclose(m.gram[0], w @ w.T * 20)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.integers(1, 90), st.integers(1, 12), st.sampled_from([1, 7, 1024]))
+def test_nearest_are_the_nearest(seed: int, n: int, k: int, block: int) -> None:
+    points = np.random.default_rng(seed).standard_normal((n, 5)).astype(np.float32)
+    found = nearest(points, np.arange(n), k, block=block)
+    apart = cdist(points, points)
+    np.fill_diagonal(apart, np.inf)
+    for row, own in zip(found, apart, strict=True):
+        kept = row[row >= 0]
+        assert len(set(kept.tolist())) == len(kept) == min(k, n - 1)
+        rest = np.delete(own, kept)
+        assert own[kept].max(initial=0) <= rest.min(initial=np.inf) * (1 + 1e-5)
+
+
+def test_nearest_elsewhere() -> None:
+    points = np.arange(6, dtype=np.float32)[:, None]
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    assert nearest(points, np.arange(6), 1, labels).ravel().tolist() == [3, 3, 3, 2, 2, 2]
+    assert nearest(points, np.array([0]), 2, np.zeros(6, int)).tolist() == [[-1, -1]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.integers(2, 40))
+def test_spanning_tree_knows_only_what_it_needs(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    i, j = np.triu_indices(n, 1)
+    least = rng.random(len(i))
+    cost = least * rng.uniform(1, 2, len(i))
+    towards = spanning_tree(n, i, j, least, lambda e: cost[e])
+    dense = np.zeros((n, n))
+    dense[i, j] = cost
+    oracle = csgraph.minimum_spanning_tree(dense)
+    pairs = np.stack(oracle.nonzero(), axis=1).tolist()
+    assert edges(towards) == {frozenset(pair) for pair in pairs}
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS, st.integers(2, 60))
+def test_candidates_join_all(seed: int, n: int) -> None:
+    """Clusters far apart, each with more members than candidates are looked for."""
+    rng = np.random.default_rng(seed)
+    middles = 100 * rng.standard_normal((3, 8))
+    points = (middles[rng.integers(3, size=n)] + rng.standard_normal((n, 8))).astype(np.float32)
+    i, j, squared = candidate_pairs(points, 4)
+    assert (i < j).all()
+    assert len(set(zip(i.tolist(), j.tolist(), strict=True))) == len(i)
+    np.testing.assert_allclose(squared, cdist(points, points)[i, j] ** 2, rtol=1e-3)
+    adjacent = np.zeros((n, n), dtype=bool)
+    adjacent[i, j] = True
+    assert len(components(adjacent)) == 1
+
+
+@pytest.mark.parametrize(("n", "seed"), [(2, 0), (9, 1), (40, 2), (120, 3)])
+def test_agrees_with_the_dense_method(n: int, seed: int) -> None:
+    s, parents = tree(np.random.default_rng(seed), n)
+    dense = gram.recover(s.measures(), trees=1)
+    found = sparse.recover_family(s)
+    assert edges(found.parents) == edges(dense.parents)
+    assert (found.parents == dense.parents).mean() > 0.95
+    same = (found.parents == dense.parents) & (found.parents >= 0)
+    for figure in ("distance", "polarity", "odds", "turn"):
+        ours, theirs = getattr(found, figure)[same], getattr(dense, figure)[same]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert len(edges(found.parents) & edges(parents)) >= 0.95 * (n - 1)
+
+
+def test_a_hub_with_more_children_than_candidates() -> None:
+    rng = np.random.default_rng(5)
+    n = 200
+    parents = np.array([-1, *[0] * 120, *[1] * (n - 121)])
+    rows = np.empty((n, LAYERS * SEEN), dtype=np.float32)
+    rows[0] = rng.standard_normal(LAYERS * SEEN)
+    for v in range(1, n):
+        rows[v] = rows[parents[v]] + 0.15 * rng.standard_normal(LAYERS * SEEN)
+    assert sparse.recover_family(samples(rows)).parents.tolist() == parents.tolist()
+
+
+def test_neither_threads_nor_blocks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    s, _ = tree(np.random.default_rng(7), 150)
+    one = sparse.recover_family(s)
+    for name, value in (("BLOCK", 13), ("PANEL", 64), ("HELD", 1 << 14)):
+        monkeypatch.setattr(neighbours, name, value)
+    monkeypatch.setattr(nearest, "__defaults__", (None, 1, 13))
+    other = sparse.recover_family(s, threads=3)
+    for figure in ("parents", "distance", "direction", "rival"):
+        np.testing.assert_array_equal(getattr(one, figure), getattr(other, figure))
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS)
+def test_leaders_find_the_components_of_kinship(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [tree(rng, int(n))[0].rows for n in rng.integers(1, 12, 6)]
+    rows = rng.permutation(np.concatenate(parts))
+    s = samples(rows)
+    found = [group.tolist() for group in families(s)]
+    assert found == components(kinship(s.measures()) > 1)
+
+
+def test_newcomers_hang_from_their_parents() -> None:
+    rng = np.random.default_rng(11)
+    first, parents = tree(rng, 90)
+    stranger = rng.standard_normal((1, LAYERS * SEEN)).astype(np.float32)
+    s = samples(np.concatenate([first.rows, stranger]))
+    known = Known(s, np.append(parents, -1), families(s))
+    for parent in (0, 5, 50, 90):
+        new = s.rows[parent] + 0.1 * rng.standard_normal(LAYERS * SEEN).astype(np.float32)
+        found = known.place(new)
+        assert found.parent == parent
+        assert found.distance == pytest.approx(
+            np.linalg.norm(new - s.rows[parent]) / np.linalg.norm(s.rows[parent]), rel=0.05
+        )
+    assert known.place(rng.standard_normal(LAYERS * SEEN).astype(np.float32)).parent == -1

@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-experiments experiments lint docs bench clean
+.PHONY: help demo test test-clusters test-experiments experiments lint docs bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
+	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
 	@echo "make lint   check style and types"
 	@echo "make docs   build the site in build/site; a dead link fails"
 	@echo "make experiments   train models of known heritage (hours) and write docs/experiments"
@@ -28,6 +29,10 @@ $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install -e '.[test,lint,png,browser,serve]'
 	@touch $@
 
+$(VENV)/.clusters: $(VENV)/.test
+	$(PIP) install -e '.[dask,ray]'
+	@touch $@
+
 # Needs real images: on Debian, apt-get install dataset-fashion-mnist
 $(VENV)/.experiments: $(VENV)/.test
 	$(PIP) install -e '.[experiments]'
@@ -38,6 +43,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-clusters: $(VENV)/.clusters
+	$(BIN)/python -m pytest -m cluster tests/index
 
 test-experiments: $(VENV)/.experiments
 	$(BIN)/python -m pytest experiments -n 2 --dist loadgroup

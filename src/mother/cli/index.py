@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mother import executors
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.index import Index
@@ -41,9 +43,7 @@ _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-_base = click.option(
-    "--base", type=click.Path(path_type=Path), help="Base that LoRA adapters merge into."
-)
+_base = click.option("--base", metavar="PATH", help="Base that LoRA adapters merge into.")
 
 
 @index.command()
@@ -77,14 +77,21 @@ def create(folder: Path, **settings: Any) -> None:
 @_folder
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_base
-def add(folder: Path, paths: tuple[str, ...], base: Path | None) -> None:
+@click.option(
+    "--executor",
+    metavar="local:N|dask:ADDRESS|ray:ADDRESS",
+    help="Read and sketch in N processes, or on a cluster of Dask or Ray.",
+)
+def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | None) -> None:
     """Add checkpoints, or all in folders, and update the forest around them.
 
     What is there and has not changed is left alone, so a run that was stopped goes on. What can't
-    be read is named on stderr, the rest is added, and the exit code is 2.
+    be read is named on stderr, the rest is added, and the exit code is 2. The workers of a cluster
+    must find the checkpoints under the same paths, or on the Hub.
     """
-    with Index(folder) as opened:
-        added = opened.add(paths, base=base)
+    workers = nullcontext() if executor is None else executors.opened(executor)
+    with Index(folder) as opened, workers as taking:
+        added = opened.add(paths, base=base, executor=taking)
         counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {len(opened)} models in the index")
@@ -121,7 +128,7 @@ def list_(folder: Path, as_json: bool) -> None:
 @click.argument("path")
 @_base
 @_json
-def place(folder: Path, path: str, base: Path | None, as_json: bool) -> None:
+def place(folder: Path, path: str, base: str | None, as_json: bool) -> None:
     """Say where a checkpoint would hang, with the evidence. Adds nothing."""
     with Index(folder) as opened:
         found = opened.place(path, base=base)

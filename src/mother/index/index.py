@@ -8,8 +8,11 @@ newcomer changes the families that it is related to, and no other. Each change i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -17,12 +20,14 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.errors import InputError, UsageError
+from mother.executors import Lost, in_order
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
 from mother.index.joined import joined
-from mother.index.newcomer import Newcomer, address, newcomer, stamp
+from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
 from mother.index.relatives import Pool, related
 from mother.index.store import Store
+from mother.index.unit import sketched, unit
 from mother.measures.sketch import BUDGET
 from mother.placement import Placement, placement
 from mother.recovery import Options, recover_checkpoints
@@ -31,6 +36,7 @@ Progress = Callable[[int, int], None]
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives
 BATCH = 64  # models that are added in one transaction
+AHEAD, HELD = 1024, 256 << 20  # checkpoints out at workers at once; bytes of their sketches
 LEAST_BUDGET, MOST_BUDGET = 1 << 10, 1 << 30
 
 
@@ -118,35 +124,66 @@ class Index:
         paths: Sequence[str | PathLike[str]],
         *,
         base: str | PathLike[str] | None = None,
+        executor: Executor | None = None,
         progress: Progress | None = None,
     ) -> Added:
         """Sketch checkpoints, or all in folders, and put them where they belong.
 
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
-        has added some of them, and can go on. progress: called with models done and models in all.
-        InputError where the index can't be written.
+        has added some of them, and can go on. executor: any of PEP 3148, that reads and sketches
+        the checkpoints where its workers are; the index is written here, and is the same whoever
+        sketched. progress: called with models done and models in all. InputError where the index
+        can't be written, MotherError where the workers are gone.
         """
         checkpoints, problems = discover(paths, base=base)
         new: list[str] = []
         changed: list[str] = []
         unchanged: list[str] = []
-        for start in range(0, len(checkpoints), BATCH):
-            batch = []
-            for checkpoint in checkpoints[start : start + BATCH]:
-                rows = self._catalogue.models("path = ?", address(checkpoint))
-                if rows and rows[0].stamp == stamp(checkpoint):
-                    unchanged.append(rows[0].id)
-                    continue
-                try:
-                    batch.append(self.reduce(checkpoint))
-                except InputError as fault:
-                    problems.append(Problem(Path(fault.path), fault.fault))
-            for id, known in self.insert(batch):
-                (changed if known else new).append(id)
-            if progress is not None:
-                progress(min(start + BATCH, len(checkpoints)), len(checkpoints))
+        fresh: list[Checkpoint] = []
+        for checkpoint in checkpoints:
+            rows = self._catalogue.models("path = ?", address(checkpoint))
+            if rows and rows[0].stamp == stamp(checkpoint):
+                unchanged.append(rows[0].id)
+            else:
+                fresh.append(checkpoint)
+        done = len(unchanged)
+        with closing(self._coming(fresh, base, executor)) as coming:
+            while some := list(islice(coming, BATCH)):
+                problems += [one for one in some if isinstance(one, Problem)]
+                for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
+                    (changed if known else new).append(id)
+                done += len(some)
+                if progress is not None:
+                    progress(done, len(checkpoints))
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems))
+
+    def _coming(
+        self,
+        checkpoints: Sequence[Checkpoint],
+        base: str | PathLike[str] | None,
+        executor: Executor | None,
+    ) -> Generator[Newcomer | Problem, None, None]:
+        """Each checkpoint as it is stored, or why it can't be, in their order."""
+        found: Iterator[bytes | Problem | Lost] = map(self._sketched, checkpoints)
+        if executor is not None:
+            where = None if base is None else whereabouts(open_checkpoint(base))
+            settings = self.budget, self.seed, self.matrices
+            units = (unit(checkpoint, where, *settings) for checkpoint in checkpoints)
+            found = in_order(executor, sketched, units, max(1, min(AHEAD, HELD // self.budget)))
+        for checkpoint, content in zip(checkpoints, found, strict=True):
+            if isinstance(content, Lost):
+                yield Problem(checkpoint.path, content.fault)
+            elif isinstance(content, Problem):
+                yield content
+            else:
+                yield newcomer(checkpoint, content, self.seed)
+
+    def _sketched(self, checkpoint: Checkpoint) -> bytes | Problem:
+        try:
+            return reduced(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
+        except InputError as fault:
+            return Problem(Path(fault.path), fault.fault)
 
     def insert(self, batch: Sequence[Newcomer]) -> list[tuple[str, bool]]:
         """Put newcomers in, in one transaction; each one's id, and whether it takes the place of
@@ -286,7 +323,8 @@ class Index:
 
     def reduce(self, checkpoint: Checkpoint) -> Newcomer:
         """A checkpoint as it is stored. InputError where it can't be compared."""
-        return newcomer(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
+        content = reduced(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
+        return newcomer(checkpoint, content, self.seed)
 
     # checking
 

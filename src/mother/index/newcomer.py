@@ -14,7 +14,8 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
-from mother.measures.sketch import dump, signature, sketch
+from mother.hub import is_address
+from mother.measures.sketch import dump, load, signature, sketch
 from mother.recovery import Options, no_weights, recover_checkpoints
 
 
@@ -33,16 +34,22 @@ class Newcomer:
     facts: str
 
 
-def newcomer(
+def reduced(
     checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int | None = None
-) -> Newcomer:
-    """A checkpoint reduced; arguments as those of `sketch`. InputError where it can't be compared:
-    it has no weights, or some that are not finite."""
+) -> bytes:
+    """The sketch of a checkpoint; arguments as those of `sketch`. InputError where it can't be
+    compared: it has no weights, or some that are not finite."""
     if fault := no_weights(checkpoint):
-        raise InputError(checkpoint.path, fault)
+        raise InputError(checkpoint.shown, fault)
     small = sketch(checkpoint, budget, seed=seed, matrices=matrices)
     for refused in recover_checkpoints([small], Options(bootstrap=0, threads=1)).refused:
         raise InputError(refused.path, refused.fault)
+    return dump(small, seed)
+
+
+def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
+    """A checkpoint with its sketch, which may come from elsewhere. InputError where it is none."""
+    small = load(content, checkpoint.path, id=checkpoint.id, seed=seed)
     files = [WeightFile(name, file.size) for name, file in checkpoint.named_files.items()]
     return Newcomer(
         checkpoint.id,
@@ -50,25 +57,29 @@ def newcomer(
         stamp(checkpoint),
         architecture(small),
         small,
-        dump(small, seed),
+        content,
         signature(small),
         json.dumps({"files": [asdict(f) for f in files], "notes": list(checkpoint.notes)}),
     )
 
 
 def address(checkpoint: Checkpoint) -> str:
-    """Where it lies, from wherever one looks: on the Hub, with the commit."""
-    if any(file.remote for file in checkpoint.files):
-        return checkpoint.shown
-    return clean(os.path.abspath(checkpoint.path))  # noqa: PTH100
+    """Where it lies, from wherever one looks."""
+    return clean(whereabouts(checkpoint))
+
+
+def whereabouts(checkpoint: Checkpoint) -> str:
+    """What opens it again: its path in full, or its address on the Hub with the commit."""
+    shown = checkpoint.shown
+    return shown if is_address(shown) else os.path.abspath(checkpoint.path)  # noqa: PTH100
 
 
 def stamp(checkpoint: Checkpoint) -> str:
-    """Names, sizes and times of its files; of those on the Hub, the address tells the commit."""
+    """Names, sizes and times of its files; on the Hub the commit stands for the times."""
     files = checkpoint.named_files.items()
-    return json.dumps(
-        [[name, file.size] if file.remote else [name, *file.stamp] for name, file in files]
-    )
+    if is_address(checkpoint.shown):
+        return json.dumps([[name, file.size] for name, file in files])
+    return json.dumps([[name, *file.stamp] for name, file in files])
 
 
 def architecture(checkpoint: Checkpoint) -> str:

@@ -1,0 +1,63 @@
+"""A checkpoint to sketch as it is sent to another process or machine, and what is done there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mother
+from mother.checkpoints import Checkpoint, Problem, open_checkpoint
+from mother.checkpoints.discovery import folders_of
+from mother.checkpoints.folders import open_shard_set, shard_set
+from mother.errors import InputError
+from mother.index.newcomer import reduced, whereabouts
+
+
+@dataclass(frozen=True)
+class Unit:
+    """path: in full, or an address on the Hub with its commit; base: likewise. files: name and size
+    of each. budget, seed, matrices: as for `sketch`. version: of the mother that sends it."""
+
+    path: str
+    base: str | None
+    files: tuple[tuple[str, int], ...]
+    budget: int
+    seed: int
+    matrices: int | None
+    version: str
+
+
+def unit(
+    checkpoint: Checkpoint, base: str | None, budget: int, seed: int, matrices: int | None
+) -> Unit:
+    """What a worker must know to sketch the checkpoint."""
+    path, files = whereabouts(checkpoint), _files(checkpoint)
+    return Unit(path, base, files, budget, seed, matrices, mother.__version__)
+
+
+def sketched(unit: Unit) -> bytes | Problem:
+    """The sketch, or what is wrong with the checkpoint as it is seen from here."""
+    try:
+        if unit.version != mother.__version__:
+            here = f"the worker has mother {mother.__version__}, this is {unit.version}"
+            raise InputError(unit.path, f"{here}; install the same")
+        checkpoint = _opened(unit)
+        if _files(checkpoint) != unit.files:
+            raise InputError(unit.path, "other files there on the worker than here")
+        return reduced(checkpoint, unit.budget, seed=unit.seed, matrices=unit.matrices)
+    except InputError as fault:
+        return Problem(Path(fault.path), fault.fault)
+
+
+def _opened(unit: Unit) -> Checkpoint:
+    shards = shard_set(Path(unit.path).name)
+    if shards is None or len(unit.files) == 1:
+        return open_checkpoint(unit.path, base=unit.base)
+    with folders_of([unit.path]) as (paths, problems):
+        if problems:
+            raise InputError(problems[0].shown, problems[0].fault)
+        return open_shard_set(paths[0].parent, *shards)
+
+
+def _files(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
+    return tuple((name, file.size) for name, file in checkpoint.named_files.items())

@@ -23,7 +23,7 @@ import numpy as np
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.index import Index
-from mother.index.newcomer import Newcomer, newcomer
+from mother.index.newcomer import Newcomer, newcomer, reduced
 
 MODELS = 10
 SHAPES = {f"block.{k}.weight": (24, 24) for k in range(4)}
@@ -56,7 +56,7 @@ def newcomers() -> dict[str, Newcomer]:
         held.append(weights)
         tensors = {name: constant(name, w.astype(np.float32)) for name, w in weights.items()}
         checkpoint = Checkpoint(f"m{k}", Path(f"m{k}"), "safetensors", tensors)
-        out[f"m{k}"] = newcomer(checkpoint, BUDGET)
+        out[f"m{k}"] = newcomer(checkpoint, reduced(checkpoint, BUDGET))
     return out
 
 

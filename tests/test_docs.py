@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 import uvicorn
 import yaml
@@ -101,7 +102,7 @@ def test_no_fence_is_passed_over():
         for fence in ALL
     }
     assert {where for where, kind in kinds.items() if sum(kind) != 1} == set()
-    assert sum(kind[0] for kind in kinds.values()) == 3
+    assert sum(kind[0] for kind in kinds.values()) == 5
     assert sum(kind[3] for kind in kinds.values()) > 30
 
 
@@ -324,7 +325,8 @@ def exists(text: str) -> bool:
     if name == "make":
         return words[0] in TARGETS or words[0].isupper()
     if name == "pip":
-        return words[0] == "install" and words[-1][2:-1] in {*EXTRAS, ""}
+        extra = words[-1].partition("[")[2].removesuffix("]")
+        return words[0] == "install" and extra in {*EXTRAS, ""}
     if name == "python" and words[0] == "-m":
         return importlib.util.find_spec(words[1]) is not None
     if name == "python":
@@ -332,6 +334,8 @@ def exists(text: str) -> bool:
     if words[0].startswith("-"):
         return words[0] == "--help"
     command = cli.commands.get(words[0])
+    if isinstance(command, click.Group) and len(words) > 1:
+        command = command.commands.get(words[1])
     known = {o for p in (command.params if command else ()) for o in (*p.opts, "--help")}
     options = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
     return command is not None and options <= known

@@ -9,19 +9,12 @@ from mother.heritage.hidden import hidden_ancestors
 NOBODY = -1
 
 
-def star(lack: list[float], length: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """|i - j|^2 and <i - j, i> where node 0 lacks, to each other one, what is given."""
-    n = 1 + len(lack)
-    squared, lacking = np.full((n, n), 100.0), np.full((n, n), 50.0)
-    squared[0, 1:] = squared[1:, 0] = length
-    lacking[0, 1:] = lack
-    return squared, lacking
-
-
 def found(lack: list[float], length: list[float]) -> list[tuple[int, ...]]:
-    squared, lacking = star(lack, length)
+    """The hidden ancestors of a star: <p - c, p> and |p - c|^2 of its centre and each other one."""
     parents = np.array([NOBODY] + [0] * len(lack))
-    return [h.children for h in hidden_ancestors(parents, squared, lacking, squared / 1e6)[1]]
+    squared, lacking = np.array([1.0, *length]), np.array([0.0, *lack])
+    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6)[1]
+    return [h.children for h in hidden]
 
 
 def test_siblings_lack_the_same_however_far_they_went() -> None:

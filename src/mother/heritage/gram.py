@@ -58,6 +58,8 @@ def recover(
     forest = no_edges(n)
     hidden: list[Hidden] = []
     home, own = descended(m, original), np.flatnonzero(original < 0)
+    bulk = np.ones(n, dtype=np.intp)
+    np.add.at(bulk, original[original >= 0], 1)
     for relatives in families(m.among(own.tolist()), trees):
         family = own[relatives]
         for copy in np.unique(home[family]):
@@ -65,7 +67,7 @@ def recover(
             if copy >= 0:  # the root of what descends from it
                 members = np.append(copy, members)
             if len(members) > 1:
-                part = _tree(m.among(members), copy >= 0, replicates, seed)
+                part = _tree(m.among(members), copy >= 0, bulk[members], replicates, seed)
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(m, forest, original)
@@ -110,7 +112,7 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     return chosen
 
 
-def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
+def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) -> Forest:
     """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
     m = m.over(inherited(m))
@@ -126,7 +128,7 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
     close = near(squared)
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
-    parents, direction = _rooted(tree, squared, pairs, close, rooted)
+    parents, direction = _rooted(tree, squared, pairs, close, rooted, bulk)
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
     chance = np.einsum(
@@ -152,7 +154,7 @@ def _tree(m: Measures, rooted: bool, replicates: int, seed: int) -> Forest:
     rival, factor = runners_up(kept, squared, lack, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[c] = _support(m, weight, pairs, parents, rooted, replicates, seed)[c]
+        forest.support[c] = _support(m, weight, pairs, parents, rooted, bulk, replicates, seed)[c]
     return forest
 
 
@@ -176,12 +178,13 @@ def _rooted(
     pairs: Pairs,
     close: NDArray[np.bool_],
     rooted: bool,
+    bulk: Indices,
 ) -> tuple[Indices, Array]:
     """As `settled`, over all pairs."""
     odds, lack = _by_pair(pairs, len(tree), rooted)
     return settled(
         tree,
-        lambda parents: orient(parents, odds),
+        lambda parents: orient(parents, odds, bulk),
         lambda parents: straightened(parents, squared, lack, close),
     )
 
@@ -235,6 +238,7 @@ def _support(
     pairs: Pairs,
     parents: Indices,
     rooted: bool,
+    bulk: Indices,
     replicates: int,
     seed: int,
 ) -> Array:
@@ -252,5 +256,5 @@ def _support(
         costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
         trees = minimum_spanning_trees(np.stack(costs))
         for tree, length, part in zip(trees, lengths, drawn, strict=True):
-            held += _rooted(tree, length, part, close, rooted)[0] == parents
+            held += _rooted(tree, length, part, close, rooted, bulk)[0] == parents
     return held / replicates

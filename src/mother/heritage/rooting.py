@@ -23,12 +23,13 @@ Indices = NDArray[np.intp]
 ROUNDS = 3
 
 
-def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
+def orient(parents: Indices, log_odds: Array, bulk: Indices | None = None) -> tuple[Indices, Array]:
     """The same tree from its likeliest root, and the probability of each model's own edge.
 
     Args:
         parents: (n,) intp, a tree, -1 at its root; directions do not count.
         log_odds: (n, n), [u, v] of u being the parent of v rather than its child; antisymmetric.
+        bulk: (n,), how many models each stands for: itself, and what is known to hang from it.
 
     Returns:
         Parents (n,), and (n,) the probability that the edge to the parent points that way; NaN at
@@ -43,10 +44,12 @@ def orient(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
     child = np.flatnonzero(parents >= 0)
     own = np.zeros(len(parents))
     own[child] = log_odds[parents[child], child]
-    return orient_edges(parents, own)
+    return orient_edges(parents, own, bulk)
 
 
-def orient_edges(parents: Indices, own: Array) -> tuple[Indices, Array]:
+def orient_edges(
+    parents: Indices, own: Array, bulk: Indices | None = None
+) -> tuple[Indices, Array]:
     """The same from the log-odds of the tree's edges alone: own[v] of parents[v] being the parent
     of v, (n,).
 
@@ -61,13 +64,13 @@ def orient_edges(parents: Indices, own: Array) -> tuple[Indices, Array]:
             neighbours[child].append(parent)
             neighbours[parent].append(child)
     order, up = _from(0, neighbours)
-    size = [1] * n
+    size = [1] * n if bulk is None else bulk.tolist()
     for v in reversed(order[1:]):
         size[up[v]] += size[v]
     belief = [0.0] * n
     for v in order[1:]:
         said = odds[v] if hangs[v] == up[v] else -odds[up[v]]
-        belief[v] = belief[up[v]] - said + math.log(size[v] / (n - size[v]))
+        belief[v] = belief[up[v]] - said + math.log(size[v] / (size[0] - size[v]))
     share = np.exp(np.array(belief) - max(belief))
     root = int(share.argmax())
     share /= share.sum()

@@ -55,7 +55,7 @@ def _stay(tree: object, *models: object) -> None:
     pass
 
 
-def _without_prior(parents: Indices, log_odds: Array) -> tuple[Indices, Array]:
+def _without_prior(parents: Indices, log_odds: Array, _: Indices) -> tuple[Indices, Array]:
     return rooted(parents, log_odds), np.full(len(parents), np.nan)
 
 

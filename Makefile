@@ -48,7 +48,7 @@ test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index
 
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest experiments -n 2 --dist loadgroup
+	$(BIN)/python -m pytest experiments
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all

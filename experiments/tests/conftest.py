@@ -10,14 +10,6 @@ from click.testing import CliRunner
 from experiments.__main__ import main
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Tests that read the trained models share a process, or each process would train its own."""
-    for item in items:
-        trained = "data" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("trained" if trained else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of tiny-scale graphs with seed 0, by the names the command gives them."""

@@ -24,9 +24,10 @@ html_copy_source = False
 
 nitpicky = True  # a reference that leads nowhere is an error, with -W
 nitpick_ignore_regex = [  # other projects', and internals that signatures name
-    ("py:.*", r"(collections|networkx|numpy|os|pathlib)\..*"),
+    ("py:.*", r"(collections|concurrent|networkx|numpy|os|pathlib)\..*"),
     ("py:class", r"tuple\[.*"),
-    ("py:class", r"mother\.(descent\.Step|gate\.report\.Judged)"),
+    ("py:class", r"mother\.(descent\.Step|gate\.report\.Judged|index\.newcomer\.Newcomer)"),
+    ("py:class", r"mother\.checkpoints\.tensor\.(Checkpoint|Problem)"),
 ]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False

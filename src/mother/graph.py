@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "mother.model-graph/1"
 LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
+BEYOND = 2.0**63  # whatever is counted or measured stays below
 
 
 @dataclass(frozen=True)
@@ -256,8 +257,11 @@ class ModelGraph:
             raise ValueError("a model graph with an id that stands twice")
         if any(node.parameters < 0 for node in self.nodes):
             raise ValueError("a model graph with a model of fewer than no weights")
+        if any(node.parameters >= BEYOND for node in self.nodes):
+            raise ValueError("a model graph with a model of more weights than there can be")
         for file in (file for node in self.nodes for file in node.files):
-            if file.bytes < 0 or not re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64):
+            told = re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64)
+            if not 0 <= file.bytes < BEYOND or not told:
                 raise ValueError(f"a model graph with an impossible size or hash of {file.name!r}")
         above = [(e.parent, e.child) for e in self.edges]
         above += [(h.id, child) for h in self.hidden for child in h.children]
@@ -348,6 +352,6 @@ def _value(value: Any, hint: Any, key: str) -> Any:
     allowed = parts or (hint,)
     if not isinstance(value, (*allowed, int) if float in allowed else allowed):
         raise TypeError(f"{key} is of the wrong type")
-    if isinstance(value, int | float) and not abs(value) < 2.0**63:
+    if isinstance(value, int | float) and not abs(value) < BEYOND:
         raise TypeError(f"{key} is no number that can be")
     return value

@@ -85,7 +85,8 @@ def report(folder: Path, models: int, depth: int, repeats: int) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"`make bench` on {datetime.date.today()}: {cores} cores ({cpu()}), Python "
+        f"`python -m benchmarks --models {models} --depth {depth} --repeats {repeats}` on "
+        f"{datetime.date.today()}: {cores} cores ({cpu()}), Python "
         f"{platform.python_version()}, numpy {np.__version__}. Generated checkpoints with "
         f"ViT-B/16's names and shapes, root + 4 + 16. Page cache warm; medians of {repeats} "
         "rounds in which the cases took turns; a process each, without its imports.",

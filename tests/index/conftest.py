@@ -12,3 +12,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     collection(folder)
     return folder
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder of checkpoints of the test's own."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    collection(folder)
+    return folder

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dying
 import pytest
-from families import collection
 
 from mother.executors import TRIES, opened
 from mother.index import Index
@@ -68,14 +67,6 @@ def cluster(request, environment, tmp_path_factory):
         if request.param == "dask":
             name = stack.enter_context(dask(tmp_path_factory.mktemp("dask")))
         yield stack.enter_context(opened(name))
-
-
-@pytest.fixture
-def own(tmp_path):
-    folder = tmp_path / "own"
-    folder.mkdir()
-    collection(folder)
-    return folder
 
 
 @pytest.mark.parametrize("cluster", ["dask", "ray"], indirect=True)

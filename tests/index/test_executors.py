@@ -10,7 +10,7 @@ from pathlib import Path
 import dying
 import numpy as np
 import pytest
-from families import collection, grown, write
+from families import grown, write
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback_hub import COMMIT, serve
@@ -29,15 +29,6 @@ def forest(folder, path, **options):
         added = index.add([path], **options)
         assert index.verify() == []
         return index.graph().to_json(), added
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A folder of checkpoints of the test's own."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    collection(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.heritage.direction import Products, telling, weigh_products
+from mother.heritage.gram import NEAREST as SETTLED
 from mother.heritage.leaders import cut, directions, related
 from mother.heritage.neighbours import projected, squared_distances
 from mother.heritage.sparse import View, view_of
@@ -119,7 +120,7 @@ class Known:
         near = chosen[np.lexsort((chosen, table[n, chosen]))].tolist()
         squared = table.tolist()
         lack = [[0.0] * (n + 1)] * (n + 1)
-        among = Candidates(squared, lack, [near] * (n + 1), [near[:16]] * (n + 1))
+        among = Candidates(squared, lack, [near] * (n + 1), [near[:SETTLED]] * (n + 1))
         parent = hung(n, np.append(parents, near[0]), among)
         p, c = np.array([parent]), np.array([n])
         tells = local.over(view.tells)

@@ -29,7 +29,7 @@ def orient(parents: Indices, log_odds: Array, bulk: Indices | None = None) -> tu
     Args:
         parents: (n,) intp, a tree, -1 at its root; directions do not count.
         log_odds: (n, n), [u, v] of u being the parent of v rather than its child; antisymmetric.
-        bulk: (n,), how many models each stands for: itself, and what is known to hang from it.
+        bulk: (n,), how many models each stands for: itself and its copies.
 
     Returns:
         Parents (n,), and (n,) the probability that the edge to the parent points that way; NaN at

@@ -75,8 +75,9 @@ def _by_polarity(kinds: tuple[Kind, ...]) -> dict[str, object]:
 
 
 def _add_demo(table: Table, threads: int) -> None:
+    by_ours = demo_by_ours(threads, 0)  # fetches them where they aren't there
     checkpoints, _ = discover([demo.WEIGHTS])
-    for family, (graph, truth) in demo_by_ours(threads, 0).items():
+    for family, (graph, truth) in by_ours.items():
         at = {"source": "demo", "split": family}
         table.add(**at, method="ours", layers="", **figures([graph], truth))
         own = [c for c in checkpoints if c.id.startswith(demo.FAMILIES[family])]

@@ -147,7 +147,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 polarity=rounded(float(forest.polarity[child])),
                 direction_probability=rounded(float(forest.direction[child])),
                 support=rounded(float(forest.support[child])),
-                undirected=bool(abs(forest.direction[child] - 0.5) < UNSURE),
+                undirected=bool(forest.direction[child] < 0.5 + UNSURE),
                 rank=rank,
                 evidence=_evidence(forest, child),
                 runner_up=ids[rival] if rival >= 0 else None,
@@ -161,6 +161,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
 def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     """What the direction of a model's own edge rests on; adds up to the log-odds of the whole."""
     own, direction = float(forest.odds[child]), float(forest.direction[child])
+    members = forest.labels() == forest.labels()[child]
     if math.isnan(own):
         return ()
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
@@ -168,7 +169,7 @@ def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     own = min(max(own, -CERTAIN), CERTAIN)
     return (
         Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
-        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE),
+        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members.sum() > 2 else _PAIR),
     )
 
 
@@ -177,6 +178,7 @@ _WEIGHTS = {
     False: "the parent holds what the child was more evenly than the reverse",
 }
 _TREE = "the other edges of the tree, and that models with many relatives are rarely the last"
+_PAIR = "nothing but these two tells them from two that come from a third"
 
 
 def _changes(m: Measures, parent: int, child: int) -> tuple[float | None, ...]:

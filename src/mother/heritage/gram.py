@@ -12,12 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from mother.clustering import components, groups, hierarchical_clusters, minimum_spanning_trees
 from mother.heritage.copies import descended
 from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.hidden import hidden_ancestors
+from mother.heritage.hidden import SIBLINGS, hidden_ancestors
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient, settled
 from mother.heritage.turns import runners_up, straightened, turns
@@ -27,6 +28,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
 CERTAIN = 50.0  # log-odds of a copy's direction
+BLUR = 0.05  # of the polarity that tells siblings from parent and child, by one pair alone
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 BATCH = 1 << 22  # numbers in the replicates worked on at once
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
@@ -149,6 +151,8 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     forest.polarity[c] = lacking[p, c] / np.where(step > 0, step, np.nan)
     # two that differ in their heads alone: which came first, no layer tells
     forest.direction[c] = np.where(step > 0, direction[c], 0.5)
+    if n == 2 and not rooted:
+        forest.direction[c] *= descent_of_two(forest.polarity[c])
     forest.odds[c] = odds[p, c]
     forest.turn[c] = turns(kept, squared)[c]
     rival, factor = runners_up(kept, squared, lack, close)
@@ -156,6 +160,16 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     if replicates:
         forest.support[c] = _support(m, weight, pairs, parents, rooted, bulk, replicates, seed)[c]
     return forest
+
+
+def descent_of_two(polarity: Array) -> Array:
+    """Probability that one of two models comes from the other, where no third model tells them
+    from siblings: what a sibling lacks, training may have made it forget.
+
+    >>> descent_of_two(np.array([0.0, 0.25, 0.5])).round(3)
+    array([0.993, 0.5  , 0.007])
+    """
+    return np.asarray(expit((SIBLINGS - polarity) / BLUR))
 
 
 def near(squared: Array) -> NDArray[np.bool_]:

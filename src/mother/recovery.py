@@ -27,7 +27,7 @@ from mother.checkpoints import (
 from mother.errors import InputError, UsageError
 from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
-from mother.heritage import gram, mother
+from mother.heritage import default, mother
 from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
@@ -290,8 +290,13 @@ def _recover_group(
             threads=options.workers,
         )
         return Part(group, forest, measures)
-    forest = gram.recover(
-        measures, options.bootstrap, options.seed, options.trees, originals(group, lossy)
+    forest = default.recover(
+        group,
+        measures,
+        options.bootstrap,
+        options.seed,
+        options.trees,
+        originals(group, lossy),
     )
     return Part(group, forest, measures, lossy=tuple(lossy))
 

@@ -31,6 +31,7 @@ CERTAIN = 50.0  # log-odds of a copy's direction
 BLUR = 0.05  # of the polarity that tells siblings from parent and child, by one pair alone
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 BATCH = 1 << 22  # numbers in the replicates worked on at once
+RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 
 
@@ -47,14 +48,18 @@ def recover(
     seed: int = 0,
     trees: int | None = None,
     original: Indices | None = None,
+    apart: NDArray[np.bool_] | None = None,
 ) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
-    compressed copy of, -1 for most.
+    compressed copy of, -1 for most. apart: (n, n), symmetric, pairs of which neither is known to be
+    the other's parent.
     """
     n = m.gram.shape[1]
+    if apart is None:
+        apart = np.zeros((n, n), dtype=bool)
     if original is None:
         original = np.full(n, -1, dtype=np.intp)
     forest = no_edges(n)
@@ -69,7 +74,10 @@ def recover(
             if copy >= 0:  # the root of what descends from it
                 members = np.append(copy, members)
             if len(members) > 1:
-                part = _tree(m.among(members), copy >= 0, bulk[members], replicates, seed)
+                ruled_out = apart[np.ix_(members, members)]
+                part = _tree(
+                    m.among(members), copy >= 0, bulk[members], ruled_out, replicates, seed
+                )
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(m, forest, original)
@@ -114,7 +122,14 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     return chosen
 
 
-def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) -> Forest:
+def _tree(
+    m: Measures,
+    rooted: bool,
+    bulk: Indices,
+    apart: NDArray[np.bool_],
+    replicates: int,
+    seed: int,
+) -> Forest:
     """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
     m = m.over(inherited(m))
@@ -127,9 +142,9 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
-    close = near(squared)
+    close = near(squared) & ~apart
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
-    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
+    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
     parents, direction = _rooted(tree, squared, pairs, close, rooted, bulk)
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
@@ -158,7 +173,9 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     rival, factor = runners_up(kept, squared, lack, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[c] = _support(m, weight, pairs, parents, rooted, bulk, replicates, seed)[c]
+        forest.support[c] = _support(
+            m, weight, pairs, parents, apart, rooted, bulk, replicates, seed
+        )[c]
     return forest
 
 
@@ -237,13 +254,14 @@ def heavy(moved: NDArray[np.bool_], sizes: NDArray[np.int64]) -> NDArray[np.bool
     return found
 
 
-def edge_costs(squared: Array, pairs: Pairs) -> Array:
+def edge_costs(squared: Array, pairs: Pairs, apart: NDArray[np.bool_]) -> Array:
     """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer to
-    each other than to their parent pay for what each has gone through alone. (n, n)"""
+    each other than to their parent pay for what each has gone through alone. Pairs that are
+    known to be `apart` are as good as not there. (n, n)"""
     cost = (1 + NEUTRAL) * squared
     own = squared[pairs.i, pairs.j] * (1 + pairs.lack.min(axis=0))
     cost[pairs.i, pairs.j] = cost[pairs.j, pairs.i] = own
-    return cost
+    return np.asarray(np.where(apart, RULED_OUT * cost, cost))
 
 
 def _support(
@@ -251,6 +269,7 @@ def _support(
     weight: Array,
     pairs: Pairs,
     parents: Indices,
+    apart: NDArray[np.bool_],
     rooted: bool,
     bulk: Indices,
     replicates: int,
@@ -267,7 +286,7 @@ def _support(
         counts = draws[at : at + size]
         lengths = np.tensordot(counts * weight, m.squared_distance, 1)
         drawn = [pairs.recounted(count[tells]) for count in counts]
-        costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
+        costs = [edge_costs(*each, apart) for each in zip(lengths, drawn, strict=True)]
         trees = minimum_spanning_trees(np.stack(costs))
         for tree, length, part in zip(trees, lengths, drawn, strict=True):
             held += _rooted(tree, length, part, close, rooted, bulk)[0] == parents

@@ -19,6 +19,7 @@ from mother.heritage.copies import descended
 from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.hidden import SIBLINGS, hidden_ancestors
+from mother.heritage.holding import held
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient, settled
 from mother.heritage.turns import runners_up, straightened, turns
@@ -145,7 +146,13 @@ def _tree(
     close = near(squared) & ~apart
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
-    parents, direction = _rooted(tree, squared, pairs, close, rooted, bulk)
+    straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk)
+    odds, lack = _by_pair(pairs, n, rooted)
+    parents, direction = settled(
+        straight,
+        lambda parents: orient(parents, odds, bulk),
+        lambda parents: held(m.over(telling(m)), squared, parents, apart),
+    )
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
     chance = np.einsum(
@@ -160,7 +167,6 @@ def _tree(
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]
-    odds, lack = _by_pair(pairs, n, rooted)
     forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
     step = squared[p, c]
     forest.polarity[c] = lacking[p, c] / np.where(step > 0, step, np.nan)
@@ -174,7 +180,7 @@ def _tree(
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
         forest.support[c] = _support(
-            m, weight, pairs, parents, apart, rooted, bulk, replicates, seed
+            m, weight, pairs, (straight, parents), apart, rooted, bulk, replicates, seed
         )[c]
     return forest
 
@@ -268,17 +274,20 @@ def _support(
     m: Measures,
     weight: Array,
     pairs: Pairs,
-    parents: Indices,
+    trees: tuple[Indices, Indices],
     apart: NDArray[np.bool_],
     rooted: bool,
     bulk: Indices,
     replicates: int,
     seed: int,
 ) -> Array:
-    """Share of replicates, layers drawn with replacement, in which each model has this parent."""
+    """Share of replicates, layers drawn with replacement, in which each model has this parent.
+    trees: as distances and directions have it, and with what models hold of steps, which are
+    medians over layers: where a replicate has the former's edge, it has the latter's."""
+    straight, parents = trees
     L, n = len(weight), len(parents)
     draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
-    tells, held = telling(m), np.zeros(n)
+    tells, found = telling(m), np.zeros(n)
     close = np.zeros((n, n), dtype=bool)
     close[pairs.i, pairs.j] = close[pairs.j, pairs.i] = True
     size = max(1, BATCH // n**2)
@@ -287,7 +296,8 @@ def _support(
         lengths = np.tensordot(counts * weight, m.squared_distance, 1)
         drawn = [pairs.recounted(count[tells]) for count in counts]
         costs = [edge_costs(*each, apart) for each in zip(lengths, drawn, strict=True)]
-        trees = minimum_spanning_trees(np.stack(costs))
-        for tree, length, part in zip(trees, lengths, drawn, strict=True):
-            held += _rooted(tree, length, part, close, rooted, bulk)[0] == parents
-    return held / replicates
+        spanning = minimum_spanning_trees(np.stack(costs))
+        for tree, length, part in zip(spanning, lengths, drawn, strict=True):
+            drawn_tree, _ = _rooted(tree, length, part, close, rooted, bulk)
+            found += np.where(drawn_tree == straight, parents, drawn_tree) == parents
+    return found / replicates

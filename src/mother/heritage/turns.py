@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
 SWEEPS = 20
+BESIDE = 16  # models looked at around a parent, for the middle of its cluster
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
 
 
@@ -151,7 +152,8 @@ def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidat
     """Plain lists: single entries are read, one by one."""
     order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
     nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
-    return Candidates(squared.tolist(), lack.tolist(), nearest, [()] * len(nearest))
+    beside = [near[:BESIDE] for near in nearest]
+    return Candidates(squared.tolist(), lack.tolist(), nearest, beside)
 
 
 class _Tree:

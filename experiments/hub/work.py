@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mother.heritage import leaders
 from mother.heritage.forest import Forest, no_edges
-from mother.heritage.sparse import recover_family
+from mother.heritage.sparse import recover_families
 from mother.measures.samples import Samples
 
 Indices = NDArray[np.intp]
@@ -97,7 +97,7 @@ def recover(pool: ProcessPoolExecutor, n: int, found: list[Indices]) -> Forest:
 
 
 def _trees(batch: list[Indices]) -> list[Forest]:
-    return [recover_family(_opened[0].among(members)) for members in batch]
+    return recover_families(_opened[0], batch)
 
 
 def _batches(groups: Iterable[Indices]) -> Iterator[list[Indices]]:

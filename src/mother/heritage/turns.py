@@ -23,6 +23,7 @@ from mother.clustering import minimum_spanning_trees
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
+CHANCE = 2.0  # standard deviations by which a cosine may be below 0 for nothing
 SWEEPS = 20
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
 
@@ -37,15 +38,18 @@ class Row(Protocol):
 class Candidates:
     """Who may be whose parent, of n models.
 
-    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be
-    each one's parent, nearest first. beside: what else is near to each one, where a model's own
-    candidates may be but a few of the cluster that its parent is in.
+    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks; None where that is no
+    evidence. nearest: who may be each one's parent, nearest first. beside: what else is near to
+    each one, where a model's own candidates may be but a few of the cluster that its parent is in.
+    chance: standard deviation of the cosine of two steps that know nothing of each other, in what
+    was seen of them.
     """
 
     squared: Sequence[Row]
-    lack: Sequence[Row]
+    lack: Sequence[Row] | None
     nearest: Sequence[Sequence[int]]
     beside: Sequence[Sequence[int]]
+    chance: float = 0.0
 
 
 def straightened(
@@ -164,17 +168,19 @@ class _Tree:
             if p >= 0:
                 self.children[p].append(c)
         self._squared, self._lack = among.squared, among.lack
+        self._slack = CHANCE * among.chance
 
     def cost(self, c: int, p: int, g: int) -> float:
         """Of the edge p -> c where p hangs from g."""
         D = self._squared
         step = D[p][c]
         if g < 0:
-            return step * (1 + self._lack[p][c])
+            return step if self._lack is None else step * (1 + self._lack[p][c])
         back = (step + D[p][g] - D[c][g]) / 2
         if back <= 0 or D[p][g] <= 0:
             return step
-        return step + TURN * back * math.sqrt(step / D[p][g])
+        beyond = back / math.sqrt(step * D[p][g]) - self._slack  # -cos(c - p, p - g)
+        return step * (1 + TURN * max(0.0, beyond))
 
     def around(self, c: int, p: int) -> float:
         """What changes where c hangs from p."""

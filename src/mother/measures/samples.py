@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,12 @@ class Samples:
     columns: Indices
     rows: NDArray[np.float32]
 
-    @property
+    @cached_property
     def seen(self) -> NDArray[np.int64]:
         """Weights of each layer that are here, (L,)."""
         return np.diff(self.columns).astype(np.int64)
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Weights of each layer, (L,)."""
         return np.array([np.prod(shape, dtype=np.int64) for shape in self.shapes], dtype=np.int64)

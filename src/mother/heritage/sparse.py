@@ -1,8 +1,8 @@
 """The default method on samples of many models: families too large for n x n matrices.
 
 The same evidence by the same formulas as in gram.py, on candidate pairs alone: a model's parent is
-sought among those near to it, and which way a pair points is weighed only where a tree has it. There
-is no support: replicates would cost as much again each.
+sought among those near to it, and which way a pair points is weighed only where a tree has it.
+There is no support: replicates would cost as much again each.
 
 Two things are judged otherwise, for samples are noisy. A turn counts only by what is beyond chance,
 and a root's children pay nothing for what it seems to lack of them: of a hub's hundreds of children
@@ -18,9 +18,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.heritage import leaders
 from mother.heritage.direction import COSINE, Products, telling, weigh_products
-from mother.heritage.forest import Forest, no_edges
-from mother.heritage.gram import NEAREST, VECTORS, alike, heavy
+from mother.heritage.forest import Forest, Hidden, no_edges
+from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, heavy
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
@@ -34,6 +35,46 @@ Indices = NDArray[np.intp]
 MOST = 4 * NEAREST  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
+
+
+def recover(samples: Samples, original: Indices | None = None) -> Forest:
+    """The forest of the models of one architecture, without support. original: (n,), what a model
+    is known to be a compressed copy of, -1 for most: what descends from a copy hangs from its
+    original here.
+
+    >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
+    >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
+    >>> recover(s).parents
+    array([-1, -1,  0])
+    """
+    n = len(samples.rows)
+    if original is None:
+        original = np.full(n, -1, dtype=np.intp)
+    forest, hidden = no_edges(n), list[Hidden]()
+    own = np.flatnonzero(original < 0)
+    groups = [own[members] for members in leaders.families(samples.among(own))]
+    for members, part in zip(groups, recover_families(samples, groups), strict=True):
+        forest.place(part, members)
+        hidden += [h.renumbered(members) for h in part.hidden]
+    _hang_copies(samples, forest, original)
+    return replace(forest, hidden=tuple(hidden))
+
+
+def _hang_copies(samples: Samples, forest: Forest, original: Indices) -> None:
+    """Put every copy beneath its original, as far away as compression took it."""
+    copies = np.flatnonzero(original >= 0)
+    if not len(copies):
+        return
+    above = original[copies]
+    start, end, product = samples.products(above, copies)
+    weight = samples.sizes[:, None] / np.where(start > 0, start, np.inf)
+    squared = (weight * np.maximum(start + end - 2 * product, 0.0)).sum(axis=0)
+    forest.parents[copies] = above
+    forest.distance[copies] = np.sqrt(squared / (weight * start).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        forest.polarity[copies] = (weight * (start - product)).sum(axis=0) / squared
+    forest.direction[copies] = 1.0
+    forest.odds[copies] = CERTAIN
 
 
 def recover_family(family: Samples, threads: int = 1) -> Forest:
@@ -82,16 +123,14 @@ def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]
         return
     pairs = [np.triu_indices(len(members), 1) for members, _ in families]
     ends = np.cumsum([0, *(len(i) for i, _ in pairs)])
-    i, j = (
-        np.concatenate([members[pair[side]] for (members, _), pair in zip(families, pairs)])
-        for side in (0, 1)
-    )
+    named = [members[np.stack(p)] for (members, _), p in zip(families, pairs, strict=True)]
+    i, j = np.concatenate(named, axis=1)
     told = np.zeros((len(samples.names), len(families)), dtype=bool)
     for k, (_, family) in enumerate(families):
         told[family.view.layers, k] = family.view.tells
     told = np.repeat(told, np.diff(ends), axis=1)
-    products = (np.where(told, x, 0.0) for x in samples.products(i, j))
-    odds = weigh_products(i, j, Products(*products, samples.seen), by_layer=False).log_odds
+    ii, jj, ij = (np.where(told, x, 0.0) for x in samples.products(i, j))
+    odds = weigh_products(i, j, Products(ii, jj, ij, samples.seen), by_layer=False).log_odds
     for (_, family), (start, stop), pair in zip(families, pairwise(ends), pairs, strict=True):
         family.note(*pair, odds[start:stop])
 
@@ -112,7 +151,7 @@ class View:
     def points(self, samples: Samples) -> Points:
         """Points whose squared distances are the sum over layers of weight times |i - j|^2, about
         the family's middle, so that float32 loses little of them. samples: over `layers`."""
-        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.seen), samples.seen)
+        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.held), samples.held)
         points = samples.rows - self.middle
         points *= column.astype(np.float32)
         return points

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
+from mother.checkpoints import Checkpoint, align
+from mother.checkpoints.tensor import constant
 from mother.clustering import components
 from mother.heritage import gram, neighbours, sparse
 from mother.heritage.leaders import families
@@ -16,7 +20,9 @@ from mother.heritage.neighbours import candidate_pairs, nearest, spanning_tree
 from mother.heritage.placing import Known
 from mother.heritage.relatedness import kinship
 from mother.heritage.turns import Candidates, straighten
-from mother.measures.samples import Samples
+from mother.measures import measure
+from mother.measures.samples import Samples, samples_of
+from mother.measures.sketch import sketch
 
 LAYERS, SEEN = 6, 400
 SEEDS = st.integers(0, 2**32 - 1)
@@ -55,6 +61,26 @@ def test_products_are_those_of_plain_matrices(seed: int) -> None:
     np.testing.assert_allclose(s.squared_norms(), np.diagonal(m.gram, axis1=1, axis2=2))
     w = s.rows[:, :SEEN].astype(np.float64)  # 8000 weights, 400 of them seen
     np.testing.assert_allclose(m.gram[0], w @ w.T * 20)
+
+
+def test_samples_of_sketches_say_what_the_pass_over_them_does() -> None:
+    rng = np.random.default_rng(2)
+    shapes = {"a.weight": (60, 50), "b.weight": (40, 40), "c.bias": (30,)}
+    models = [
+        Checkpoint(
+            id, Path(id), "npz", {n: constant(n, rng.normal(size=s)) for n, s in shapes.items()}
+        )
+        for id in "xyz"
+    ]
+    (group,) = align([sketch(model(id), 4096) for id in "xyz"])
+    whole, s = measure(group), samples_of(group)
+    found = s.measures()
+    np.testing.assert_allclose(found.gram, whole.gram, rtol=1e-4, atol=1e-3)
+    assert found.seen.tolist() == whole.seen.tolist()
+    assert (s.over(np.array([True, False, True])).seen == whole.seen[[0, 2]]).all()
+    np.testing.assert_allclose(s.two(2, 0).gram[:, 0, 1], found.gram[:, 2, 0])
+    s.rows[1, s.columns[1]] = np.nan
+    assert s.finite().tolist() == [True, False, True]
 
 
 @settings(max_examples=20, deadline=None)

@@ -18,8 +18,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.clustering import minimum_spanning_trees
-
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
@@ -237,15 +235,19 @@ class _Tree:
 
 def _centre(squared: list[list[float]]) -> int:
     """The node of the minimum spanning tree whose removal leaves the smallest largest part."""
-    (towards,) = minimum_spanning_trees([squared]).tolist()
-    n = len(towards)
-    neighbours: list[list[int]] = [[] for _ in range(n)]
-    for v, u in enumerate(towards):
-        if u >= 0:
-            neighbours[u].append(v)
-            neighbours[v].append(u)
-
-    def size(v: int, without: int) -> int:
-        return 1 + sum(size(w, v) for w in neighbours[v] if w != without)
-
-    return min(range(n), key=lambda v: (max(size(w, v) for w in neighbours[v]), v))
+    n = len(squared)
+    nearest, towards = list(squared[0]), [0] * n
+    order, outside = [0], list(range(1, n))
+    while outside:  # Prim; plain lists, for there are a few nodes and many such trees
+        new = min(outside, key=nearest.__getitem__)
+        outside.remove(new)
+        order.append(new)
+        row = squared[new]
+        for v in outside:
+            if row[v] < nearest[v]:
+                nearest[v], towards[v] = row[v], new
+    size, largest = [1] * n, [0] * n
+    for v in reversed(order[1:]):
+        size[towards[v]] += size[v]
+        largest[towards[v]] = max(largest[towards[v]], size[v])
+    return min(range(n), key=lambda v: (max(largest[v], n - size[v]), v))

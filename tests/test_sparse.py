@@ -66,12 +66,11 @@ def test_products_are_those_of_plain_matrices(seed: int) -> None:
 def test_samples_of_sketches_say_what_the_pass_over_them_does() -> None:
     rng = np.random.default_rng(2)
     shapes = {"a.weight": (60, 50), "b.weight": (40, 40), "c.bias": (30,)}
-    models = [
-        Checkpoint(
-            id, Path(id), "npz", {n: constant(n, rng.normal(size=s)) for n, s in shapes.items()}
-        )
-        for id in "xyz"
-    ]
+
+    def model(id: str) -> Checkpoint:
+        tensors = {name: constant(name, rng.normal(size=size)) for name, size in shapes.items()}
+        return Checkpoint(id, Path(id), "npz", tensors)
+
     (group,) = align([sketch(model(id), 4096) for id in "xyz"])
     whole, s = measure(group), samples_of(group)
     found = s.measures()

@@ -79,8 +79,8 @@ def _results(rows: Sequence[Row]) -> str:
             ]
         )
     said = (
-        "Recovery starts from sketches in a file and ends with the forest, by a process a core. *Of "
-        "processors* are the seconds that all of them computed, where others shared the machine. "
+        "Recovery starts from sketches in a file and ends with the forest, by a process a core. "
+        "*Of processors*: the seconds that all computed, where others shared the machine. "
         "Memory is what all processes hold at once, the mapped file apart. *Placed right* are "
         "newcomers, new children of models that are there, hung from their true parent."
     )

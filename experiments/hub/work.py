@@ -21,7 +21,7 @@ from mother.heritage.sparse import recover_families
 from mother.measures.samples import Samples
 
 Indices = NDArray[np.intp]
-MODELS_AT_ONCE = 2000  # of small families that a process is given
+MODELS_AT_ONCE = 500  # of small families that a process is given
 EVERY = 0.5  # seconds between two looks at memory
 _opened: list[Samples] = []
 

@@ -14,8 +14,8 @@ LAYERS, SIDE = 16, 48
 
 
 def drawn(parents: list[int], seed: int, drift: float, steps: tuple[float, float]) -> Measures:
-    """Models of a tree; lengths of steps are log-uniform, as shares of the root's norm, and all share
-    a direction, so that their cosines are drift^2 / (1 + drift^2)."""
+    """Models of a tree; lengths of steps are log-uniform, as shares of the root's norm, and all
+    share a direction, so that their cosines are drift^2 / (1 + drift^2)."""
     rng = np.random.default_rng(seed)
     weights = SIDE**2
     common = rng.normal(size=(LAYERS, weights))

@@ -25,6 +25,7 @@ from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relation import has_new_layers, kept, relation
 from mother.measures import Measures
+from mother.measures.samples import Samples
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 CERTAIN = 50.0  # log-odds that are not told from more
@@ -38,7 +39,7 @@ class Part:
 
     group: Group
     forest: Forest
-    measures: Measures
+    measures: Measures | Samples
     duplicates: tuple[Duplicate, ...] = ()
     lossy: tuple[Duplicate, ...] = ()
 
@@ -124,14 +125,14 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     forest, ids = part.forest, [c.id for c in part.group.checkpoints]
     if not (forest.parents >= 0).any():
         return []
-    same = unchanged(part.measures)
     copied = {d.copy.id: d for d in part.lossy}
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
             continue
-        same_two, shared = same[:, parent, child], kept(part.measures, parent, child)
-        rank = update_rank(part.group, same_two, shared, parent, child)
+        two = part.measures.two(parent, child)
+        same, shared = unchanged(two)[:, 0, 1], kept(part.measures, parent, child)
+        rank = update_rank(part.group, same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
         if ids[child] in copied:
@@ -152,7 +153,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 evidence=_evidence(forest, child),
                 runner_up=ids[rival] if rival >= 0 else None,
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
-                changes=_changes(part.measures, parent, child) if explain else (),
+                changes=_changes(two) if explain else (),
             )
         )
     return out
@@ -181,9 +182,8 @@ _TREE = "the other edges of the tree, and that models with many relatives are ra
 _PAIR = "nothing but these two tells them from two that come from a third"
 
 
-def _changes(m: Measures, parent: int, child: int) -> tuple[float | None, ...]:
-    norm = m.gram[:, parent, parent]
-    squared = m.squared_distance[:, parent, child]
+def _changes(two: Measures) -> tuple[float | None, ...]:
+    norm, squared = two.gram[:, 0, 0], two.squared_distance[:, 0, 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         return tuple(rounded(float(x), 3) for x in np.sqrt(squared / norm))
 

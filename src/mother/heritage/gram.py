@@ -147,7 +147,7 @@ def _tree(
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
     straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk)
-    odds, lack = _by_pair(pairs, n, rooted)
+    odds = _by_pair(pairs, n, rooted)
     parents, direction = settled(
         straight,
         lambda parents: orient(parents, odds, bulk),
@@ -176,7 +176,7 @@ def _tree(
         forest.direction[c] *= descent_of_two(forest.polarity[c])
     forest.odds[c] = odds[p, c]
     forest.turn[c] = turns(kept, squared)[c]
-    rival, factor = runners_up(kept, squared, lack, close)
+    rival, factor = runners_up(kept, squared, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
         forest.support[c] = _support(
@@ -218,22 +218,21 @@ def _rooted(
     bulk: Indices,
 ) -> tuple[Indices, Array]:
     """As `settled`, over all pairs."""
-    odds, lack = _by_pair(pairs, len(tree), rooted)
+    odds = _by_pair(pairs, len(tree), rooted)
     return settled(
         tree,
         lambda parents: orient(parents, odds, bulk),
-        lambda parents: straightened(parents, squared, lack, close),
+        lambda parents: straightened(parents, squared, close),
     )
 
 
-def _by_pair(pairs: Pairs, n: int, rooted: bool) -> tuple[Array, Array]:
-    """Log-odds of the row being the column's parent, and the share that it lacks then; (n, n)."""
-    odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
+def _by_pair(pairs: Pairs, n: int, rooted: bool) -> Array:
+    """Log-odds of the row being the column's parent, (n, n)."""
+    odds = np.zeros((n, n))
     odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
-    lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
     if rooted:
         odds[0], odds[:, 0] = CERTAIN, -CERTAIN
-    return odds, lack
+    return odds
 
 
 def alike(n: int) -> Forest:

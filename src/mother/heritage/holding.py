@@ -65,7 +65,8 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
             sure = np.where(apart[v, both], -np.inf, share - 2 * error)
             better = (sure > np.maximum(MOST, most[both])) & (np.arange(len(both)) >= len(below[v]))
             most[both[better]], by[both[better]] = sure[better], v
-        for c in np.flatnonzero(by >= 0).tolist():
+        # of two that hold much of each other, the one that holds all comes after the other
+        for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():
             if up[c] == before[c] == up[by[c]]:
                 up[c] = by[c]
         if (up == before).all():

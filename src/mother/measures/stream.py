@@ -115,6 +115,10 @@ class Measures:
             self.sampled[chosen] if len(self.sampled) else self.sampled,
         )
 
+    def two(self, i: int, j: int) -> Measures:
+        """The same for two of the checkpoints, (L, 2, 2)."""
+        return self.among([i, j])
+
     def among(self, models: Sequence[int]) -> Measures:
         """The same for some of the checkpoints."""
         pick = np.asarray(models, dtype=np.intp)
@@ -252,15 +256,15 @@ def measure(
         histogram,
         shared * scale if len(shared) else shared,
         overlap,
-        _as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
+        as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
     )
 
 
-def _as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
+def as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many single weights tell as much as a window of so many, (L,): rows and columns differ in
     how much they change, so what lies in few of them tells less than what lies everywhere.
 
-    >>> _as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
+    >>> as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
     array([1000,  142])
     """
     return np.asarray(1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes)), dtype=np.int64)

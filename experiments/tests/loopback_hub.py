@@ -71,6 +71,8 @@ def _lfs(file: Path) -> dict[str, object] | None:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # or a body that follows its headers waits 40 ms for the client to acknowledge them
+    disable_nagle_algorithm = True
     folder: Path
     record: Record
 

@@ -5,10 +5,12 @@ import { figure, many, percent, printable } from "./names.js";
 
 const SHOWN = 10;
 const SAYS = {
+  unknown: "Unknown: of different architectures, so their weights can't be compared.",
   strangers: "Strangers: not trained from each other, nor from a common ancestor.",
   duplicate: "The same weights.",
   converted: "The same weights in another form.",
   siblings: "Siblings: both come from an ancestor that is neither of them.",
+  relatives: "Relatives: what they have in common did not change, so who was first is unknown.",
 };
 
 /** A button that compares two models by their weights, and the place for what comes of it. */

@@ -62,9 +62,9 @@ test: $(VENV)/.test
 test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index
 
-# A file's tests share what they have made; all files share the models.
+# A file's tests share what they have made; all files share the models. Each worker has a core.
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile experiments
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile experiments
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all

@@ -48,9 +48,11 @@ def data(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def written(data: Path, small_demo: Path, shared: Path) -> Written:
-    """All pages about them; what they watch beside is trained for them."""
+    """All pages about them. What they watch beside is trained for them, in this process: others
+    would take as long to start, and another of pytest's workers is busy meanwhile."""
     out = shared / "pages"
     options = ["--scale", "tiny", "--seeds", "0", "--data", str(data.parent), "--out", str(out)]
+    options += ["--threads", "1"]
     with _once(out) as to_do, pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "WEIGHTS", small_demo)
         patch.setattr(demo, "fetch", lambda: None)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -260,6 +261,7 @@ def test_broken_stages(family, tmp_path, content):
         "--threads=-1",
         "--threads=two",
         "--bootstrap=-1",
+        "--bootstrap=1000000000",
         "--seed=-1",
         "--layers=[",
         "--layers=nothing",
@@ -659,6 +661,25 @@ def test_a_full_disk(family, graph, truth, command):
         "evaluate": ("evaluate", graph, truth),
     }
     check_one_line(run(*arguments[command], stdout=FullDisk()), "o space left")
+
+
+@pytest.mark.parametrize("command", ["recover", "show", "compare", "evaluate"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(family, graph, truth, command, closed, tmp_path):
+    """They lead nowhere; what goes elsewhere is written, and nothing but that."""
+    arguments = {
+        "recover": ("recover", family, "-o", tmp_path / "again.json"),
+        "show": ("show", graph),
+        "compare": ("compare", family / "root.safetensors", family / "child1.safetensors"),
+        "evaluate": ("evaluate", graph, truth),
+    }[command]
+    words = [sys.executable, "-c", "from mother.cli import main; main()", *map(str, arguments)]
+    shell = f"exec {shlex.join(words)} {closed}"
+    result = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert bool(result.stdout) == (" >&-" not in f" {closed}")
+    if command == "recover":
+        assert (tmp_path / "again.json").read_bytes() == graph.read_bytes()
 
 
 PAUSE = """

@@ -41,6 +41,7 @@ DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 SMALLEST = 1e-19  # below it, squares vanish in float32
+MOST_REPLICATES = 100_000  # of the bootstrap: support to a tenth of a percent, in bounded memory
 Progress = Callable[[int, int], None]
 
 
@@ -80,6 +81,8 @@ class Options:
         for name, least in (("bootstrap", 0), ("threads", 0), ("memory", 1 << 20)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.bootstrap > MOST_REPLICATES:
+            raise UsageError(f"bootstrap must be {MOST_REPLICATES} at most, not {self.bootstrap}")
         if not (math.isfinite(self.c) and self.c >= 0):
             raise UsageError(f"c must be a number of at least 0, not {self.c}")
         if self.trees is not None and self.trees < 1:

@@ -309,6 +309,18 @@ def test_paths_that_are_not_there(path, tmp_path, monkeypatch):
     check_one_line(run("recover", path))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("recover", ""), ("recover", ".", "--base", ""), ("compare", "", "."), ("compare", ".", ""),
+     ("check", ""), ("index", "add", "x.index", ""), ("index", "place", "x.index", "")],
+)  # fmt: skip
+def test_an_empty_path_is_not_the_current_folder(family, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "alone.safetensors", model())
+    assert run("index", "create", "x.index").code == 0
+    check_one_line(run(*arguments), "a path is empty; the current folder is '.'")
+
+
 def test_all_paths_that_are_not_there_are_named():
     check_refused(run("recover", "nope1", "nope2", "nope3"), "nope1", "nope2", "nope3")
 

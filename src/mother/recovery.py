@@ -147,8 +147,6 @@ def recover(
     """
     chosen = Options(**options)  # type: ignore[arg-type]
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    if any(not os.fspath(path) for path in several):
-        raise UsageError("a path is empty; the current folder is '.'")
     checkpoints, problems = discover(several, base=base, download=download)
     if not checkpoints and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)

@@ -15,6 +15,7 @@ help:
 	@echo "make test   run the tests"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
 	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
+	@echo "make everything   install what test, test-experiments, lint and docs need, in one go"
 	@echo "make lint   check style and types"
 	@echo "make docs   build the site in build/site; a dead link fails"
 	@echo "make experiments   train models of known heritage (hours) and write docs/experiments"

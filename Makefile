@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --no-compile
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-clusters test-experiments experiments lint docs bench clean
+# Bytecode is kept of what is imported; of all that is installed it would take half a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help everything demo test test-clusters test-experiments experiments lint docs bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
 	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
+	@echo "make everything   install what test, test-experiments, lint and docs need, in one go"
 	@echo "make lint   check style and types"
 	@echo "make docs   build the site in build/site; a dead link fails"
 	@echo "make experiments   train models of known heritage (hours) and write docs/experiments"
@@ -19,24 +24,35 @@ help:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml src/mother/measures/kernel.c src/mother/measures/loops.h
-	$(PIP) install -e .
+# torch on its own, first: what depends on it would bring several GB of CUDA along.
+$(VENV)/.torch: $(BIN)/python
+	$(INSTALL) $(TORCH)
 	@touch $@
 
-# torch first: what depends on it would bring several GB of CUDA along.
-$(VENV)/.test: $(VENV)/.installed
-	$(PIP) install $(TORCH)
-	$(PIP) install -e '.[test,lint,png,browser,serve]'
+BUILT := pyproject.toml src/mother/measures/kernel.c src/mother/measures/loops.h
+TESTS := test,lint,png,browser,serve
+
+$(VENV)/.installed: $(BIN)/python $(BUILT)
+	$(INSTALL) -e .
 	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch $(BUILT)
+	$(INSTALL) -e '.[$(TESTS)]'
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.clusters: $(VENV)/.test
-	$(PIP) install -e '.[dask,ray]'
+	$(INSTALL) -e '.[dask,ray]'
 	@touch $@
 
 # Needs real images: on Debian, apt-get install dataset-fashion-mnist
 $(VENV)/.experiments: $(VENV)/.test
-	$(PIP) install -e '.[experiments]'
+	$(INSTALL) -e '.[experiments]'
 	@touch $@
+
+# What lint, docs, test and test-experiments need, in one go: the package is built once.
+everything: $(VENV)/.torch
+	$(INSTALL) -e '.[$(TESTS),experiments,docs]'
+	@for stamp in installed test experiments docs; do touch $(VENV)/.$$stamp; done
 
 demo: $(VENV)/.installed
 	$(BIN)/python demo/run.py
@@ -47,8 +63,9 @@ test: $(VENV)/.test
 test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index
 
+# A file's tests share what they have made; all files share the models. Each worker has a core.
 test-experiments: $(VENV)/.experiments
-	$(BIN)/python -m pytest experiments
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile experiments
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all
@@ -59,7 +76,7 @@ lint: $(VENV)/.test
 	$(BIN)/python -m mypy
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(PIP) install -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 docs: $(VENV)/.docs

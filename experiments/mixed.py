@@ -82,6 +82,8 @@ def _scrambled(origins: Sequence[Origin], seed: int) -> dict[Origin, str]:
 
 def _link(source: Path, target: Path) -> None:
     """A second name for the file, or a copy where the file system has none."""
+    if target.exists() and target.samefile(source):
+        return
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

@@ -27,6 +27,7 @@ import click
 import pytest
 import uvicorn
 import yaml
+from loopback_hub import client_of, serve
 from markdown_it import MarkdownIt
 from starlette.testclient import TestClient
 from test_cli import run
@@ -127,8 +128,12 @@ def made(tmp_path_factory) -> Path:
 class Session:
     """A person who does what a page says, in a folder of their own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, patch: pytest.MonkeyPatch, opened: contextlib.ExitStack) -> None:
         self.home = home
+        self.patch = patch
+        #: servers that are up until it ends, and the Hubs among them by the port that is told
+        self.opened = opened
+        self.hubs: dict[str, str] = {}
         self.code = 0
         self.served: TestClient | None = None
 
@@ -147,6 +152,12 @@ class Session:
             (what,) = words[2:]
             assert re.fullmatch(r"\.(\[(\w+)\])?", what), line
             assert what == "." or what[2:-1] in EXTRAS, line
+        elif words[:2] == ["python", "experiments/tests/loopback_hub.py"]:
+            self.hubs[words[3]] = self.opened.enter_context(serve(Path(words[2])))
+        elif words[:1] == ["export"]:
+            name, _, address = words[1].partition("=")
+            assert name == "HF_ENDPOINT", line
+            client_of(self.hubs[address.removeprefix("http://127.0.0.1:")], self.home, self.patch)
         elif words[0] == "python":
             out = self.python(words[1:])
         elif words[0] == "make":
@@ -241,12 +252,14 @@ def sessions(text: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def session(made, tmp_path, monkeypatch) -> Session:
+def session(made, tmp_path, monkeypatch) -> Iterator[Session]:
     home = tmp_path / "home"
     shutil.copytree(made, home)
-    (home / "demo").symlink_to(ROOT / "demo")
+    for folder in ("demo", "experiments"):
+        (home / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(home)
-    person = Session(home)
+    opened = contextlib.ExitStack()
+    person = Session(home, monkeypatch, opened)
 
     def answer(server, sockets):
         port = sockets[0].getsockname()[1]
@@ -255,7 +268,8 @@ def session(made, tmp_path, monkeypatch) -> Session:
 
     # the real thing, with its signals, is tested in test_serve.py
     monkeypatch.setattr(uvicorn.Server, "run", answer)
-    return person
+    with opened:
+        yield person
 
 
 def runs(fence: Fence) -> bool:

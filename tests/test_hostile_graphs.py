@@ -42,7 +42,6 @@ BAD = {
     "deep": b"[" * 200_000,
     "not UTF-8": b'{"schema": "\xff"}',
     "UTF-16": WHOLE.decode().encode("utf-16"),
-    "marked": b"\xef\xbb\xbf" + WHOLE,
     "no schema": json.dumps({"nodes": []}).encode(),
     "schema of tomorrow": json.dumps({**DEMO, "schema": "mother.model-graph/9"}).encode(),
     "schema of no kind": json.dumps({**DEMO, "schema": {"a": 1}}).encode(),
@@ -139,6 +138,13 @@ def test_an_odd_graph_is_shown(tmp_path, odd):
         if arguments[0] != "serve":
             result = run(*arguments)
             assert (result.code, result.err) == (0, ""), arguments
+
+
+def test_a_graph_saved_on_windows(tmp_path):
+    (tmp_path / "graph.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(DEMO, indent=1).encode())
+    shown = run("show", tmp_path / "graph.json")
+    (tmp_path / "graph.json").write_bytes(WHOLE)
+    assert (shown.code, shown.out) == (0, run("show", tmp_path / "graph.json").out)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from loopback_hub import COMMIT, Record, serve
+from loopback_hub import COMMIT, Record, client_of, serve
 from safetensors.numpy import save_file
 from serving import served
 
@@ -54,18 +54,10 @@ def hub(
     models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """The loopback Hub, and an environment of its own for the client."""
-    constants = "huggingface_hub.constants."
-    monkeypatch.setattr(constants + "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants + "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants + "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants + "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr("mother.hub.repositories._spool", tmp_path / "spool")
     with serve(models.parent, record) as endpoint:
-        monkeypatch.setattr(constants + "ENDPOINT", endpoint)
-        resolved = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants + "HUGGINGFACE_CO_URL_TEMPLATE", resolved)
+        client_of(endpoint, tmp_path, monkeypatch)
         yield endpoint
 
 

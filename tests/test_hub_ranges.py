@@ -66,7 +66,7 @@ def test_parse(text: str, parts: tuple[str, str, str, str]) -> None:
 
 @given(st.text())
 def test_whatever_is_given_is_an_address_or_refused(text: str) -> None:
-    assert is_address(f"hf://x{text}")
+    assert is_address(f"hf://{text}")
     try:
         address = parse(f"hf://{text}")
     except InputError as error:

@@ -18,6 +18,8 @@ from experiments.build import Build, Workers
 from experiments.courses import plan as plan_of_courses
 from experiments.plan import seed_of
 from mother.checkpoints import Group, align, discover
+from mother.heritage import default
+from mother.heritage.forest import Forest
 from mother.measures import Measures, measure
 
 Indices = NDArray[np.intp]
@@ -53,6 +55,10 @@ class Family:
     def edges(self) -> list[tuple[int, int]]:
         """True edges, parent and child."""
         return [(int(p), c) for c, p in enumerate(self.parents) if p >= 0]
+
+    def recover(self) -> Forest:
+        """What the default method finds, from the weights alone."""
+        return default.recover(self.group.among(self.members), self.measures)
 
     def among(self, chosen: Iterable[int]) -> Family:
         """The same of some of the models; where a parent is not one of them, its edge is gone."""

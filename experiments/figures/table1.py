@@ -22,7 +22,6 @@ from experiments.figures.methods import (
 from experiments.figures.pages import Page, Row, Table, markdown, mean, spread
 from experiments.figures.pictures import bars, legend_below, panels
 from mother.clustering import adjusted_rand_index
-from mother.heritage import gram
 from mother.heritage.scores import kurtosis
 
 GRAPH = "whole graph"
@@ -116,7 +115,7 @@ def _graph(table: Table, at: Row, family: Family) -> None:
         **_figures(count(forest.parents, family.parents)),
         adjusted_rand_index=adjusted_rand_index(forest.labels(), family.tree),
     )
-    forest = gram.recover(family.measures)
+    forest = family.recover()
     table.add(
         **at,
         method="ours",

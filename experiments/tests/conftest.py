@@ -1,24 +1,67 @@
-"""Every split at tiny scale, built once for all tests."""
+"""Every split at tiny scale, and every page about them, made once for all tests."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from demo import run as demo
 from experiments.__main__ import main
+from experiments.figures import calibration
+from pages import Written
+
+
+@contextmanager
+def _once(folder: Path) -> Iterator[bool]:
+    """Whether the folder is still to be made: True for one of pytest's workers, for whom the others
+    wait here."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder.with_suffix(".made")
+        yield not made.exists()
+        made.touch()
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all of pytest's workers have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def data(shared: Path) -> Path:
     """Folder of tiny-scale graphs with seed 0, by the names the command gives them."""
-    folder = tmp_path_factory.mktemp("experiments")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        result = CliRunner().invoke(main, ["build", "all", "--scale", "tiny"])
-    assert result.exit_code == 0, result.output
-    return folder / "data" / "tiny"
+    with _once(shared / "data") as to_do, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shared)
+        if to_do:
+            result = CliRunner().invoke(main, ["build", "all", "--scale", "tiny"])
+            assert result.exit_code == 0, result.output
+    return shared / "data" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def written(data: Path, small_demo: Path, shared: Path) -> Written:
+    """All pages about them. What they watch beside is trained for them, in this process: others
+    would take as long to start, and another of pytest's workers is busy meanwhile."""
+    out = shared / "pages"
+    options = ["--scale", "tiny", "--seeds", "0", "--data", str(data.parent), "--out", str(out)]
+    options += ["--threads", "1"]
+    with _once(out) as to_do, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "WEIGHTS", small_demo)
+        patch.setattr(demo, "fetch", lambda: None)
+        patch.setattr(calibration, "REPLICATES", 50)
+        if to_do:
+            result = CliRunner().invoke(main, ["all", *options])
+            assert result.exit_code == 0, result.output
+            assert "Not there" not in (out / "README.md").read_text()
+    return Written(out, data)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """A Hugging Face Hub of the files in a folder, on this machine: `models/ID/...`,
-`datasets/ID/...`."""
+`datasets/ID/...`.
+
+    python experiments/tests/loopback_hub.py FOLDER PORT
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,6 +78,8 @@ def _lfs(file: Path) -> dict[str, object] | None:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # or a body that follows its headers waits 40 ms for the client to acknowledge them
+    disable_nagle_algorithm = True
     folder: Path
     record: Record
 
@@ -217,11 +226,24 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def client_of(endpoint: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make the Hub's client in this process ask there, and keep what it keeps in the folder."""
+    constants = "huggingface_hub.constants."
+    patch.setattr(constants + "ENDPOINT", endpoint)
+    resolved = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants + "HUGGINGFACE_CO_URL_TEMPLATE", resolved)
+    patch.setattr(constants + "HF_HUB_CACHE", str(folder / "cache"))
+    patch.setattr(constants + "HF_TOKEN_PATH", str(folder / "token"))
+    patch.setattr(constants + "HF_HUB_OFFLINE", False)
+    patch.setattr(constants + "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    patch.delenv("HF_TOKEN", raising=False)
+
+
 @contextmanager
-def serve(folder: Path, record: Record | None = None) -> Iterator[str]:
-    """Serve the folder; yields what HF_ENDPOINT is to be set to."""
+def serve(folder: Path, record: Record | None = None, port: int = 0) -> Iterator[str]:
+    """Serve the folder; yields what HF_ENDPOINT is to be set to. port: any that is free if 0."""
     handler = type("Handler", (_Handler,), {"folder": folder, "record": record or Record()})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -230,3 +252,10 @@ def serve(folder: Path, record: Record | None = None) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+if __name__ == "__main__":
+    with serve(Path(sys.argv[1]), port=int(sys.argv[2])) as address:
+        print(f"{sys.argv[1]} is a Hub at {address} until Ctrl-C", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()

@@ -7,7 +7,6 @@ import json
 import random
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ import networkx as nx
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from demo import run as demo
 from experiments.__main__ import main
 from experiments.courses import RECIPES, SIBLINGS, checkpoints, plan
 from experiments.figures import EXPERIMENTS, figure4, splits
 from experiments.figures.courses import falling
 from experiments.figures.everything import _runs
-from experiments.figures.families import Family, read
 from experiments.figures.lora_ablation import METHODS
 from experiments.figures.methods import LAYERS, papers, papers_distance
 from experiments.figures.pages import Table, table_as_csv
 from experiments.figures.table4 import subtree
 from experiments.scales import TINY
-from safetensors.numpy import load_file
+from pages import Written
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
@@ -36,55 +33,9 @@ from mother import recover
 from mother.evaluation import evaluate, read_truth
 from mother.heritage import mother as paper
 
-Rows = list[dict[str, str]]
-
 
 def _run(*words: str) -> Any:
     return CliRunner().invoke(main, list(words))
-
-
-@dataclass(frozen=True)
-class Written:
-    """What `all` has written, and the models it is about."""
-
-    out: Path
-    data: Path
-
-    def rows(self, name: str, **wanted: str) -> Rows:
-        with (self.out / f"{name}.csv").open(newline="") as file:
-            return [
-                row
-                for row in csv.DictReader(file)
-                if all(row[key] == value for key, value in wanted.items())
-            ]
-
-    def family(self, split: str) -> Family:
-        return read(self.data / f"{split}-0")
-
-    def tree(self, split: str) -> nx.DiGraph:
-        """The true forest, from the builder's own record."""
-        truth = json.loads((self.data / f"{split}-0" / "truth.json").read_text())
-        forest = nx.DiGraph()
-        forest.add_nodes_from(truth["nodes"])
-        forest.add_edges_from(truth["edges"])
-        return forest
-
-    def weights(self, split: str, id: str) -> dict[str, np.ndarray]:
-        stored = load_file(self.data / f"{split}-0" / f"{id}.safetensors")
-        return {name: w.astype(np.float64) for name, w in stored.items()}
-
-
-@pytest.fixture(scope="session")
-def written(data: Path, small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    out = tmp_path_factory.mktemp("pages")
-    options = ["--scale", "tiny", "--seeds", "0", "--data", str(data.parent), "--out", str(out)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "WEIGHTS", small_demo)
-        patch.setattr(demo, "fetch", lambda: None)
-        result = _run("all", *options)
-    assert result.exit_code == 0, result.output
-    assert "Not there" not in (out / "README.md").read_text()
-    return Written(out, data)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -44,9 +44,10 @@ class Comparison:
     """What two checkpoints are to each other.
 
     relation: "strangers", "duplicate", "converted", "quantized", "pruned", "siblings" (a hidden
-    common ancestor), "relatives" (what they share did not change), "fine-tune", "continuation" or
-    "lora". parent: "a" or "b" where one is trained from the other. stage: "specialization" or
-    "generalization", None where it is unknown. kinship: median over layers of cosine against the
+    common ancestor), "relatives" (what they share did not change), "fine-tune", "continuation",
+    "lora", or "unknown" (of different architectures). parent: "a" or "b" where one is trained from
+    the other. stage: "specialization" or "generalization", None where it is unknown. kinship:
+    median over layers of cosine against the
     cosine that chance allows; above 1 related. evidence: what speaks for the relation and the
     direction told (log-odds above 0), against them (below), and what describes the step and decides
     neither (0). The log-odds of the kinds "layers", "shrink" and "siblings" add up to that of the
@@ -104,9 +105,9 @@ def compare(
         said = (reasons.of_conversion(conversions[0].copy),)
         return Comparison(*names, "converted", distance=0.0, evidence=said)
     if len(groups) > 1:
-        says = "too little of the one has a partner of the same name and shape in the other: "
-        nothing = Evidence("architecture", 0.0, f"{says}whether they are related is unknown")
-        return Comparison(*names, "strangers", evidence=(nothing,), not_compared=unread)
+        says = "too little of the one has a partner of the same name and shape in the other"
+        nothing = Evidence("architecture", 0.0, says)
+        return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
     copies = find_duplicates(group)
     if copies:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from mother.documents import read_text
 from mother.errors import InputError
 
 if TYPE_CHECKING:
@@ -290,11 +290,11 @@ class ModelGraph:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ModelGraph:
         """Read graph.json. InputError names the file and the fault."""
+        text = read_text(path, LARGEST)
         try:
-            return cls.from_json(_read(Path(path)).decode("utf-8"))
-        except (OSError, ValueError) as fault:
-            reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-            raise InputError(path, reason) from None
+            return cls.from_json(text)
+        except ValueError as fault:
+            raise InputError(path, str(fault)) from None
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
@@ -329,17 +329,6 @@ def parsed(kind: type, items: Any) -> Iterator[Any]:
     known = get_type_hints(kind)
     for item in items:
         yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
-
-
-def _read(path: Path) -> bytes:
-    """All of a file, or of a pipe, that ends in time."""
-    whole = bytearray()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            whole += block
-            if len(whole) > LARGEST:
-                raise ValueError(f"larger than {LARGEST >> 20} MiB")
-    return bytes(whole)
 
 
 def _value(value: Any, hint: Any, key: str) -> Any:

@@ -12,9 +12,10 @@ class Placement:
     """Where a checkpoint would hang.
 
     found: "child" (of `parent`, by `edge`), "sibling" (a hidden ancestor lies between it and
-    `siblings`), "root" (`children` hang from it) or "alone" (a stranger to all). compared: how many
-    models it was recovered with, of how many comparable ones. unread: models of the graph that
-    could not be opened.
+    `siblings`), "root" (`children` or `copies` hang from it) or "alone" (a stranger to all).
+    copies: models that hold its very weights and come after it by name; they are no children.
+    compared: how many models it was recovered with, of how many comparable ones. unread: models of
+    the graph that could not be opened.
     """
 
     id: str
@@ -23,6 +24,7 @@ class Placement:
     edge: Edge | None
     siblings: tuple[str, ...]
     children: tuple[str, ...]
+    copies: tuple[str, ...]
     compared: int
     comparable: int
     unread: int
@@ -39,9 +41,11 @@ def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> P
     """
     edge = next((e for e in graph.edges if e.child == id), None)
     hidden = next((h for h in graph.hidden if id in h.children), None)
-    children = graph.children(id)
+    below = {e.child: e.relation for e in graph.edges if e.parent == id}
+    copies = tuple(sorted(c for c, relation in below.items() if relation == "duplicate"))
+    children = tuple(sorted(below.keys() - copies))
     children += tuple(c for h in graph.hidden if h.parent == id for c in h.children)
-    found = "child" if edge else "sibling" if hidden else "root" if children else "alone"
+    found = "child" if edge else "sibling" if hidden else "root" if children or copies else "alone"
     return Placement(
         id,
         found,
@@ -49,6 +53,7 @@ def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> P
         edge,
         tuple(c for c in hidden.children if c != id) if hidden else (),
         children,
+        copies,
         len(graph.nodes) - 1,
         comparable,
         unread,

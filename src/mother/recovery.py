@@ -43,6 +43,7 @@ STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 SMALLEST = 1e-19  # below it, squares vanish in float32
 MANY = 512  # sketches of one architecture, beyond which no n x n matrices are held
+MOST_REPLICATES = 100_000  # of the bootstrap: support to a tenth of a percent, in bounded memory
 Progress = Callable[[int, int], None]
 
 
@@ -82,6 +83,8 @@ class Options:
         for name, least in (("bootstrap", 0), ("threads", 0), ("memory", 1 << 20)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.bootstrap > MOST_REPLICATES:
+            raise UsageError(f"bootstrap must be {MOST_REPLICATES} at most, not {self.bootstrap}")
         if not (math.isfinite(self.c) and self.c >= 0):
             raise UsageError(f"c must be a number of at least 0, not {self.c}")
         if self.trees is not None and self.trees < 1:
@@ -146,8 +149,6 @@ def recover(
     """
     chosen = Options(**options)  # type: ignore[arg-type]
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    if any(not os.fspath(path) for path in several):
-        raise UsageError("a path is empty; the current folder is '.'")
     checkpoints, problems = discover(several, base=base, download=download)
     if not checkpoints and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)

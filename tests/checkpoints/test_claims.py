@@ -53,6 +53,20 @@ def fault_of(folder):
     return fault.fault
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("README.md", "---\nlicense: mit\nbase_model: org/base\n---\n", 3),
+        ("config.json", '{\n"_name_or_path":\n"org/base"\n}', 2),
+    ],
+)
+def test_files_saved_on_windows(tmp_path, name, text, line):
+    write_card(tmp_path, b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(), name)
+    claims = read_claims(tmp_path)
+    assert not claims.faults
+    assert [(claim.value, claim.line) for claim in claims.parents] == [("org/base", line)]
+
+
 @pytest.mark.parametrize("value", ["", "~", "null", "[]", "[~, null]", "{a: b}"])
 def test_no_value_is_no_claim(tmp_path, value):
     write_card(tmp_path, f"---\nbase_model: {value}\nlicense: 'null'\n---\n")

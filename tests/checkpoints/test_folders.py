@@ -119,6 +119,13 @@ def test_a_shard_without_the_tensor_that_the_index_promises(tmp_path):
         open_checkpoint(tmp_path)
 
 
+def test_a_config_saved_on_windows_is_no_damage(tmp_path):
+    save(tmp_path / "m" / "model.safetensors")
+    (tmp_path / "m" / "config.json").write_bytes(b'\xef\xbb\xbf{\r\n"model_type": "x"}')
+    checkpoint = open_checkpoint(tmp_path / "m")
+    assert (checkpoint.config["model_type"], checkpoint.notes) == ("x", ())
+
+
 def test_a_damaged_config_is_a_note(tmp_path):
     save(tmp_path / "m" / "model.safetensors")
     (tmp_path / "m" / "config.json").write_text("[" * 100_000)

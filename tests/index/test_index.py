@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from families import SHAPES, collection, grown, write
 from safetensors.numpy import load_file
 
 import mother
 from mother.checkpoints import open_checkpoint
+from mother.cli import cli
 from mother.errors import InputError, UsageError
 from mother.index import Index
 
@@ -180,6 +182,19 @@ def test_place_says_what_add_does_and_stores_nothing(index, models):
         assert placed.children == graph.children(path.stem)
         assert index.place(path).parent == placed.parent  # itself, as it lies there, is left out
         index.remove([path.stem])
+
+
+def test_a_copy_that_comes_first_by_name_is_no_parent(index, models, tmp_path):
+    index.add([models])
+    for name, root in (("a6", ""), ("a0", "root")):
+        copy = tmp_path / f"a--{name}.safetensors"
+        shutil.copy(models / f"{name}.safetensors", copy)
+        placed = index.place(copy)
+        assert placed.copies == (name,)
+        assert name not in placed.children
+        assert placed.found == (root or "child")
+        said = CliRunner().invoke(cli, ["index", "place", str(tmp_path / "index"), str(copy)])
+        assert f"  holds the very weights of {name}\n" in said.output
 
 
 def test_place_among_none_and_of_an_unknown_architecture(index, models, tmp_path):

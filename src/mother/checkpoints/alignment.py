@@ -68,6 +68,23 @@ class Group:
         layers = tuple(layer for layer, ok in zip(self.layers, chosen, strict=True) if ok)
         return Group(self.checkpoints, layers, self.unaligned, self.architecture)
 
+    def among(self, models: Sequence[int]) -> Group:
+        """The same group, with some of its checkpoints, each of them once."""
+        place = {model: k for k, model in enumerate(models)}
+
+        def of(layer: Layer) -> Layer:
+            held = zip(layer.members, layer.tensors, strict=True)
+            kept = sorted(((place[m], t) for m, t in held if m in place), key=lambda pair: pair[0])
+            members = tuple(k for k, _ in kept)
+            return Layer(layer.name, layer.shape, members, tuple(t for _, t in kept))
+
+        return Group(
+            tuple(self.checkpoints[m] for m in models),
+            tuple(of(layer) for layer in self.layers),
+            tuple(self.unaligned[m] for m in models),
+            tuple(self.architecture[m] for m in models),
+        )
+
 
 def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
     """Groups of comparable checkpoints, in the order of their first members.

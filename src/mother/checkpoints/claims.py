@@ -163,7 +163,7 @@ def _of_json(file: File, path: Path, key: str) -> Claims:
     if file.size > MAX_JSON:
         raise file.fault(f"has {file.size} bytes; JSON of {MAX_JSON} is the most")
     try:
-        text = file.read(0, file.size).decode("utf-8")
+        text = file.read(0, file.size).decode("utf-8-sig")
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise file.fault("not valid JSON") from None

@@ -23,7 +23,7 @@ from mother.checkpoints.formats import ending, open_file
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
-from mother.errors import InputError
+from mother.errors import InputError, UsageError
 from mother.hub import Repository, is_address, open_repositories, parse, shown
 
 #: folders within folders that a search goes down
@@ -83,6 +83,12 @@ def discover(
     return _name(search.found.values()), search.problems
 
 
+def _refuse_empty(path: str | PathLike[str]) -> None:
+    """An empty path, as of a variable that is not set, would be the current folder."""
+    if not os.fspath(path):
+        raise UsageError("a path is empty; the current folder is '.'")
+
+
 @contextmanager
 def folders_of(
     paths: Sequence[str | PathLike[str]], *, download: bool = False
@@ -93,6 +99,7 @@ def folders_of(
     problems: list[Problem] = []
     held: list[Repository] = []
     for path in paths:
+        _refuse_empty(path)
         if not is_address(path):
             folders.append(Path(path))
             continue
@@ -136,6 +143,7 @@ class _Search:
 
     def visit_given(self, path: str | PathLike[str]) -> None:
         """A path or an address that the user named: it must hold something."""
+        _refuse_empty(path)
         if is_address(path):
             self._visit_hub(path)
         else:

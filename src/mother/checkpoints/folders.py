@@ -69,7 +69,7 @@ def read_json(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
     if file.size > most:
         raise file.fault(f"has {file.size} bytes; JSON of {most} is the most")
     try:
-        parsed = json.loads(file.read(0, file.size).decode("utf-8"))
+        parsed = json.loads(file.read(0, file.size).decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise file.fault("not valid JSON") from None
     if not isinstance(parsed, dict):

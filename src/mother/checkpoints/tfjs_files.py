@@ -68,7 +68,7 @@ def _groups(manifest: File) -> list[dict[str, Any]]:
     if manifest.size > MAX_JSON:
         raise manifest.fault(f"has {manifest.size} bytes; JSON of {MAX_JSON} is the most")
     try:
-        parsed = json.loads(manifest.read(0, manifest.size).decode("utf-8"))
+        parsed = json.loads(manifest.read(0, manifest.size).decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise manifest.fault("not valid JSON") from None
     groups = parsed.get("weightsManifest") if isinstance(parsed, dict) else None

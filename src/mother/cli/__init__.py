@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -41,6 +42,7 @@ for command in (recover, compare, show, report, serve, evaluate, export, check, 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check said no, 2 bad usage or input."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -73,6 +75,13 @@ def main() -> None:
         _say(f"can't write the output: {fault.strerror or fault}")
         _drop_output()
     sys.exit(2)
+
+
+def _open_closed_streams() -> None:
+    """Streams that the caller has closed lead nowhere: no file is to be opened in their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _say(line: str) -> None:

@@ -17,6 +17,7 @@ from mother.views.heat import heat
 from mother.views.terminal import printable, shortened
 
 _SENTENCES = {
+    "unknown": "Unknown: of different architectures, so their weights can't be compared.",
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
     "duplicate": "Duplicates: the same weights.",
     "siblings": "Siblings: both come from an ancestor that is neither of them.",
@@ -36,8 +37,6 @@ _LOUDEST = 5
 
 def sentence(c: Comparison) -> str:
     """The relation in one sentence."""
-    if c.relation == "strangers" and c.kinship is None:
-        return "Strangers: of different architectures, with nothing to compare."
     if c.relation == "converted" and c.parent is None:
         return "The same weights in another framework: other names or another order of axes."
     if c.relation in _SENTENCES:

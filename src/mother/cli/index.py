@@ -153,6 +153,8 @@ def _said(p: Placement) -> list[str]:
         lines = [f"{name} is the root of its family"]
     else:
         lines = [f"{name} is related to no model of the index"]
+    if p.copies:
+        lines.append(f"  holds the very weights of {', '.join(map(printable, p.copies))}")
     if p.children:
         lines.append(f"  would be the parent of {', '.join(map(printable, p.children))}")
     return [*lines, f"  compared with {p.compared} of {p.comparable} models of its architecture"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -17,7 +16,9 @@ from mother.cli.output import (
     refused,
     write_atomically,
 )
-from mother.errors import InputError, UsageError
+from mother.documents import read_json
+from mother.errors import UsageError
+from mother.evaluation import LARGEST
 from mother.heritage.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
 from mother.views.explanation import explanation
@@ -162,12 +163,7 @@ def recover(
 
 
 def _read_stages(path: Path) -> dict[str, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise InputError(path, fault.strerror or str(fault)) from None
-    except (ValueError, RecursionError) as fault:
-        raise InputError(path, f"not JSON ({fault})") from None
+    content = read_json(path, LARGEST)
     if not isinstance(content, dict):
         raise UsageError(f'{path}: stages are JSON such as {{"id": "generalization"}}')
     return {str(k): str(v) for k, v in content.items()}

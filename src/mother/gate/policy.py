@@ -7,11 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from mother.documents import read_text
 from mother.errors import UsageError
 from mother.gate.licences import DEFAULT, normalised
+from mother.names import printable
 
 LEVELS = ("error", "warn", "note", "off")
 MAX_POLICY = 1 << 20
@@ -127,20 +128,13 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Policy:
-        """Read a policy file. UsageError names the file, the key and the fault."""
+        """Read a policy file. InputError names the file; where it is no policy, UsageError names
+        the key, too."""
+        text = read_text(path, MAX_POLICY)
         try:
-            with Path(path).open("rb") as file:
-                text = file.read(MAX_POLICY + 1)
-        except OSError as fault:
-            raise UsageError(f"{path}: {(fault.strerror or str(fault)).lower()}") from None
-        try:
-            if len(text) > MAX_POLICY:
-                raise ValueError(f"more than {MAX_POLICY} bytes")
-            return cls.parse(text.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise UsageError(f"{path}: not UTF-8") from None
+            return cls.parse(text)
         except (ValueError, RecursionError) as fault:
-            raise UsageError(f"{path}: {fault}") from None
+            raise UsageError(f"{path}: {printable(str(fault))}") from None
 
     @classmethod
     def parse(cls, text: str) -> Policy:

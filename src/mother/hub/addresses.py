@@ -10,8 +10,8 @@ from urllib.parse import unquote
 from mother.errors import InputError
 from mother.names import printable
 
-#: one slash where the address has been a Path
-_SCHEME = re.compile(r"hf:/{1,2}(?!/)")
+#: one slash, or none at all, where the address has been a Path
+_SCHEME = re.compile(r"hf:(?:/+|$)")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
 #: revisions that hold slashes
 _SPECIAL = re.compile(r"refs/(?:pr|convert)/[^/]+")
@@ -60,8 +60,8 @@ def parse(text: str | os.PathLike[str]) -> Address:
     Address(owner='org', name='', revision='', path='')
     """
     text = os.fspath(text)
-    said = printable(text)[:1000]
     rest = text[len(match[0]) :] if (match := _SCHEME.match(text)) else text
+    said = "hf://" + printable(rest)[:1000]
     owner, _, rest = rest.rstrip("/").partition("/")
     if owner in _KINDS:
         raise InputError(said, f"{owner} hold no models; give hf://owner/name")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
-from mother.hub.addresses import Address, is_inside
+from mother.hub.addresses import Address, is_address, is_inside
 from mother.hub.files import HEAD, RangedFile
 from mother.hub.http import TIMEOUT, patiently
 from mother.names import printable
@@ -112,8 +112,8 @@ def shown(path: str | os.PathLike[str]) -> str:
     ('models/a.safetensors', 'hf://org/name')
     """
     text = os.fspath(path)
-    if text.startswith("hf:/") and not text.startswith("hf://"):
-        return f"hf://{text.removeprefix('hf:/')}"
+    if is_address(text):
+        return f"hf://{text.removeprefix('hf:').lstrip('/')}"
     path = Path(path)
     if _spool is not None and path.is_relative_to(_spool):
         commit, owner, name, *inside = path.relative_to(_spool).parts

@@ -30,7 +30,7 @@ from mother.index.store import Store
 from mother.index.unit import sketched, unit
 from mother.measures.sketch import BUDGET
 from mother.placement import Placement, placement
-from mother.recovery import MANY, Options, recover_checkpoints
+from mother.recovery import MANY, MOST_REPLICATES, Options, recover_checkpoints
 
 Progress = Callable[[int, int], None]
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
@@ -89,8 +89,9 @@ class Index:
             raise UsageError(f"budget must lie in {LEAST_BUDGET}..{MOST_BUDGET}, not {budget}")
         others = {"seed": seed, "matrices": matrices or 0, "bootstrap": bootstrap}
         for name, value in others.items():
-            if not 0 <= value < 1 << 31:
-                raise UsageError(f"{name} must lie in 0..2147483647, not {value}")
+            most = MOST_REPLICATES if name == "bootstrap" else (1 << 31) - 1
+            if not 0 <= value <= most:
+                raise UsageError(f"{name} must lie in 0..{most}, not {value}")
         settings = {name: str(value) for name, value in {"budget": budget, **others}.items()}
         Store.create(Path(folder), settings).close()
         return cls(folder)

@@ -5,10 +5,12 @@ import { figure, many, percent, printable } from "./names.js";
 
 const SHOWN = 10;
 const SAYS = {
+  unknown: "Unknown: of different architectures, so their weights can't be compared.",
   strangers: "Strangers: not trained from each other, nor from a common ancestor.",
   duplicate: "The same weights.",
   converted: "The same weights in another form.",
   siblings: "Siblings: both come from an ancestor that is neither of them.",
+  relatives: "Relatives: what they have in common did not change, so who was first is unknown.",
 };
 
 /** A button that compares two models by their weights, and the place for what comes of it. */
@@ -79,11 +81,12 @@ function placed(p) {
   const said = {
     child: () => `${id} hangs from ${printable(p.parent)}: ${printable(p.edge.relation)}, distance ${figure(p.edge.distance)}, support ${percent(p.edge.support)}.`,
     sibling: () => `${id} has an ancestor that is not among the inputs, in common with ${names(p.siblings)}.`,
-    root: () => `${id} is an ancestor: from it would hang ${names(p.children)}.`,
+    root: () => (p.children.length ? `${id} is an ancestor: from it would hang ${names(p.children)}.` : `${id} is the root of its family.`),
     alone: () => `${id} is a stranger to all models here.`,
   }[p.found]();
   return [
     el("p", { class: "claim" }, said),
+    p.copies.length ? el("p", {}, `It holds the very weights of ${names(p.copies)}.`) : "",
     p.found === "child" && p.children.length ? el("p", {}, `From it would hang ${names(p.children)}.`) : "",
     el("p", { class: "note" }, `Recovered with ${p.compared} of ${many(p.comparable, "comparable model")}. Nothing was stored.`),
   ].filter(Boolean);

@@ -1,0 +1,46 @@
+"""The pages that `python -m experiments all` writes, and the models they are about."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+from experiments.figures.families import Family, read
+from safetensors.numpy import load_file
+
+Rows = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `all` has written, and the models it is about."""
+
+    out: Path
+    data: Path
+
+    def rows(self, name: str, **wanted: str) -> Rows:
+        with (self.out / f"{name}.csv").open(newline="") as file:
+            return [
+                row
+                for row in csv.DictReader(file)
+                if all(row[key] == value for key, value in wanted.items())
+            ]
+
+    def family(self, split: str) -> Family:
+        return read(self.data / f"{split}-0")
+
+    def tree(self, split: str) -> nx.DiGraph:
+        """The true forest, from the builder's own record."""
+        truth = json.loads((self.data / f"{split}-0" / "truth.json").read_text())
+        forest = nx.DiGraph()
+        forest.add_nodes_from(truth["nodes"])
+        forest.add_edges_from(truth["edges"])
+        return forest
+
+    def weights(self, split: str, id: str) -> dict[str, np.ndarray]:
+        stored = load_file(self.data / f"{split}-0" / f"{id}.safetensors")
+        return {name: w.astype(np.float64) for name, w in stored.items()}

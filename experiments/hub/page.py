@@ -26,7 +26,13 @@ models with children are taken away, with the edges from them. Each step is one 
 on the families of the dataset builder (below); children of one model resemble each other in groups
 of {ALIKE}, as many as it has there.
 """
-LIMITS = {"right": 0.95, "recover_s": 1800.0, "peak_gb": 16.0, "median": 50.0, "p99": 200.0}
+LIMITS = {
+    "right": 0.95,
+    "recover_s": 1800.0,
+    "peak_gb": 16.0,
+    "place_median_ms": 50.0,
+    "place_p99_ms": 200.0,
+}
 
 
 def merged(path: Path, new: Row) -> list[Row]:
@@ -87,21 +93,29 @@ def _results(rows: Sequence[Row]) -> str:
     full = [row for row in rows if _f(row, "models") >= 1e6 and str(row["mixed"]) != "True"]
     asked = "Of 1,000,000 models nothing is said yet: that size was not run here."
     if full:
-        row = full[0]
-        within = all(
-            (
-                _f(row, "recover_s") <= LIMITS["recover_s"],
-                _f(row, "peak_gb") <= LIMITS["peak_gb"],
-                _f(row, "place_median_ms") <= LIMITS["median"],
-                _f(row, "place_p99_ms") <= LIMITS["p99"],
-            )
-        )
-        asked = (
-            f"Asked at 1,000,000: {LIMITS['right']} of edges, "
-            f"{verdict(_f(row, 'right'), LIMITS['right'])}; 30 minutes, 16 GB, 50 ms and 200 ms: "
-            f"{'all met' if within else 'not all met'}."
-        )
+        asked = _judged(full[0])
     return "\n\n".join([markdown(head, body), said, asked])
+
+
+def _judged(row: Row) -> str:
+    """What was asked of 1,000,000 models, each with what was found."""
+    said = [
+        f"{LIMITS[name]:g}{unit} {what}, {verdict(sign * _f(row, name), sign * LIMITS[name])}"
+        for name, what, unit, sign in (
+            ("right", "of edges", "", 1),
+            ("recover_s", "to recover", " s", -1),
+            ("peak_gb", "of memory", " GB", -1),
+            ("place_median_ms", "to place one in the middle", " ms", -1),
+            ("place_p99_ms", "at the 99th percentile", " ms", -1),
+        )
+    ]
+    told = f"Asked at 1,000,000: {'; '.join(said)}."
+    if _f(row, "recover_s") > _f(row, "recover_cpu_s"):
+        told += (
+            f" Other work had most of the machine then: in {_f(row, 'recover_s'):.0f} s the "
+            f"processes of the two cores computed {_f(row, 'recover_cpu_s'):.0f} s."
+        )
+    return told
 
 
 def _growth(rows: Sequence[Row]) -> str:

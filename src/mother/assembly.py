@@ -126,6 +126,8 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     if not (forest.parents >= 0).any():
         return []
     copied = {d.copy.id: d for d in part.lossy}
+    labels = forest.labels()
+    many = np.bincount(labels)
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
@@ -150,7 +152,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 support=rounded(float(forest.support[child])),
                 undirected=bool(forest.direction[child] < 0.5 + UNSURE),
                 rank=rank,
-                evidence=_evidence(forest, child),
+                evidence=_evidence(forest, child, int(many[labels[child]])),
                 runner_up=ids[rival] if rival >= 0 else None,
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
                 changes=_changes(two) if explain else (),
@@ -159,10 +161,10 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     return out
 
 
-def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
-    """What the direction of a model's own edge rests on; adds up to the log-odds of the whole."""
+def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:
+    """What the direction of a model's own edge rests on; adds up to the log-odds of the whole.
+    members: models in its tree."""
     own, direction = float(forest.odds[child]), float(forest.direction[child])
-    members = forest.labels() == forest.labels()[child]
     if math.isnan(own):
         return ()
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
@@ -170,7 +172,7 @@ def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     own = min(max(own, -CERTAIN), CERTAIN)
     return (
         Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
-        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members.sum() > 2 else _PAIR),
+        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members > 2 else _PAIR),
     )
 
 

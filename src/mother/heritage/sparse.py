@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mother.heritage import leaders
 from mother.heritage.direction import COSINE, Products, telling, weigh_products
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, heavy
+from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, descent_of_two, heavy
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
@@ -224,6 +224,8 @@ class _Family:
         with np.errstate(invalid="ignore"):
             forest.polarity[c] = lacking[c] / length[c]
         forest.direction[c] = direction[c]
+        if n == 2:
+            forest.direction[c] *= descent_of_two(forest.polarity[c])
         forest.odds[c] = self._odds(kept)[c]
         forest.turn[c] = self._turns(kept)[c]
         few = replace(among, nearest=[near[:RIVALS] for near in among.nearest])

@@ -11,7 +11,8 @@ from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import legend_below, panels
 from experiments.figures.splits import by_ours, there
 from mother import ModelGraph, evaluate
-from mother.measures.sketch import BUDGET, sketch
+from mother.measures.sketch import sketch
+from mother.measures.windows import BUDGET
 from mother.recovery import Options, recover_checkpoints
 
 QUESTION = """

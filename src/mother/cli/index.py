@@ -15,7 +15,7 @@ from mother import executors
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.index import Index
-from mother.measures.sketch import BUDGET
+from mother.measures.windows import BUDGET
 from mother.placement import Placement
 from mother.views.explanation import odds
 from mother.views.terminal import printable

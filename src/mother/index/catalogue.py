@@ -19,7 +19,9 @@ from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, p
 from mother.index.newcomer import Newcomer, digest
 from mother.index.relatives import Pool
 from mother.index.store import Store
-from mother.measures.sketch import SIGNATURE, dump, layout, load
+from mother.measures.signature import SIGNATURE
+from mother.measures.sketch import layout
+from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
 _COLUMNS = "number, id, path, architecture, family, stamp, digest, facts"

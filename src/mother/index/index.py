@@ -28,7 +28,7 @@ from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, w
 from mother.index.relatives import Pool, related
 from mother.index.store import Store
 from mother.index.unit import sketched, unit
-from mother.measures.sketch import BUDGET
+from mother.measures.windows import BUDGET
 from mother.placement import Placement, placement
 from mother.recovery import Options, recover_checkpoints
 

@@ -15,7 +15,9 @@ from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
-from mother.measures.sketch import dump, load, signature, sketch
+from mother.measures.signature import signature
+from mother.measures.sketch import sketch
+from mother.measures.sketch_bytes import dump, load
 from mother.recovery import Options, no_weights, recover_checkpoints
 
 

@@ -177,7 +177,7 @@ class _Family:
         """The evidence on pairs, kept for later."""
         samples = self.samples.over(self.view.tells)
         found = weigh_products(
-            i, j, Products(*samples.products(i, j), samples.seen), by_layer=False
+            i, j, Products(*samples.products(i, j), samples.chance), by_layer=False
         )
         lack = np.stack([told(found.forward), told(found.back)])
         for a, b, odds, first, second in zip(

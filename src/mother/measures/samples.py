@@ -36,6 +36,11 @@ class Samples:
         return np.diff(self.columns).astype(np.int64)
 
     @property
+    def chance(self) -> Array:
+        """The variance of a cosine in each layer, (L, 1)."""
+        return np.asarray(1 / self.seen[:, None])
+
+    @property
     def sizes(self) -> NDArray[np.int64]:
         """Weights of each layer, (L,)."""
         return np.array([np.prod(shape, dtype=np.int64) for shape in self.shapes], dtype=np.int64)

@@ -38,9 +38,7 @@ class Refinement:
     more: More
     asked: dict[str, int] = field(default_factory=dict)
 
-    def refined(
-        self, group: Group, coarse: Measures, decide: Decide, threads: int = 1
-    ) -> Measures:
+    def refined(self, group: Group, coarse: Measures, decide: Decide, threads: int = 1) -> Measures:
         """The measures of a group of sketches, closer where that may matter to what is decided."""
         closer = _Closer(group, coarse, threads)
         for _ in range(ROUNDS):
@@ -157,5 +155,7 @@ class _Closer:
     def _bytes(self, k: int, level: int) -> int:
         """How much a model's larger sketch may hold."""
         tensors = self._group.checkpoints[k].tensors.values()
-        kept, all_ = (sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True))
+        kept, all_ = (
+            sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True)
+        )
         return int(min(all_, kept * TIMES**level))

@@ -13,7 +13,9 @@ from mother.measures.stream import Measures
 Array = NDArray[np.float64]
 
 
-def mixed(coarse: Measures, fine: Measures, layers: Sequence[int], models: Sequence[int]) -> Measures:
+def mixed(
+    coarse: Measures, fine: Measures, layers: Sequence[int], models: Sequence[int]
+) -> Measures:
     """`coarse`, with what `fine` says of pairs among some of the models, in some of the layers.
 
     What a window happens to hold makes all distances in its layer too long or too short alike. So

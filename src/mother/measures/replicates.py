@@ -1,7 +1,7 @@
 """What sampling may have done to what a sketch says: the same evidence, off by its standard error.
 
 A window is a sample of rows and of columns, and rows differ in how much they change, and columns
-do. A replicate counts a random half of its rows, and of its columns, more than the other half: by as
+do. A replicate counts a random half of its rows, and of its columns, more than the other: by as
 much as makes a sum over the window stray as sums over other windows do (balanced half-samples:
 McCarthy, *Pseudo-replication: half samples*, 1969; less than whole ones where the window is a large
 part of the matrix: Judkins, *Fay's method for variance estimation*, 1990). What a method decides
@@ -49,10 +49,10 @@ def _weights(layer: Layer, seed: int) -> Array:
         np.sqrt(1 - side / whole) * _halves(side, rng)
         for side, whole in zip(sides, as_matrix(layer.shape), strict=True)
     )
-    return np.asarray(rows[:, None] + columns).reshape(-1)
+    return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
 
 
 def _halves(many: int, rng: np.random.Generator) -> Array:
-    """1 for a random half, -1 for the other; on average 0."""
+    """About 1 for a random half, -1 for the other; on average 0, and nowhere below -1."""
     signs = np.where(rng.permutation(many) % 2 == 0, 1.0, -1.0)
-    return signs - signs.mean()
+    return np.asarray((signs - signs.mean()) / (1 + signs.mean()))

@@ -251,18 +251,19 @@ def measure(
         histogram,
         shared * scale if len(shared) else shared,
         overlap,
-        _as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
+        as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
     )
 
 
-def _as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
+def as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many single weights tell as much as a window of so many, (L,): rows and columns differ in
     how much they change, so what lies in few of them tells less than what lies everywhere.
 
-    >>> _as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
+    >>> as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
     array([1000,  142])
     """
-    return np.asarray(1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes)), dtype=np.int64)
+    drawn = 1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes))
+    return np.asarray(np.maximum(drawn, 1), dtype=np.int64)
 
 
 _Job = tuple[int, Layer, int, int]

@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 1
+VERSION = 2
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -40,6 +40,19 @@ CREATE TABLE sketches (
     model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
     content BLOB NOT NULL
 );
+CREATE TABLE larger (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    level INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (model, level)
+);
+CREATE TABLE wanted (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    level INTEGER NOT NULL,
+    tried INTEGER NOT NULL,
+    PRIMARY KEY (model, level)
+) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE edges (
@@ -116,6 +129,12 @@ class Store:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         if application != APPLICATION:
             raise InputError(self.folder, f"{NAME} is a database, but no index of mother's")
+        if version < VERSION:
+            raise InputError(
+                self.folder,
+                f"an index of schema {version}, this mother knows {VERSION}; create another and add"
+                " the models again",
+            )
         if version > VERSION:
             raise InputError(
                 self.folder, f"an index of schema {version}, this mother knows {VERSION}; upgrade"

@@ -38,14 +38,14 @@ def signature(sketched: Checkpoint) -> NDArray[np.float32]:
     out = np.zeros(SIGNATURE)
     kept = {n: t.kept for n, t in sketched.tensors.items() if t.kept.size}
     matrices = {n for n in kept if is_matrix(sketched.tensors[n].shape)} or set(kept)
-    for end, before, name in alike(sketched.tensors, matrices):
+    for key, name in alike(sketched.tensors, matrices):
         sides = tuple(map(min, kept[name].shape, _CORNER))
         corner = kept[name].read().reshape(kept[name].shape)[: sides[0], : sides[1]]
         with np.errstate(all="ignore"):
             values = np.nan_to_num(corner.astype(np.float64), posinf=0.0, neginf=0.0)
             norm = float(np.sqrt(np.square(values).sum()))
         if norm > 0 and math.isfinite(norm):
-            signs = _projection(number(end, sketched.tensors[name].shape, before))
+            signs = _projection(number(*key, sketched.tensors[name].shape))
             out += np.tensordot(signs[:, : sides[0], : sides[1]], values / norm, 2)
     return np.asarray(out / math.sqrt(SIGNATURE * max(1, len(matrices))), dtype=np.float32)
 

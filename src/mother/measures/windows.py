@@ -1,8 +1,10 @@
 """Which part of each layer stands for it.
 
 A window is some rows and columns of the layer seen as a matrix, from a place that only the layer's
-shape, the end of its name and a seed decide; a larger one at the same place holds a smaller one. A
-part of a matrix keeps what makes matrices tell: the rank of a change, the grid of a row.
+shape, the end of its name with the last numbers in it, and a seed decide; a larger one at the same
+place holds a smaller one. A part of a matrix keeps what makes matrices tell: the rank of a change,
+the grid of a row. In each layer it is another place, for what one coordinate of a residual stream
+does it does in all layers.
 
 Its rows lie far apart, at golden steps, so that any number of them is spread evenly: rows that are
 neighbours, the tokens of an embedding, the neurons of a head, change alike. Where each stretch of a
@@ -31,9 +33,11 @@ from mother.checkpoints import Tensor
 from mother.measures.lowrank import as_matrix, is_matrix
 
 Shape = tuple[int, ...]
+Key = tuple[str, str, int]  # end of a name, the last numbers in it, how many alike come before
 BUDGET = 256 << 10  # bytes of weights that a sketch holds
 VECTOR = 64  # weights of a tensor that is no matrix
 NARROWEST = 32  # columns of a window, where the matrix has them
+NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -104,19 +108,29 @@ def windows(
     chosen = {n: t for n, t in tensors.items() if t.is_weight and t.size}
     if matrices is not None and any(is_matrix(t.shape) for t in chosen.values()):
         chosen = _drawn(chosen, matrices, seed)
+    shares = _shares(chosen, budget)
     return {
-        name: _window(name, chosen[name].shape, many, seed, apart=matrices is None)
-        for name, many in _shares(chosen, budget).items()
+        name: _window((seed, *key), chosen[name].shape, shares[name], apart=matrices is None)
+        for key, name in alike(chosen, shares)
     }
 
 
-def alike(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
-    """Each name's own end, how many of that end and shape came before it, and itself: by the first
-    two, with the shape, a layer is known whatever is put before names."""
-    before: Counter[tuple[str, Shape]] = Counter()
+def alike(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[Key, str]]:
+    """What each name is known by, whatever is put before it; and itself. Of equal shapes, no two
+    are known by the same.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> names = [f"layer.{k}.{kind}.weight" for k in (0, 1) for kind in "qv"]
+    >>> tensors = {n: constant(n, np.zeros((8, 8), np.float32)) for n in names}
+    >>> [key for key, _ in alike(tensors, names)]
+    [('weight', '0', 0), ('weight', '0', 1), ('weight', '1', 0), ('weight', '1', 1)]
+    """
+    before: Counter[tuple[str, str, Shape]] = Counter()
     for name in sorted(names, key=_natural):
-        kind = _end(name), tensors[name].shape
-        yield kind[0], before[kind], name
+        *others, end = re.split(r"[./]", name)
+        place = ".".join([part for part in others if part.isdecimal()][-NUMBERS:])
+        kind = end, place, tensors[name].shape
+        yield (end, place, before[kind]), name
         before[kind] += 1
 
 
@@ -124,8 +138,7 @@ def _drawn(tensors: dict[str, Tensor], most: int, seed: int) -> dict[str, Tensor
     """So many of the matrices; a prefix or another head changes little of which."""
     matrices = [name for name, tensor in tensors.items() if is_matrix(tensor.shape)]
     ranked = sorted(
-        (number(seed, end, tensors[name].shape, before), name)
-        for end, before, name in alike(tensors, matrices)
+        (number(seed, *key, tensors[name].shape), name) for key, name in alike(tensors, matrices)
     )
     return {name: tensors[name] for _, name in ranked[:most]}
 
@@ -154,15 +167,15 @@ def _shares(tensors: Mapping[str, Tensor], budget: int) -> dict[str, int]:
     return shares
 
 
-def _window(name: str, shape: Shape, many: int, seed: int, *, apart: bool) -> Window:
+def _window(place: tuple[object, ...], shape: Shape, many: int, *, apart: bool) -> Window:
     """A window of about so many weights, nearly square but for NARROWEST."""
     height, width = as_matrix(shape)
     columns = min(width, max(NARROWEST, 1 << round(math.log2(many) / 2)), many)
     rows = min(height, many // columns)
     columns = min(width, many // rows)
     return Window(
-        number(seed, _end(name), shape, "top") % height,
-        number(seed, _end(name), shape, "left") % width,
+        number(*place, shape, "top") % height,
+        number(*place, shape, "left") % width,
         rows,
         columns,
         golden(height) if apart else 1,
@@ -188,12 +201,6 @@ def _quotients(a: int, b: int) -> Iterator[int]:
     while a:
         yield b // a
         a, b = b % a, a
-
-
-def _end(name: str) -> str:
-    """The last component of a name: what no prefix changes, which one program puts before it and
-    another does not."""
-    return re.split(r"[./]", name)[-1]
 
 
 def number(*of: object) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, align
 from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
+from mother.index.items import items
 from mother.index.newcomer import Newcomer, digest
 from mother.index.relatives import Pool
 from mother.index.store import Store
@@ -237,10 +238,14 @@ class Catalogue:
         for table, parts in (("hidden", graph.hidden), ("trees", graph.trees)):
             for part in parts:
                 self.store.write(f"INSERT INTO {table} VALUES (?, ?)", family, _text(part))
+        query = "SELECT id, number FROM models WHERE family = ?"
+        for item in items(graph, dict(self.store.rows(query, family))):
+            place = item.key, family, item.name, item.above, item.children, item.below, item.words
+            self.store.write("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", *place)
 
     def clear(self, family: int) -> None:
         """Forget the forest of a family."""
-        for table in _PARTS:
+        for table in ("items", *_PARTS):
             self.store.write(f"DELETE FROM {table} WHERE family = ?", family)
 
     def parents(self, number: int) -> list[int]:

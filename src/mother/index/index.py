@@ -39,7 +39,7 @@ LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives
 BATCH = 64  # models that are added in one transaction
 AHEAD, HELD = 1024, 256 << 20  # checkpoints out at workers at once; bytes of their sketches
-LEAST_BUDGET, MOST_BUDGET = 1 << 10, 1 << 30
+BUDGETS = range(1 << 10, (1 << 30) + 1)
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class Index:
     ) -> Index:
         """A new index. budget: bytes of weights in a sketch. matrices: that are sampled at most.
         bootstrap: replicates that `support` is taken from. UsageError, InputError."""
-        if not LEAST_BUDGET <= budget <= MOST_BUDGET:
-            raise UsageError(f"budget must lie in {LEAST_BUDGET}..{MOST_BUDGET}, not {budget}")
+        if budget not in BUDGETS:
+            raise UsageError(f"budget must lie in {BUDGETS[0]}..{BUDGETS[-1]}, not {budget}")
         others = {"seed": seed, "matrices": matrices or 0, "bootstrap": bootstrap}
         for name, value in others.items():
             if not 0 <= value < 1 << 31:
                 raise UsageError(f"{name} must lie in 0..2147483647, not {value}")
-        settings = {name: str(value) for name, value in {"budget": budget, **others}.items()}
-        Store.create(Path(folder), settings).close()
+        settings = {"budget": budget, **others}
+        Store.create(Path(folder), {name: str(n) for name, n in settings.items()}).close()
         return cls(folder)
 
     def __enter__(self) -> Index:
@@ -114,7 +114,7 @@ class Index:
         return int(self._store.rows("SELECT count(*) FROM models")[0][0])
 
     def models(self) -> list[Model]:
-        """All models by id."""
+        """By id."""
         return self._catalogue.models()
 
     def graph(self) -> ModelGraph:
@@ -323,18 +323,22 @@ class Index:
         return self.graph()
 
     def place(
-        self, path: str | PathLike[str], *, base: str | PathLike[str] | None = None
+        self,
+        path: str | PathLike[str],
+        *,
+        base: str | PathLike[str] | None = None,
+        closer: bool = True,
     ) -> Placement:
         """Where the checkpoint at a path would hang; nothing is stored. InputError.
 
         It is recovered together with the families that it is related to, or, where they hold more
-        than LARGE models, with its MOST nearest relatives and their parents; and more is read of
-        some, as when it is added.
+        than LARGE models, with its MOST nearest relatives and their parents. closer: more is read
+        of some of them, as when it is added.
         """
         where = None if base is None else whereabouts(open_checkpoint(base))
-        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base), where))
+        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base), where), closer)
 
-    def place_newcomer(self, new: Newcomer) -> Placement:
+    def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""
         pool = self._catalogue.pool()
         if not self._catalogue.knows(new.architecture):
@@ -355,7 +359,8 @@ class Index:
         id = known[0] if known else self._catalogue.free_id(new.id)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
         more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self._reader, {id: new})
-        graph = recover_checkpoints(together, self._options, refinement=Refinement(more))
+        refined = Refinement(more) if closer else None
+        graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
     def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:

@@ -60,6 +60,17 @@ CREATE TABLE edges (
 ) WITHOUT ROWID;
 CREATE TABLE hidden (family INTEGER NOT NULL, content TEXT NOT NULL);
 CREATE TABLE trees (family INTEGER NOT NULL, content TEXT NOT NULL);
+CREATE TABLE items (
+    key INTEGER PRIMARY KEY,
+    family INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    above INTEGER NOT NULL,
+    children INTEGER NOT NULL,
+    below INTEGER NOT NULL,
+    words TEXT NOT NULL
+);
+CREATE INDEX items_below ON items (above, name);
+CREATE INDEX items_of ON items (family);
 CREATE INDEX nodes_of ON nodes (family);
 CREATE INDEX edges_of ON edges (family);
 CREATE INDEX children ON edges (parent);
@@ -68,12 +79,17 @@ CREATE INDEX trees_of ON trees (family);
 """
 
 
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds an index, sound or not."""
+    return (folder / NAME).is_file()
+
+
 class Store:
     """A connection to an index. Every fault of the database is an InputError of one line."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
-        if not self.path.is_file():
+        if not is_index(folder):
             raise InputError(folder, "no index: `mother index create` makes one")
         with self.faults():
             self._connection = sqlite3.connect(

@@ -97,9 +97,10 @@ def test_whoever_is_stopped_before_more_is_read_goes_on(close, tmp_path, monkeyp
         raise Killed
 
     with Index.create(tmp_path / "stopped", budget=BUDGET) as index:
-        with monkeypatch.context() as patched, pytest.raises(Killed):
+        with monkeypatch.context() as patched:
             patched.setattr(index_module.Reader, "read", stop)
-            index.add([close])
+            with pytest.raises(Killed):
+                index.add([close])
         assert (len(index), asked(index), index.verify()) == (14, {}, [])
         assert index.graph().to_json() != wanted
         again = index.add([close])

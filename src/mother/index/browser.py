@@ -69,9 +69,11 @@ class Browser:
             return int(self._store.rows("SELECT count(*) FROM items WHERE above = -1")[0][0])
 
     def below(self, key: int | None, offset: int, limit: int) -> list[Seen]:
-        """So many of what hangs right below, or of the roots for None, by name."""
+        """So many of what hangs right below, by name; or of the roots for None, the largest trees
+        first."""
         with self._reading():
-            query = f"SELECT {_ITEM} FROM items WHERE above = ? ORDER BY name LIMIT ? OFFSET ?"
+            order = "below DESC, name" if key is None else "name"
+            query = f"SELECT {_ITEM} FROM items WHERE above = ? ORDER BY {order} LIMIT ? OFFSET ?"
             rows = self._store.rows(query, -1 if key is None else key, limit, offset)
             return [self._seen(row) for row in rows]
 

@@ -70,6 +70,7 @@ CREATE TABLE items (
     words TEXT NOT NULL
 );
 CREATE INDEX items_below ON items (above, name);
+CREATE INDEX items_by_size ON items (above, below DESC, name);
 CREATE INDEX items_of ON items (family);
 CREATE INDEX nodes_of ON nodes (family);
 CREATE INDEX edges_of ON edges (family);

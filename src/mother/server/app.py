@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from mother import __version__
+from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.hub import is_address
 from mother.server import schemas
@@ -106,6 +107,10 @@ def _faults(app: FastAPI) -> None:
         first = fault.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return Problem(422, printable(f"{where}: {first['msg']}")[:300])
+
+    @app.exception_handler(InputError)
+    def damaged(_: Request, fault: InputError) -> Problem:
+        return Problem(500, printable(str(fault))[:300])
 
     @app.exception_handler(Exception)
     def broken(_: Request, __: Exception) -> Problem:

@@ -39,7 +39,7 @@ class Grown:
 
     def _attributes(self, version: int) -> list[dict[str, Any]]:
         if self._coloured is None or self._coloured[0] != version:
-            self._coloured = version, attributes(self._browser.parts())
+            self._coloured = version, attributes(map(_told, self._browser.parts()))
         return self._coloured[1]
 
     def below(
@@ -101,6 +101,16 @@ class Grown:
 
     def _entry(self, seen: Seen) -> dict[str, Any]:
         return shown(_item(seen, {}), seen.key, seen.children, seen.below)
+
+
+def _told(part: dict[str, Any]) -> dict[str, Any]:
+    """Without names and what is empty."""
+    return {
+        key: value
+        for key, value in part.items()
+        if key not in ("id", "parent", "child") and not (value is None or value is False)
+        if value not in ("", [])
+    }
 
 
 def _item(seen: Seen, named: dict[str, int]) -> dict[str, Any]:

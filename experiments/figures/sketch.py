@@ -18,18 +18,18 @@ from mother.recovery import Options, recover_checkpoints
 from mother.refinement import TIMES, Refinement
 
 QUESTION = """
-A sketch holds a window of every layer, and the method runs on it as on the weights. Where a decision
-lies within its error, as an index does it, more bytes are asked of the models it concerns. How much
-is lost, from 4 KB a model to 4 MB? Ours with its defaults, on every split but mixed; of sketches of
-256 KB at most 0.01 of the edges that are right must be lost.
+A sketch holds a window of every layer, and the method runs on it as on the weights. Where a
+decision lies within its error, as an index does it, more bytes are asked of the models it concerns.
+How much is lost, from 4 KB a model to 4 MB? Ours with its defaults, on every split but mixed; of
+sketches of 256 KB at most 0.01 of the edges that are right must be lost.
 """
 
 NOTES = """
 *Right* is the share of true edges found with direction, from the full weights and from sketches.
-*Of the first sketches alone* is the same where nobody is asked for more. *Bytes a model* are those of
-all sketches that were looked at, the larger ones among them. *As with all weights* is the share of
-the edges found from the full weights that are found from sketches, too, right or wrong. Where a model
-is smaller than the budget, its sketch holds all but the vectors, which break ties.
+*Of the first sketches alone* is the same where nobody is asked for more. *Bytes a model* are those
+of all sketches that were looked at, the larger ones among them. *As with all weights* is the share
+of the edges found from the full weights that are found from sketches, too, right or wrong. Where a
+model is smaller than the budget, its sketch holds all but the vectors, which break ties.
 """
 
 BUDGETS = tuple(1 << k for k in range(12, 23, 2))

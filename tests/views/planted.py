@@ -26,7 +26,7 @@ def plant(index: Index, graph: ModelGraph) -> None:
         for node in graph.nodes:
             number = catalogue.store.write(
                 "INSERT INTO models (id, path, architecture, family, stamp, digest, signature,"
-                " facts) VALUES (?, ?, 'a', ?, '[]', x'', x'', '{}')",
+                " facts) VALUES (?, ?, 'a', ?, '[]', x'', zeroblob(256), '{}')",
                 *(node.id, node.path, family or 0),
             )
             family = family or number

@@ -71,12 +71,15 @@ export class Forest {
     return this.items.get(key);
   }
 
-  /** The next part of a long list, in place of the line that stands for the rest of it. */
+  /** The next part of a long list, in place of the line that stands for the rest of it; the first
+   * of the part. */
   async more({ entry, parent }) {
     const list = parent ? parent.kids : this.roots;
+    const at = list.length - 1;
     list.pop();
     await this.#extend(list, parent, entry.more.total, entry.more.offset);
     this.changed(parent);
+    return list[at] ?? parent ?? list[0];
   }
 
   async #extend(list, parent, total, offset) {

@@ -125,7 +125,7 @@ export async function start(source) {
   /** Choose a model; a second one with Shift, Control or after "Compare with". */
   function pick(item, event = {}) {
     if (!item) return;
-    if (item.entry.more) return void forest.more(item);
+    if (item.entry.more) return void more(item);
     state.active = item;
     if (state.selected && state.selected !== item && (state.choosing || event.shiftKey || event.ctrlKey || event.metaKey)) {
       state.other = item;
@@ -135,6 +135,12 @@ export async function start(source) {
     }
     setChoosing(false);
     showPanel();
+  }
+
+  async function more(item) {
+    state.active = await forest.more(item);
+    bring(state.active);
+    restyle();
   }
 
   async function go(key) {

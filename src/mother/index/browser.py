@@ -100,11 +100,12 @@ class Browser:
             query = f"SELECT key, name FROM items WHERE {condition} ORDER BY name LIMIT ?"
             return int(total[0][0]), self._store.rows(query, *words, limit)
 
-    def parts(self) -> Iterator[dict[str, Any]]:
-        """All nodes and edges as they are stored, in no order."""
+    def parts(self, limit: int) -> Iterator[dict[str, Any]]:
+        """So many nodes and edges as they are stored."""
         with self._reading():
             for table in ("nodes", "edges"):
-                for (content,) in self._store.rows(f"SELECT content FROM {table}"):
+                query = f"SELECT content FROM {table} LIMIT ?"
+                for (content,) in self._store.rows(query, limit):
                     with self._sound(table):
                         yield json.loads(content)
 

@@ -12,6 +12,8 @@ from mother.server.answers import attributes, shown
 from mother.views.outline import Item
 from mother.views.page import PALETTE, entry
 
+COLOURED = 10_000  # models that tell what models can be coloured by
+
 
 class Grown:
     """An index by keys, as `mother.index.items` has them."""
@@ -39,7 +41,7 @@ class Grown:
 
     def _attributes(self, version: int) -> list[dict[str, Any]]:
         if self._coloured is None or self._coloured[0] != version:
-            self._coloured = version, attributes(map(_told, self._browser.parts()))
+            self._coloured = version, attributes(map(_told, self._browser.parts(COLOURED)))
         return self._coloured[1]
 
     def below(

@@ -80,6 +80,26 @@ def test_distances_are_about_those_of_the_originals(
     assert found[1, 0] == found[0, 1]
 
 
+@pytest.mark.parametrize("size", [0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.5), (0.3, 0.3)])
+def test_steps_between_pruned_models_are_not_shortened(
+    tmp_path: Path, size: float, shares: tuple[float, float]
+) -> None:
+    """The weights that both have left are those that did not cross the threshold."""
+
+    def without(weights: Weights, share: float) -> Weights:
+        lost = {k: np.abs(w) < np.quantile(np.abs(w), share) for k, w in weights.items()}
+        return {k: np.where(lost[k], 0, w).astype(np.float32) for k, w in weights.items()}
+
+    rng = np.random.default_rng(3)
+    base = fresh(rng)
+    tuned = child(rng, base, size)
+    true = sum(float(np.square(base[k] - tuned[k]).sum()) for k in base)
+    small = [without(w, share) for w, share in zip((base, tuned), shares, strict=True)]
+    found = distances(tmp_path, small)
+    assert found[0, 1] == pytest.approx(true, rel=0.08)
+
+
 def test_faint_steps_between_rounded_models_are_not_lost(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     base = fresh(rng)

@@ -72,6 +72,16 @@ def test_a_coarse_copy_stored_wide_again(dtype):
     assert (sorted(pair), relation) == (["a", "b"], "duplicate")
 
 
+@pytest.mark.parametrize("names", [("a", "z"), ("z", "a")])
+def test_a_copy_that_is_stored_wider_than_its_original(names):
+    """bfloat16 holds 1e-12, float16 does not, float32 would hold either."""
+    model = converted(weights(), BF16)
+    model["fc.weight"][3, :5] = 1e-12
+    copy = converted(converted(model, np.float16), np.float32)
+    original, lossy = names
+    assert found(**{original: model, lossy: copy}) == [(original, lossy, "converted")]
+
+
 def test_the_most_precise_is_the_original_of_all():
     full = weights()
     kinds = {"d": full, "a": converted(full, np.float16), "b": converted(full, BF16), "c": full}

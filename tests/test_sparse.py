@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,13 +11,18 @@ from hypothesis import strategies as st
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
+from mother.checkpoints import Checkpoint, align
+from mother.checkpoints.tensor import constant
 from mother.clustering import components
 from mother.heritage import gram, neighbours, sparse
 from mother.heritage.leaders import families
 from mother.heritage.neighbours import candidate_pairs, nearest, spanning_tree
 from mother.heritage.placing import Known
 from mother.heritage.relatedness import kinship
-from mother.measures.samples import Samples
+from mother.heritage.turns import Candidates, straighten
+from mother.measures import measure
+from mother.measures.samples import Samples, samples_of
+from mother.measures.sketch import sketch
 
 LAYERS, SEEN = 6, 400
 SEEDS = st.integers(0, 2**32 - 1)
@@ -56,6 +63,25 @@ def test_products_are_those_of_plain_matrices(seed: int) -> None:
     np.testing.assert_allclose(m.gram[0], w @ w.T * 20)
 
 
+def test_samples_of_sketches_say_what_the_pass_over_them_does() -> None:
+    rng = np.random.default_rng(2)
+    shapes = {"a.weight": (60, 50), "b.weight": (40, 40), "c.bias": (30,)}
+
+    def model(id: str) -> Checkpoint:
+        tensors = {name: constant(name, rng.normal(size=size)) for name, size in shapes.items()}
+        return Checkpoint(id, Path(id), "npz", tensors)
+
+    (group,) = align([sketch(model(id), 4096) for id in "xyz"])
+    whole, s = measure(group), samples_of(group)
+    found = s.measures()
+    np.testing.assert_allclose(found.gram, whole.gram, rtol=1e-4, atol=1e-3)
+    assert found.seen.tolist() == whole.seen.tolist()
+    assert (s.over(np.array([True, False, True])).seen == whole.seen[[0, 2]]).all()
+    np.testing.assert_allclose(s.two(2, 0).gram[:, 0, 1], found.gram[:, 2, 0])
+    s.rows[1, s.columns[1]] = np.nan
+    assert s.finite().tolist() == [True, False, True]
+
+
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.integers(1, 90), st.integers(1, 12), st.sampled_from([1, 7, 1024]))
 def test_nearest_are_the_nearest(seed: int, n: int, k: int, block: int) -> None:
@@ -79,12 +105,10 @@ def test_nearest_elsewhere() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.integers(2, 40))
-def test_spanning_tree_knows_only_what_it_needs(seed: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
+def test_spanning_tree_is_the_cheapest(seed: int, n: int) -> None:
+    cost = np.random.default_rng(seed).random(n * (n - 1) // 2)
     i, j = np.triu_indices(n, 1)
-    least = rng.random(len(i))
-    cost = least * rng.uniform(1, 2, len(i))
-    towards = spanning_tree(n, i, j, least, lambda e: cost[e])
+    towards = spanning_tree(n, i, j, cost)
     dense = np.zeros((n, n))
     dense[i, j] = cost
     oracle = csgraph.minimum_spanning_tree(dense)
@@ -131,6 +155,30 @@ def test_a_hub_with_more_children_than_candidates() -> None:
     for v in range(1, n):
         rows[v] = rows[parents[v]] + 0.15 * rng.standard_normal(LAYERS * SEEN)
     assert sparse.recover_family(samples(rows)).parents.tolist() == parents.tolist()
+
+
+def test_families_together_are_as_each_alone() -> None:
+    """Of different sizes and with different layers frozen."""
+    rng = np.random.default_rng(8)
+    parts = [tree(rng, n)[0].rows for n in (1, 2, 3, 9, 40, 2)]
+    parts[2][:, :SEEN] = parts[2][0, :SEEN]
+    parts[5][1] = parts[5][0]
+    s = samples(np.concatenate(parts))
+    ends = np.cumsum([0, *map(len, parts)])
+    groups = [np.arange(at, at + len(x)) for at, x in zip(ends, parts, strict=False)]
+    for members, found in zip(groups, sparse.recover_families(s, groups), strict=True):
+        alone = sparse.recover_family(s.among(members))
+        for figure in ("parents", "distance", "direction", "odds", "polarity", "rival"):
+            np.testing.assert_array_equal(getattr(found, figure), getattr(alone, figure))
+
+
+def test_a_lone_cosine_below_chance_is_no_turn() -> None:
+    """A small step and a large one after it: what the large one seems to undo is noise."""
+    squared = np.array([[0.0, 0.01, 1.0], [0.01, 0.0, 0.995], [1.0, 0.995, 0.0]])
+    near = [[1, 2], [0, 2], [1, 0]]
+    for chance, parent in ((0.0, 0), (0.1, 1)):
+        among = Candidates(squared.tolist(), near, [()] * 3, chance)
+        assert straighten(np.array([-1, 0, 1]), among).tolist() == [-1, 0, parent]
 
 
 def test_neither_threads_nor_blocks_matter(monkeypatch: pytest.MonkeyPatch) -> None:

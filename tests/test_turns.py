@@ -19,7 +19,7 @@ def squared(points: np.ndarray) -> np.ndarray:
     return np.square(points[:, None] - points[None]).sum(axis=2)
 
 
-def cost(parents: list[int], x: np.ndarray, lack: np.ndarray) -> float:
+def cost(parents: list[int], x: np.ndarray) -> float:
     """Of a whole tree, from the points themselves."""
     total = 0.0
     for c, p in enumerate(parents):
@@ -29,7 +29,7 @@ def cost(parents: list[int], x: np.ndarray, lack: np.ndarray) -> float:
         length = float(step @ step)
         g = parents[p]
         if g < 0:
-            total += length * (1 + lack[p, c])
+            total += length
             continue
         before = x[p] - x[g]
         scale = math.sqrt(length * float(before @ before))
@@ -42,14 +42,13 @@ def cost(parents: list[int], x: np.ndarray, lack: np.ndarray) -> float:
 def test_moves_only_make_the_tree_cheaper(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 3))
-    lack = rng.uniform(size=(n, n))
     tree = np.array([-1] + [int(rng.integers(k)) for k in range(1, n)], dtype=np.intp)
     every = ~np.eye(n, dtype=bool)
-    found = straightened(tree, squared(x), lack, every)
+    found = straightened(tree, squared(x), every)
     assert found[0] == -1
     edges = [(int(p), c) for c, p in enumerate(found) if p >= 0]
     assert networkx.is_arborescence(networkx.DiGraph(edges))
-    assert cost(found.tolist(), x, lack) <= cost(tree.tolist(), x, lack) * (1 + 1e-9)
+    assert cost(found.tolist(), x) <= cost(tree.tolist(), x) * (1 + 1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -57,16 +56,16 @@ def test_moves_only_make_the_tree_cheaper(seed: int, n: int) -> None:
 def test_no_single_move_is_left(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 6
-    x, lack = rng.normal(size=(n, 4)), np.zeros((n, n))
+    x = rng.normal(size=(n, 4))
     tree = np.array([-1, 0, 1, 2, 3, 4], dtype=np.intp)
-    found = straightened(tree, squared(x), lack, ~np.eye(n, dtype=bool)).tolist()
-    best = cost(found, x, lack)
+    found = straightened(tree, squared(x), ~np.eye(n, dtype=bool)).tolist()
+    best = cost(found, x)
     for c, p in itertools.product(range(1, n), range(n)):
         moved = list(found)
         moved[c] = p
         graph = networkx.DiGraph([(q, k) for k, q in enumerate(moved) if q >= 0])
         if c != p and networkx.is_directed_acyclic_graph(graph):
-            assert cost(moved, x, lack) >= best * (1 - 1e-6)
+            assert cost(moved, x) >= best * (1 - 1e-6)
 
 
 def test_siblings_that_resemble_each_other_hang_from_their_parent() -> None:
@@ -80,7 +79,7 @@ def test_siblings_that_resemble_each_other_hang_from_their_parent() -> None:
     assert D[1, 2] < D[0, 1]
     (chain,) = minimum_spanning_trees([D])
     assert chain.tolist() != [-1, 0, 0, 0]
-    found = straightened(chain, D, np.zeros((4, 4)), ~np.eye(4, dtype=bool))
+    found = straightened(chain, D, ~np.eye(4, dtype=bool))
     assert found.tolist() == [-1, 0, 0, 0]
 
 
@@ -91,7 +90,7 @@ def test_a_child_far_from_a_cluster_hangs_from_its_middle() -> None:
     far = near[2] + 2.0 * rng.normal(size=500) + 0.02 * (near[3] - middle)
     x = np.stack([middle, *near, far])
     tree = np.array([-1, 0, 0, 0, 0, 0, 0, 4], dtype=np.intp)
-    found = straightened(tree, squared(x), np.zeros((8, 8)), ~np.eye(8, dtype=bool))
+    found = straightened(tree, squared(x), ~np.eye(8, dtype=bool))
     assert found.tolist() == [-1, 0, 0, 0, 0, 0, 0, 0]
 
 
@@ -109,15 +108,14 @@ def test_turns_are_cosines() -> None:
 def test_the_runner_up_is_the_cheapest_other_parent() -> None:
     rng = np.random.default_rng(3)
     x = np.concatenate([np.zeros((1, 6)), rng.normal(size=(4, 6))])
-    lack = np.zeros((5, 5))
     tree = [-1, 0, 0, 1, 1]
-    rival, factor = runners_up(np.array(tree), squared(x), lack, ~np.eye(5, dtype=bool))
+    rival, factor = runners_up(np.array(tree), squared(x), ~np.eye(5, dtype=bool))
     assert rival[0] == -1
     for c in (2, 3, 4):  # leaves: nothing hangs below that would change
         others = {p: [*tree[:c], p, *tree[c + 1 :]] for p in range(5) if p not in (c, tree[c])}
-        best = min(others, key=lambda p: cost(others[p], x, lack))
+        best = min(others, key=lambda p: cost(others[p], x))
         assert rival[c] == best
-        around = cost(others[best], x, lack) - cost(tree, x, lack)
+        around = cost(others[best], x) - cost(tree, x)
         step = squared(x)[tree[c], c]
         own = step * (1 + TURN * max(0.0, -turns(np.array(tree), squared(x))[c])) if c > 2 else step
         assert factor[c] == pytest.approx(1 + around / own)

@@ -17,7 +17,7 @@ from experiments.figures.methods import Array, Count, nearest_by_polarity, roote
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
-from mother.heritage import direction, gram, turns
+from mother.heritage import default, direction, gram, turns
 from mother.heritage.direction import Pairs
 from mother.measures import Measures
 
@@ -39,6 +39,8 @@ that is what the evidence costs. Reading and measuring, the same for all, are no
 - *common shrink*: weight decay, one factor for all layers;
 - *free scale*: how well this training knew its start;
 - *lack in edge costs*: siblings that are near pay for what each went through alone;
+- *what is held*: a child holds its parent's step in most layers, and none of its siblings';
+- *ranks*: edges that by their ranks lead over another model are none (LoRA alone);
 - *leaving out vectors*: distances and direction are taken from matrices.
 """
 
@@ -67,9 +69,17 @@ def _every_layer(m: Measures) -> np.ndarray:
     return np.ones(len(m.names), dtype=bool)
 
 
-def _costs(squared: Array, pairs: Pairs) -> Array:
+def _costs(squared: Array, pairs: Pairs, apart: np.ndarray) -> Array:
     with mock.patch.object(direction, "_mean_polarity", _nothing_known):
-        return _edge_costs(squared, pairs)
+        return _edge_costs(squared, pairs, apart)
+
+
+def _as_it_is(_m: object, _squared: object, parents: Indices, _apart: object) -> Indices:
+    return parents
+
+
+def _nowhere(_group: object, _m: object, parents: Indices) -> np.ndarray:
+    return np.zeros((len(parents),) * 2, dtype=bool)
 
 
 _edge_costs = gram.edge_costs
@@ -82,6 +92,8 @@ VARIANTS: dict[str, tuple[Patch, ...]] = {
     "without common shrink": ((direction, "DECAYED", 1e-300),),
     "without free scale": ((direction, "SCALES", np.ones_like(direction.SCALES)),),
     "without lack in edge costs": ((gram, "edge_costs", _costs),),
+    "without what is held": ((gram, "held", _as_it_is),),
+    "without ranks": ((default, "passed_over", _nowhere),),
     "vectors as well": ((gram, "telling", _every_layer),),
 }
 

@@ -14,9 +14,9 @@ from experiments.figures.families import Indices
 from experiments.figures.methods import Count, count
 from experiments.figures.splits import read
 from mother import ModelGraph, recover
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint, Group, align
 from mother.evaluation import Truth, read_truth
-from mother.heritage import gram
+from mother.heritage import default
 from mother.heritage.duplicates import find_duplicates, originals
 from mother.heritage.forest import Forest
 from mother.measures import Measures, measure
@@ -37,17 +37,18 @@ ROLE = {
 class Kind:
     """The models of a split that are of one architecture, measured, and the truth about them.
 
-    original, parents: (n,) what each is a rounded copy of, and the true parent; -1 where there is
-    none.
+    original, parents: (n,) what each of the group is a rounded copy of, and the true parent; -1
+    where there is none.
     """
 
+    group: Group
     measures: Measures
     original: Indices
     parents: Indices
 
     def recover(self, replicates: int = 0) -> Forest:
         """What the default method finds."""
-        return gram.recover(self.measures, replicates, original=self.original)
+        return default.recover(self.group, self.measures, replicates, original=self.original)
 
     def count(self, found: Indices) -> Count:
         """How right parents are, (n,)."""
@@ -71,7 +72,8 @@ def measured(checkpoints: list[Checkpoint], truth: Truth, threads: int) -> tuple
         assert all(copy.relation == "converted" for copy in copies), f"copies among {ids}"
         place = {id: k for k, id in enumerate(ids)}
         parents = np.array([place.get(above.get(id, ""), -1) for id in ids], dtype=np.intp)
-        found.append(Kind(measure(group, threads=threads), originals(group, copies), parents))
+        measures = measure(group, threads=threads)
+        found.append(Kind(group, measures, originals(group, copies), parents))
     return tuple(found)
 
 

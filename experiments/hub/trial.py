@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.hub.phylogeny import LAYERS, SEEN, Hub, Steps, draw
-from experiments.hub.work import Memory, Stored, families, processes, recover
+from experiments.hub.work import Memory, Stored, computed, families, processes, recover
 from mother.clustering import adjusted_rand_index
 from mother.heritage.forest import Forest
 from mother.heritage.placing import Known
@@ -36,17 +36,20 @@ def trial(n: int, seed: int, folder: Path, many: int, *, mixed: bool) -> dict[st
     stored = Stored(folder / "sketches.npy", s.names, s.shapes, s.columns)
     count = len(hub.parents)
     with Memory() as memory, processes(stored, many) as pool:
+        before = computed(pool, many)
         start = time.perf_counter()
         found = families(pool, hub.architecture)
         grouped = time.perf_counter() - start
         forest = recover(pool, count, found)
         whole = time.perf_counter() - start
+        busy = computed(pool, many) - before
     row: dict[str, object] = {"models": n, "seed": seed, "mixed": mixed, "present": count}
     row |= judged(hub, forest, found)
     row |= {
         "draw_s": drawn,
         "families_s": grouped,
         "recover_s": whole,
+        "recover_cpu_s": busy,
         "peak_gb": memory.peak / 1e9,
     }
     with Memory() as memory:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from mother.heritage import leaders
 from mother.heritage.forest import Forest, no_edges
-from mother.heritage.sparse import recover_family
+from mother.heritage.sparse import recover_families
 from mother.measures.samples import Samples
 
 Indices = NDArray[np.intp]
-MODELS_AT_ONCE = 2000  # of small families that a process is given
+MODELS_AT_ONCE = 500  # of small families that a process is given
 EVERY = 0.5  # seconds between two looks at memory
 _opened: list[Samples] = []
 
@@ -61,8 +61,15 @@ def _open(stored: Stored) -> None:
     _opened.append(stored.open())
 
 
-def _ready(k: int) -> None:
+def _ready(k: int) -> tuple[int, float]:
+    """Which process this is, and the seconds that it computed so far."""
     time.sleep(0.05)
+    return os.getpid(), time.process_time()
+
+
+def computed(pool: ProcessPoolExecutor, many: int) -> float:
+    """Seconds that this process and all workers computed so far, whoever else they waited for."""
+    return sum(dict(pool.map(_ready, range(4 * many))).values()) + time.process_time()
 
 
 def families(pool: ProcessPoolExecutor, architecture: Indices) -> list[Indices]:
@@ -97,7 +104,7 @@ def recover(pool: ProcessPoolExecutor, n: int, found: list[Indices]) -> Forest:
 
 
 def _trees(batch: list[Indices]) -> list[Forest]:
-    return [recover_family(_opened[0].among(members)) for members in batch]
+    return recover_families(_opened[0], batch)
 
 
 def _batches(groups: Iterable[Indices]) -> Iterator[list[Indices]]:

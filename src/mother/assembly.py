@@ -25,6 +25,7 @@ from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relation import has_new_layers, kept, relation
 from mother.measures import Measures
+from mother.measures.samples import Samples
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 CERTAIN = 50.0  # log-odds that are not told from more
@@ -38,7 +39,7 @@ class Part:
 
     group: Group
     forest: Forest
-    measures: Measures
+    measures: Measures | Samples
     duplicates: tuple[Duplicate, ...] = ()
     lossy: tuple[Duplicate, ...] = ()
 
@@ -124,14 +125,14 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     forest, ids = part.forest, [c.id for c in part.group.checkpoints]
     if not (forest.parents >= 0).any():
         return []
-    same = unchanged(part.measures)
     copied = {d.copy.id: d for d in part.lossy}
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
             continue
-        same_two, shared = same[:, parent, child], kept(part.measures, parent, child)
-        rank = update_rank(part.group, same_two, shared, parent, child)
+        two = part.measures.two(parent, child)
+        same, shared = unchanged(two)[:, 0, 1], kept(part.measures, parent, child)
+        rank = update_rank(part.group, same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
         if ids[child] in copied:
@@ -147,12 +148,12 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 polarity=rounded(float(forest.polarity[child])),
                 direction_probability=rounded(float(forest.direction[child])),
                 support=rounded(float(forest.support[child])),
-                undirected=bool(abs(forest.direction[child] - 0.5) < UNSURE),
+                undirected=bool(forest.direction[child] < 0.5 + UNSURE),
                 rank=rank,
                 evidence=_evidence(forest, child),
                 runner_up=ids[rival] if rival >= 0 else None,
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
-                changes=_changes(part.measures, parent, child) if explain else (),
+                changes=_changes(two) if explain else (),
             )
         )
     return out
@@ -161,6 +162,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
 def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     """What the direction of a model's own edge rests on; adds up to the log-odds of the whole."""
     own, direction = float(forest.odds[child]), float(forest.direction[child])
+    members = forest.labels() == forest.labels()[child]
     if math.isnan(own):
         return ()
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
@@ -168,7 +170,7 @@ def _evidence(forest: Forest, child: int) -> tuple[Evidence, ...]:
     own = min(max(own, -CERTAIN), CERTAIN)
     return (
         Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
-        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE),
+        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members.sum() > 2 else _PAIR),
     )
 
 
@@ -177,11 +179,11 @@ _WEIGHTS = {
     False: "the parent holds what the child was more evenly than the reverse",
 }
 _TREE = "the other edges of the tree, and that models with many relatives are rarely the last"
+_PAIR = "nothing but these two tells them from two that come from a third"
 
 
-def _changes(m: Measures, parent: int, child: int) -> tuple[float | None, ...]:
-    norm = m.gram[:, parent, parent]
-    squared = m.squared_distance[:, parent, child]
+def _changes(two: Measures) -> tuple[float | None, ...]:
+    norm, squared = two.gram[:, 0, 0], two.squared_distance[:, 0, 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         return tuple(rounded(float(x), 3) for x in np.sqrt(squared / norm))
 

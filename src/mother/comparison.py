@@ -49,7 +49,8 @@ class Comparison:
     "generalization", None where it is unknown. kinship: median over layers of cosine against the
     cosine that chance allows; above 1 related. evidence: what speaks for the relation and the
     direction told (log-odds above 0), against them (below), and what describes the step and decides
-    neither (0). The log-odds of the kinds "layers" and "shrink" add up to that of the direction.
+    neither (0). The log-odds of the kinds "layers", "shrink" and "siblings" add up to that of the
+    direction.
     not_compared: tensors of a and b that found no partner, with the reason.
     """
 
@@ -168,6 +169,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     polarity = rounded(float(forest.polarity[child]))
     if pairs is not None:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)
+        evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child])))
         evidence.append(reasons.of_polarity(pairs, parent, polarity or 0.0))
     return Comparison(
         *names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -76,6 +77,14 @@ def of_direction(m: Measures, pairs: Pairs, parent: int) -> Iterator[Evidence]:
     yield _evidence(
         "shrink", rest, f"what all layers shrank or grew by in common is {side} this way round"
     )
+
+
+def of_third(pairs: Pairs, parent: int, direction: float) -> Evidence:
+    """What the chance that two models alone are siblings takes from the log-odds of the direction,
+    whose probability is `direction` with it."""
+    odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0)
+    says = "nothing but these two tells them from siblings, that both come from a third"
+    return _evidence("siblings", math.log(direction / (1 - direction)) - odds, says)
 
 
 def of_polarity(pairs: Pairs, parent: int | None, polarity: float) -> Evidence:

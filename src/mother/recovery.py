@@ -27,7 +27,7 @@ from mother.checkpoints import (
 from mother.errors import InputError, UsageError
 from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
-from mother.heritage import gram, mother
+from mother.heritage import default, mother, sparse
 from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
@@ -35,6 +35,7 @@ from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
 from mother.measures import Measures, measure
+from mother.measures.samples import samples_of
 from mother.refinement import Refinement
 
 METHODS = ("gram", "mother")
@@ -42,6 +43,7 @@ DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 SMALLEST = 1e-19  # below it, squares vanish in float32
+MANY = 512  # sketches of one architecture, beyond which no n x n matrices are held
 Progress = Callable[[int, int], None]
 
 
@@ -259,6 +261,9 @@ def _recover_group(
     paper = options.method == "mother"
     if options.layers is not None:
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
+    large = len(group.checkpoints) > MANY and _is_sketched(group)
+    if large and not paper and options.trees is None:
+        return _recover_many(group, lossy)
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -298,11 +303,29 @@ def _recover_group(
     if refinement is not None:
 
         def decide(of: Measures) -> Forest:
-            return gram.recover(of, trees=options.trees, original=original)
+            return default.recover(group, of, trees=options.trees, original=original)
 
         measures = refinement.refined(group, measures, decide, options.workers)
-    forest = gram.recover(measures, options.bootstrap, options.seed, options.trees, original)
+    forest = default.recover(
+        group, measures, options.bootstrap, options.seed, options.trees, original
+    )
     return Part(group, forest, measures, lossy=tuple(lossy))
+
+
+def _is_sketched(group: Group) -> bool:
+    return any(t.sample is not None for t in group.checkpoints[0].tensors.values())
+
+
+def _recover_many(group: Group, lossy: Sequence[Duplicate]) -> Part:
+    """The same from sketches of too many models for matrices: from the layers that all have, finite
+    in all, each model compared with those near to it."""
+    many = len(group.checkpoints)
+    group = group.over(len(layer.members) == many for layer in group.layers)
+    samples = samples_of(group)
+    finite = samples.finite()
+    group, samples = group.over(finite), samples.over(finite)
+    forest = sparse.recover(samples, originals(group, lossy)) if finite.any() else no_edges(many)
+    return Part(group, forest, samples, lossy=tuple(lossy))
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

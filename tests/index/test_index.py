@@ -1,6 +1,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from families import SHAPES, collection, grown, write
 from safetensors.numpy import load_file
 
 import mother
+from mother.checkpoints import open_checkpoint
 from mother.errors import InputError, UsageError
 from mother.index import Index
 
@@ -64,6 +66,59 @@ def test_order_does_not_matter(tmp_path, models, seed):
                 waiting.append(models / f"{out.id}.safetensors")
         assert index.graph().to_json() == wanted
         assert index.verify() == []
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Families of four and more are too large for matrices."""
+    monkeypatch.setattr("mother.recovery.MANY", 3)
+    monkeypatch.setattr("mother.index.index.MANY", 3)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_large_family_is_that_of_the_weights(index, models):
+    index.add([models])
+    found = index.graph()
+    whole = mother.recover([models], bootstrap=0)
+    assert edges(found) == edges(whole)
+    assert members(found) == members(whole)
+    assert index.verify() == []
+    assert index.recover().to_json() == found.to_json()
+    sketches = [index._catalogue.sketch(m.number) for m in index.models()]
+    ids = [m.id for m in index.models()]
+    named = [replace(sketch, id=id) for sketch, id in zip(sketches, ids, strict=True)]
+    at_once = mother.recovery.recover_checkpoints(named, mother.recovery.Options(bootstrap=0))
+    assert at_once.edges == found.edges
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_order_does_not_matter_to_large_families(tmp_path, models):
+    paths = sorted(models.glob("*.safetensors"))
+    with Index.create(tmp_path / "all", budget=8 << 10) as index:
+        index.add(paths)
+        wanted = index.graph().to_json()
+    with Index.create(tmp_path / "grown", budget=8 << 10) as index:
+        for path in random.Random(3).sample(paths, len(paths)):
+            index.add([path])
+        index.remove(["a3"])
+        index.add([models / "a3.safetensors"])
+        assert index.graph().to_json() == wanted
+        assert index.verify() == []
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_large_family_without_its_forest_is_recovered_by_whoever_asks(tmp_path, models):
+    """As where `add` was stopped after its last transaction but one."""
+    paths = sorted(models.glob("a*.safetensors"))
+    with Index.create(tmp_path / "index", budget=8 << 10) as index:
+        index.insert([index.reduce(open_checkpoint(path)) for path in paths])
+        assert list(map(len, index._catalogue.waiting())) == [len(paths)]
+        found = index.graph()
+        assert len(found.edges) == len(paths) - 1
+        assert index.verify() == []
+        index.add(paths[:1])  # there already; what was left is made up for
+        assert index._catalogue.waiting() == []
+        assert index.graph().to_json() == found.to_json()
 
 
 def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):

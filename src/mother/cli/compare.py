@@ -48,13 +48,14 @@ def sentence(c: Comparison) -> str:
     if c.direction_probability is None:
         return f"{said}."
     sure = f"probability of this direction {c.direction_probability:.2f}"
-    return f"{said}, or the reverse ({sure})." if unsure(c) else f"{said} ({sure})."
+    other = ", or the reverse, or both come from a third" if unsure(c) else ""
+    return f"{said}{other} ({sure})."
 
 
 def unsure(c: Comparison) -> bool:
     """Whether the direction is as good as unknown."""
     p = c.direction_probability
-    return p is not None and abs(p - 0.5) < UNSURE
+    return p is not None and p < 0.5 + UNSURE
 
 
 def relation(c: Comparison) -> Iterator[str]:

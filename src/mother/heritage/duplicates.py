@@ -4,7 +4,7 @@ a coarser number type."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -65,6 +65,30 @@ def find_duplicates(group: Group) -> list[Duplicate]:
         else:
             for kind in (None, *_COARSE, *mixtures):
                 buckets.setdefault((kind, few[i].fingerprint(kind)), []).append(i)
+    copies = {id(d.copy) for d in found}
+    roots = [i for i in order if id(group.checkpoints[i]) not in copies]
+    return found + _widened(group, aligned, few, roots, buckets)
+
+
+def _widened(
+    group: Group,
+    aligned: Sequence[Aligned],
+    few: Sequence[_Few],
+    roots: Sequence[int],
+    buckets: Mapping[tuple[object, bytes], Sequence[int]],
+) -> list[Duplicate]:
+    """Copies that are stored wider than their originals, and lost what a type on the way could not
+    hold: bfloat16 through float16 to float32. roots: those that are no copies, widest first."""
+    found = []
+    wider = set[int]()  # than the one looked at, and no copies
+    for i in roots:
+        for kind in _COARSE[1:]:
+            alike = buckets.get((None, few[i].fingerprint(kind)), ())
+            for k in sorted(wider.intersection(alike)):
+                if _same(aligned[i], aligned[k], kind):
+                    found.append(Duplicate(group.checkpoints[i], group.checkpoints[k], "converted"))
+                    wider.discard(k)
+        wider.add(i)
     return found
 
 

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from mother.clustering import components, groups, hierarchical_clusters, minimum_spanning_trees
 from mother.heritage.copies import descended
 from mother.heritage.direction import COSINE, Pairs, telling, weigh
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.hidden import hidden_ancestors
+from mother.heritage.hidden import SIBLINGS, hidden_ancestors
+from mother.heritage.holding import held
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient, settled
 from mother.heritage.turns import runners_up, straightened, turns
@@ -27,8 +29,10 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 NEAREST = 16  # candidates for a model's parent
 CERTAIN = 50.0  # log-odds of a copy's direction
+BLUR = 0.05  # of the polarity that tells siblings from parent and child, by one pair alone
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 BATCH = 1 << 22  # numbers in the replicates worked on at once
+RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 
 
@@ -45,14 +49,18 @@ def recover(
     seed: int = 0,
     trees: int | None = None,
     original: Indices | None = None,
+    apart: NDArray[np.bool_] | None = None,
 ) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
-    compressed copy of, -1 for most.
+    compressed copy of, -1 for most. apart: (n, n), symmetric, pairs of which neither is known to be
+    the other's parent.
     """
     n = m.gram.shape[1]
+    if apart is None:
+        apart = np.zeros((n, n), dtype=bool)
     if original is None:
         original = np.full(n, -1, dtype=np.intp)
     forest = no_edges(n)
@@ -67,7 +75,10 @@ def recover(
             if copy >= 0:  # the root of what descends from it
                 members = np.append(copy, members)
             if len(members) > 1:
-                part = _tree(m.among(members), copy >= 0, bulk[members], replicates, seed)
+                ruled_out = apart[np.ix_(members, members)]
+                part = _tree(
+                    m.among(members), copy >= 0, bulk[members], ruled_out, replicates, seed
+                )
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(m, forest, original)
@@ -112,7 +123,14 @@ def speaking(family: Measures) -> NDArray[np.bool_]:
     return chosen
 
 
-def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) -> Forest:
+def _tree(
+    m: Measures,
+    rooted: bool,
+    bulk: Indices,
+    apart: NDArray[np.bool_],
+    replicates: int,
+    seed: int,
+) -> Forest:
     """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
     m = m.over(inherited(m))
@@ -125,10 +143,16 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
-    close = near(squared)
+    close = near(squared) & ~apart
     pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
-    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs)[None])
-    parents, direction = _rooted(tree, squared, pairs, close, rooted, bulk)
+    (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
+    straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk)
+    odds = _by_pair(pairs, n, rooted)
+    parents, direction = settled(
+        straight,
+        lambda parents: orient(parents, odds, bulk),
+        lambda parents: held(m.over(telling(m)), squared, parents, apart),
+    )
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None, None] ** 2 * (COSINE**2 + m.chance)
     chance = (noise * np.diagonal(m.gram, axis1=1, axis2=2)[:, :, None] * m.squared_distance).sum(0)
@@ -141,19 +165,32 @@ def _tree(m: Measures, rooted: bool, bulk: Indices, replicates: int, seed: int) 
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
     p = kept[c]
-    odds, lack = _by_pair(pairs, n, rooted)
     forest.distance[c] = np.sqrt(squared[p, c] / norm[p])
     step = squared[p, c]
     forest.polarity[c] = lacking[p, c] / np.where(step > 0, step, np.nan)
     # two that differ in their heads alone: which came first, no layer tells
     forest.direction[c] = np.where(step > 0, direction[c], 0.5)
+    if n == 2 and not rooted:
+        forest.direction[c] *= descent_of_two(forest.polarity[c])
     forest.odds[c] = odds[p, c]
     forest.turn[c] = turns(kept, squared)[c]
-    rival, factor = runners_up(kept, squared, lack, close)
+    rival, factor = runners_up(kept, squared, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
-        forest.support[c] = _support(m, weight, pairs, parents, rooted, bulk, replicates, seed)[c]
+        forest.support[c] = _support(
+            m, weight, pairs, (straight, parents), apart, rooted, bulk, replicates, seed
+        )[c]
     return forest
+
+
+def descent_of_two(polarity: Array) -> Array:
+    """Probability that one of two models comes from the other, where no third model tells them
+    from siblings: what a sibling lacks, training may have made it forget.
+
+    >>> descent_of_two(np.array([0.0, 0.25, 0.5])).round(3)
+    array([0.993, 0.5  , 0.007])
+    """
+    return np.asarray(expit((SIBLINGS - polarity) / BLUR))
 
 
 def near(squared: Array) -> NDArray[np.bool_]:
@@ -179,22 +216,21 @@ def _rooted(
     bulk: Indices,
 ) -> tuple[Indices, Array]:
     """As `settled`, over all pairs."""
-    odds, lack = _by_pair(pairs, len(tree), rooted)
+    odds = _by_pair(pairs, len(tree), rooted)
     return settled(
         tree,
         lambda parents: orient(parents, odds, bulk),
-        lambda parents: straightened(parents, squared, lack, close),
+        lambda parents: straightened(parents, squared, close),
     )
 
 
-def _by_pair(pairs: Pairs, n: int, rooted: bool) -> tuple[Array, Array]:
-    """Log-odds of the row being the column's parent, and the share that it lacks then; (n, n)."""
-    odds, lack = np.zeros((n, n)), np.full((n, n), NEUTRAL)
+def _by_pair(pairs: Pairs, n: int, rooted: bool) -> Array:
+    """Log-odds of the row being the column's parent, (n, n)."""
+    odds = np.zeros((n, n))
     odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
-    lack[pairs.i, pairs.j], lack[pairs.j, pairs.i] = pairs.lack
     if rooted:
         odds[0], odds[:, 0] = CERTAIN, -CERTAIN
-    return odds, lack
+    return odds
 
 
 def alike(n: int) -> Forest:
@@ -221,29 +257,34 @@ def heavy(moved: NDArray[np.bool_], sizes: NDArray[np.int64]) -> NDArray[np.bool
     return found
 
 
-def edge_costs(squared: Array, pairs: Pairs) -> Array:
+def edge_costs(squared: Array, pairs: Pairs, apart: NDArray[np.bool_]) -> Array:
     """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer to
-    each other than to their parent pay for what each has gone through alone. (n, n)"""
+    each other than to their parent pay for what each has gone through alone. Pairs that are
+    known to be `apart` are as good as not there. (n, n)"""
     cost = (1 + NEUTRAL) * squared
     own = squared[pairs.i, pairs.j] * (1 + pairs.lack.min(axis=0))
     cost[pairs.i, pairs.j] = cost[pairs.j, pairs.i] = own
-    return cost
+    return np.asarray(np.where(apart, RULED_OUT * cost, cost))
 
 
 def _support(
     m: Measures,
     weight: Array,
     pairs: Pairs,
-    parents: Indices,
+    trees: tuple[Indices, Indices],
+    apart: NDArray[np.bool_],
     rooted: bool,
     bulk: Indices,
     replicates: int,
     seed: int,
 ) -> Array:
-    """Share of replicates, layers drawn with replacement, in which each model has this parent."""
+    """Share of replicates, layers drawn with replacement, in which each model has this parent.
+    trees: as distances and directions have it, and with what models hold of steps, which are
+    medians over layers: where a replicate has the former's edge, it has the latter's."""
+    straight, parents = trees
     L, n = len(weight), len(parents)
     draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
-    tells, held = telling(m), np.zeros(n)
+    tells, found = telling(m), np.zeros(n)
     close = np.zeros((n, n), dtype=bool)
     close[pairs.i, pairs.j] = close[pairs.j, pairs.i] = True
     size = max(1, BATCH // n**2)
@@ -251,8 +292,9 @@ def _support(
         counts = draws[at : at + size]
         lengths = np.tensordot(counts * weight, m.squared_distance, 1)
         drawn = [pairs.recounted(count[tells]) for count in counts]
-        costs = [edge_costs(*each) for each in zip(lengths, drawn, strict=True)]
-        trees = minimum_spanning_trees(np.stack(costs))
-        for tree, length, part in zip(trees, lengths, drawn, strict=True):
-            held += _rooted(tree, length, part, close, rooted, bulk)[0] == parents
-    return held / replicates
+        costs = [edge_costs(*each, apart) for each in zip(lengths, drawn, strict=True)]
+        spanning = minimum_spanning_trees(np.stack(costs))
+        for tree, length, part in zip(spanning, lengths, drawn, strict=True):
+            drawn_tree, _ = _rooted(tree, length, part, close, rooted, bulk)
+            found += np.where(drawn_tree == straight, parents, drawn_tree) == parents
+    return found / replicates

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Group
+from mother.checkpoints import Group, Layer
 from mother.heritage.direction import UNCHANGED
 from mother.measures import Measures, as_matrix, is_matrix, pair_rank
+from mother.measures.lowrank import noise_of, rank, sketches
 
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
+NEAREST = 6  # models that may lie between another and its parent
 
 
 def unchanged(m: Measures) -> NDArray[np.bool_]:
@@ -57,3 +59,70 @@ def low_rank(group: Group, m: Measures) -> bool:
     every = np.ones(len(m.names), dtype=bool)
     ranks = [update_rank(group, same[:, k, j], every, k, int(j)) for k, j in enumerate(nearest)]
     return 2 * sum(r is not None for r in ranks) > len(ranks)
+
+
+def passed_over(group: Group, m: Measures, parents: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Edges of a tree that by their ranks lead over another model, (n, n), symmetric: neither of
+    the two is the other's parent.
+
+    Ranks of low-rank steps add up along a tree (paper, eq. 2), as whole numbers without noise:
+    where rank(p - k) + rank(k - c) = rank(p - c) in the matrices looked at, the way from p to c
+    leads over k. A step that undoes a part of the one before it ends nearer to where that began,
+    but its rank is no less. Looked at are models that are about as near to c as p is, and pairs
+    that LoRA made: they hold some matrices in common and differ by a low rank in others.
+
+    parents: (n,), -1 at a root.
+    """
+    n = len(parents)
+    out = np.zeros((n, n), dtype=bool)
+    same = unchanged(m)
+    whole = [
+        is_matrix(x.shape) and len(x.members) == n and x.tensors[0].size == x.size
+        for x in group.layers
+    ]
+    told = np.flatnonzero(whole)
+    c = np.flatnonzero(parents >= 0)
+    lora = same[told][:, parents[c], c]
+    c, moved = c[lora.any(axis=0) & ~lora.all(axis=0)], ~lora
+    if not len(c):
+        return out
+    most = told[np.argsort(-moved.sum(axis=1), kind="stable")[:LOOKED_AT]]
+    ranks = [_Ranks(group.layers[k], same[k]) for k in most]
+    apart = np.nansum(m.squared_distance[told], axis=0)
+    for child in c.tolist():
+        p = int(parents[child])
+        for k in np.argsort(apart[child], kind="stable")[: NEAREST + 2].tolist():
+            if k in (p, child):
+                continue
+            if all(r.between(p, k, child) for r in ranks) and all(
+                any(r.of(k, end) for r in ranks) for end in (p, child)
+            ):
+                out[p, child] = out[child, p] = True
+    return out
+
+
+class _Ranks:
+    """Ranks of the differences of the models of one layer, each taken when it is asked for."""
+
+    def __init__(self, layer: Layer, same: NDArray[np.bool_]) -> None:
+        self._same, self._side = same, min(as_matrix(layer.shape))
+        self._sketches, self._noise = sketches(layer), noise_of(layer)
+        self._found: dict[tuple[int, int], int | None] = {}
+
+    def between(self, i: int, k: int, j: int) -> bool:
+        """Whether k lies on the way from i to j."""
+        last, whole = self.of(k, j), self.of(i, j)
+        if last is None or whole is None or last > whole:
+            return False
+        return self.of(i, k) == whole - last
+
+    def of(self, i: int, j: int) -> int | None:
+        """That of i and j, None if it is not low."""
+        pair = min(i, j), max(i, j)
+        if self._same[pair]:
+            return 0
+        if pair not in self._found:
+            gap = self._sketches[pair[0]] - self._sketches[pair[1]]
+            found = rank(gap, float(np.hypot(*self._noise[list(pair)])))
+            self._found[pair] = found if 0 < found <= self._side // 2 else None
+        return self._found[pair]

@@ -7,7 +7,6 @@ would have to be kept. Its float32 only chooses; distances that count are of dif
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -23,9 +22,7 @@ Indices = NDArray[np.intp]
 DIMENSIONS = 256  # of the points as they are scanned
 SPARE = 16  # looked at beyond those asked for: what rounding and projection may put out of order
 BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
-FEW = 128  # pairs weighed at once, at the least
 HELD = 1 << 22  # numbers of pairs worked on at once
-_LEAST = 1e-300  # of a cost: an explicit zero is no edge to scipy
 
 
 def squared_distances(points: Points, i: Indices, j: Indices) -> Array:
@@ -209,40 +206,15 @@ class _Found:
         return np.minimum(i, j).astype(np.int64) * self._n + np.maximum(i, j)
 
 
-def spanning_tree(
-    n: int,
-    i: Indices,
-    j: Indices,
-    least: Array,
-    exact: Callable[[Indices], Array],
-) -> Indices:
-    """The minimum spanning tree of pairs whose costs are dear to know, as parents towards node 0.
+def spanning_tree(n: int, i: Indices, j: Indices, cost: Array) -> Indices:
+    """The minimum spanning tree of pairs that join all, as parents towards node 0; of equally
+    cheap pairs the first.
 
-    least: (E,), what each costs at the least. exact: the costs of some of the pairs, by number:
-    asked for those that a tree of the cheapest contains, and few others, until all of its costs
-    are known.
-
-    >>> i, j, cost = np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([1.0, 3.0, 9.0])
-    >>> spanning_tree(3, i, j, np.array([1.0, 3.0, 2.0]), lambda e: cost[e])
+    >>> spanning_tree(3, np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([1.0, 3.0, 3.0]))
     array([-1,  0,  0])
     """
-    cost, known = np.maximum(least, _LEAST), np.zeros(len(least), dtype=bool)
-    cheapest, batch = np.argsort(least, kind="stable"), max(FEW, n // 4)
-    while True:
-        # rank breaks ties by the pair, whatever the order of scipy's sort
-        order = np.lexsort((j, i, cost))
-        rank = np.empty(len(cost))
-        rank[order] = np.arange(1, len(cost) + 1)
-        tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())
-        used = order[tree.data.astype(np.intp) - 1]
-        unknown = used[~known[used]]
-        if not len(unknown):
-            break
-        if len(unknown) < batch:  # a round costs as much as some pairs: look ahead
-            cheapest = cheapest[~known[cheapest]]
-            unknown = np.union1d(unknown, cheapest[: batch - len(unknown)])
-        unknown.sort()
-        cost[unknown] = np.maximum(exact(unknown), _LEAST)
-        known[unknown] = True
+    rank = np.empty(len(cost))  # never 0, which would be no edge to scipy
+    rank[np.lexsort((j, i, cost))] = np.arange(1, len(cost) + 1)
+    tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())
     towards = csgraph.breadth_first_order(tree, 0, directed=False)[1].astype(np.intp)
     return np.where(towards < 0, -1, towards)

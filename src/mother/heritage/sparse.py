@@ -1,8 +1,11 @@
 """The default method on samples of many models: families too large for n x n matrices.
 
 The same evidence by the same formulas as in gram.py, on candidate pairs alone: a model's parent is
-sought among those near to it, and what a pair says is weighed only where a tree might use it. There
-is no support: replicates would cost as much again each.
+sought among those near to it, and which way a pair points is weighed only where a tree has it.
+There is no support: replicates would cost as much again each.
+
+Samples are noisy: a turn counts only by what is beyond chance, and siblings that are near to each
+other do not pay for what they seem to lack.
 """
 
 from __future__ import annotations
@@ -14,23 +17,63 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.heritage.direction import COSINE, POLARITIES, Pairs, Products, telling, weigh_products
-from mother.heritage.forest import Forest, no_edges
-from mother.heritage.gram import NEAREST, NEUTRAL, VECTORS, alike, heavy
+from mother.heritage import leaders
+from mother.heritage.direction import COSINE, Products, telling, weigh_products
+from mother.heritage.forest import Forest, Hidden, no_edges
+from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, heavy
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
-from mother.heritage.turns import Candidates, Row, rivals, straighten, turn_of
+from mother.heritage.turns import Candidates, rivals, straighten, turn_of
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
-_TINY = 1e-300
 MOST = 4 * NEAREST  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
+
+
+def recover(samples: Samples, original: Indices | None = None) -> Forest:
+    """The forest of the models of one architecture, without support. original: (n,), what a model
+    is known to be a compressed copy of, -1 for most: what descends from a copy hangs from its
+    original here.
+
+    >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
+    >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
+    >>> recover(s).parents
+    array([-1, -1,  0])
+    """
+    n = len(samples.rows)
+    if original is None:
+        original = np.full(n, -1, dtype=np.intp)
+    forest, hidden = no_edges(n), list[Hidden]()
+    own = np.flatnonzero(original < 0)
+    groups = [own[members] for members in leaders.families(samples.among(own))]
+    for members, part in zip(groups, recover_families(samples, groups), strict=True):
+        forest.place(part, members)
+        hidden += [h.renumbered(members) for h in part.hidden]
+    _hang_copies(samples, forest, original)
+    return replace(forest, hidden=tuple(hidden))
+
+
+def _hang_copies(samples: Samples, forest: Forest, original: Indices) -> None:
+    """Put every copy beneath its original, as far away as compression took it."""
+    copies = np.flatnonzero(original >= 0)
+    if not len(copies):
+        return
+    above = original[copies]
+    start, end, product = samples.products(above, copies)
+    weight = samples.sizes[:, None] / np.where(start > 0, start, np.inf)
+    squared = (weight * np.maximum(start + end - 2 * product, 0.0)).sum(axis=0)
+    forest.parents[copies] = above
+    forest.distance[copies] = np.sqrt(squared / (weight * start).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        forest.polarity[copies] = (weight * (start - product)).sum(axis=0) / squared
+    forest.direction[copies] = 1.0
+    forest.odds[copies] = CERTAIN
 
 
 def recover_family(family: Samples, threads: int = 1) -> Forest:
@@ -39,6 +82,29 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
     Its result does not depend on `threads`. Time n^2 for the scan for near models, else n log n;
     memory n times what a sample is, twice.
     """
+    return recover_families(family, [np.arange(len(family.rows))], threads)[0]
+
+
+def recover_families(
+    samples: Samples, families: Sequence[Indices], threads: int = 1
+) -> list[Forest]:
+    """The trees of several families of one architecture, (n,) numbers of models each.
+
+    All pairs of the small ones are weighed in one call: most families of a collection have but a
+    few models.
+    """
+    begun = [_begun(samples.among(members)) for members in families]
+    small = [
+        (members, family)
+        for members, family in zip(families, begun, strict=True)
+        if isinstance(family, _Family) and len(members) <= NEAREST + 1
+    ]
+    _weigh_together(samples, small)
+    return [x.recover(threads) if isinstance(x, _Family) else x for x in begun]
+
+
+def _begun(family: Samples) -> _Family | Forest:
+    """A family as it is looked at, or its forest, if there is nothing to look at."""
     n = len(family.rows)
     if n == 1:
         return no_edges(1)
@@ -46,24 +112,45 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
     if not view.layers.any():
         return alike(n)
     family = family.over(view.layers)
-    return _Family(family, view, view.points(family)).recover(threads)
+    return _Family(family, view, view.points(family))
+
+
+def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]]) -> None:
+    """Weigh all pairs of some families, from all layers that one of them looks at: those that
+    another does not are zeros to it, which say nothing."""
+    if not families:
+        return
+    pairs = [np.triu_indices(len(members), 1) for members, _ in families]
+    ends = np.cumsum([0, *(len(i) for i, _ in pairs)])
+    named = [members[np.stack(p)] for (members, _), p in zip(families, pairs, strict=True)]
+    i, j = np.concatenate(named, axis=1)
+    told = np.zeros((len(samples.names), len(families)), dtype=bool)
+    for k, (_, family) in enumerate(families):
+        told[family.view.layers, k] = family.view.tells
+    told = np.repeat(told, np.diff(ends), axis=1)
+    ii, jj, ij = (np.where(told, x, 0.0) for x in samples.products(i, j))
+    odds = weigh_products(i, j, Products(ii, jj, ij, samples.chance), by_layer=False).log_odds
+    for (_, family), (start, stop), pair in zip(families, pairwise(ends), pairs, strict=True):
+        family.note(*pair, odds[start:stop])
 
 
 @dataclass(frozen=True)
 class View:
     """How a family is looked at: its layers that tell, (L,) of all, and of these how much each
-    counts, which are matrices, and the family's middle. norm: (n,) |w|^2 of models, so counted."""
+    counts, which are matrices, and the family's middle. norm: (n,) |w|^2 of models, so counted.
+    chance: of the cosine of two steps, as of `Candidates`."""
 
     layers: NDArray[np.bool_]
     weight: Array
     tells: NDArray[np.bool_]
     middle: NDArray[np.float32]
     norm: Array
+    chance: float
 
     def points(self, samples: Samples) -> Points:
         """Points whose squared distances are the sum over layers of weight times |i - j|^2, about
         the family's middle, so that float32 loses little of them. samples: over `layers`."""
-        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.seen), samples.seen)
+        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.held), samples.held)
         points = samples.rows - self.middle
         points *= column.astype(np.float32)
         return points
@@ -84,7 +171,7 @@ def view_of(family: Samples) -> View:
     tells = telling(family)
     weight = np.where(tells, weight, VECTORS * weight)
     middle = family.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return View(told, weight, tells, middle, norm)
+    return View(told, weight, tells, middle, norm, float(max(1, family.seen.sum()) ** -0.5))
 
 
 def _changed(family: Samples) -> NDArray[np.bool_]:
@@ -93,21 +180,6 @@ def _changed(family: Samples) -> NDArray[np.bool_]:
     for at in range(0, len(family.rows), 4096):
         differs |= (family.rows[at : at + 4096] != family.rows[0]).any(axis=0)
     return np.logical_or.reduceat(differs, family.columns[:-1])
-
-
-def told(log_f: Array) -> Array:
-    """The mean polarity as far as it is known, (E,): 0 where all of POLARITIES are as likely.
-
-    Samples of a few hundred weights a layer tell little of direction, and a root that lacks half of
-    every step by default would lose its children to any model that is near to it.
-
-    >>> told(np.array([[0.0, 0.0], [0.0, 9.0], [0.0, 0.0]])).round(2)
-    array([0. , 0.5])
-    """
-    share = np.exp(log_f - log_f.max(axis=0))
-    share /= share.sum(axis=0)
-    entropy = -(share * np.log(np.maximum(share, _TINY))).sum(axis=0) / np.log(len(share))
-    return np.asarray(np.maximum(POLARITIES @ share - NEUTRAL * entropy, 0.0))
 
 
 class _Distances(dict[int, float]):
@@ -125,13 +197,6 @@ class _Distances(dict[int, float]):
         return found
 
 
-class _Lacks(dict[int, float]):
-    """The share of a step that one model lacks, by the other."""
-
-    def __missing__(self, other: int) -> float:
-        return 0.0
-
-
 @dataclass
 class _Family:
     """One family, and what was weighed of its pairs so far."""
@@ -140,22 +205,15 @@ class _Family:
     view: View
     points: Points
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
-    lacks: dict[int, _Lacks] = field(default_factory=dict)
 
     def recover(self, threads: int) -> Forest:
         n = len(self.points)
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
-
-        def cost(pairs: Indices) -> Array:
-            lack = self._weigh(i[pairs], j[pairs]).lack.min(axis=0)
-            return np.asarray(squared[pairs] * (1 + lack))
-
-        tree = spanning_tree(n, i, j, squared, cost)
         among = self._candidates(i, j, squared)
         parents, direction = settled(
-            tree,
+            spanning_tree(n, i, j, squared),
             lambda parents: orient_edges(parents, self._odds(parents)),
-            lambda parents: self._straightened(parents, among),
+            lambda parents: straighten(parents, among),
         )
         kept, hidden = hidden_ancestors(parents, *self._edges(parents))
         forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
@@ -173,20 +231,10 @@ class _Family:
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest
 
-    def _weigh(self, i: Indices, j: Indices) -> Pairs:
-        """The evidence on pairs, kept for later."""
-        samples = self.samples.over(self.view.tells)
-        found = weigh_products(
-            i, j, Products(*samples.products(i, j), samples.chance), by_layer=False
-        )
-        lack = np.stack([told(found.forward), told(found.back)])
-        for a, b, odds, first, second in zip(
-            i.tolist(), j.tolist(), found.log_odds.tolist(), *lack.tolist(), strict=True
-        ):
-            self.odds[a, b], self.odds[b, a] = odds, -odds
-            self.lacks.setdefault(a, _Lacks())[b] = first
-            self.lacks.setdefault(b, _Lacks())[a] = second
-        return found
+    def note(self, i: Indices, j: Indices, odds: Array) -> None:
+        """Keep the log-odds of i being the parent of j for later."""
+        for a, b, said in zip(i.tolist(), j.tolist(), odds.tolist(), strict=True):
+            self.odds[a, b], self.odds[b, a] = said, -said
 
     def _odds(self, parents: Indices) -> Array:
         """Log-odds of each model's own edge, 0 at the root; weighed where they weren't."""
@@ -194,7 +242,10 @@ class _Family:
         pairs = list(zip(parents[child].tolist(), child.tolist(), strict=True))
         new = np.array([pair for pair in pairs if pair not in self.odds], dtype=np.intp)
         if len(new):
-            self._weigh(*new.T)
+            samples = self.samples.over(self.view.tells)
+            i, j = new.T
+            said = Products(*samples.products(i, j), samples.chance)
+            self.note(i, j, weigh_products(i, j, said, by_layer=False).log_odds)
         out = np.zeros(len(parents))
         out[child] = [self.odds[pair] for pair in pairs]
         return out
@@ -210,15 +261,8 @@ class _Family:
         ends = np.searchsorted(here[order], np.arange(n + 1)).tolist()
         sorted_there = there[order].tolist()
         nearest = [sorted_there[a : min(b, a + MOST)] for a, b in pairwise(ends)]
-        lack: Sequence[Row] = [self.lacks.setdefault(k, _Lacks()) for k in range(n)]
-        return Candidates(rows, lack, nearest, [near[:NEAREST] for near in nearest])
-
-    def _straightened(self, parents: Indices, among: Candidates) -> Indices:
-        root = int(np.flatnonzero(parents < 0)[0])
-        new = [c for c in among.nearest[root] if (root, c) not in self.odds]
-        if new:
-            self._weigh(np.full(len(new), root), np.array(new, dtype=np.intp))
-        return straighten(parents, among)
+        beside = [near[:NEAREST] for near in nearest]
+        return Candidates(rows, nearest, beside, self.view.chance)
 
     def _edges(self, parents: Indices) -> tuple[Array, Array, Array, Array]:
         """Of each model c and its parent p, (n,): |p - c|^2, <p - c, p>, <c - p, c>, and the

@@ -18,12 +18,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.clustering import minimum_spanning_trees
-
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
+CHANCE = 2.0  # standard deviations by which a cosine may be below 0 for nothing
 SWEEPS = 20
+BESIDE = 16  # models looked at around a parent, for the middle of its cluster
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
 
 
@@ -37,42 +37,42 @@ class Row(Protocol):
 class Candidates:
     """Who may be whose parent, of n models.
 
-    squared: [i][j] |i - j|^2. lack: [p][c], share of the step that p lacks. nearest: who may be
-    each one's parent, nearest first. beside: what else is near to each one, where a model's own
-    candidates may be but a few of the cluster that its parent is in.
+    squared: [i][j] |i - j|^2. nearest: who may be each one's parent, nearest first. beside: what
+    else is near to each one, where a model's own candidates may be but a few of the cluster that
+    its parent is in.
+    chance: standard deviation of the cosine of two steps that know nothing of each other, in what
+    was seen of them.
     """
 
     squared: Sequence[Row]
-    lack: Sequence[Row]
     nearest: Sequence[Sequence[int]]
     beside: Sequence[Sequence[int]]
+    chance: float = 0.0
 
 
 def straightened(
     parents: Indices,
     squared: Array,
-    lack: Array,
     near: NDArray[np.bool_],
 ) -> Indices:
     """The tree after every move of one subtree that makes the tree cheaper, and then with each
     model hung from the most central of the parents that can't be told apart.
 
     The cost of a tree is the sum over its edges of |c - p|^2 (1 + TURN max(0, -cos(c - p, p - g))),
-    g the parent of p; from the root, which has none, of |c - p|^2 (1 + lack[p, c]).
+    g the parent of p; from the root, which has none, of |c - p|^2.
 
     Args:
         parents: (n,) intp, -1 at the root.
         squared: (n, n) |i - j|^2.
-        lack: (n, n), [p, c]: share of the step that p lacks.
         near: (n, n) bool, who may be whose parent.
 
     >>> x = np.array([[0.0, 0.0], [4.0, 3.0], [4.0, -3.0], [8.0, 0.0]])
     >>> squared = ((x[:, None] - x) ** 2).sum(axis=2)
     >>> far = np.array([-1, 0, 1, 2])  # to and fro
-    >>> straightened(far, squared, np.zeros((4, 4)), squared > 0)
+    >>> straightened(far, squared, squared > 0)
     array([-1,  0,  0,  2])
     """
-    return straighten(parents, _among_all(squared, lack, near))
+    return straighten(parents, _among_all(squared, near))
 
 
 def straighten(parents: Indices, among: Candidates) -> Indices:
@@ -104,12 +104,10 @@ def hung(c: int, parents: Indices, among: Candidates) -> int:
     return tree.up[c]
 
 
-def runners_up(
-    parents: Indices, squared: Array, lack: Array, near: NDArray[np.bool_]
-) -> tuple[Indices, Array]:
+def runners_up(parents: Indices, squared: Array, near: NDArray[np.bool_]) -> tuple[Indices, Array]:
     """Each model's next best parent, -1 if none, and by what factor it makes the tree dearer around
     the model, NaN if none; both (n,). Arguments as those of `straightened`."""
-    return rivals(parents, _among_all(squared, lack, near))
+    return rivals(parents, _among_all(squared, near))
 
 
 def rivals(parents: Indices, among: Candidates) -> tuple[Indices, Array]:
@@ -147,11 +145,12 @@ def turn_of(whole: Array, last: Array, first: Array) -> Array:
     return np.asarray((whole - last - first) / 2 / np.where(length > 0, length, np.nan))
 
 
-def _among_all(squared: Array, lack: Array, near: NDArray[np.bool_]) -> Candidates:
+def _among_all(squared: Array, near: NDArray[np.bool_]) -> Candidates:
     """Plain lists: single entries are read, one by one."""
     order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
     nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
-    return Candidates(squared.tolist(), lack.tolist(), nearest, [()] * len(nearest))
+    beside = [near[:BESIDE] for near in nearest]
+    return Candidates(squared.tolist(), nearest, beside)
 
 
 class _Tree:
@@ -163,18 +162,20 @@ class _Tree:
         for c, p in enumerate(self.up):
             if p >= 0:
                 self.children[p].append(c)
-        self._squared, self._lack = among.squared, among.lack
+        self._squared = among.squared
+        self._slack = CHANCE * among.chance
 
     def cost(self, c: int, p: int, g: int) -> float:
         """Of the edge p -> c where p hangs from g."""
         D = self._squared
         step = D[p][c]
         if g < 0:
-            return step * (1 + self._lack[p][c])
+            return step
         back = (step + D[p][g] - D[c][g]) / 2
         if back <= 0 or D[p][g] <= 0:
             return step
-        return step + TURN * back * math.sqrt(step / D[p][g])
+        beyond = back / math.sqrt(step * D[p][g]) - self._slack  # -cos(c - p, p - g)
+        return step * (1 + TURN * max(0.0, beyond))
 
     def around(self, c: int, p: int) -> float:
         """What changes where c hangs from p."""
@@ -231,15 +232,19 @@ class _Tree:
 
 def _centre(squared: list[list[float]]) -> int:
     """The node of the minimum spanning tree whose removal leaves the smallest largest part."""
-    (towards,) = minimum_spanning_trees([squared]).tolist()
-    n = len(towards)
-    neighbours: list[list[int]] = [[] for _ in range(n)]
-    for v, u in enumerate(towards):
-        if u >= 0:
-            neighbours[u].append(v)
-            neighbours[v].append(u)
-
-    def size(v: int, without: int) -> int:
-        return 1 + sum(size(w, v) for w in neighbours[v] if w != without)
-
-    return min(range(n), key=lambda v: (max(size(w, v) for w in neighbours[v]), v))
+    n = len(squared)
+    nearest, towards = list(squared[0]), [0] * n
+    order, outside = [0], list(range(1, n))
+    while outside:  # Prim; plain lists, for there are a few nodes and many such trees
+        new = min(outside, key=nearest.__getitem__)
+        outside.remove(new)
+        order.append(new)
+        row = squared[new]
+        for v in outside:
+            if row[v] < nearest[v]:
+                nearest[v], towards[v] = row[v], new
+    size, largest = [1] * n, [0] * n
+    for v in reversed(order[1:]):
+        size[towards[v]] += size[v]
+        largest[towards[v]] = max(largest[towards[v]], size[v])
+    return min(range(n), key=lambda v: (max(largest[v], n - size[v]), v))

@@ -256,6 +256,16 @@ class Catalogue:
         )
         return [int(row[0]) for row in self.store.rows(query, number)]
 
+    def size(self, family: int) -> int:
+        """How many models a family has."""
+        return int(self.store.rows("SELECT count(*) FROM models WHERE family = ?", family)[0][0])
+
+    def waiting(self) -> list[list[Model]]:
+        """The members of each family that has no forest yet."""
+        query = "SELECT DISTINCT family FROM models WHERE family NOT IN (SELECT family FROM nodes)"
+        families = sorted(int(row[0]) for row in self.store.rows(query))
+        return [self.models("family = ?", family) for family in families]
+
     def forests(self) -> list[ModelGraph]:
         """Of each family. InputError where a part is damaged."""
         found: dict[int, dict[str, list[Any]]] = {}

@@ -31,7 +31,7 @@ from mother.index.store import Store
 from mother.index.unit import sketched, unit
 from mother.measures.windows import BUDGET
 from mother.placement import Placement, placement
-from mother.recovery import Options, recover_checkpoints
+from mother.recovery import MANY, Options, recover_checkpoints
 from mother.refinement import Refinement
 
 Progress = Callable[[int, int], None]
@@ -120,7 +120,12 @@ class Index:
     def graph(self) -> ModelGraph:
         """The whole forest, as it is kept. InputError where a part of it is damaged."""
         with self._store.snapshot():
-            return joined(self._catalogue.forests(), self._options.recorded)
+            return joined(self._forests(), self._options.recorded)
+
+    def _forests(self) -> list[ModelGraph]:
+        """Of each family; of a large one that newcomers left without, afresh."""
+        fresh = [self._recovered(members)[0] for members in self._catalogue.waiting()]
+        return [*self._catalogue.forests(), *fresh]
 
     # adding and removing
 
@@ -136,7 +141,8 @@ class Index:
 
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
-        has added some of them, and can go on. executor: any of PEP 3148, that reads and sketches
+        has added some of them, and can go on. A family of more than MANY is recovered once, when
+        all have come. executor: any of PEP 3148, that reads and sketches
         the checkpoints where its workers are; the index is written here, and is the same whoever
         sketched. progress: called with models done and models in all. InputError where the index
         can't be written, MotherError where the workers are gone.
@@ -164,6 +170,9 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
+        with self._catalogue.writing():
+            for members in self._catalogue.waiting():
+                self._catalogue.put(members[0].family, *self._recovered(members))
         closer = self.settle(executor)
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
@@ -215,7 +224,10 @@ class Index:
                 touched = (touched - families) | {family}
                 found.append((id, known is not None))
             for family in sorted(touched):
-                self._recover_family(family)
+                if self._catalogue.size(family) > MANY:
+                    self._catalogue.clear(family)  # of whoever asks meanwhile, it is recovered
+                else:
+                    self._recover_family(family)
         return found
 
     def _families(self, new: Newcomer, pool: Pool) -> set[int]:
@@ -395,7 +407,7 @@ class Index:
                 members.setdefault(family, []).append(model)
             afresh = [self._recovered(family)[0] for family in members.values()]
             fresh = joined(afresh, self._options.recorded)
-            kept = joined(self._catalogue.forests(), self._options.recorded)
+            kept = joined(self._forests(), self._options.recorded)
             if not faults and fresh.to_json() != kept.to_json():
                 faults = ["the forest is not what its models make; `mother index recover` mends it"]
             return faults

@@ -18,9 +18,10 @@
 enum dtype { F32 = 0, F64 = 1, F16 = 2, BF16 = 3 };
 static const int64_t bytes[] = {4, 8, 2, 2};
 enum sum { GRAM, LINF, LINF_L1 };
-/* TILE_BYTES: of a tile in the second-level cache, beside what it is made of. PRODUCTS: summed in
- * float32 by a lane before they are added in float64. */
-enum { TILE = 1024, TILE_BYTES = 1 << 18, PRODUCTS = 64 };
+/* TILE_BYTES: of a tile in the second-level cache, beside what it is made of. ROW: weights of a row
+ * of which some twenty fit the first-level cache. PRODUCTS: summed in float32 by a lane before they
+ * are added in float64. AHEAD: tiles that memory is asked for before they are needed. */
+enum { TILE = 1024, TILE_BYTES = 1 << 18, ROW = 512, PRODUCTS = 64, AHEAD = 2 };
 
 /* Weights in a file sit at any byte offset. */
 typedef float f32_at __attribute__((aligned(1), may_alias));

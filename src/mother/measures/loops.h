@@ -74,15 +74,18 @@ INLINE int32_t highest(ints v) {
     return v[0];
 }
 
-/* Few enough weights that the rows of a tile stay in the caches, and that float sums are short. */
-static int64_t tile_length(int64_t rows) {
-    int64_t t = TILE_BYTES / (4 * rows) / LANES * LANES;
-    return t > PRODUCTS * LANES ? PRODUCTS * LANES : t < 4 * LANES ? 4 * LANES : t;
+/* Few enough weights that the rows of a tile stay in the caches, and that float sums are short.
+ * Gaps are dearer to take out of their lanes than products, so with them rows are as long as can
+ * be. */
+static int64_t tile_length(int64_t rows, int gaps) {
+    int64_t t = TILE_BYTES / (4 * rows) / LANES * LANES, most = PRODUCTS * LANES;
+    if (!gaps && most > ROW) most = ROW;
+    return t > most ? most : t < 4 * LANES ? 4 * LANES : t;
 }
 
 /* Dot products of `p` rows from x on with `q` rows from y on, added to out (rows of n). With
- * `lower`, x is y, and only those at and below the diagonal are taken. Meanwhile a row of the next
- * tile is fetched: memory works while the processor multiplies. */
+ * `lower`, x is y, and only those at and below the diagonal are taken. Meanwhile a row of a
+ * later tile is fetched: memory works while the processor multiplies. */
 INLINE void dots(const float *x, const float *y, int64_t tile, int64_t length, int p, int q,
                  int lower, double *out, int64_t n, struct row next) {
     lanes acc[ROWS][ROWS] = {0};
@@ -212,7 +215,7 @@ INLINE void add_moments(const f32_at *w, int64_t length, int64_t before, double 
 static int FOR(mother_pass)(const char *const *src, const int32_t *dtype, const int64_t *ref,
                             int64_t n, int64_t count, double *gram, bits_of *linf, double *l1,
                             double *moments) {
-    int64_t tile = tile_length(n);
+    int64_t tile = tile_length(n, linf != NULL);
     struct sums out = {gram, linf, l1};
     struct row *now = scratch(sizeof *now * (size_t)n), *next = scratch(sizeof *now * (size_t)n);
     float *w = scratch(4 * (size_t)(n * tile)), *d = gram ? scratch(4 * (size_t)(n * tile)) : w;
@@ -227,7 +230,7 @@ static int FOR(mother_pass)(const char *const *src, const int32_t *dtype, const 
             if (!in_place) load(src[i], dtype[i], at, length, wi);
             for (int64_t k = length; k % LANES; k++) wi[k] = 0;
             now[i].at = in_place ? src[i] + 4 * at : (const char *)wi;
-            int64_t later = at + 2 * tile <= count ? at + tile : at;
+            int64_t later = at + (AHEAD + 1) * tile <= count ? at + AHEAD * tile : at;
             next[i].at = src[i] + later * bytes[dtype[i]];
             next[i].size = bytes[dtype[i]];
         }

@@ -177,10 +177,13 @@ def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -
     """Rank of w_i - w_j in one layer, capped at the side of its sketch; i, j are models."""
     at = [layer.members.index(i), layer.members.index(j)]
     pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
-    found = sketches(pair, k, seed)
-    noise = 0.0
-    for tensor in pair.tensors:
+    return rank(sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k))))
+
+
+def noise_of(layer: Layer, k: int = SKETCH) -> Array:
+    """Standard deviation that rounding leaves on each entry of a member's sketch, (m,)."""
+    out = np.empty(len(layer.tensors))
+    for i, tensor in enumerate(layer.tensors):
         values = tensor.read().astype(np.float32, copy=False)
-        noise += float(values @ values) / values.size * rounding(tensor.dtype) ** 2
-    scale = np.sqrt(pair.tensors[0].size) / found.shape[1]
-    return rank(found[1], float(scale * np.sqrt(noise)))
+        out[i] = np.sqrt(float(values @ values)) * rounding(tensor.dtype)
+    return out / sketch_size(layer.shape, k)

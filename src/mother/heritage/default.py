@@ -1,0 +1,31 @@
+"""The default method: inner products, and ranks where LoRA left them to be read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mother.checkpoints import Group
+from mother.heritage import gram
+from mother.heritage.forest import Forest
+from mother.heritage.lora import passed_over
+from mother.measures import Measures
+
+
+def recover(
+    group: Group,
+    m: Measures,
+    replicates: int = 0,
+    seed: int = 0,
+    trees: int | None = None,
+    original: gram.Indices | None = None,
+) -> Forest:
+    """The forest of a group's models, measured: as `gram.recover`, again without the edges that
+    by their ranks lead over another model, until there is none."""
+    n = len(group.checkpoints)
+    apart = np.zeros((n, n), dtype=bool)
+    while True:
+        forest = gram.recover(m, replicates, seed, trees, original, apart)
+        found = passed_over(group, m, forest.parents) & ~apart
+        if not found.any():
+            return forest
+        apart |= found

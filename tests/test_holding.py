@@ -1,0 +1,86 @@
+"""What models hold of steps: trees drawn with a truth, steps of any length, a drift in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mother.heritage import gram
+from mother.heritage.holding import held
+from mother.measures import Measures
+
+LAYERS, SIDE = 16, 48
+
+
+def drawn(parents: list[int], seed: int, drift: float, steps: tuple[float, float]) -> Measures:
+    """Models of a tree; lengths of steps are log-uniform, as shares of the root's norm, and all
+    share a direction, so that their cosines are drift^2 / (1 + drift^2)."""
+    rng = np.random.default_rng(seed)
+    weights = SIDE**2
+    common = rng.normal(size=(LAYERS, weights))
+    w = np.zeros((LAYERS, len(parents), weights))
+    for k, parent in enumerate(parents):
+        own = rng.normal(size=(LAYERS, weights))
+        if parent < 0:
+            w[:, k] = own
+        else:
+            w[:, k] = w[:, parent] + 10 ** rng.uniform(*steps) * (own + drift * common)
+    names = tuple(f"{k}" for k in range(LAYERS))
+    sizes = np.full(LAYERS, weights)
+    return Measures(names, ((SIDE, SIDE),) * LAYERS, sizes, w @ w.transpose(0, 2, 1))
+
+
+def right(m: Measures, parents: list[int]) -> int:
+    true = np.array(parents)
+    return int(((gram.recover(m).parents == true) & (true >= 0)).sum())
+
+
+HUB = [-1, *[0] * 100, *range(1, 21)]
+RANDOM = [-1, *(int(np.random.default_rng(k).integers(0, k)) for k in range(1, 80))]
+
+
+def test_a_hub_whose_children_went_near_and_far() -> None:
+    """The far ones are nearer to those that went a little their way than to the hub."""
+    m = drawn(HUB, 0, 0.3, (-2.5, -0.7))
+    squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
+    np.fill_diagonal(squared, np.inf)
+    assert (squared[:, 1:101].argmin(axis=0) == 0).sum() < 70
+    assert right(m, HUB) >= 118
+
+
+def test_a_hub_of_independent_children() -> None:
+    assert right(drawn(HUB, 0, 0.0, (-2.5, -0.7)), HUB) >= 118
+
+
+def test_steps_of_all_lengths_one_after_the_other() -> None:
+    assert right(drawn(RANDOM, 1, 0.0, (-2.5, -0.7)), RANDOM) >= 74
+
+
+@given(st.integers(0, 1000), st.integers(3, 14))
+@settings(max_examples=40, deadline=None)
+def test_a_true_tree_stays_and_a_wrong_one_is_mended(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    parents = np.array([-1, *(int(rng.integers(0, k)) for k in range(1, n))])
+    m = drawn(parents.tolist(), seed, 0.0, (-1.5, -1.0))
+    squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
+    nobody = np.zeros((n, n), dtype=bool)
+    assert (held(m, squared, parents, nobody) == parents).all()
+    wrong = parents.copy()
+    c = int(rng.integers(1, n))
+    below = [k for k in range(n) if parents[k] == parents[c] and k != c]
+    above = parents[parents[c]] if parents[c] >= 0 else -1
+    elsewhere = [*below, *([above] if above >= 0 else [])]
+    if elsewhere:
+        wrong[c] = elsewhere[int(rng.integers(len(elsewhere)))]
+        assert (held(m, squared, wrong, nobody) == parents).all()
+
+
+def test_nobody_hangs_from_whom_it_is_known_not_to_come_from() -> None:
+    m = drawn([-1, 0, 1], 2, 0.0, (-1.0, -1.0))
+    squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
+    apart = np.zeros((3, 3), dtype=bool)
+    star = np.array([-1, 0, 0])
+    assert held(m, squared, star, apart).tolist() == [-1, 0, 1]
+    apart[1, 2] = apart[2, 1] = True
+    assert held(m, squared, star, apart).tolist() == [-1, 0, 0]

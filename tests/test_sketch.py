@@ -10,16 +10,10 @@ from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import Tensor, constant
 from mother.errors import InputError
 from mother.measures import measure
-from mother.measures.sketch import (
-    VECTOR,
-    Window,
-    dump,
-    layout,
-    load,
-    signature,
-    sketch,
-    windows,
-)
+from mother.measures.signature import signature
+from mother.measures.sketch import layout, sketch
+from mother.measures.sketch_bytes import dump, load
+from mother.measures.windows import VECTOR, Window, golden, windows
 from mother.recovery import Options, recover_checkpoints
 
 HERE = Path("here")
@@ -43,8 +37,8 @@ def weights(rng, dtype=np.float32):
 def rolled(array, window):
     """The window by numpy alone."""
     matrix = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
-    turned = np.roll(matrix, (-window.top, -window.left), (0, 1))
-    return turned[: window.rows, : window.columns]
+    rows = [(window.top + k * window.step) % len(matrix) for k in range(window.rows)]
+    return np.roll(matrix, -window.left, 1)[rows, : window.columns]
 
 
 @pytest.mark.parametrize("budget", [64, 4096, 20_000, 1 << 30])
@@ -84,6 +78,23 @@ def test_what_each_layer_gets():
     assert got["large.weight"] / got["quarter.weight"] == pytest.approx(2, rel=0.1)
 
 
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_any_number_of_rows_is_spread_over_the_matrix(height, many):
+    many = min(many, height)
+    rows = sorted(k * golden(height) % height for k in range(many))
+    assert len(set(rows)) == many
+    gaps = np.diff([*rows, rows[0] + height])
+    assert gaps.max() <= 4 * -(-height // many)
+
+
+def test_rows_follow_one_another_where_each_stretch_costs():
+    tensors = model("a", weights(np.random.default_rng(0))).tensors
+    apart, together = windows(tensors, 8192), windows(tensors, 8192, matrices=9)
+    shape = tensors["embed.weight"].shape
+    assert len(apart["embed.weight"].bands(shape)) == apart["embed.weight"].rows
+    assert len(together["embed.weight"].bands(shape)) <= 2
+
+
 def test_places_do_not_depend_on_prefix_order_or_other_layers():
     arrays = weights(np.random.default_rng(0))
     plain = windows(model("a", arrays).tensors, 8192)
@@ -110,6 +121,7 @@ def test_a_smaller_sketch_is_a_corner_of_a_larger_one():
             window.left,
             min(window.rows, larger.rows),
             min(window.columns, larger.columns),
+            window.step,
         )
         assert layer.shape == whole.shape
         np.testing.assert_array_equal(layer.tensors[0].read(), rolled(whole, common).ravel())
@@ -209,7 +221,7 @@ def test_other_versions_and_strangers_are_refused():
     for altered, fault in (
         (b"", "not a sketch"),
         (b"\x89PNG" + data, "not a sketch"),
-        (data.replace(b"/1\n", b"/2\n", 1), "upgrade mother"),
+        (data.replace(b"/2\n", b"/3\n", 1), "upgrade mother"),
         (data[:20], "cut off"),
         (data[:-40], "torn or altered"),
         (data[:900] + b"\0" + data[901:], "torn or altered"),
@@ -244,20 +256,20 @@ def test_hostile_headers_are_refused_in_one_line():
 
     def of(**header):
         text = zlib.compress(json.dumps(header).encode())
-        data = b"mother.sketch/1\n" + len(text).to_bytes(4, "little") + text
+        data = b"mother.sketch/2\n" + len(text).to_bytes(4, "little") + text
         return data + bytes(32)
 
-    good = ["w", "float32", [8, 8], [0, 0, 1, 1]]
+    good = ["w", "float32", [8, 8], [0, 0, 1, 1, 1]]
     for tensors in (
-        [["w", "float32", [8, 8], [0, 0, 9, 1]]],
-        [["w", "float32", [8, 8], [8, 0, 1, 1]]],
-        [["w", "float32", [8, 8], [0, 0, 0, 1]]],
-        [["w", "float32", [0, 8], [0, 0, 1, 1]]],
-        [["w", "float32", [2**62] * 32, [0, 0, 2**62, 2**62]]],
-        [["w", "float32", [-8, 8], [0, 0, 1, 1]]],
-        [["w", "float32", [8.0, 8], [0, 0, 1, 1]]],
-        [["w", "float32", [True, 8], [0, 0, 1, 1]]],
-        [["w", "int64", [8, 8], [0, 0, 1, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 9, 1, 1]]],
+        [["w", "float32", [8, 8], [8, 0, 1, 1, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 0, 1, 1]]],
+        [["w", "float32", [0, 8], [0, 0, 1, 1, 1]]],
+        [["w", "float32", [2**62] * 32, [0, 0, 2**62, 2**62, 1]]],
+        [["w", "float32", [-8, 8], [0, 0, 1, 1, 1]]],
+        [["w", "float32", [8.0, 8], [0, 0, 1, 1, 1]]],
+        [["w", "float32", [True, 8], [0, 0, 1, 1, 1]]],
+        [["w", "int64", [8, 8], [0, 0, 1, 1, 1]]],
         [["w", "object", [8, 8], None]],
         [["w", "f4,f4", [8, 8], None]],
         [["w", "float32", [1] * 33, None]],
@@ -273,7 +285,7 @@ def test_hostile_headers_are_refused_in_one_line():
         with pytest.raises(InputError, match="broken header"):
             load(of(**header), HERE, verified=True)
     bomb = zlib.compress(b" " * (80 << 20), 9)
-    data = b"mother.sketch/1\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
+    data = b"mother.sketch/2\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
     with pytest.raises(InputError, match="sensible length"):
         load(data, HERE, verified=True)
 

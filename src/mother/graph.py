@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -324,9 +325,15 @@ def _rounded_all(value: Any) -> Any:
     return value
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a dataclass's fields by name."""
+    return get_type_hints(kind)
+
+
 def parsed(kind: type, items: Any) -> Iterator[Any]:
     """Parts of a graph from what JSON has of them. TypeError where one is broken."""
-    known = get_type_hints(kind)
+    known = _hints(kind)
     for item in items:
         yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
 

@@ -13,7 +13,7 @@ from mother.graph import Evidence, rounded
 from mother.heritage.direction import Array, Pairs
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.lora import unchanged
-from mother.heritage.relatedness import cosines, kinship, threshold
+from mother.heritage.relatedness import allowed, cosines, kinship
 from mother.heritage.relation import new_layers
 from mother.measures import Measures, is_matrix
 
@@ -33,7 +33,7 @@ def of_kinship(m: Measures, related: bool) -> Evidence:
         return Evidence("kinship", 0.0, "no layer could be compared: kinship is unknown")
     kin = float(kinship(m)[0, 1])
     odds = CHANCE * (kin * abs(kin) - 1)
-    cosine, chance = cosines(m)[:, 0, 1], threshold(m.seen)
+    cosine, chance = cosines(m)[:, 0, 1], allowed(m.sizes, m.seen)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
     apart = np.abs(cosine / chance - kin)
     apart[~matrices if matrices.any() else ~np.ones_like(matrices)] = np.inf

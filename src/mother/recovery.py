@@ -31,11 +31,12 @@ from mother.heritage import default, mother, sparse
 from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
-from mother.heritage.forest import no_edges
+from mother.heritage.forest import Forest, no_edges
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
 from mother.measures import Measures, measure
 from mother.measures.samples import samples_of
+from mother.refinement import Refinement
 
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
@@ -162,8 +163,10 @@ def recover_checkpoints(
     *,
     problems: Sequence[Problem] = (),
     progress: Progress | None = None,
+    refinement: Refinement | None = None,
 ) -> ModelGraph:
-    """The same for checkpoints already opened."""
+    """The same for checkpoints already opened. refinement: where larger sketches come from, if they
+    are sketches, and by the default method."""
     unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")
@@ -198,7 +201,7 @@ def recover_checkpoints(
         if duplicates:
             (group,) = align(without(group, duplicates)) or (group,)
         try:
-            part = _recover_group(group, lossy, options, report)
+            part = _recover_group(group, lossy, options, report, refinement)
         except NotFiniteError as found:
             gone = {id(c): fault for c, fault in found.bad}
             gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
@@ -254,6 +257,7 @@ def _recover_group(
     lossy: Sequence[Duplicate],
     options: Options,
     report: Callable[[int], None] | None,
+    refinement: Refinement | None,
 ) -> Part:
     paper = options.method == "mother"
     if options.layers is not None:
@@ -296,13 +300,15 @@ def _recover_group(
             threads=options.workers,
         )
         return Part(group, forest, measures)
+    original = originals(group, lossy)
+    if refinement is not None:
+
+        def decide(of: Measures) -> Forest:
+            return default.recover(group, of, trees=options.trees, original=original)
+
+        measures = refinement.refined(group, measures, decide, options.workers)
     forest = default.recover(
-        group,
-        measures,
-        options.bootstrap,
-        options.seed,
-        options.trees,
-        originals(group, lossy),
+        group, measures, options.bootstrap, options.seed, options.trees, original
     )
     return Part(group, forest, measures, lossy=tuple(lossy))
 

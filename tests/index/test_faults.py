@@ -142,6 +142,13 @@ def test_a_newer_schema(made):
     assert "upgrade" in line(made, "list", made)
 
 
+def test_an_older_schema(made):
+    connection = sqlite3.connect(made / NAME)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert "create another and add the models again" in line(made, "list", made)
+
+
 def test_no_index(tmp_path):
     assert "no index" in line(tmp_path, "add", tmp_path, tmp_path)
 
@@ -201,7 +208,7 @@ def test_the_commands(tmp_path, models):
         return done.output
 
     said("create", folder, "--budget", "8K")
-    assert said("add", folder, models) == "17 added; 17 models in the index\n"
+    assert said("add", folder, models).startswith("17 added; 17 models in the index\n")
     assert said("add", folder, models) == "17 unchanged; 17 models in the index\n"
     assert f"a0\t{models / 'a0.safetensors'}\n" in said("list", folder)
     assert '"id": "a0"' in said("list", folder, "--json")
@@ -212,7 +219,7 @@ def test_the_commands(tmp_path, models):
     said("export", folder, "-o", out)
     with Index(folder) as index:
         assert out.read_text() == index.graph().to_json()
-    assert said("remove", folder, "a3", "a4") == "15 models in the index\n"
+    assert said("remove", folder, "a3", "a4").startswith("15 models in the index\n")
     placed = said("place", folder, models / "a3.safetensors")
     assert placed.startswith("a3 hangs from ")
     assert "compared with 5 of " in placed

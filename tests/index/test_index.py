@@ -269,7 +269,7 @@ def test_settings_are_kept_and_checked(tmp_path):
 
 
 def test_few_matrices_still_make_the_forest(tmp_path, models):
-    with Index.create(tmp_path / "i", matrices=3) as index:
+    with Index.create(tmp_path / "i", matrices=4) as index:
         index.add([models])
         whole = mother.recover([models], bootstrap=0)
         assert {(p, c) for p, c, _ in edges(index.graph())} == {(p, c) for p, c, _ in edges(whole)}

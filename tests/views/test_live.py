@@ -33,6 +33,7 @@ ASK_ALL = """async (source) => {
     out.found.push(await source.search(text));
   }
   delete out.about.weights;
+  delete out.about.version;
   return out;
 }"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from mother import executors
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.index import Index
-from mother.measures.sketch import BUDGET
+from mother.measures.windows import BUDGET
 from mother.placement import Placement
 from mother.views.explanation import odds
 from mother.views.terminal import printable
@@ -73,6 +73,12 @@ def create(folder: Path, **settings: Any) -> None:
     Index.create(folder, **settings).close()
 
 
+def _asked(ids: Sequence[str]) -> None:
+    if ids:
+        said = f"asked {len(ids)} model{'s' * (len(ids) > 1)} for more bytes"
+        click.echo(f"{said}, since decisions about them were within their error")
+
+
 @index.command()
 @_folder
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -95,6 +101,7 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
         counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {len(opened)} models in the index")
+        _asked(added.closer)
     refused(printable(str(problem)) for problem in added.problems)
 
 
@@ -104,8 +111,9 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
 def remove(folder: Path, ids: tuple[str, ...]) -> None:
     """Take models out, and update the forest around them."""
     with Index(folder) as opened:
-        opened.remove(ids)
+        asked = opened.remove(ids)
         click.echo(f"{len(opened)} models in the index")
+        _asked(asked)
 
 
 @index.command("list")

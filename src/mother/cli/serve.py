@@ -16,12 +16,13 @@ from mother.cli.output import progress_bar
 from mother.errors import UsageError
 from mother.graph import ModelGraph
 from mother.hub import is_address, parse
+from mother.index import is_index
 from mother.views.terminal import printable
 
 
 @click.command()
 @click.argument(
-    "graph", type=click.Path(path_type=Path), metavar="graph.json|FOLDER|hf://OWNER[/NAME]"
+    "graph", type=click.Path(path_type=Path), metavar="graph.json|INDEX|FOLDER|hf://OWNER[/NAME]"
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
@@ -51,10 +52,10 @@ def serve(
 ) -> None:
     """Serve a graph as a live page, with a JSON API beside it (described at /api).
 
-    A FOLDER of checkpoints, or what OWNER has on the Hub, is recovered first, and allowed to be
-    read. Of a graph.json only what
-    it says is shown, until --allow names folders. Needs 'mother-recovery[serve]'. Port 0 takes
-    any that is free. Stop with Ctrl-C.
+    Of an INDEX, what is in it at the moment is shown. A FOLDER of checkpoints, or what OWNER has on
+    the Hub, is recovered first, and allowed to be read. Of a graph.json or an index only what it
+    says is shown, until --allow names folders. Needs 'mother-recovery[serve]'. Port 0 takes any
+    that is free. Stop with Ctrl-C.
     """
     try:
         import uvicorn
@@ -77,11 +78,11 @@ def serve(
     # before the folder is recovered, which may take long
     listening = _listening(host, port)
     with listening:
-        forest = _forest(graph)
+        source = graph if is_index(graph) else _forest(graph)
         folders = [*allow, *_shown_from(graph)]
         port = listening.getsockname()[1]
         app = application(
-            forest, names_of(host, port), title=title, folders=folders, seconds=timeout
+            source, names_of(host, port), title=title, folders=folders, seconds=timeout
         )
         name = f"[{host}]" if ":" in host else host
         click.echo(f"http://{name}:{port}/  (API: http://{name}:{port}/api)")
@@ -131,7 +132,7 @@ def _shown_from(graph: Path) -> list[Path]:
     if is_address(graph):
         address = parse(graph)
         return [Path("hf:", address.owner, address.name)]
-    return [graph] if graph.is_dir() else []
+    return [graph] if graph.is_dir() and not is_index(graph) else []
 
 
 def _forest(graph: Path) -> ModelGraph:

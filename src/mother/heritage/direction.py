@@ -63,21 +63,22 @@ def telling(m: Layers) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class Products:
     """What layers say of pairs of models (i[e], j[e]): |w_i|^2, |w_j|^2 and <w_i, w_j>, each
-    (L, E), and the weights they were read from, (L,)."""
+    (L, E), and the variance of a cosine there by chance, (L, E) or (L, 1)."""
 
     ii: Array
     jj: Array
     ij: Array
-    seen: NDArray[np.int64]
+    chance: Array
 
     def turned(self) -> Products:
         """Of the pairs (j[e], i[e])."""
-        return Products(self.jj, self.ii, self.ij, self.seen)
+        return Products(self.jj, self.ii, self.ij, self.chance)
 
 
 def products(m: Measures, i: Indices, j: Indices) -> Products:
     """Those of pairs of measured models."""
-    return Products(m.norms[:, i, j], m.norms[:, j, i], m.gram[:, i, j], m.seen)
+    chance = m.chance[:, i, j] if m.chance.shape[1] > 1 else m.chance[:, 0]
+    return Products(m.norms[:, i, j], m.norms[:, j, i], m.gram[:, i, j], chance)
 
 
 def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
@@ -100,7 +101,8 @@ def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
     size = max(1, _CHUNK // ((1 + len(QUANTILES)) * len(SCALES) * L))
     for at in range(0, E, size):
         pairs = slice(at, at + size)
-        part = Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], of.seen)
+        chance = of.chance if of.chance.shape[1] == 1 else of.chance[:, pairs]
+        part = Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], chance)
         for k, r in enumerate(POLARITIES):
             terms, prior = _terms(part, float(r))
             joint = terms.sum(axis=1) + prior[:, None]  # (A, S, E)
@@ -114,25 +116,25 @@ def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
 
 def _terms(of: Products, r: float) -> tuple[Array, Array]:
     """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
-    pp, cc, pc, seen = of.ii, of.jj, of.ij, of.seen
+    pp, cc, pc = of.ii, of.jj, of.ij
     start = np.maximum(pp, _TINY)
     squared = np.maximum(pp + cc - 2 * pc, 0.0)
     moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing
     own = (pc + r * squared) / start
-    quantiles = _weighted_quantiles(own, np.where(moves, np.sqrt(seen)[:, None], 0.0))
+    quantiles = _weighted_quantiles(own, np.where(moves, 1 / np.sqrt(of.chance), 0.0))
     shrinks = np.concatenate([np.ones((1, pp.shape[1])), quantiles])
-    scale = (COSINE**2 + 1 / seen)[:, None] * SCALES**2  # (L, S)
+    scale = (COSINE**2 + of.chance)[:, None] * SCALES[:, None] ** 2  # (L, S, E) or (L, S, 1)
     terms = np.empty((len(shrinks), len(pp), len(SCALES), pp.shape[1]))
     prior = np.full((len(shrinks), pp.shape[1]), math.log(1 - DECAYED))
     for k, a in enumerate(shrinks):
         step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
         moved = np.sqrt(step / start)
         stray = (pc - a * pp) / np.sqrt(step * start) + r * moved
-        square = stray[:, None] ** 2 / scale[..., None]
-        log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale)[..., None] / 2
+        square = stray[:, None] ** 2 / scale
+        log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale) / 2
         terms[k] = np.where(moves[:, None], log_t, 0.0)
         if k:
-            told = np.where(moves, 1 / (scale[:, 3:4] * np.maximum(moved, _TINY) ** 2), 0.0)
+            told = np.where(moves, 1 / (scale[:, 3] * np.maximum(moved, _TINY) ** 2), 0.0)
             sharpness = np.maximum(told.sum(axis=0), _TINY)
             prior[k] = _log_density(1 - a) + 0.5 * np.log(2 * np.pi / sharpness)
             prior[k] -= math.log(len(QUANTILES))

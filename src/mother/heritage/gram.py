@@ -154,10 +154,8 @@ def _tree(
         lambda parents: held(m.over(telling(m)), squared, parents, apart),
     )
     # a step of this length has <d, p> = 0 with this variance
-    noise = weight[:, None] ** 2 * (COSINE**2 + 1 / m.seen[:, None])
-    chance = np.einsum(
-        "lp,lpc->pc", noise * np.diagonal(m.gram, axis1=1, axis2=2), m.squared_distance
-    )
+    noise = weight[:, None, None] ** 2 * (COSINE**2 + m.chance)
+    chance = (noise * np.diagonal(m.gram, axis1=1, axis2=2)[:, :, None] * m.squared_distance).sum(0)
     own = np.maximum(parents, 0), np.arange(n)
     kept, hidden = parents, list[Hidden]()
     if not rooted:  # between a copy and its original there is none

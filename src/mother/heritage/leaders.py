@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mother.clustering import groups, joined
 from mother.heritage.direction import telling
 from mother.heritage.neighbours import DIMENSIONS, projected
-from mother.heritage.relatedness import threshold, weighted_median
+from mother.heritage.relatedness import allowed, weighted_median
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]
@@ -92,7 +92,7 @@ def directions(samples: Samples) -> Points:
 def cut(samples: Samples) -> float:
     """The projected cosine from which two models are looked at more closely: half of what relatives
     have in their middle layer, or what strangers reach by chance if that is more."""
-    usual = float(np.median(threshold(samples.seen)))
+    usual = float(np.median(allowed(samples.sizes, samples.seen)))
     return float(max(usual / 2, CHANCE / min(DIMENSIONS, samples.rows.shape[1]) ** 0.5))
 
 
@@ -110,5 +110,7 @@ def related(samples: Samples, i: Indices, j: Indices) -> NDArray[np.bool_]:
     """Whether the two of each pair are relatives, (E,), as `kinship` says."""
     ii, jj, ij = samples.products(i, j)
     product = np.sqrt(ii * jj)
-    share = ij / np.where(product == 0, np.nan, product) / threshold(samples.seen)[:, None]
+    share = (
+        ij / np.where(product == 0, np.nan, product) / allowed(samples.sizes, samples.seen)[:, None]
+    )
     return weighted_median(share, np.sqrt(samples.seen)) > 1

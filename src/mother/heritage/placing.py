@@ -124,7 +124,9 @@ class Known:
         parent = hung(n, np.append(parents, near[0]), among)
         p, c = np.array([parent]), np.array([n])
         tells = local.over(view.tells)
-        evidence = weigh_products(p, c, Products(*tells.products(p, c), tells.seen), by_layer=False)
+        evidence = weigh_products(
+            p, c, Products(*tells.products(p, c), tells.chance), by_layer=False
+        )
         norm = float(view.weight @ local.among(p).squared_norms()[:, 0])
         distance = float(np.sqrt(table[parent, n] / norm)) if norm > 0 else 0.0
         return Placed(int(every[parent]), distance, float(evidence.log_odds[0]))

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group
-from mother.measures import Measures, is_matrix
+from mother.measures import Measures, as_if_drawn, is_matrix
 
 Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
+MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
 
 
 def cosines(m: Measures) -> Array:
@@ -23,10 +24,29 @@ def cosines(m: Measures) -> Array:
     return np.asarray(m.gram / np.where(product == 0, np.nan, product))
 
 
-def threshold(size: NDArray[np.int64]) -> Array:
+def threshold(size: NDArray[np.int64] | Array) -> Array:
     """Cosine above which a layer of that many weights speaks for kinship: RELATED, or five
     standard deviations of the cosine of independent weights, 1/sqrt(P), where that is more."""
     return np.asarray(np.maximum(RELATED, 5 / np.sqrt(size)))
+
+
+def threshold_of_many(sizes: NDArray[np.int64], seen: NDArray[np.int64], many: float) -> Array:
+    """The same for the median of so many layers, or pairs, of which `seen` weights were looked at:
+    what sampling adds to the chance of each averages out, being independent.
+
+    >>> threshold_of_many(np.array([10_000]), np.array([100]), 1.0)
+    array([0.5])
+    >>> threshold_of_many(np.array([10_000]), np.array([100]), 100.0).round(2)
+    array([0.1])
+    """
+    sampling = np.maximum(1 / seen - 1 / sizes, 0.0) * min(1.0, MEDIAN / many)
+    return threshold(np.asarray(1 / (1 / sizes + sampling)))
+
+
+def allowed(sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
+    """Cosine above which each of these layers speaks for kinship, (L,), where all are asked."""
+    weight = np.sqrt(seen)
+    return threshold_of_many(sizes, seen, float(weight.sum() ** 2 / np.square(weight).sum()))
 
 
 def kinship(m: Measures) -> Array:
@@ -39,7 +59,7 @@ def kinship(m: Measures) -> Array:
     if not m.names:
         return np.zeros(m.gram.shape[1:])
     chosen = m.over(told_by(m.shapes))
-    share = cosines(chosen) / threshold(chosen.seen)[:, None, None]
+    share = cosines(chosen) / allowed(chosen.sizes, chosen.seen)[:, None, None]
     return weighted_median(share, np.sqrt(chosen.seen))
 
 
@@ -49,7 +69,8 @@ def kinship_of_first(group: Group) -> Array:
     layers = [layer for layer in group.layers if 0 in layer.members]
     chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
     cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
-    seen = np.array([layer.tensors[0].size for layer in chosen], dtype=np.int64)
+    sizes = np.array([layer.size for layer in chosen], dtype=np.int64)
+    seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
     for row, layer in zip(cosine, chosen, strict=True):
         weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
         norm = np.sqrt(np.square(weights).sum(axis=1))
@@ -57,7 +78,7 @@ def kinship_of_first(group: Group) -> Array:
         row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)
     if not chosen:
         return np.zeros(len(group.checkpoints))
-    return weighted_median(cosine / threshold(seen)[:, None], np.sqrt(seen))
+    return weighted_median(cosine / allowed(sizes, seen)[:, None], np.sqrt(seen))
 
 
 def told_by(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
@@ -87,7 +108,8 @@ def inherited(m: Measures) -> NDArray[np.bool_]:
     shared = np.isfinite(m.gram).all(axis=(1, 2))
     alike = np.zeros(len(m.names), dtype=bool)
     cosine = np.nan_to_num(cosines(m)[shared][:, off])
-    alike[shared] = np.median(cosine, axis=1) > threshold(m.seen[shared])
+    least = threshold_of_many(m.sizes[shared], m.seen[shared], max(1.0, off.sum() / 2))
+    alike[shared] = np.median(cosine, axis=1) > least
     return shared & alike
 
 

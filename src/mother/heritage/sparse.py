@@ -129,7 +129,7 @@ def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]
         told[family.view.layers, k] = family.view.tells
     told = np.repeat(told, np.diff(ends), axis=1)
     ii, jj, ij = (np.where(told, x, 0.0) for x in samples.products(i, j))
-    odds = weigh_products(i, j, Products(ii, jj, ij, samples.seen), by_layer=False).log_odds
+    odds = weigh_products(i, j, Products(ii, jj, ij, samples.chance), by_layer=False).log_odds
     for (_, family), (start, stop), pair in zip(families, pairwise(ends), pairs, strict=True):
         family.note(*pair, odds[start:stop])
 
@@ -246,7 +246,7 @@ class _Family:
         if len(new):
             samples = self.samples.over(self.view.tells)
             i, j = new.T
-            said = Products(*samples.products(i, j), samples.seen)
+            said = Products(*samples.products(i, j), samples.chance)
             self.note(i, j, weigh_products(i, j, said, by_layer=False).log_odds)
         out = np.zeros(len(parents))
         out[child] = [self.odds[pair] for pair in pairs]

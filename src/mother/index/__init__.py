@@ -3,5 +3,6 @@ is kept up with them."""
 
 from mother.index.catalogue import Model
 from mother.index.index import Added, Index
+from mother.index.store import is_index
 
-__all__ = ["Added", "Index", "Model"]
+__all__ = ["Added", "Index", "Model", "is_index"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, align
 from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
+from mother.index.items import items
 from mother.index.newcomer import Newcomer, digest
 from mother.index.relatives import Pool
 from mother.index.store import Store
-from mother.measures.sketch import SIGNATURE, dump, layout, load
+from mother.measures.signature import SIGNATURE
+from mother.measures.sketch import layout
+from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
 _COLUMNS = "number, id, path, architecture, family, stamp, digest, facts"
@@ -80,12 +83,49 @@ class Catalogue:
             raise InputError(self.store.folder, f"the sketch of model {number} is missing")
         return load(rows[0][1], Path(rows[0][0]), seed=self.seed)
 
+    def larger(self, number: int, level: int) -> Checkpoint | None:
+        """A larger sketch of a model, if it is here."""
+        query = (
+            "SELECT path, content FROM models JOIN larger ON model = number"
+            " WHERE number = ? AND level = ?"
+        )
+        for path, content in self.store.rows(query, number, level):
+            return load(content, Path(path), seed=self.seed)
+        return None
+
+    def keep(self, number: int, level: int, content: bytes) -> int | None:
+        """Store a larger sketch; the family of its model, if that is still there."""
+        for (family,) in self.store.rows("SELECT family FROM models WHERE number = ?", number):
+            row = number, level, digest(content), content
+            self.store.write("INSERT OR IGNORE INTO larger VALUES (?, ?, ?, ?)", *row)
+            return int(family)
+        return None
+
+    def wanted(self) -> list[tuple[Model, int]]:
+        """The models that larger sketches are wanted of and were not yet looked for, with the level
+        of each."""
+        rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
+        return [(m, int(level)) for n, level in rows for m in self.models("number = ?", n)]
+
+    def looked_for(self, number: int, level: int) -> None:
+        """Remember that a larger sketch was looked for, found or not."""
+        statement = "UPDATE wanted SET tried = 1 WHERE model = ? AND level = ?"
+        self.store.write(statement, number, level)
+
+    def look_again(self) -> None:
+        """Forget what could not be found."""
+        self.store.write("UPDATE wanted SET tried = 0")
+
     def altered(self) -> list[str]:
         """Ids of the models whose sketch is not the one that was stored."""
         ids = []
         for model in self.models():
             row = self.store.rows("SELECT content FROM sketches WHERE model = ?", model.number)
-            if not row or digest(row[0][0]) != model.digest:
+            more = self.store.rows(
+                "SELECT content, digest FROM larger WHERE model = ?", model.number
+            )
+            known = [(content, model.digest) for (content,) in row] + more
+            if not row or any(digest(content) != wanted for content, wanted in known):
                 ids.append(model.id)
         return ids
 
@@ -182,9 +222,14 @@ class Catalogue:
 
     # the forest
 
-    def put(self, family: int, graph: ModelGraph) -> None:
-        """Write down the forest of a family in place of what it was."""
+    def put(self, family: int, graph: ModelGraph, wanted: Mapping[int, int]) -> None:
+        """Write down the forest of a family in place of what it was. wanted: what larger sketches
+        would have been looked at, the level by the number of the model."""
         self.clear(family)
+        inside = "SELECT number FROM models WHERE family = ?"
+        self.store.write(f"DELETE FROM wanted WHERE NOT tried AND model IN ({inside})", family)
+        for number, level in wanted.items():
+            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
         for node in graph.nodes:
             self.store.write("INSERT INTO nodes VALUES (?, ?, ?)", node.id, family, _text(node))
         for edge in graph.edges:
@@ -193,10 +238,14 @@ class Catalogue:
         for table, parts in (("hidden", graph.hidden), ("trees", graph.trees)):
             for part in parts:
                 self.store.write(f"INSERT INTO {table} VALUES (?, ?)", family, _text(part))
+        query = "SELECT id, number FROM models WHERE family = ?"
+        for item in items(graph, dict(self.store.rows(query, family))):
+            place = item.key, family, item.name, item.above, item.children, item.below, item.words
+            self.store.write("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", *place)
 
     def clear(self, family: int) -> None:
         """Forget the forest of a family."""
-        for table in _PARTS:
+        for table in ("items", *_PARTS):
             self.store.write(f"DELETE FROM {table} WHERE family = ?", family)
 
     def parents(self, number: int) -> list[int]:

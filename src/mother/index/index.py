@@ -23,32 +23,36 @@ from mother.errors import InputError, UsageError
 from mother.executors import Lost, in_order
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
+from mother.index.closer import Read, Reader, Stored
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
 from mother.index.relatives import Pool, related
 from mother.index.store import Store
 from mother.index.unit import sketched, unit
-from mother.measures.sketch import BUDGET
+from mother.measures.windows import BUDGET
 from mother.placement import Placement, placement
 from mother.recovery import MANY, MOST_REPLICATES, Options, recover_checkpoints
+from mother.refinement import Refinement
 
 Progress = Callable[[int, int], None]
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives
 BATCH = 64  # models that are added in one transaction
 AHEAD, HELD = 1024, 256 << 20  # checkpoints out at workers at once; bytes of their sketches
-LEAST_BUDGET, MOST_BUDGET = 1 << 10, 1 << 30
+BUDGETS = range(1 << 10, (1 << 30) + 1)
 
 
 @dataclass(frozen=True)
 class Added:
-    """Ids of the models that came, of those whose files had changed, of those that had not, and
-    what could not be read."""
+    """Ids of the models that came, of those whose files had changed, of those that had not, what
+    could not be read, and of those that more bytes were read of, since a decision about them lay
+    within its error."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
     problems: tuple[Problem, ...]
+    closer: tuple[str, ...] = ()
 
 
 class Index:
@@ -72,6 +76,7 @@ class Index:
         except (KeyError, ValueError, UsageError):
             raise InputError(folder, "an index with broken settings") from None
         self._catalogue = Catalogue(self._store, self.seed)
+        self._reader = Reader(self.budget, self.seed, self.matrices)
 
     @classmethod
     def create(
@@ -85,15 +90,15 @@ class Index:
     ) -> Index:
         """A new index. budget: bytes of weights in a sketch. matrices: that are sampled at most.
         bootstrap: replicates that `support` is taken from. UsageError, InputError."""
-        if not LEAST_BUDGET <= budget <= MOST_BUDGET:
-            raise UsageError(f"budget must lie in {LEAST_BUDGET}..{MOST_BUDGET}, not {budget}")
+        if budget not in BUDGETS:
+            raise UsageError(f"budget must lie in {BUDGETS[0]}..{BUDGETS[-1]}, not {budget}")
         others = {"seed": seed, "matrices": matrices or 0, "bootstrap": bootstrap}
         for name, value in others.items():
             most = MOST_REPLICATES if name == "bootstrap" else (1 << 31) - 1
             if not 0 <= value <= most:
                 raise UsageError(f"{name} must lie in 0..{most}, not {value}")
-        settings = {name: str(value) for name, value in {"budget": budget, **others}.items()}
-        Store.create(Path(folder), settings).close()
+        settings = {"budget": budget, **others}
+        Store.create(Path(folder), {name: str(n) for name, n in settings.items()}).close()
         return cls(folder)
 
     def __enter__(self) -> Index:
@@ -110,7 +115,7 @@ class Index:
         return int(self._store.rows("SELECT count(*) FROM models")[0][0])
 
     def models(self) -> list[Model]:
-        """All models by id."""
+        """By id."""
         return self._catalogue.models()
 
     def graph(self) -> ModelGraph:
@@ -120,7 +125,7 @@ class Index:
 
     def _forests(self) -> list[ModelGraph]:
         """Of each family; of a large one that newcomers left without, afresh."""
-        fresh = [self._recovered(members) for members in self._catalogue.waiting()]
+        fresh = [self._recovered(members)[0] for members in self._catalogue.waiting()]
         return [*self._catalogue.forests(), *fresh]
 
     # adding and removing
@@ -142,6 +147,9 @@ class Index:
         the checkpoints where its workers are; the index is written here, and is the same whoever
         sketched. progress: called with models done and models in all. InputError where the index
         can't be written, MotherError where the workers are gone.
+
+        At last, more is read of the models that decisions within their error are about, of the
+        newcomers and of those that were there (`settle`).
         """
         checkpoints, problems = discover(paths, base=base)
         new: list[str] = []
@@ -165,8 +173,9 @@ class Index:
                     progress(done, len(checkpoints))
         with self._catalogue.writing():
             for members in self._catalogue.waiting():
-                self._catalogue.put(members[0].family, self._recovered(members))
-        return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems))
+                self._catalogue.put(members[0].family, *self._recovered(members))
+        closer = self.settle(executor)
+        return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
     def _coming(
         self,
@@ -176,8 +185,8 @@ class Index:
     ) -> Generator[Newcomer | Problem, None, None]:
         """Each checkpoint as it is stored, or why it can't be, in their order."""
         found: Iterator[bytes | Problem | Lost] = map(self._sketched, checkpoints)
+        where = None if base is None else whereabouts(open_checkpoint(base))
         if executor is not None:
-            where = None if base is None else whereabouts(open_checkpoint(base))
             settings = self.budget, self.seed, self.matrices
             units = (unit(checkpoint, where, *settings) for checkpoint in checkpoints)
             found = in_order(executor, sketched, units, max(1, min(AHEAD, HELD // self.budget)))
@@ -187,7 +196,7 @@ class Index:
             elif isinstance(content, Problem):
                 yield content
             else:
-                yield newcomer(checkpoint, content, self.seed)
+                yield newcomer(checkpoint, content, self.seed, where)
 
     def _sketched(self, checkpoint: Checkpoint) -> bytes | Problem:
         try:
@@ -230,9 +239,10 @@ class Index:
         kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
         return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
 
-    def remove(self, ids: Iterable[str]) -> None:
-        """Take models out; those that were related only through them part ways. UsageError where
-        an id is unknown, and then nothing is removed."""
+    def remove(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Take models out; those that were related only through them part ways. Ids of the models
+        that more was read of, as by `settle`. UsageError where an id is unknown, and then nothing
+        is removed."""
         with self._catalogue.writing():
             gone: list[Model] = []
             for id in dict.fromkeys(ids):
@@ -241,6 +251,25 @@ class Index:
                     raise UsageError(f"{id!r} is not in the index; `mother index list` shows them")
                 gone += rows
             self._forget(gone)
+        return self.settle()
+
+    def settle(self, executor: Executor | None = None) -> tuple[str, ...]:
+        """Read larger sketches of the models that decisions within their error are about, and
+        recover their families again, until there are none, or none that can be had. Ids of the
+        models that more was read of."""
+        asked: set[str] = set()
+        while wanted := self._catalogue.wanted():
+            read = self._reader.read(wanted, executor)
+            while some := list(islice(read, BATCH)):
+                with self._catalogue.writing():
+                    found = [(m, level, content) for m, level, content in some if content]
+                    families = {self._catalogue.keep(m.number, at, c) for m, at, c in found}
+                    for model, level, _ in some:
+                        self._catalogue.looked_for(model.number, level)
+                    for family in sorted(f for f in families if f is not None):
+                        self._recover_family(family)
+                asked |= {model.id for model, _, _ in found}
+        return tuple(sorted(asked))
 
     def _forget(self, gone: Sequence[Model]) -> None:
         for model in gone:
@@ -276,12 +305,14 @@ class Index:
 
     def _recover_family(self, family: int) -> None:
         members = self._catalogue.models("family = ?", family)
-        self._catalogue.put(family, self._recovered(members))
+        self._catalogue.put(family, *self._recovered(members))
 
-    def _recovered(self, models: Sequence[Model]) -> ModelGraph:
-        """The graph of models alone, from their sketches."""
+    def _recovered(self, models: Sequence[Model]) -> tuple[ModelGraph, dict[int, int]]:
+        """The graph of models alone, from their sketches, and of which of them larger ones were
+        wanted that are not stored."""
         sketches = [replace(self._catalogue.sketch(m.number), id=m.id) for m in models]
-        graph = recover_checkpoints(sketches, self._options)
+        stored = Stored(self._catalogue, {m.id: m for m in models})
+        graph = recover_checkpoints(sketches, self._options, refinement=Refinement(stored))
         facts = {m.id: json.loads(m.facts) for m in models}
         nodes = tuple(
             replace(
@@ -291,27 +322,36 @@ class Index:
             )
             for node in graph.nodes
         )
-        return replace(graph, nodes=nodes)
+        return replace(graph, nodes=nodes), stored.wanted
 
     def recover(self) -> ModelGraph:
-        """Find all families afresh and recover each of them, whatever is kept."""
+        """Find all families afresh and recover each of them, whatever is kept; larger sketches that
+        could not be had are looked for again."""
         with self._catalogue.writing():
+            self._catalogue.look_again()
             for family in sorted({m.family for m in self.models()}):
                 self._catalogue.clear(family)
             self._part(self.models())
+        self.settle()
         return self.graph()
 
     def place(
-        self, path: str | PathLike[str], *, base: str | PathLike[str] | None = None
+        self,
+        path: str | PathLike[str],
+        *,
+        base: str | PathLike[str] | None = None,
+        closer: bool = True,
     ) -> Placement:
         """Where the checkpoint at a path would hang; nothing is stored. InputError.
 
         It is recovered together with the families that it is related to, or, where they hold more
-        than LARGE models, with its MOST nearest relatives and their parents.
+        than LARGE models, with its MOST nearest relatives and their parents. closer: more is read
+        of some of them, as when it is added.
         """
-        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)))
+        where = None if base is None else whereabouts(open_checkpoint(base))
+        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base), where), closer)
 
-    def place_newcomer(self, new: Newcomer) -> Placement:
+    def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""
         pool = self._catalogue.pool()
         if not self._catalogue.knows(new.architecture):
@@ -331,13 +371,16 @@ class Index:
         known = [m.id for m in self._catalogue.models("path = ?", new.path)]
         id = known[0] if known else self._catalogue.free_id(new.id)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
-        graph = recover_checkpoints(together, self._options)
+        more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self._reader, {id: new})
+        refined = Refinement(more) if closer else None
+        graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
-    def reduce(self, checkpoint: Checkpoint) -> Newcomer:
-        """A checkpoint as it is stored. InputError where it can't be compared."""
+    def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:
+        """A checkpoint as it is stored. base: what it is merged into, in full. InputError where it
+        can't be compared."""
         content = reduced(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
-        return newcomer(checkpoint, content, self.seed)
+        return newcomer(checkpoint, content, self.seed, base)
 
     # checking
 
@@ -363,7 +406,8 @@ class Index:
             members: dict[int, list[Model]] = {}
             for model, family in zip(models, families, strict=True):
                 members.setdefault(family, []).append(model)
-            fresh = joined(map(self._recovered, members.values()), self._options.recorded)
+            afresh = [self._recovered(family)[0] for family in members.values()]
+            fresh = joined(afresh, self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)
             if not faults and fresh.to_json() != kept.to_json():
                 faults = ["the forest is not what its models make; `mother index recover` mends it"]

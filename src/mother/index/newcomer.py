@@ -15,7 +15,9 @@ from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
-from mother.measures.sketch import dump, load, signature, sketch
+from mother.measures.signature import signature
+from mother.measures.sketch import sketch
+from mother.measures.sketch_bytes import dump, load
 from mother.recovery import Options, no_weights, recover_checkpoints
 
 
@@ -47,8 +49,11 @@ def reduced(
     return dump(small, seed)
 
 
-def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
-    """A checkpoint with its sketch, which may come from elsewhere. InputError where it is none."""
+def newcomer(
+    checkpoint: Checkpoint, content: bytes, seed: int = 0, base: str | None = None
+) -> Newcomer:
+    """A checkpoint with its sketch, which may come from elsewhere. base: what it is merged into.
+    InputError where it is none."""
     small = load(content, checkpoint.path, id=checkpoint.id, seed=seed)
     files = [WeightFile(name, file.size) for name, file in checkpoint.named_files.items()]
     return Newcomer(
@@ -59,7 +64,9 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
         small,
         content,
         signature(small),
-        json.dumps({"files": [asdict(f) for f in files], "notes": list(checkpoint.notes)}),
+        json.dumps(
+            {"files": [asdict(f) for f in files], "notes": list(checkpoint.notes), "base": base}
+        ),
     )
 
 

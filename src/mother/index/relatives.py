@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, align
 from mother.heritage.relatedness import kinship_of_first
-from mother.measures.sketch import SIGNATURE
+from mother.measures.signature import SIGNATURE
 
 MEMBERS = 2  # of a family that are compared with a newcomer
 FAMILIES = 64  # that are

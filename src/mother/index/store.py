@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 1
+VERSION = 2
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -40,6 +40,19 @@ CREATE TABLE sketches (
     model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
     content BLOB NOT NULL
 );
+CREATE TABLE larger (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    level INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (model, level)
+);
+CREATE TABLE wanted (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    level INTEGER NOT NULL,
+    tried INTEGER NOT NULL,
+    PRIMARY KEY (model, level)
+) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE edges (
@@ -47,6 +60,18 @@ CREATE TABLE edges (
 ) WITHOUT ROWID;
 CREATE TABLE hidden (family INTEGER NOT NULL, content TEXT NOT NULL);
 CREATE TABLE trees (family INTEGER NOT NULL, content TEXT NOT NULL);
+CREATE TABLE items (
+    key INTEGER PRIMARY KEY,
+    family INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    above INTEGER NOT NULL,
+    children INTEGER NOT NULL,
+    below INTEGER NOT NULL,
+    words TEXT NOT NULL
+);
+CREATE INDEX items_below ON items (above, name);
+CREATE INDEX items_by_size ON items (above, below DESC, name);
+CREATE INDEX items_of ON items (family);
 CREATE INDEX nodes_of ON nodes (family);
 CREATE INDEX edges_of ON edges (family);
 CREATE INDEX children ON edges (parent);
@@ -55,12 +80,17 @@ CREATE INDEX trees_of ON trees (family);
 """
 
 
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds an index, sound or not."""
+    return (folder / NAME).is_file()
+
+
 class Store:
     """A connection to an index. Every fault of the database is an InputError of one line."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
-        if not self.path.is_file():
+        if not is_index(folder):
             raise InputError(folder, "no index: `mother index create` makes one")
         with self.faults():
             self._connection = sqlite3.connect(
@@ -116,6 +146,12 @@ class Store:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         if application != APPLICATION:
             raise InputError(self.folder, f"{NAME} is a database, but no index of mother's")
+        if version < VERSION:
+            raise InputError(
+                self.folder,
+                f"an index of schema {version}, this mother knows {VERSION}; create another and add"
+                " the models again",
+            )
         if version > VERSION:
             raise InputError(
                 self.folder, f"an index of schema {version}, this mother knows {VERSION}; upgrade"

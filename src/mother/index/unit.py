@@ -41,7 +41,7 @@ def sketched(unit: Unit) -> bytes | Problem:
         if unit.version != mother.__version__:
             here = f"the worker has mother {mother.__version__}, this is {unit.version}"
             raise InputError(unit.path, f"{here}; install the same")
-        checkpoint = _opened(unit)
+        checkpoint = opened(unit)
         if _files(checkpoint) != unit.files:
             raise InputError(unit.path, "other files there on the worker than here")
         return reduced(checkpoint, unit.budget, seed=unit.seed, matrices=unit.matrices)
@@ -49,7 +49,8 @@ def sketched(unit: Unit) -> bytes | Problem:
         return Problem(Path(fault.path), fault.fault)
 
 
-def _opened(unit: Unit) -> Checkpoint:
+def opened(unit: Unit) -> Checkpoint:
+    """The checkpoint, as it is seen from here. InputError."""
     shards = shard_set(Path(unit.path).name)
     if shards is None or len(unit.files) == 1:
         return open_checkpoint(unit.path, base=unit.base)

@@ -1,6 +1,14 @@
 """The single streaming pass over aligned layers and what it yields. Knows nothing of relations."""
 
 from mother.measures.lowrank import as_matrix, is_matrix, pair_rank, rank_distances
-from mother.measures.stream import Measures, measure
+from mother.measures.stream import Measures, as_if_drawn, measure
 
-__all__ = ["Measures", "as_matrix", "is_matrix", "measure", "pair_rank", "rank_distances"]
+__all__ = [
+    "Measures",
+    "as_if_drawn",
+    "as_matrix",
+    "is_matrix",
+    "measure",
+    "pair_rank",
+    "rank_distances",
+]

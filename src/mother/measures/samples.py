@@ -45,6 +45,11 @@ class Samples:
         """As many weights drawn one by one would tell as much, (L,)."""
         return self.sampled if len(self.sampled) else self.held
 
+    @property
+    def chance(self) -> Array:
+        """The variance of a cosine in each layer, (L, 1)."""
+        return np.asarray(1 / self.seen[:, None])
+
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Weights of each layer, (L,)."""

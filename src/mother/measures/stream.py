@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ class Measures:
                                it; empty where no model was pruned or rounded: then it is |w_i|^2
     overlap         (L, n, n)  share of the weights that both have; likewise
     sampled         (L,)       weights looked at in each layer, as many as would tell as much had
-                               they been drawn one by one; empty where all were looked at
+                               they been drawn one by one, or (L, n, n) where more of some models
+                               were than of others; empty where all were looked at
     """
 
     names: tuple[str, ...]
@@ -55,8 +57,16 @@ class Measures:
 
     @property
     def seen(self) -> NDArray[np.int64]:
-        """Weights looked at in each layer, (L,): as 1 / seen, the variance of a cosine there."""
+        """Weights looked at in each layer of every model, (L,)."""
+        if self.sampled.ndim > 1:
+            return np.asarray(self.sampled.min(axis=(1, 2)))
         return self.sampled if len(self.sampled) else self.sizes
+
+    @property
+    def chance(self) -> Array:
+        """The variance of a cosine there, (L, n, n), or (L, 1, 1) where it is one for all pairs."""
+        seen = self.sampled if len(self.sampled) else self.sizes
+        return np.asarray(1 / seen.reshape(len(seen), *(seen.shape[1:] or (1, 1))))
 
     @property
     def norms(self) -> Array:
@@ -123,7 +133,7 @@ class Measures:
         """The same for some of the checkpoints."""
         pick = np.asarray(models, dtype=np.intp)
 
-        def of(pairs: Array) -> Array:
+        def of(pairs: NDArray[Any]) -> NDArray[Any]:
             return pairs[:, pick[:, None], pick] if len(pairs) else pairs
 
         return Measures(
@@ -137,7 +147,7 @@ class Measures:
             self.histogram[:, pick] if len(self.histogram) else self.histogram,
             of(self.shared),
             of(self.overlap),
-            self.sampled,
+            of(self.sampled) if self.sampled.ndim > 1 else self.sampled,
         )
 
 
@@ -267,7 +277,8 @@ def as_if_drawn(sizes: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np
     >>> as_if_drawn(np.array([1000, 1000]), np.array([1000, 400]))
     array([1000,  142])
     """
-    return np.asarray(1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes)), dtype=np.int64)
+    drawn = 1 / (1 / sizes + CLUSTERED * (1 / held - 1 / sizes))
+    return np.asarray(np.maximum(drawn, 1), dtype=np.int64)
 
 
 _Job = tuple[int, Layer, int, int]

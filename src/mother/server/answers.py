@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mother.graph import Edge, ModelGraph, Node
+from mother.server.confinement import readable
 from mother.views.page import view
 
 _EDGE = ("relation", "stage", "support", "distance", "polarity", "direction_probability")
@@ -43,13 +45,41 @@ class Answers:
                 self._below[parent] += 1 + self._below[key]
         self._words = [_words(item) for item in self.items]
         hidden = sum("hidden" in item for item in self.items)
-        self.about: dict[str, Any] = {
+        self._about: dict[str, Any] = {
             **seen["about"],
             "models": len(self.items) - hidden,
             "hidden": hidden,
             "trees": len(self._roots),
-            "attributes": _attributes(self.items),
+            "attributes": attributes(
+                known for item in self.items for known in (item.get("edge"), item.get("node"))
+            ),
+            "version": None,
         }
+
+    def about(self) -> dict[str, Any]:
+        """The graph as a whole."""
+        return self._about
+
+    def below(
+        self, keys: Sequence[int | None], offset: int, limit: int
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """How many hang right below these, None for the roots, and so many of them."""
+        found = [k for key in keys for k in self.children(key)]
+        return len(found), self.entries(found[offset : offset + limit])
+
+    def matches(self, text: str, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many models a search finds, and so many of them."""
+        keys = self.search(text)
+        return len(keys), [{"key": k, "name": self.items[k]["name"]} for k in keys[:limit]]
+
+    def path_of(self, id: str) -> str:
+        """Where a model lies. KeyError."""
+        return self.nodes[id].path
+
+    def placing(self, path: Path, folders: Sequence[Path]) -> dict[str, Any]:
+        """What is to be done to place a checkpoint."""
+        paths = {node.id: node.path for node in self.nodes.values()}
+        return {"models": readable(paths, folders, but=path)}
 
     def children(self, key: int | None) -> list[int]:
         """Keys of what hangs right below; of the roots for None. KeyError for an unknown key."""
@@ -106,16 +136,21 @@ class Answers:
 
     def _entry(self, key: int) -> dict[str, Any]:
         item = self.items[key]
-        return {
-            "key": key,
-            "parent": item["p"] if item["p"] >= 0 else None,
-            "name": item["name"],
-            "hidden": "hidden" in item,
-            "children": len(self._children[key]),
-            "below": self._below[key],
-            "edge": _scalars(item.get("edge")),
-            "values": {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})},
-        }
+        return shown(item, key, len(self._children[key]), self._below[key])
+
+
+def shown(item: dict[str, Any], key: int, children: int, below: int) -> dict[str, Any]:
+    """What a list or a drawing shows of an entry of the page."""
+    return {
+        "key": key,
+        "parent": item["p"] if item["p"] >= 0 else None,
+        "name": item["name"],
+        "hidden": "hidden" in item,
+        "children": children,
+        "below": below,
+        "edge": _scalars(item.get("edge")),
+        "values": {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})},
+    }
 
 
 def _scalars(known: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -134,24 +169,24 @@ def _words(item: dict[str, Any]) -> str:
     return "\n".join([*told, *node.get("notes", ()), *files]).lower()
 
 
-def _attributes(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the models can be coloured by: figures with their range, words with what they say."""
+def attributes(parts: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """What the models can be coloured by: figures with their range, words with what they say.
+    parts: what is known of nodes and edges."""
     seen: dict[str, Counter[Any]] = {}
-    for item in items:
-        for known in (_scalars(item.get("edge")), _scalars(item.get("node"))):
-            for key, value in (known or {}).items():
-                if key not in _NO_COLOUR:
-                    seen.setdefault(key, Counter())[value] += 1
+    for part in parts:
+        for key, value in (_scalars(part) or {}).items():
+            if key not in _NO_COLOUR:
+                seen.setdefault(key, Counter())[value] += 1
     order = {key: k for k, key in enumerate((*_EDGE, *_NODE))}
-    attributes: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for key in sorted(seen, key=lambda key: (order.get(key, len(order)), key)):
         values = seen[key]
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            attributes.append({"key": key, "low": min(values), "high": max(values)})
+            found.append({"key": key, "low": min(values), "high": max(values)})
         else:
             words = sorted(values, key=lambda v: (-values[v], _utf16(v)))
-            attributes.append({"key": key, "values": words})
-    return attributes
+            found.append({"key": key, "values": words})
+    return found
 
 
 def _utf16(value: Any) -> bytes:

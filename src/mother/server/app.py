@@ -15,11 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from mother import __version__
-from mother.graph import ModelGraph, Node
+from mother.errors import InputError
+from mother.graph import ModelGraph
 from mother.hub import is_address
 from mother.server import schemas
 from mother.server.answers import Answers
 from mother.server.confinement import AbsentError, OutsideError, confined
+from mother.server.grown import Grown
 from mother.server.guard import Answer, Guard, Problem
 from mother.server.heavy import Heavy
 from mother.server.reference import document, reference
@@ -29,7 +31,7 @@ from mother.views.terminal import printable
 MOST_KEYS = 500  # of models whose children are asked for at once
 MOST_ENTRIES = 1000
 MOST_MATCHES = 100_000
-_LARGEST_KEY = 2**31
+_LARGEST_KEY = 2**53
 
 
 def _json(request: Request) -> None:
@@ -45,7 +47,7 @@ Text = Annotated[str, Query(max_length=1000)]
 
 
 def application(
-    graph: ModelGraph,
+    source: ModelGraph | Path,
     hosts: Iterable[str],
     *,
     title: str = "Family forest",
@@ -54,9 +56,9 @@ def application(
 ) -> ASGIApp:
     """The server as an ASGI application.
 
-    hosts: what a Host header may say (`names_of`). folders: what may be read to compare and to
-    place; hf:/OWNER or hf:/OWNER/NAME for what lies on the Hub. seconds: how long one such request
-    may take.
+    source: a graph, or the folder of an index, which is shown as it is at the moment. hosts: what a
+    Host header may say (`names_of`). folders: what may be read to compare and to place; hf:/OWNER
+    or hf:/OWNER/NAME for what lies on the Hub. seconds: how long one such request may take.
     """
     app = FastAPI(
         title="mother",
@@ -68,7 +70,8 @@ def application(
         redirect_slashes=False,
     )
     real = [folder if is_address(folder) else folder.resolve() for folder in folders]
-    answers, heavy = Answers(graph, title), Heavy(real, seconds)
+    answers = Grown(source, title) if isinstance(source, Path) else Answers(source, title)
+    heavy = Heavy(real, seconds)
     _faults(app)
     _reads(app, answers, bool(real))
     _work(app, answers, heavy, real)
@@ -105,16 +108,20 @@ def _faults(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"])
         return Problem(422, printable(f"{where}: {first['msg']}")[:300])
 
+    @app.exception_handler(InputError)
+    def damaged(_: Request, fault: InputError) -> Problem:
+        return Problem(500, printable(str(fault))[:300])
+
     @app.exception_handler(Exception)
     def broken(_: Request, __: Exception) -> Problem:
         return Problem(500, "a fault of the server; its terminal tells more")
 
 
-def _reads(app: FastAPI, answers: Answers, weights: bool) -> None:
+def _reads(app: FastAPI, answers: Answers | Grown, weights: bool) -> None:
     @app.get("/api/graph", response_model=schemas.Summary)
     def graph() -> Answer:
         """Method, counts, inputs that could not be read."""
-        return Answer({**answers.about, "weights": weights})
+        return Answer({**answers.about(), "weights": weights})
 
     @app.get("/api/trees", response_model=schemas.Entries)
     def trees(
@@ -127,9 +134,8 @@ def _reads(app: FastAPI, answers: Answers, weights: bool) -> None:
     ) -> Answer:
         """Roots, or what hangs right below the models with these keys."""
         above: list[int | None] = [*of] if of else [None]
-        keys = [k for key in above for k in _found(answers.children, key)]
-        entries = answers.entries(keys[offset : offset + limit])
-        return Answer({"total": len(keys), "entries": entries})
+        total, entries = _found(lambda keys: answers.below(keys, offset, limit), above)
+        return Answer({"total": total, "entries": entries})
 
     @app.get("/api/node/{key}", response_model=schemas.Details)
     def node(key: Key) -> Answer:
@@ -147,17 +153,16 @@ def _reads(app: FastAPI, answers: Answers, weights: bool) -> None:
         limit: Annotated[int, Query(ge=1, le=MOST_MATCHES)] = 100,
     ) -> Answer:
         """Models by name, path, relation, notes, file names and hashes."""
-        keys = answers.search(q)
-        matches = [{"key": k, "name": answers.items[k]["name"]} for k in keys[:limit]]
-        return Answer({"total": len(keys), "matches": matches})
+        total, matches = answers.matches(q, limit)
+        return Answer({"total": total, "matches": matches})
 
 
-def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path]) -> None:
+def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequence[Path]) -> None:
     @app.post("/api/compare", response_model=schemas.Comparison, dependencies=JSON)
     async def compare(pair: schemas.Pair) -> Answer:
         """What two models are to each other by their weights, which are read. One at a time."""
-        nodes = [_found(answers.nodes.__getitem__, id_) for id_ in (pair.a, pair.b)]
-        a, b = [str(_allowed(node.path, folders)) for node in nodes]
+        paths = [_found(answers.path_of, id_) for id_ in (pair.a, pair.b)]
+        a, b = [str(_allowed(path, folders)) for path in paths]
         done = await heavy({"do": "compare", "a": a, "b": b})
         return done if isinstance(done, Problem) else Answer({**done, "a": pair.a, "b": pair.b})
 
@@ -165,8 +170,8 @@ def _work(app: FastAPI, answers: Answers, heavy: Heavy, folders: Sequence[Path])
     async def place(where: schemas.Where) -> Answer:
         """Where a checkpoint would hang: it is recovered with its relatives. Nothing is stored."""
         path = _allowed(where.path, folders)
-        models = await asyncio.to_thread(_others, answers.nodes.values(), path, folders)
-        done = await heavy({"do": "place", "path": str(path), "models": models})
+        task = await asyncio.to_thread(answers.placing, path, folders)
+        done = await heavy({"do": "place", "path": str(path), **task})
         return done if isinstance(done, Problem) else Answer(done)
 
 
@@ -174,9 +179,10 @@ def _found(ask: Any, what: Any) -> Any:
     try:
         return ask(what)
     except KeyError as fault:
-        if fault.args != (what,):
+        said = fault.args[0] if fault.args else what
+        if said != what and not (isinstance(what, list) and said in what):
             raise
-        raise HTTPException(404, f"the graph holds no {what!r} of that kind") from None
+        raise HTTPException(404, f"the graph holds no {said!r} of that kind") from None
 
 
 def _allowed(path: str, folders: Sequence[Path]) -> Path:
@@ -188,16 +194,3 @@ def _allowed(path: str, folders: Sequence[Path]) -> Path:
         raise HTTPException(403, f"{path}: {fault}") from None
     except AbsentError as fault:
         raise HTTPException(404, f"{path}: {fault}") from None
-
-
-def _others(nodes: Iterable[Node], path: Path, folders: Sequence[Path]) -> dict[str, str]:
-    """Paths by id of the models that may be read, but for the one that is to be placed."""
-    found: dict[str, str] = {}
-    for node in nodes:
-        try:
-            real = confined(node.path, folders)
-        except (OutsideError, AbsentError):
-            continue
-        if real != path:
-            found[node.id] = str(real)
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mother.errors import InputError, MotherError
@@ -45,6 +45,19 @@ def confined(path: str, folders: Sequence[Path]) -> Path:
     except (OSError, ValueError):
         raise OutsideError(OUTSIDE) from None
     return real
+
+
+def readable(paths: Mapping[str, str], folders: Sequence[Path], but: Path) -> dict[str, str]:
+    """Real paths by id of the models that may be read, but for one."""
+    found: dict[str, str] = {}
+    for id, path in paths.items():
+        try:
+            real = confined(path, folders)
+        except (OutsideError, AbsentError):
+            continue
+        if real != but:
+            found[id] = str(real)
+    return found
 
 
 def _on_the_hub(path: str, folders: Sequence[Path]) -> Path:

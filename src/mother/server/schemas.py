@@ -55,6 +55,7 @@ class Summary(BaseModel):
     refused: list[dict[str, str]] = Field(description="inputs that could not be read, and why")
     palette: dict[str, Any]
     attributes: list[dict[str, Any]] = Field(description="what models can be coloured by")
+    version: int | None = Field(description="of an index: another one when it has changed")
     weights: bool = Field(description="whether any folder was allowed, so that weights can be read")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mother.comparison import compare
 from mother.errors import MotherError
+from mother.index import Index
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
 
@@ -23,6 +24,9 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
     try:
         if task["do"] == "compare":
             done = asdict(compare(task["a"], task["b"]))
+        elif "index" in task:
+            with Index(task["index"]) as index:
+                done = asdict(index.place(task["path"], closer=False))
         else:
             done = asdict(place(task["path"], task["models"]))
     except MotherError as fault:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib.resources import files
 from math import isfinite
@@ -39,6 +40,7 @@ MODULES = (
     "overview.js",
     "main.js",
 )
+PALETTE = {"relations": RELATIONS, "other": OTHER}
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -109,28 +111,31 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "title": title,
             "method": graph.method,
             "refused": [asdict(r) for r in graph.refused],
-            "palette": {"relations": RELATIONS, "other": OTHER},
+            "palette": PALETTE,
         },
         "grids": grids,
-        "items": [_entry(item, place, hints.get(item.id, [])) for item in items],
+        "items": [entry(item, place, hints.get(item.id, [])) for item in items],
     }
 
 
-def _entry(item: Item, place: dict[str, int], hints: list[dict[str, Any]]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"p": item.parent, "name": item.id}
+def entry(
+    item: Item, place: Mapping[str, int], hints: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """What the page knows of one model. place: of others that it names, by id."""
+    known: dict[str, Any] = {"p": item.parent, "name": item.id}
     if item.node is not None:
-        entry["node"] = _known(item.node, without=("id",))
+        known["node"] = _known(item.node, without=("id",))
         if hints:
-            entry["node"]["hints"] = hints
+            known["node"]["hints"] = hints
     if item.hidden is not None:
-        entry["hidden"] = {"polarity": rounded(item.hidden.polarity)}
+        known["hidden"] = {"polarity": rounded(item.hidden.polarity)}
     if item.edge is not None:
-        entry["edge"] = _known(item.edge, without=("parent", "child", "changes"))
-        if item.edge.runner_up in place:
-            entry["edge"]["runner"] = place[item.edge.runner_up]
+        known["edge"] = _known(item.edge, without=("parent", "child", "changes"))
+        if item.edge.runner_up is not None and item.edge.runner_up in place:
+            known["edge"]["runner"] = place[item.edge.runner_up]
         if item.edge.changes:
-            entry["changes"] = _changes(item.edge)
-    return entry
+            known["changes"] = _changes(item.edge)
+    return known
 
 
 def _known(item: Any, without: tuple[str, ...]) -> dict[str, Any]:

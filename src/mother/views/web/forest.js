@@ -3,6 +3,7 @@
 
 const AT_ONCE = 6000; // models that are shown open at the start
 const FIRST = 400; // and how many lines of a larger forest
+const PART = 500; // children of one model, or roots, that a server is asked for at once
 
 export class Forest {
   /** changed: called with the item that was opened or closed, if it was one. */
@@ -13,8 +14,9 @@ export class Forest {
     this.roots = [];
   }
 
-  async start(models) {
-    this.roots = (await this.source.roots()).map((entry) => this.#item(entry, null));
+  async start(models, trees) {
+    if (this.source.part && trees > PART) await this.#extend(this.roots, null, trees, 0);
+    else this.roots = (await this.source.roots()).map((entry) => this.#item(entry, null));
     if (models <= AT_ONCE) await this.#openBelow(this.roots, AT_ONCE);
     else if (this.roots.length < FIRST) await this.#openBelow(this.roots, FIRST);
     this.changed();
@@ -51,15 +53,42 @@ export class Forest {
   /** The item of a key, all above it open. */
   async reveal(key) {
     let shut = false;
-    const path = await this.source.path(key);
-    for (const entry of path.slice(0, -1)) {
-      const item = this.items.get(entry.key);
-      await this.#fetch(item);
-      shut ||= !item.open;
-      item.open = true;
+    let above = null;
+    for (const entry of await this.source.path(key)) {
+      if (above) {
+        await this.#fetch(above);
+        shut ||= !above.open;
+        above.open = true;
+      }
+      if (!this.items.has(entry.key)) {
+        // in a part of a long list that was not asked for yet, or new
+        (above ? above.kids : this.roots).unshift(this.#item(entry, above));
+        shut = true;
+      }
+      above = this.items.get(entry.key);
     }
     if (shut) this.changed();
     return this.items.get(key);
+  }
+
+  /** The next part of a long list, in place of the line that stands for the rest of it; the first
+   * of the part. */
+  async more({ entry, parent }) {
+    const list = parent ? parent.kids : this.roots;
+    const at = list.length - 1;
+    list.pop();
+    await this.#extend(list, parent, entry.more.total, entry.more.offset);
+    this.changed(parent);
+    return list[at] ?? parent ?? list[0];
+  }
+
+  async #extend(list, parent, total, offset) {
+    const entries = await this.source.part(parent ? parent.entry.key : null, offset, PART);
+    for (const entry of entries) {
+      if (!this.items.has(entry.key)) list.push(this.#item(entry, parent));
+    }
+    const next = offset + entries.length;
+    if (entries.length && next < total) list.push(this.#item(rest(parent, total, next), parent));
   }
 
   /** Open items in the order of the page, and what hangs from them. */
@@ -95,6 +124,12 @@ export class Forest {
 
   async #fetch(item) {
     if (item.kids) return;
+    if (this.source.part && item.entry.children > PART) {
+      const kids = [];
+      await this.#extend(kids, item, item.entry.children, 0);
+      item.kids = kids;
+      return;
+    }
     const entries = item.entry.children ? await this.source.children(item.entry.key) : [];
     item.kids = entries.map((entry) => this.#item(entry, item));
   }
@@ -105,4 +140,11 @@ export class Forest {
     this.items.set(entry.key, item);
     return item;
   }
+}
+
+/** The line that stands for what of a long list was not asked for. */
+function rest(parent, total, offset) {
+  const name = `… ${(total - offset).toLocaleString("en")} more`;
+  const key = `more-${parent ? parent.entry.key : "roots"}`;
+  return { key, parent: parent?.entry.key ?? null, name, hidden: false, children: 0, below: 0, edge: null, values: {}, more: { total, offset } };
 }

@@ -16,6 +16,8 @@ import { embedded } from "./source.js";
 const NARROW = window.matchMedia("(max-width: 47.99em)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
+const LOOK_AGAIN = 5000; // milliseconds
+
 export async function start(source) {
   const about = await source.about();
   const state = { active: null, selected: null, other: null, choosing: false, found: null, at: -1 };
@@ -123,6 +125,7 @@ export async function start(source) {
   /** Choose a model; a second one with Shift, Control or after "Compare with". */
   function pick(item, event = {}) {
     if (!item) return;
+    if (item.entry.more) return void more(item);
     state.active = item;
     if (state.selected && state.selected !== item && (state.choosing || event.shiftKey || event.ctrlKey || event.metaKey)) {
       state.other = item;
@@ -132,6 +135,12 @@ export async function start(source) {
     }
     setChoosing(false);
     showPanel();
+  }
+
+  async function more(item) {
+    state.active = await forest.more(item);
+    bring(state.active);
+    restyle();
   }
 
   async function go(key) {
@@ -174,7 +183,7 @@ export async function start(source) {
     } else if (selected) {
       content = panel(await source.details(selected.entry.key), { go, compare, close });
       announce(`Showing ${nameOf(selected.entry)}`);
-    } else content = overview(about, forest.roots.map((item) => item.entry), go, about.weights && source.place);
+    } else content = overview(about, forest.roots.map((item) => item.entry).filter((entry) => !entry.more), go, about.weights && source.place);
     if (selected !== state.selected || other !== state.other) return;
     part("panel").replaceChildren(...content.filter(Boolean));
     part("panel").scrollTop = 0;
@@ -200,6 +209,13 @@ export async function start(source) {
     const item = await forest.reveal(keys[state.at]);
     pick(item);
     bring(item);
+  }
+
+  /** Whether the index has grown since; what is on the page stays until it is asked to change. */
+  async function lookAgain() {
+    if (document.hidden) return;
+    const now = await source.about().catch(() => about);
+    part("grown").hidden = now.version === about.version;
   }
 
   /** Arrow keys as in any tree (WAI-ARIA). */
@@ -294,7 +310,9 @@ export async function start(source) {
 
   setTheme(DARK.matches);
   document.body.dataset.view = NARROW.matches ? "list" : "tree";
-  await forest.start(about.models + about.hidden);
+  part("grown").addEventListener("click", () => window.location.reload());
+  if (typeof about.version === "number") window.setInterval(lookAgain, LOOK_AGAIN);
+  await forest.start(about.models + about.hidden, about.trees);
   setView(document.body.dataset.view);
   await showPanel();
   document.body.dataset.ready = "true";

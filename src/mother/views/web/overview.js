@@ -36,6 +36,7 @@ export function overview(about, roots, go, place) {
         ),
         trees.length > SHOWN ? el("li", {}, `… ${trees.length - SHOWN} more`) : "",
         alone ? el("li", { class: "note" }, `${many(alone, "model")} without a relative`) : "",
+        about.trees > roots.length ? el("li", { class: "note" }, `${many(about.trees - roots.length, "root")} more`) : "",
       ),
     ),
     about.refused.length

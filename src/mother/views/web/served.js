@@ -1,6 +1,7 @@
-/** The questions of source.js, asked of the server that the page came from; and two more, which
- * read weights:
+/** The questions of source.js, asked of the server that the page came from; one more for lists that
+ * are too long to be had at once; and two more, which read weights:
  *
+ *   part(key, offset, limit)   so many of the children of that entry, or of the roots for null
  *   compare(a, b)   what two models are to each other, by their ids
  *   place(path)     where a checkpoint on the server's disk would hang
  */
@@ -35,12 +36,19 @@ export function served() {
     return by;
   }
 
+  /** So many of what hangs right below, or of the roots for null. */
+  async function part(key, offset, limit) {
+    const of = key === null ? [] : [["of", key]];
+    return (await ask(`/api/trees?${new URLSearchParams([...of, ["offset", offset], ["limit", limit]])}`)).entries;
+  }
+
   const details = (key) => ask(`/api/node/${key}`);
 
   return {
     about: () => ask("/api/graph"),
     roots: () => trees([]),
     children,
+    part,
     path: async (key) => (await details(key)).path,
     details,
     async search(text) {

@@ -1,0 +1,58 @@
+"""What sampling may have done to what a sketch says: the same evidence, off by its standard error.
+
+A window is a sample of rows and of columns, and rows differ in how much they change, and columns
+do. A replicate counts a random half of its rows, and of its columns, more than the other: by as
+much as makes a sum over the window stray as sums over other windows do (balanced half-samples:
+McCarthy, *Pseudo-replication: half samples*, 1969; less than whole ones where the window is a large
+part of the matrix: Judkins, *Fay's method for variance estimation*, 1990). What a method decides
+otherwise from a replicate lies within the error of the sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group, Layer
+from mother.measures.lowrank import as_matrix
+from mother.measures.stream import Measures
+from mother.measures.windows import number
+
+Array = NDArray[np.float64]
+
+
+def replicate(group: Group, m: Measures, seed: int) -> Measures:
+    """The measures of a group of sketches, off by one standard error in a direction that the seed
+    decides, in each layer its own."""
+    gram = m.gram.copy()
+    for k, layer in enumerate(group.layers):
+        off = _weights(layer, seed)
+        if off.any():
+            rows = np.array(layer.members)
+            weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+            gram[k, rows[:, None], rows] += layer.size / off.size * ((weights * off) @ weights.T)
+    if not len(m.shared):
+        return replace(m, gram=gram)
+    own, new = (np.diagonal(g, axis1=1, axis2=2) for g in (m.gram, gram))
+    return replace(m, gram=gram, shared=m.shared * (new / np.where(own > 0, own, 1.0))[:, :, None])
+
+
+def _weights(layer: Layer, seed: int) -> Array:
+    """How much more than once each weight of a window counts, (s,); 0 where all are at hand."""
+    sides = layer.tensors[0].shape
+    if len(sides) != 2 or layer.tensors[0].size == layer.size:
+        return np.zeros(layer.tensors[0].size)
+    rng = np.random.default_rng(number(seed, layer.name, layer.shape))
+    rows, columns = (
+        np.sqrt(1 - side / whole) * _halves(side, rng)
+        for side, whole in zip(sides, as_matrix(layer.shape), strict=True)
+    )
+    return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
+
+
+def _halves(many: int, rng: np.random.Generator) -> Array:
+    """About 1 for a random half, -1 for the other; on average 0, and nowhere below -1."""
+    signs = np.where(rng.permutation(many) % 2 == 0, 1.0, -1.0)
+    return np.asarray((signs - signs.mean()) / (1 + signs.mean()))

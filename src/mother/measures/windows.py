@@ -1,0 +1,208 @@
+"""Which part of each layer stands for it.
+
+A window is some rows and columns of the layer seen as a matrix, from a place that only the layer's
+shape, the end of its name with the last numbers in it, and a seed decide; a larger one at the same
+place holds a smaller one. A part of a matrix keeps what makes matrices tell: the rank of a change,
+the grid of a row. In each layer it is another place, for what one coordinate of a residual stream
+does it does in all layers.
+
+Its rows lie far apart, at golden steps, so that any number of them is spread evenly: rows that are
+neighbours, the tokens of an embedding, the neurons of a head, change alike. Where each stretch of a
+file costs a request they follow one another instead.
+
+What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
+and its share of the distance grows with its size: so a layer gets bytes by the square root of its
+size, a small one all that it has, and of what is no matrix, which only breaks ties, VECTOR weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Tensor
+from mother.measures.lowrank import as_matrix, is_matrix
+
+Shape = tuple[int, ...]
+Key = tuple[str, str, int]  # end of a name, the last numbers in it, how many alike come before
+BUDGET = 256 << 10  # bytes of weights that a sketch holds
+VECTOR = 64  # weights of a tensor that is no matrix
+NARROWEST = 32  # columns of a window, where the matrix has them
+NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """`rows` x `columns` of a matrix from (top, left) on, each row `step` further than the one
+    before; past its last row or column the first follows.
+
+    >>> window = Window(1, 2, 2, 2)
+    >>> list(window.slices((3, 4)))
+    [(6, 8), (10, 12)]
+    >>> list(Window(2, 3, 2, 2).slices((3, 4)))
+    [(11, 12), (8, 9), (3, 4), (0, 1)]
+    >>> Window(1, 0, 2, 2, step=2).places((3, 4))
+    (array([1, 0]), array([0, 1]))
+    """
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+    step: int = 1
+
+    def places(self, shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Its rows and its columns in the matrix, (rows,) and (columns,)."""
+        height, width = as_matrix(shape)
+        rows = (self.top + self.step * np.arange(self.rows)) % height
+        return rows, (self.left + np.arange(self.columns)) % width
+
+    def slices(self, shape: Shape) -> Iterator[tuple[int, int]]:
+        """The runs [start, stop) of a tensor's elements in C order that the window is made of, in
+        its own order."""
+        _, width = as_matrix(shape)
+        right = self.left + self.columns
+        for row in (self.places(shape)[0] * width).tolist():
+            yield row + self.left, row + min(right, width)
+            if right > width:
+                yield row, row + right - width
+
+    def bands(self, shape: Shape) -> list[tuple[int, int]]:
+        """The runs that hold its rows whole, in its own order: for where a read costs more than
+        what it reads."""
+        _, width = as_matrix(shape)
+        rows = self.places(shape)[0]
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        runs = zip(rows[starts].tolist(), np.diff(starts, append=len(rows)).tolist(), strict=True)
+        return [(row * width, (row + many) * width) for row, many in runs]
+
+
+def windows(
+    tensors: Mapping[str, Tensor],
+    budget: int = BUDGET,
+    *,
+    seed: int = 0,
+    matrices: int | None = None,
+) -> dict[str, Window]:
+    """Which part of each weight tensor is sampled, by name, within `budget` bytes; one weight of
+    each at the least.
+
+    matrices: at most so many matrices are, drawn by what they are called, and nothing else, and the
+    rows of each follow one another: for where each stretch costs a request.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> tensors = {n: constant(n, np.zeros((64, 64), np.float32)) for n in ("a.weight", "b.weight")}
+    >>> [w.rows * w.columns for w in windows(tensors, 8192).values()]
+    [1024, 1024]
+    """
+    chosen = {n: t for n, t in tensors.items() if t.is_weight and t.size}
+    if matrices is not None and any(is_matrix(t.shape) for t in chosen.values()):
+        chosen = _drawn(chosen, matrices, seed)
+    shares = _shares(chosen, budget)
+    return {
+        name: _window((seed, *key), chosen[name].shape, shares[name], apart=matrices is None)
+        for key, name in alike(chosen, shares)
+    }
+
+
+def alike(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[Key, str]]:
+    """What each name is known by, whatever is put before it; and itself. Of equal shapes, no two
+    are known by the same.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> names = [f"layer.{k}.{kind}.weight" for k in (0, 1) for kind in "qv"]
+    >>> tensors = {n: constant(n, np.zeros((8, 8), np.float32)) for n in names}
+    >>> [key for key, _ in alike(tensors, names)]
+    [('weight', '0', 0), ('weight', '0', 1), ('weight', '1', 0), ('weight', '1', 1)]
+    """
+    before: Counter[tuple[str, str, Shape]] = Counter()
+    for name in sorted(names, key=_natural):
+        *others, end = re.split(r"[./]", name)
+        place = ".".join([part for part in others if part.isdecimal()][-NUMBERS:])
+        kind = end, place, tensors[name].shape
+        yield (end, place, before[kind]), name
+        before[kind] += 1
+
+
+def _drawn(tensors: dict[str, Tensor], most: int, seed: int) -> dict[str, Tensor]:
+    """So many of the matrices; a prefix or another head changes little of which."""
+    matrices = [name for name, tensor in tensors.items() if is_matrix(tensor.shape)]
+    ranked = sorted(
+        (number(seed, *key, tensors[name].shape), name) for key, name in alike(tensors, matrices)
+    )
+    return {name: tensors[name] for _, name in ranked[:most]}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _shares(tensors: Mapping[str, Tensor], budget: int) -> dict[str, int]:
+    """Weights to take of each: by the square root of what could be taken, or all of it."""
+    most = {n: t.size if is_matrix(t.shape) else min(t.size, VECTOR) for n, t in tensors.items()}
+    shares: dict[str, int] = {}
+    waiting, left = dict(most), float(budget)
+    while waiting:
+        wish = {n: math.sqrt(m) * tensors[n].dtype.itemsize for n, m in waiting.items()}
+        unit = max(left, 0.0) / sum(wish.values())
+        whole = [n for n, m in waiting.items() if unit * math.sqrt(m) >= m]
+        for name in whole or list(waiting):
+            most_of = waiting.pop(name)
+            shares[name] = max(1, min(most_of, int(unit * math.sqrt(most_of))))
+            left -= shares[name] * tensors[name].dtype.itemsize
+        if not whole:
+            break
+    return shares
+
+
+def _window(place: tuple[object, ...], shape: Shape, many: int, *, apart: bool) -> Window:
+    """A window of about so many weights, nearly square but for NARROWEST."""
+    height, width = as_matrix(shape)
+    columns = min(width, max(NARROWEST, 1 << round(math.log2(many) / 2)), many)
+    rows = min(height, many // columns)
+    columns = min(width, many // rows)
+    return Window(
+        number(*place, shape, "top") % height,
+        number(*place, shape, "left") % width,
+        rows,
+        columns,
+        golden(height) if apart else 1,
+    )
+
+
+@lru_cache(maxsize=1024)
+def golden(height: int) -> int:
+    """The step over so many rows, near their golden section, that comes by all of them and spreads
+    any number of them most evenly: the quotients of step / height as a continued fraction are
+    small.
+
+    >>> step = golden(10)
+    >>> step, [k * step % 10 for k in range(10)]
+    (7, [0, 7, 4, 1, 8, 5, 2, 9, 6, 3])
+    """
+    near = round(GOLDEN * height)
+    steps = [k for k in range(max(1, near - 32), min(near + 33, height)) if gcd(k, height) == 1]
+    return min(steps, key=lambda k: (max(_quotients(k, height)), abs(k - near)), default=1)
+
+
+def _quotients(a: int, b: int) -> Iterator[int]:
+    while a:
+        yield b // a
+        a, b = b % a, a
+
+
+def number(*of: object) -> int:
+    """A number that all that it is made of decides."""
+    return int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:8], "little")

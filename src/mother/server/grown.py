@@ -1,0 +1,120 @@
+"""The same questions as answers.py, answered from an index, as it is when they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mother.index.browser import Browser, Seen
+from mother.server.answers import attributes, shown
+from mother.views.outline import Item
+from mother.views.page import PALETTE, entry
+
+COLOURED = 10_000  # models that tell what models can be coloured by
+
+
+class Grown:
+    """An index by keys, as `mother.index.items` has them."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self._browser, self._title = Browser(folder), title
+        self._folder = folder.resolve()
+        self._coloured: tuple[int, list[dict[str, Any]]] | None = None
+
+    def about(self) -> dict[str, Any]:
+        """The forest as a whole."""
+        version = self._browser.version
+        models, hidden, trees = self._browser.counts()
+        return {
+            "title": self._title,
+            "method": "gram",
+            "refused": [],
+            "palette": PALETTE,
+            "models": models,
+            "hidden": hidden,
+            "trees": trees,
+            "attributes": self._attributes(version),
+            "version": version,
+        }
+
+    def _attributes(self, version: int) -> list[dict[str, Any]]:
+        if self._coloured is None or self._coloured[0] != version:
+            self._coloured = version, attributes(map(_told, self._browser.parts(COLOURED)))
+        return self._coloured[1]
+
+    def below(
+        self, keys: Sequence[int | None], offset: int, limit: int
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """How many hang right below these, None for the roots, and so many of them. KeyError."""
+        counts = [self._browser.count_below(key) for key in keys]
+        found: list[Seen] = []
+        for key, count in zip(keys, counts, strict=True):
+            if offset < count and len(found) < limit:
+                found += self._browser.below(key, offset, limit - len(found))
+            offset = max(0, offset - count)
+        return sum(counts), [self._entry(seen) for seen in found]
+
+    def details(self, key: int) -> dict[str, Any]:
+        """Everything known of one model. KeyError."""
+        path = self._browser.path(key)
+        item = _item(path[-1], self._named(path[-1]))
+        entries = [self._entry(seen) for seen in path]
+        return {
+            "entry": entries[-1],
+            "path": entries,
+            "node": item.get("node"),
+            "edge": item.get("edge"),
+            "hidden": item.get("hidden"),
+            "changes": None,
+        }
+
+    def edge(self, child: str) -> dict[str, Any]:
+        """The edge to a model as in graph.json. KeyError if it has none."""
+        edge = self._browser.path(self._browser.key(child))[-1].edge
+        if edge is None:
+            raise KeyError(child)
+        return {**asdict(edge), "changes": []}
+
+    def matches(self, text: str, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many models a search finds, and so many of them, by name."""
+        total, found = self._browser.search(text.lower().split(), limit)
+        return total, [{"key": key, "name": name} for key, name in found]
+
+    def path_of(self, id: str) -> str:
+        """Where a model lies. KeyError."""
+        node = self._browser.path(self._browser.key(id))[-1].node
+        if node is None:
+            raise KeyError(id)
+        return node.path
+
+    def placing(self, path: Path, folders: Sequence[Path]) -> dict[str, Any]:
+        """What is to be done to place a checkpoint: nothing but its own files is read."""
+        return {"index": str(self._folder)}
+
+    def _named(self, seen: Seen) -> dict[str, int]:
+        """Keys of models that are named in what is known of another."""
+        runner = seen.edge.runner_up if seen.edge else None
+        try:
+            return {} if runner is None else {runner: self._browser.key(runner)}
+        except KeyError:
+            return {}
+
+    def _entry(self, seen: Seen) -> dict[str, Any]:
+        return shown(_item(seen, {}), seen.key, seen.children, seen.below)
+
+
+def _told(part: dict[str, Any]) -> dict[str, Any]:
+    """Without names and what is empty."""
+    return {
+        key: value
+        for key, value in part.items()
+        if key not in ("id", "parent", "child") and not (value is None or value is False)
+        if value not in ("", [])
+    }
+
+
+def _item(seen: Seen, named: dict[str, int]) -> dict[str, Any]:
+    item = Item(seen.name, seen.above, 0, (), seen.below, seen.node, seen.edge, seen.hidden)
+    return entry(item, named)

@@ -1,0 +1,143 @@
+"""Replicates of a sketch stray as sketches do, and what is looked at more closely is what it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mother.checkpoints import Checkpoint, align
+from mother.checkpoints.tensor import constant
+from mother.heritage import gram
+from mother.measures import measure
+from mother.measures.mixed import mixed
+from mother.measures.replicates import replicate
+from mother.measures.sketch import sketch
+from mother.recovery import Options, recover_checkpoints
+from mother.refinement import LEVELS, TIMES, Refinement
+
+SHAPES = {f"block.{k}.fc.weight": (96, 128) for k in range(4)}
+
+
+def model(id, arrays):
+    tensors = {n: constant(n, a.astype(np.float32)) for n, a in arrays.items()}
+    return Checkpoint(id, Path(id), "safetensors", tensors)
+
+
+def family(count=10, seed=0, alike=False):
+    """Models each trained from an earlier one, in rows and columns that differ in how much they
+    change, the same in all steps or others in each; and the parents."""
+    rng = np.random.default_rng(seed)
+    held = [{n: rng.normal(size=s) for n, s in SHAPES.items()}]
+    parents = [-1]
+    for _ in range(1, count):
+        parents.append(int(rng.integers(len(held))))
+        if len(parents) == 2 or not alike:
+            step = {n: unevenness(rng, shape) for n, shape in SHAPES.items()}
+        held.append(
+            {n: w + 0.02 * step[n] * rng.normal(size=w.shape) for n, w in held[parents[-1]].items()}
+        )
+    return [model(f"m{k}", arrays) for k, arrays in enumerate(held)], parents
+
+
+def unevenness(rng, shape):
+    rows, columns = (np.exp(0.7 * rng.normal(size=side)) for side in shape)
+    return np.outer(rows, columns)
+
+
+def squared(measures, i, j):
+    return measures.squared_distance[:, i, j].sum()
+
+
+@pytest.mark.parametrize("budget", [8 << 10, 48 << 10, 128 << 10])
+def test_replicates_stray_as_sketches_of_other_windows_do(budget):
+    """Independent: there the windows are drawn anew, here one of them is weighed anew."""
+    models, _ = family(4)
+    exact = squared(measure(align(models)[0]), 0, 1)
+    errors, said = [], []
+    for seed in range(40):
+        (group,) = align([sketch(m, budget, seed=seed) for m in models])
+        m = measure(group)
+        errors.append(squared(m, 0, 1) - exact)
+        said += [squared(replicate(group, m, k), 0, 1) - squared(m, 0, 1) for k in range(4)]
+    assert 0.6 < np.sqrt(np.mean(np.square(said)) / np.mean(np.square(errors))) < 2
+
+
+def test_replicates_of_whole_weights_are_the_weights():
+    models, _ = family(3)
+    for small in (models, [sketch(m, 1 << 30) for m in models]):
+        (group,) = align(small)
+        m = measure(group)
+        np.testing.assert_array_equal(replicate(group, m, 0).gram, m.gram)
+
+
+def test_replicates_can_be_distances():
+    models, _ = family(6)
+    (group,) = align([sketch(m, 4096) for m in models])
+    for seed in range(8):
+        values = np.linalg.eigvalsh(replicate(group, measure(group), seed).gram)
+        assert (values > -1e-6 * values.max()).all()
+
+
+def test_all_looked_at_whole_is_the_whole():
+    models, _ = family(5)
+    (coarse,) = align([sketch(m, 8192) for m in models])
+    whole = measure(align(models)[0])
+    m = mixed(measure(coarse), whole, range(len(SHAPES)), range(5))
+    np.testing.assert_allclose(m.squared_distance, whole.squared_distance)
+    np.testing.assert_allclose(m.loss, whole.loss)
+    np.testing.assert_allclose(m.chance, np.broadcast_to(whole.chance, m.chance.shape))
+    assert gram.recover(m).parents.tolist() == gram.recover(whole).parents.tolist()
+
+
+def test_pairs_that_were_not_looked_at_are_put_on_the_same_scale():
+    """Where the same rows and columns change in all steps, a window is wrong about all alike."""
+    models, _ = family(6, alike=True)
+    whole = measure(align(models)[0]).squared_distance.sum(axis=0)
+    before, after = [], []
+    for seed in range(30):
+        (group,) = align([sketch(m, 6 << 10, seed=seed) for m in models])
+        coarse, fine = measure(group), measure(align(models[:3])[0])
+        m = mixed(coarse, fine, range(len(SHAPES)), range(3))
+        for of, errors in ((coarse, before), (m, after)):
+            errors.append(np.log(of.squared_distance.sum(axis=0)[:3, 3:] / whole[:3, 3:]))
+    assert np.std(after) < 0.7 * np.std(before)
+    assert abs(np.mean(after)) < 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed):
+    models, _ = family(12, seed)
+    budget, asked = 6 << 10, []
+
+    def more(checkpoint, level):
+        asked.append((checkpoint.id, level))
+        (whole,) = [m for m in models if m.id == checkpoint.id]
+        return sketch(whole, budget * TIMES**level)
+
+    def edges(found):
+        return {(e.parent, e.child) for e in found.edges}
+
+    options = Options(bootstrap=0, threads=1)
+    small = [sketch(m, budget) for m in models]
+    refinement = Refinement(more)
+    found = recover_checkpoints(small, options, refinement=refinement)
+    whole = edges(recover_checkpoints(models, options))
+    alone = edges(recover_checkpoints(small, options))
+    assert len(edges(found) & whole) >= max(len(alone & whole), len(whole) - 1)
+    assert len(asked) == len(set(asked))
+    assert max((level for _, level in asked), default=0) <= LEVELS
+    assert set(refinement.asked) == {id for id, _ in asked}
+    again = recover_checkpoints(small, options, refinement=Refinement(more))
+    assert again.to_json() == found.to_json()
+    none = recover_checkpoints(small, options, refinement=Refinement(lambda *_: None))
+    assert edges(none) == alone
+
+
+def test_no_more_is_held_than_may_be(monkeypatch):
+    monkeypatch.setattr("mother.refinement.HELD", 0)
+    models, _ = family(12, 1)
+
+    def more(checkpoint, level):
+        raise AssertionError
+
+    recover_checkpoints([sketch(m, 4096) for m in models], Options(), refinement=Refinement(more))

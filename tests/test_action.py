@@ -16,6 +16,9 @@ import yaml
 from pre_commit.clientlib import load_manifest
 from test_cli import model, save, tuned
 
+from mother.checkpoints.formats import ENDINGS
+from mother.gate.inspection import FOREIGN
+
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 STEPS = {step.get("name", step.get("uses")): step for step in ACTION["runs"]["steps"]}
@@ -122,7 +125,11 @@ def test_hook_checks_the_whole_folder(lab):
     assert HOOK["pass_filenames"] is False
 
 
-@pytest.mark.parametrize("name", ["a/model.safetensors", "q4.GGUF", "README.md", "a/config.json"])
+MODELS = [f"a/m{end}" for end in (*ENDINGS, *FOREIGN, ".GGUF", ".safetensors.index.json")]
+CARDS = ["README.md", "a/config.json", "adapter_config.json", "model_index.json", "model.json"]
+
+
+@pytest.mark.parametrize("name", [*MODELS, *CARDS])
 def test_hook_runs_when_models_or_cards_change(name):
     assert re.search(HOOK["files"], name)
     assert not re.search(HOOK["files"], "src/main.py")

@@ -344,6 +344,42 @@ def test_what_can_not_be_read_is_exit_2_unless_the_policy_lets_it_pass(lab):
     check_one_line(run("check", "lab/right"), "lab/right")
 
 
+def test_no_model_goes_by_in_a_format_that_is_not_read(lab):
+    (lab / "keras").mkdir()
+    (lab / "keras" / "model.h5").write_bytes(b"\x89HDF")
+    (lab / "keras" / "README.md").write_text(card("leaked"))
+    (lab / "loose.ONNX").write_bytes(b"")
+    for folder in ("base", "right/onnx", "right/.cache"):  # the same model once more, or hidden
+        (lab / folder).mkdir(exist_ok=True)
+        (lab / folder / "model.onnx").write_bytes(b"")
+    before = run("check", "lab/base", "lab/right")
+    assert "onnx" not in before.err + before.out
+    r = run("check", "lab", "--json", "--policy", quiet("contradicted", "licence", "laundered"))
+    assert r.code == 2
+    found = [f for f in json.loads(r.out)["findings"] if f["name"] == "unreadable"]
+    assert [f["file"] for f in found] == ["lab/keras/model.h5", "lab/loose.ONNX"]
+    assert ".h5 is a format that is not read" in r.err
+    # one fault, told once
+    check_one_line(run("check", "lab/keras"), "lab/keras/model.h5")
+    check_one_line(run("check", "lab/keras/model.h5"), "lab/keras/model.h5")
+
+
+def test_a_file_beside_its_twin_in_another_format_is_one_model(lab):
+    pile = lab.parent / "pile"
+    pile.mkdir()
+    (lab / "base" / "model.safetensors").rename(pile / "a.safetensors")
+    (pile / "a.onnx").write_bytes(b"")
+    assert run("check", "pile").code == 0
+    (pile / "b.onnx").write_bytes(b"")
+    assert run("check", "pile").code == 2
+
+
+def quiet(*rules: str) -> str:
+    """A policy that leaves rules out."""
+    Path("quiet.toml").write_text("[rules]\n" + "".join(f"{r} = 'off'\n" for r in rules))
+    return "quiet.toml"
+
+
 def test_an_adapter_is_held_to_the_licence_of_the_base_that_it_names(lab):
     adapter = lab / "adapter"
     adapter.mkdir()

@@ -243,6 +243,8 @@ def test_default_table_agrees_with_creative_commons_own():
         ("gpl-3.0", "mit", False),
         ("gpl-3.0", "agpl-3.0", True),
         ("agpl-3.0", "gpl-3.0", False),
+        ("gpl", "mit", False),
+        ("lgpl", "gpl", True),
         ("llama2", "llama3", False),
         ("llama3.1", "llama3.1", True),
         ("llama3.1", "apache-2.0", False),

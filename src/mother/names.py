@@ -7,16 +7,21 @@ import unicodedata
 
 #: what a terminal may act on: controls, formats, surrogates, the unassigned, line breaks
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+#: what shows nothing: spaces, and letters that are drawn as one
+_BLANK = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
 _SPELLED = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])")
 
 
 def printable(name: str) -> str:
-    r"""A name with control, direction and surrogate characters spelled out.
+    r"""A name with control, direction and surrogate characters spelled out; and all of it, where
+    nothing would show.
 
-    >>> print(printable("a\x1b[31mb\u202e"))
-    a\x1b[31mb\u202e
+    >>> print(printable("a\x1b[31mb\u202e"), printable("  "))
+    a\x1b[31mb\u202e \x20\x20
     """
-    return "".join(_escape(c) if unicodedata.category(c) in _ACTING else c for c in name)
+    if all(unicodedata.category(c) == "Zs" or c in _BLANK for c in name):
+        return "".join(_code(c) for c in name)
+    return "".join(map(_harmless, name))
 
 
 def spelled(name: str, also: str = "") -> str:
@@ -26,7 +31,7 @@ def spelled(name: str, also: str = "") -> str:
     >>> print(spelled("a\\b\n=<c>", also="<>"))
     a\x5cb\n=\x3cc\x3e
     """
-    return "".join(_code(c) if c == "\\" or c in also else printable(c) for c in name)
+    return "".join(_code(c) if c == "\\" or c in also else _harmless(c) for c in name)
 
 
 def unspelled(text: str) -> str:
@@ -39,10 +44,14 @@ def unspelled(text: str) -> str:
     return _SPELLED.sub(lambda m: short.get(m[0]) or chr(int(m[0][2:], 16)), text)
 
 
-def _escape(character: str) -> str:
+def _harmless(character: str) -> str:
+    if unicodedata.category(character) not in _ACTING:
+        return character
     return character.encode("unicode_escape", "replace").decode()
 
 
 def _code(character: str) -> str:
     number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\U{number:08x}"
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -40,6 +40,8 @@ HOSTILE = [
     "__proto__",
     "constructor",
     "&lt;b&gt;&amp;",
+    "  ",
+    "\u3164",
     "",
     " ",
 ]

@@ -296,6 +296,10 @@ def test_a_foreign_origin_is_refused(headers):
         problem(asked.request(method, "/", headers=headers), 403)
 
 
+def test_a_foreign_origin_is_not_even_shown_the_page():
+    problem(client(family()).get("/", headers={"Origin": "http://evil.example"}), 403)
+
+
 def test_our_own_origin_and_a_link_from_elsewhere():
     asked = client(family())
     for origin in (HOST, "http://localhost:8000"):

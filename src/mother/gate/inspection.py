@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from mother.graph import ModelGraph
 from mother.recovery import Options, Progress, recover_checkpoints
 
 _CHUNK = 1 << 24
+#: endings of weights that are not read, by which a model would go by unseen
+FOREIGN = (".h5", ".hdf5", ".keras", ".mlmodel", ".msgpack", ".onnx", ".tflite")
 
 
 def check(
@@ -63,8 +65,10 @@ def _checked(
 ) -> Report:
     checkpoints, problems = discover(folders)
     problems += unopened
-    gguf = _gguf_files(folders, [c.path for c in checkpoints])
-    problems = [p for p in problems if not _is_gguf_only(p, gguf)]
+    opened = [c.path for c in checkpoints]
+    gguf, foreign = _gguf_files(folders, opened), list(_foreign(folders, opened))
+    told = [*gguf, *(p.path for p in foreign)]
+    problems = [*(p for p in problems if not _is_told(p, told)), *foreign]
     if not checkpoints and not gguf and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
@@ -125,10 +129,37 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  (False also where permission lacks)
 
 
-def _is_gguf_only(problem: Problem, gguf: Sequence[Path]) -> bool:
-    """Whether an input was refused for nothing but holding GGUF files."""
-    below = any(file.is_relative_to(problem.path) for file in gguf)
-    return problem.path in gguf or (problem.fault == NOTHING_FOUND and below)
+def _foreign(given: Iterable[Path], opened: Sequence[Path]) -> Iterator[Problem]:
+    """Weights below the paths in formats that are not read. What lies in a checkpoint's folder, or
+    beside a file that was opened, by its name, is taken for the same model in another format."""
+    taken = set(map(os.path.realpath, opened))
+    beside = {os.path.realpath(path.with_suffix("")) for path in opened if not is_folder(path)}
+    found = {}
+    for path in given:
+        for folder, below, names in os.walk(path):
+            below[:] = [b for b in sorted(below) if not b.startswith(".")]
+            deep = len(Path(folder).relative_to(path).parts) >= MAX_DEPTH
+            if deep or os.path.realpath(folder) in taken:
+                below.clear()
+            if os.path.realpath(folder) in taken:
+                continue
+            for file in (Path(folder, name) for name in names if _is_foreign(name)):
+                if os.path.realpath(file.with_suffix("")) not in beside and _is_file(file):
+                    found[os.path.realpath(file)] = file
+    for file in sorted(found.values()):
+        yield Problem(
+            file, f"{file.suffix} is a format that is not read; convert it to safetensors"
+        )
+
+
+def _is_foreign(name: str) -> bool:
+    return name.lower().endswith(FOREIGN) and not name.startswith(".")
+
+
+def _is_told(problem: Problem, files: Sequence[Path]) -> bool:
+    """Whether an input was refused for nothing but holding files that are told by themselves."""
+    below = any(file.is_relative_to(problem.path) for file in files)
+    return problem.path in files or (problem.fault == NOTHING_FOUND and below)
 
 
 def _incomparable(inputs: Inputs, verdict: ModelVerdict) -> Iterable[str]:

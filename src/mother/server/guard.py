@@ -105,12 +105,12 @@ class Guard:
         hosts = [host.lower() for host in headers.getlist("host")]
         if len(hosts) != 1 or hosts[0] not in self.hosts:
             return Problem(403, "the Host header names another server")
-        unsafe = scope["method"] not in _SAFE
-        if unsafe or scope["path"].startswith("/api"):
-            if not self.origins.issuperset(headers.getlist("origin")):
-                return Problem(403, "the Origin header names another site")
-            if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                return Problem(403, "asked by a page of another site")
+        if not self.origins.issuperset(headers.getlist("origin")):
+            return Problem(403, "the Origin header names another site")
+        # a link on another site may lead to the page, which holds no data
+        guarded = scope["method"] not in _SAFE or scope["path"].startswith("/api")
+        if guarded and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return Problem(403, "asked by a page of another site")
         return None
 
 

@@ -2,10 +2,12 @@
 
 const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 const ACTING = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
+const BLANK = /^[\p{Zs}\u115f\u1160\u2800\u3164\uffa0]+$/u;
 
-/** Characters that act on the text around them (controls, directions, surrogates), spelled out. */
+/** Characters that act on the text around them (controls, directions, surrogates), spelled out;
+ * and all of it, where nothing would show. */
 export function printable(text) {
-  return String(text).replace(ACTING, (c) => {
+  return String(text).replace(BLANK.test(text) ? /./gu : ACTING, (c) => {
     if (SHORT[c]) return SHORT[c];
     const code = c.codePointAt(0);
     const hex = code.toString(16);

@@ -6,12 +6,14 @@ licences' terms on derived works for a machine to hold on to, and no legal advic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 #: stands for the ancestor's own licence in the table
 SAME = "same"
 ANY = "*"
+_OFFERS = re.compile(r"\s+(?:and|or)\s+")
 _COPYLEFT = ("gpl-3.0*", "agpl-3.0*")
 #: identifiers of the Hub's, https://huggingface.co/docs/hub/repositories-licenses, as patterns
 DEFAULT: dict[str, tuple[str, ...]] = {
@@ -72,8 +74,15 @@ def terms(licence: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]
     >>> terms("cc-by-nc-sa-4.0", DEFAULT), terms("house-rules", DEFAULT)
     (('cc-by-nc-sa-*',), None)
     """
-    fitting = [pattern for pattern in table if fnmatchcase(licence, pattern)]
+    fitting = [pattern for pattern in table if _fits(licence, pattern)]
     return table[max(fitting, key=lambda p: (len(p), p))] if fitting else None
+
+
+def _fits(licence: str, pattern: str) -> bool:
+    """A wildcard reaches over no space: cc-by-nc-* is not "cc-by-nc-4.0 or mit"."""
+    if pattern == ANY:
+        return True
+    return fnmatchcase(licence, pattern) and len(licence.split()) == len(pattern.split())
 
 
 def permits(ancestor: str, child: str, table: Mapping[str, tuple[str, ...]]) -> bool | None:
@@ -85,14 +94,23 @@ def permits(ancestor: str, child: str, table: Mapping[str, tuple[str, ...]]) -> 
     False
     >>> permits("house-rules", "mit", DEFAULT) is None, permits("llama2", "mine", DEFAULT) is None
     (True, True)
+
+    Of an expression like "mit or gpl-3.0", a child may carry what it may carry each part of.
+
+    >>> permits("gpl-3.0", "mit or gpl-3.0", DEFAULT), permits("mit", "mit or gpl-3.0", DEFAULT)
+    (False, True)
     """
     allowed = terms(ancestor, table)
     if ancestor == child and allowed is None:
         return True
     if allowed is None:
         return None
-    if any(fnmatchcase(child, ancestor if p == SAME else p) for p in allowed):
+    if any(child == ancestor if p == SAME else _fits(child, p) for p in allowed):
         return True
+    offered = _OFFERS.split(child)
+    if len(offered) > 1 and terms(child, table) is None:
+        each = {permits(ancestor, licence.strip("()"), table) for licence in offered}
+        return False if False in each else None if None in each else True
     return False if terms(child, table) is not None else None
 
 

@@ -117,6 +117,21 @@ def test_action_takes_no_path_for_an_option_or_a_script(lab):
     assert not Path("pwned").exists()
 
 
+def test_action_lets_no_name_command_the_runner(lab):
+    Path("::add-mask::x").mkdir()
+    Path("my models/false").rename("::add-mask::x/false")
+    code, said, told = check(".")
+    assert (code, told["exit-code"]) == (0, "1")
+    lines = said.splitlines()
+    commands = [line for line in lines if line.startswith("::")]
+    assert commands[1].startswith("::add-mask::x/")
+    word, token = commands[0].rsplit("::", 1)
+    assert word == "::stop-commands"
+    assert commands[-1] == f"::{token}::"
+    assert len(token) == 32
+    assert token not in check(".")[1]
+
+
 def test_hook_checks_the_whole_folder(lab):
     command = [*HOOK["entry"].split(), *HOOK["args"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -10,6 +10,7 @@ import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from unicodedata import category
+from urllib.parse import unquote
 
 import dendropy
 import networkx as nx
@@ -399,6 +400,18 @@ def test_model_cards(graph):
         assert set(re.findall(r"</?(\w+)", page)) == {"p"}
         shown = html.unescape(re.sub(r"</?p>", "", page))
         assert " ".join(spelled(node.id).split()) in " ".join(shown.split())
+
+
+def test_a_card_lies_in_a_folder_that_windows_can_make():
+    names = ["con", "NUL.b", "Com1", "last.", "..", "-rf", "const", "auxiliary"]
+    nodes = tuple(Node(name, name, "npz", "a", 1) for name in names)
+    written = FORMATS["modelcards"].write(ModelGraph("gram", nodes, (), ()))
+    folders = [place.split("/")[0] for place in written]
+    assert [unquote(folder) for folder in folders] == names
+    assert folders[:2] == ["%63on", "%4EUL.b"]
+    assert folders[3] == "last%2E"
+    assert folders[6:] == names[6:]
+    assert not any(Path(folder).name.startswith((".", "-")) for folder in folders)
 
 
 @given(graph=graphs())

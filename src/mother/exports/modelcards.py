@@ -26,6 +26,8 @@ _RELATIONS = {
     "merge": "merge",
 }
 _LONGEST = 200
+#: what a folder can't be called somewhere: hidden, options, devices and a last dot on Windows
+_UNFIT = re.compile(r"^[.-]|^(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)|\.$", re.I | re.ASCII)
 _CACHED = re.compile(r"(?:^|/)models--([\w.-]+?)--([\w.-]+?)(?:/|$)", re.ASCII)
 
 
@@ -108,7 +110,7 @@ def _folder(id_: str, taken: set[str]) -> str:
         lambda c: "--" if c[0] == "/" else "".join(f"%{b:02X}" for b in _bytes(c[0])),
         id_,
     )
-    name = re.sub(r"^[.-]", lambda c: f"%{ord(c[0]):02X}", name) or "%"
+    name = _UNFIT.sub(lambda c: f"%{ord(c[0][0]):02X}{c[0][1:]}", name) or "%"
     if len(name) > _LONGEST:
         name = f"{name[: _LONGEST - 17]}-{hashlib.sha256(_bytes(id_)).hexdigest()[:16]}"
     unique, count = name, 1

@@ -152,6 +152,12 @@ def test_help_and_version():
         assert run(command, "-h").code == 0
 
 
+def test_as_a_module():
+    ran = subprocess.run([sys.executable, "-m", "mother"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Usage: mother [OPTIONS] COMMAND")
+
+
 def test_recover_prints_the_forest_and_writes_the_graph(family, tmp_path):
     output = tmp_path / "graph.json"
     result = run("recover", family, "-o", output)

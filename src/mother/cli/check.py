@@ -115,6 +115,10 @@ def lines(report: Report) -> Iterator[Text]:
         "notes": levels["note"],
         "accepted": levels["accepted"],
     }
-    said = ", ".join(f"{n} {what}" for what, n in many.items() if n or what == "forbidden")
+    said = ", ".join(_counted(n, what) for what, n in many.items() if n or what == "forbidden")
     yield Text()
-    yield Text(f"{len(report.models)} models: {said}")
+    yield Text(f"{_counted(len(report.models), 'models')}: {said}")
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what.removesuffix('s') if n == 1 else what}"

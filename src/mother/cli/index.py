@@ -73,6 +73,10 @@ def create(folder: Path, **settings: Any) -> None:
     Index.create(folder, **settings).close()
 
 
+def _models(opened: Index) -> str:
+    return "1 model" if len(opened) == 1 else f"{len(opened)} models"
+
+
 def _asked(ids: Sequence[str]) -> None:
     if ids:
         said = f"asked {len(ids)} model{'s' * (len(ids) > 1)} for more bytes"
@@ -100,7 +104,7 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
         added = opened.add(paths, base=base, executor=taking)
         counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
-        click.echo(f"{said or 'nothing added'}; {len(opened)} models in the index")
+        click.echo(f"{said or 'nothing added'}; {_models(opened)} in the index")
         _asked(added.closer)
     refused(printable(str(problem)) for problem in added.problems)
 
@@ -112,7 +116,7 @@ def remove(folder: Path, ids: tuple[str, ...]) -> None:
     """Take models out, and update the forest around them."""
     with Index(folder) as opened:
         asked = opened.remove(ids)
-        click.echo(f"{len(opened)} models in the index")
+        click.echo(f"{_models(opened)} in the index")
         _asked(asked)
 
 

@@ -196,12 +196,15 @@ export async function start(source) {
     if (query !== part("search").value) return;
     state.found = query.trim() ? new Set(keys) : null;
     state.keys = keys;
+    state.query = query;
     state.at = -1;
     part("matches").textContent = state.found ? many(keys.length, "match", "matches") : "";
     restyle();
   }
 
   async function next(step) {
+    // who types and presses Enter means what was typed, not what was found before
+    if (part("search").value !== (state.query ?? "")) await search();
     const { keys = [] } = state;
     if (!state.found || !keys.length) return;
     state.at = (state.at + step + keys.length) % keys.length;

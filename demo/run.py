@@ -17,6 +17,7 @@ from rich.table import Table
 import mother
 from mother.cli.output import print_lines, progress_bar, write_atomically
 from mother.evaluation import read_truth
+from mother.views.page import page
 from mother.views.terminal import forest
 
 HERE = Path(__file__).parent
@@ -66,7 +67,7 @@ def accuracy(graph: mother.ModelGraph, prefix: str, truth: tuple[tuple[str, str]
 
 def picture(graph: mother.ModelGraph, path: Path) -> None:
     """The tree as it looks on a terminal, as SVG."""
-    console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
     console.print("$ mother recover demo/weights/models", style="bold")
     for line in forest(graph):
         console.print(line, highlight=False)
@@ -81,7 +82,9 @@ def main() -> None:
     print_lines(forest(graph))
     write_atomically(HERE / "graph.json", graph.to_json())
     picture(graph, HERE / "forest.svg")
-    print(f"\nsaved as {HERE / 'graph.json'} and {HERE / 'forest.svg'}\n")
+    write_atomically(HERE / "page.html", page(graph, "The demo's families"))
+    print(f"\nsaved as {HERE / 'graph.json'} and {HERE / 'forest.svg'}")
+    print(f"to look through in a browser: {HERE / 'page.html'}\n")
 
     truth = read_truth(HERE / "truth.json").edges
     columns = {"mother, default (no labels)": graph}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,3 +86,15 @@ def test_nobody_hangs_from_whom_it_is_known_not_to_come_from() -> None:
     assert held(m, squared, star, apart).tolist() == [-1, 0, 1]
     apart[1, 2] = apart[2, 1] = True
     assert held(m, squared, star, apart).tolist() == [-1, 0, 0]
+
+
+def test_what_pruned_models_hold_is_not_known() -> None:
+    """Their distances are over other weights each; nobody moves to, from or by them."""
+    m = drawn([-1, 0, 1, 0, 3], 4, 0.0, (-1.0, -1.0))
+    squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
+    star, nobody = np.array([-1, 0, 0, 0, 0]), np.zeros((5, 5), dtype=bool)
+    assert held(m, squared, star, nobody).tolist() == [-1, 0, 1, 0, 3]
+    overlap = np.ones_like(m.gram)
+    overlap[:, 1] = overlap[:, :, 1] = 0.5
+    pruned = replace(m, shared=np.array(m.norms), overlap=overlap)
+    assert held(pruned, squared, star, nobody).tolist() == [-1, 0, 0, 0, 3]

@@ -47,6 +47,7 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
     array([-1,  0,  1,  0])
     """
     up = parents.copy()
+    whole = _whole(m, len(up))
     layers = m.squared_distance, np.sqrt(m.seen)
     for _ in range(SWEEPS):
         before = up.copy()
@@ -54,16 +55,18 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
         below = children_of(before)
         for v in np.flatnonzero(before >= 0).tolist():
             u = int(before[v])
-            beside = below[u][below[u] != v]
-            both = np.concatenate([below[v], beside])
+            if not (whole[u] and whole[v]):
+                continue
+            under, beside = (k[whole[k]] for k in (below[v], below[u][below[u] != v]))
+            both = np.concatenate([under, beside])
             if not len(both):
                 continue
-            share, error = _shares(*layers, squared, u, v, both, len(below[v]))
-            for c in both[(share + 2 * error < LEAST) & (np.arange(len(both)) < len(below[v]))]:
+            share, error = _shares(*layers, squared, u, v, both, len(under))
+            for c in both[(share + 2 * error < LEAST) & (np.arange(len(both)) < len(under))]:
                 if not apart[u, c]:
                     up[c] = u
             sure = np.where(apart[v, both], -np.inf, share - 2 * error)
-            better = (sure > np.maximum(MOST, most[both])) & (np.arange(len(both)) >= len(below[v]))
+            better = (sure > np.maximum(MOST, most[both])) & (np.arange(len(both)) >= len(under))
             most[both[better]], by[both[better]] = sure[better], v
         # of two that hold much of each other, the one that holds all comes after the other
         for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():
@@ -72,6 +75,14 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
         if (up == before).all():
             break
     return up
+
+
+def _whole(m: Measures, n: int) -> NDArray[np.bool_]:
+    """The models that were not pruned, (n,): slopes are differences of squared distances, and those
+    of pruned models are over other weights each."""
+    if not len(m.overlap):
+        return np.ones(n, dtype=bool)
+    return np.asarray((np.diagonal(m.overlap, axis1=1, axis2=2) >= 1).all(axis=0))
 
 
 def _shares(

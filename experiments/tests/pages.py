@@ -15,6 +15,13 @@ from safetensors.numpy import load_file
 Rows = list[dict[str, str]]
 
 
+def rows(file: Path, **wanted: str) -> Rows:
+    """The rows of a page's table that hold what is wanted."""
+    with file.open(newline="") as table:
+        found = csv.DictReader(table)
+        return [row for row in found if all(row[key] == value for key, value in wanted.items())]
+
+
 @dataclass(frozen=True)
 class Written:
     """What `all` has written, and the models it is about."""
@@ -23,12 +30,7 @@ class Written:
     data: Path
 
     def rows(self, name: str, **wanted: str) -> Rows:
-        with (self.out / f"{name}.csv").open(newline="") as file:
-            return [
-                row
-                for row in csv.DictReader(file)
-                if all(row[key] == value for key, value in wanted.items())
-            ]
+        return rows(self.out / f"{name}.csv", **wanted)
 
     def family(self, split: str) -> Family:
         return read(self.data / f"{split}-0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from mother.checkpoints import open_checkpoint
 from mother.evaluation import Truth
 
 NAMES = ("direction", "strangers", "calibration", "robustness", "ablation")
-Rows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,8 @@ class Written:
     out: Path
     data: Data
 
-    def rows(self, name: str, **wanted: str) -> Rows:
-        with (self.out / f"{name}.csv").open(newline="") as file:
-            return [r for r in csv.DictReader(file) if all(r[k] == v for k, v in wanted.items())]
+    def rows(self, name: str, **wanted: str) -> pages.Rows:
+        return pages.rows(self.out / f"{name}.csv", **wanted)
 
     def text(self, name: str) -> str:
         return (self.out / f"{name}.md").read_text()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+
+from mother.index import Index
 
 SHAPES = {f"block.{k}.fc{j}.weight": (48, 32) for k in range(3) for j in range(2)}
 
@@ -43,3 +46,21 @@ def collection(folder: Path) -> dict[str, str | None]:
         | grown(folder, "c", 4, 3, other)
         | grown(folder, "s", 1, 4)
     )
+
+
+def comings_and_goings(
+    index: Index, paths: list[Path], lots: random.Random, most: int, taken_out: float
+) -> Iterator[None]:
+    """All of them added in any order, up to `most` at once, with some taken out and put back;
+    yields after each step."""
+    folder = {path.stem: path for path in paths}
+    waiting = lots.sample(paths, len(paths))
+    while waiting:
+        many = lots.randint(1, most)
+        index.add(waiting[:many])
+        del waiting[:many]
+        if lots.random() < taken_out:
+            out = lots.choice(index.models())
+            index.remove([out.id])
+            waiting.append(folder[out.id])
+        yield

@@ -8,7 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from families import write
+from families import comings_and_goings, write
 
 import mother
 from mother.cli import cli
@@ -72,15 +72,7 @@ def test_the_order_does_not_matter_and_afresh_is_the_same(close, tmp_path):
         assert index.recover().to_json() == wanted
     lots = random.Random(3)
     with Index.create(tmp_path / "grown", budget=BUDGET) as index:
-        waiting = lots.sample(paths, len(paths))
-        while waiting:
-            many = lots.randint(1, 5)
-            index.add(waiting[:many])
-            del waiting[:many]
-            if lots.random() < 0.5:
-                out = lots.choice(index.models())
-                index.remove([out.id])
-                waiting.append(close / f"{out.id}.safetensors")
+        for _ in comings_and_goings(index, paths, lots, 5, 0.5):
             assert index.verify() == []
         assert index.graph().to_json() == wanted
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from families import SHAPES, collection, grown, write
+from families import SHAPES, collection, comings_and_goings, grown, write
 from safetensors.numpy import load_file
 
 import mother
@@ -57,15 +57,8 @@ def test_order_does_not_matter(tmp_path, models, seed):
         wanted = index.graph().to_json()
         assert index.recover().to_json() == wanted
     with Index.create(tmp_path / "grown", budget=8 << 10) as index:
-        waiting = lots.sample(paths, len(paths))
-        while waiting:
-            many = lots.randint(1, 4)
-            index.add(waiting[:many])
-            del waiting[:many]
-            if lots.random() < 0.4:
-                out = lots.choice(index.models())
-                index.remove([out.id])
-                waiting.append(models / f"{out.id}.safetensors")
+        for _ in comings_and_goings(index, paths, lots, 4, 0.4):
+            pass
         assert index.graph().to_json() == wanted
         assert index.verify() == []
 

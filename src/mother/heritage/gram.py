@@ -138,20 +138,21 @@ def _tree(
         return alike(n)
     norm = layer_weights(m) @ np.diagonal(m.gram, axis1=1, axis2=2)
     moved = changed(m)
-    told = moved & heavy(moved, m.sizes)
-    m, weight = m.over(told), layer_weights(m)[told]
+    chosen = moved & heavy(moved, m.sizes)
+    m, weight = m.over(chosen), layer_weights(m)[chosen]
+    told = m.over(telling(m))
     weight = np.where(telling(m), weight, VECTORS * weight)
     squared = np.tensordot(weight, m.squared_distance, 1)
     lacking = np.tensordot(weight, m.loss, 1)
     close = near(squared) & ~apart
-    pairs = weigh(m.over(telling(m)), *np.nonzero(np.triu(close)))
+    pairs = weigh(told, *np.nonzero(np.triu(close)))
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
     straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk)
     odds = _by_pair(pairs, n, rooted)
     parents, direction = settled(
         straight,
         lambda parents: orient(parents, odds, bulk),
-        lambda parents: held(m.over(telling(m)), squared, parents, apart),
+        lambda parents: held(told, squared, parents, apart),
     )
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None, None] ** 2 * (COSINE**2 + m.chance)

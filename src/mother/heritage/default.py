@@ -8,6 +8,7 @@ from mother.checkpoints import Group
 from mother.heritage import gram
 from mother.heritage.forest import Forest
 from mother.heritage.lora import passed_over
+from mother.heritage.untouched import shared_rows
 from mother.measures import Measures
 
 
@@ -21,10 +22,10 @@ def recover(
 ) -> Forest:
     """The forest of a group's models, measured: as `gram.recover`, again without the edges that
     by their ranks lead over another model, until there is none."""
-    n = len(group.checkpoints)
-    apart = np.zeros((n, n), dtype=bool)
+    rows = shared_rows(group)
+    apart, shrunk = rows.gone_round(), rows.shrunk()
     while True:
-        forest = gram.recover(m, replicates, seed, trees, original, apart)
+        forest = gram.recover(m, replicates, seed, trees, original, apart, shrunk)
         found = passed_over(group, m, forest.parents) & ~apart
         if not found.any():
             return forest

@@ -50,17 +50,21 @@ def recover(
     trees: int | None = None,
     original: Indices | None = None,
     apart: NDArray[np.bool_] | None = None,
+    shrunk: Array | None = None,
 ) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
     compressed copy of, -1 for most. apart: (n, n), symmetric, pairs of which neither is known to be
-    the other's parent.
+    the other's parent. shrunk: (n, n), log-odds of the row being the column's parent that other
+    evidence gives.
     """
     n = m.gram.shape[1]
     if apart is None:
         apart = np.zeros((n, n), dtype=bool)
+    if shrunk is None:
+        shrunk = np.zeros((n, n))
     if original is None:
         original = np.full(n, -1, dtype=np.intp)
     forest = no_edges(n)
@@ -75,10 +79,9 @@ def recover(
             if copy >= 0:  # the root of what descends from it
                 members = np.append(copy, members)
             if len(members) > 1:
-                ruled_out = apart[np.ix_(members, members)]
-                part = _tree(
-                    m.among(members), copy >= 0, bulk[members], ruled_out, replicates, seed
-                )
+                pairs = np.ix_(members, members)
+                known = apart[pairs], shrunk[pairs]
+                part = _tree(m.among(members), copy >= 0, bulk[members], *known, replicates, seed)
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(m, forest, original)
@@ -128,6 +131,7 @@ def _tree(
     rooted: bool,
     bulk: Indices,
     apart: NDArray[np.bool_],
+    shrunk: Array,
     replicates: int,
     seed: int,
 ) -> Forest:
@@ -147,8 +151,8 @@ def _tree(
     close = near(squared) & ~apart
     pairs = weigh(told, *np.nonzero(np.triu(close)))
     (tree,) = minimum_spanning_trees(edge_costs(squared, pairs, apart)[None])
-    straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk)
-    odds = _by_pair(pairs, n, rooted)
+    straight, _ = _rooted(tree, squared, pairs, close, rooted, bulk, shrunk)
+    odds = _by_pair(pairs, shrunk, rooted)
     parents, direction = settled(
         straight,
         lambda parents: orient(parents, odds, bulk),
@@ -179,7 +183,7 @@ def _tree(
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
     if replicates:
         forest.support[c] = _support(
-            m, weight, pairs, (straight, parents), apart, rooted, bulk, replicates, seed
+            m, weight, pairs, (straight, parents), apart, shrunk, rooted, bulk, replicates, seed
         )[c]
     return forest
 
@@ -215,9 +219,10 @@ def _rooted(
     close: NDArray[np.bool_],
     rooted: bool,
     bulk: Indices,
+    shrunk: Array,
 ) -> tuple[Indices, Array]:
     """As `settled`, over all pairs."""
-    odds = _by_pair(pairs, len(tree), rooted)
+    odds = _by_pair(pairs, shrunk, rooted)
     return settled(
         tree,
         lambda parents: orient(parents, odds, bulk),
@@ -225,10 +230,11 @@ def _rooted(
     )
 
 
-def _by_pair(pairs: Pairs, n: int, rooted: bool) -> Array:
+def _by_pair(pairs: Pairs, shrunk: Array, rooted: bool) -> Array:
     """Log-odds of the row being the column's parent, (n, n)."""
-    odds = np.zeros((n, n))
-    odds[pairs.i, pairs.j], odds[pairs.j, pairs.i] = pairs.log_odds, -pairs.log_odds
+    odds = shrunk.copy()
+    odds[pairs.i, pairs.j] += pairs.log_odds
+    odds[pairs.j, pairs.i] -= pairs.log_odds
     if rooted:
         odds[0], odds[:, 0] = CERTAIN, -CERTAIN
     return odds
@@ -274,6 +280,7 @@ def _support(
     pairs: Pairs,
     trees: tuple[Indices, Indices],
     apart: NDArray[np.bool_],
+    shrunk: Array,
     rooted: bool,
     bulk: Indices,
     replicates: int,
@@ -296,6 +303,6 @@ def _support(
         costs = [edge_costs(*each, apart) for each in zip(lengths, drawn, strict=True)]
         spanning = minimum_spanning_trees(np.stack(costs))
         for tree, length, part in zip(spanning, lengths, drawn, strict=True):
-            drawn_tree, _ = _rooted(tree, length, part, close, rooted, bulk)
+            drawn_tree, _ = _rooted(tree, length, part, close, rooted, bulk, shrunk)
             found += np.where(drawn_tree == straight, parents, drawn_tree) == parents
     return found / replicates

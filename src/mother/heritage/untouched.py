@@ -1,0 +1,202 @@
+"""Rows of matrices that training did not touch, and what they say of who is whose parent.
+
+Where nothing in the data reaches a row of a matrix, it has no gradient: tokens of an embedding that
+never occur, layers that are frozen, weights that a step too small for their number format leaves.
+Such a row stays as it was, bit for bit, or shrinks by weight decay and keeps its direction; one
+that training touched never comes back to what it was. So rows are characters as phylogenetics knows
+them (each state arises once: Kimura and Crow's infinite alleles, 1964), and they know nothing of
+how far training went nor where to: neither steps that undo one another nor twins that two trainings
+on the same data make can fool them.
+
+The tree on which the fewest rows change is a minimum spanning tree on the numbers of rows in which
+two models differ. No edge of such a tree can be gone round by a way of smaller steps (the cycle
+property), which rules pairs out one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import cophenet, linkage
+from scipy.spatial.distance import squareform
+
+from mother.checkpoints import Group, Layer
+from mother.measures import as_matrix, is_matrix
+from mother.measures.compression import SPARSE, grid_step
+
+Array = NDArray[np.float64]
+LAYERS = 16  # matrices looked at: a quarter of them those with the most rows
+ROWS = 512  # of each, evenly spread
+COLUMNS = 16  # of each row, the first
+PROBED = 32  # rows of each that are looked at first, for whether any are shared
+TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
+FEWEST = 3  # rows that show a shrink
+SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
+DEVIATIONS = 3.0
+_COARSE = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of n models that some of them share.
+
+    state  (n, C)  equal numbers where models hold the same row, but for its length
+    length (n, C)  of the row, its norm
+    told   (n,)    models that tell: weights of the others were rounded to a grid or pruned
+    exact          whether the same is bit for bit: some model was rounded, so all were, alike
+    """
+
+    state: NDArray[np.intp]
+    length: Array
+    told: NDArray[np.bool_]
+    exact: bool = False
+
+    def differing(self) -> Array:
+        """In how many rows models differ, (n, n).
+
+        >>> Rows(np.array([[0, 0], [0, 1]]), np.ones((2, 2)), np.ones(2, bool)).differing()
+        array([[0., 1.],
+               [1., 0.]])
+        """
+        return np.stack([(self.state != own).sum(axis=1) for own in self.state]).astype(np.float64)
+
+    def gone_round(self) -> NDArray[np.bool_]:
+        """Pairs of which neither is the other's parent, (n, n): a way over other models changes
+        fewer rows in each of its steps.
+
+        Fewer by more than what comes back by chance: in a coarse number format a row may, which
+        shows in the changes of the smallest tree beyond one for each new state.
+
+        >>> state = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
+        >>> Rows(state, np.ones((4, 3)), np.ones(4, bool)).gone_round().astype(int)
+        array([[0, 0, 1, 0],
+               [0, 0, 0, 1],
+               [1, 0, 0, 1],
+               [0, 1, 1, 0]])
+        """
+        n = len(self.state)
+        out = np.zeros((n, n), dtype=bool)
+        told = np.flatnonzero(self.told)
+        if len(told) < 3 or not self.state.shape[1]:
+            return out
+        few = Rows(self.state[told], self.length[told], self.told[told])
+        apart = few.differing()
+        joined = linkage(squareform(apart), "single")
+        least = squareform(cophenet(joined))
+        changes = joined[:, 2].sum()
+        needed = sum(len(np.unique(column)) - 1 for column in few.state.T)
+        back = max(0.0, 1 - needed / max(changes, 1.0))
+        out[np.ix_(told, told)] = apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart)
+        return out
+
+    def shrunk(self) -> Array:
+        """Log-odds of the row being the column's parent, (n, n), antisymmetric, from the rows that
+        both hold but for their length: weight decay shrinks them, and nothing makes them grow.
+
+        >>> rows = Rows(np.zeros((2, 3), int), np.array([[1.0] * 3, [0.99] * 3]), np.ones(2, bool))
+        >>> rows.shrunk()
+        array([[  0.,  10.],
+               [-10.,   0.]])
+        """
+        n = len(self.state)
+        out = np.zeros((n, n))
+        if self.exact:
+            return out
+        log = np.log(self.length)
+        for i, (state, own) in enumerate(zip(self.state, log, strict=True)):
+            same = (self.state == state) & self.told[:, None] & self.told[i]
+            longer = (same & (own - log > TOLERANCE)).sum(axis=1)
+            shorter = (same & (log - own > TOLERANCE)).sum(axis=1)
+            sure = np.maximum(longer, shorter) >= FEWEST
+            out[i] = np.where(sure, SHRUNK * (longer - shorter) / np.maximum(longer + shorter, 1), 0)
+        return out
+
+
+def shared_rows(group: Group) -> Rows:
+    """The rows that some of a group's models share, of LAYERS matrices that all have.
+
+    Sketches are looked at as they are. Where no model shares any of the first PROBED rows, none is
+    sought.
+    """
+    n = len(group.checkpoints)
+    layers = [layer for layer in group.layers if len(layer.members) == n and _comparable(layer)]
+    by_rows = sorted(range(len(layers)), key=lambda k: -as_matrix(layers[k].tensors[0].shape)[0])
+    most, others = by_rows[: LAYERS // 4], sorted(by_rows[LAYERS // 4 :])
+    spread = np.unique(np.linspace(0, len(others) - 1, LAYERS - LAYERS // 4).astype(int))
+    picked = [layers[k] for k in [*most, *(others[k] for k in spread if others)]]
+    none = Rows(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)), np.ones(n, dtype=bool))
+    for count in (PROBED, ROWS):
+        values = [_values(layer, count) for layer in picked]
+        told = _told(values, n)
+        exact = _round_alike(values, told)
+        found = [_shared(x, told, 0.0 if exact else TOLERANCE) for x in values]
+        state = np.concatenate([none.state, *(s for s, _ in found)], axis=1)
+        if not state.shape[1]:
+            return none
+    length = np.concatenate([none.length, *(x for _, x in found)], axis=1)
+    return Rows(state, length, told, exact)
+
+
+def _comparable(layer: Layer) -> bool:
+    shapes = {tensor.shape for tensor in layer.tensors}
+    (shape, *others) = shapes
+    return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 4
+
+
+def _values(layer: Layer, count: int) -> Array:
+    """The first columns of some of the rows, (n, rows, columns), those that are numbers and not
+    all one number in every model."""
+    height, width = as_matrix(layer.tensors[0].shape)
+    rows = np.unique(np.linspace(0, height - 1, min(height, count)).astype(int))
+    columns = min(width, COLUMNS)
+    out = np.empty((len(layer.tensors), len(rows), columns))
+    for member, tensor in zip(layer.members, layer.tensors, strict=True):
+        out[member] = tensor.read().reshape(height, width)[rows, :columns]
+    varied = np.isfinite(out).all(axis=(0, 2)) & (np.ptp(out, axis=2) > 0).all(axis=0)
+    return np.asarray(out[:, varied])
+
+
+def _told(values: list[Array], n: int) -> NDArray[np.bool_]:
+    """The models that were neither pruned nor rounded to a grid, (n,)."""
+    zeros = np.array([[(x[k] == 0).mean() for x in values if x.size] or [0.0] for k in range(n)])
+    out = zeros.mean(axis=1) <= SPARSE
+    for k in range(n):
+        steps = [grid_step(row) > 0 for x in values for row in x[k, :2]]
+        out[k] &= 2 * sum(steps) <= len(steps)
+    return np.asarray(out)
+
+
+def _round_alike(values: list[Array], told: NDArray[np.bool_]) -> bool:
+    """Round all models, in place, to each coarse number format that one of them is in; whether
+    there is any."""
+    coarse = False
+    for kind in _COARSE:
+        rounded = [x.astype(kind).astype(np.float64) for x in values]
+        fits = np.array([(a == b).all(axis=(1, 2)) for a, b in zip(rounded, values, strict=True)])
+        if len(values) and fits.all(axis=0)[told].any():
+            coarse = True
+            for x, y in zip(values, rounded, strict=True):
+                x[:] = y
+    return coarse
+
+
+def _shared(
+    values: Array, told: NDArray[np.bool_], tolerance: float
+) -> tuple[NDArray[np.intp], Array]:
+    """State and length of the rows of one matrix that some models share, (n, C) each."""
+    length = np.linalg.norm(values, axis=2)
+    unit = values / length[:, :, None] if tolerance else values
+    first = np.abs(unit).mean(axis=0).argmax(axis=1)
+    key = np.take_along_axis(unit, first[None, :, None], axis=2)[:, :, 0]
+    order = np.argsort(key, axis=0, kind="stable")
+    ordered = np.take_along_axis(unit, order[:, :, None], axis=0)
+    gap = np.abs(np.diff(ordered, axis=0)).max(axis=2)
+    new = gap > tolerance * np.abs(ordered[1:]).max(axis=2)
+    ranked = np.concatenate([np.zeros((1, new.shape[1]), dtype=np.intp), new.cumsum(axis=0)])
+    state = np.empty_like(ranked)
+    np.put_along_axis(state, order, ranked, axis=0)
+    several = ranked[-1] + 1 < len(values)
+    return state[:, several], length[:, several]

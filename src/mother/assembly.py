@@ -25,6 +25,7 @@ from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relation import has_new_layers, kept, relation
 from mother.measures import Measures
+from mother.measures.formats import roundings
 from mother.measures.samples import Samples
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
@@ -128,12 +129,14 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     copied = {d.copy.id: d for d in part.lossy}
     labels = forest.labels()
     many = np.bincount(labels)
+    rounding = roundings(part.group)
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
             continue
         two = part.measures.two(parent, child)
-        same, shared = unchanged(two)[:, 0, 1], kept(part.measures, parent, child)
+        same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
+        shared = kept(part.measures, parent, child)
         rank = update_rank(part.group, same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)

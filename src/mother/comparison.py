@@ -21,6 +21,7 @@ from mother.heritage.relatedness import cosines, kinship
 from mother.heritage.relation import has_new_layers, kept
 from mother.heritage.relation import relation as relation_of
 from mother.measures import Measures, measure
+from mother.measures.formats import roundings
 from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
 
 
@@ -147,7 +148,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     speaking = gram.speaking(m) & related
     pairs = weigh(m.over(speaking), np.array([0]), np.array([1])) if speaking.any() else None
     evidence = [reasons.of_kinship(m, related)]
-    layers = _layers(m, speaking, pairs)
+    layers = _layers(m, speaking, pairs, roundings(group))
     if child is None or not speaking.any():
         polarity = rounded(forest.hidden[0].polarity) if forest.hidden else None
         if pairs is not None and polarity is not None:
@@ -162,7 +163,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
             not_compared=unread,
         )
     parent = 1 - child
-    same = unchanged(m)[:, parent, child]
+    same = unchanged(m, roundings(group))[:, parent, child]
     rank = update_rank(group, same, kept(m, parent, child), parent, child)
     new = has_new_layers(group, m, parent, child)
     relation, stage = relation_of(float(forest.turn[child]), rank, new)
@@ -195,9 +196,11 @@ def _lost(group: Group, copy: Duplicate) -> float | None:
     return rounded(float(forest.distance[group.checkpoints.index(copy.copy)]))
 
 
-def _layers(m: Measures, speaking: np.ndarray, pairs: Pairs | None) -> tuple[LayerEvidence, ...]:
+def _layers(
+    m: Measures, speaking: np.ndarray, pairs: Pairs | None, rounding: np.ndarray
+) -> tuple[LayerEvidence, ...]:
     cosine, squared, loss = cosines(m)[:, 0, 1], m.squared_distance[:, 0, 1], m.loss[:, 0, 1]
-    norm, same = m.gram[:, 0, 0], unchanged(m)[:, 0, 1]
+    norm, same = m.gram[:, 0, 0], unchanged(m, rounding)[:, 0, 1]
     odds = np.full(len(m.names), np.nan)
     if pairs is not None:
         odds[speaking] = pairs.log_odds_by_layer[:, 0]

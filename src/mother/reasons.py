@@ -16,6 +16,7 @@ from mother.heritage.lora import unchanged
 from mother.heritage.relatedness import allowed, cosines, kinship
 from mother.heritage.relation import new_layers
 from mother.measures import Measures, is_matrix
+from mother.measures.formats import roundings
 
 CHANCE = 12.5  # log-odds against kinship at cosine 0: the threshold is at five sigma, 5^2 / 2
 NAMED = 3  # layers that a sentence names
@@ -102,7 +103,7 @@ def of_polarity(pairs: Pairs, parent: int | None, polarity: float) -> Evidence:
 
 def of_step(group: Group, m: Measures, rank: int | None) -> Iterator[Evidence]:
     """What kind of step it was; none of it says which way."""
-    same = int(unchanged(m)[:, 0, 1].sum())
+    same = int(unchanged(m, roundings(group))[:, 0, 1].sum())
     if same:
         yield Evidence("frozen", 0.0, f"{same} of {_layers(len(m.names))} did not change")
     if rank is not None:

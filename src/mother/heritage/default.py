@@ -20,10 +20,18 @@ def recover(
     trees: int | None = None,
     original: gram.Indices | None = None,
 ) -> Forest:
-    """The forest of a group's models, measured: as `gram.recover`, again without the edges that
-    by their ranks lead over another model, until there is none."""
-    rows = shared_rows(group)
-    apart, shrunk = rows.gone_round(), rows.shrunk()
+    """The forest of a group's models, measured: as `gram.recover`, with what the rows say that
+    training left untouched, and again without the edges that by their ranks lead over another
+    model, until there is none."""
+    n = len(group.checkpoints)
+    if original is None:
+        original = np.full(n, -1, dtype=np.intp)
+    apart, shrunk = np.zeros((n, n), dtype=bool), np.zeros((n, n))
+    own = np.flatnonzero(original < 0)
+    families = [own[family] for family in gram.families(m.among(own.tolist()), trees)]
+    for family in families:
+        rows, pairs = shared_rows(group.among(family.tolist())), np.ix_(family, family)
+        apart[pairs], shrunk[pairs] = rows.gone_round(), rows.shrunk()
     while True:
         forest = gram.recover(m, replicates, seed, trees, original, apart, shrunk)
         found = passed_over(group, m, forest.parents) & ~apart

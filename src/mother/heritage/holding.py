@@ -25,6 +25,7 @@ Indices = NDArray[np.intp]
 LEAST = 0.5  # of its parent's step, that a child holds
 MOST = 0.75  # of a sibling's, that a sibling may hold
 ENOUGH = 3  # other children, to know the drift from
+MOVED = 0.01  # of a step's mean squared change, relative to the weights: less may be rounding
 SWEEPS = 6
 _TINY = 1e-300
 _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
@@ -48,7 +49,8 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
     """
     up = parents.copy()
     whole = _whole(m, len(up))
-    layers = m.squared_distance, np.sqrt(m.seen)
+    norm = np.diagonal(m.gram, axis1=1, axis2=2).mean(axis=1)
+    layers = m.squared_distance, np.sqrt(m.seen), 1 / np.where(norm > 0, norm, np.inf)
     for _ in range(SWEEPS):
         before = up.copy()
         most, by = np.full(len(up), -np.inf), np.full(len(up), -1, dtype=np.intp)
@@ -86,13 +88,24 @@ def _whole(m: Measures, n: int) -> NDArray[np.bool_]:
 
 
 def _shares(
-    apart: Array, weight: Array, squared: Array, u: int, v: int, c: Indices, below: int
+    apart: Array,
+    weight: Array,
+    scale: Array,
+    squared: Array,
+    u: int,
+    v: int,
+    c: Indices,
+    below: int,
 ) -> tuple[Array, Array]:
     """What models hold of the step from u to v, drift taken off, and the standard error, (k,) each.
-    apart: |i - j|^2 by layer, (L, n, n). below: how many of them, the first, hang from v."""
+    apart: |i - j|^2 by layer, (L, n, n); scale: what makes it relative to the weights, (L,). below:
+    how many of them, the first, hang from v."""
     length = apart[:, u, v]
     slope = (apart[:, c, u] + length[:, None] - apart[:, c, v]) / 2
-    slope /= np.where(length > 0, length, np.nan)[:, None]
+    change = length * scale
+    # in layers that were frozen, rounding is all there is between a model and what it came from
+    moved = change > MOVED * (weight @ change) / weight.sum()
+    slope /= np.where(moved, length, np.nan)[:, None]
     share = weighted_median(slope, weight)
     layers = np.isfinite(slope).sum(axis=0)
     stray = _DEVIATION * weighted_median(np.abs(slope - share), weight)

@@ -8,16 +8,27 @@ from numpy.typing import NDArray
 from mother.checkpoints import Group, Layer
 from mother.heritage.direction import UNCHANGED
 from mother.measures import Measures, as_matrix, is_matrix, pair_rank
+from mother.measures.formats import roundings
 from mother.measures.lowrank import noise_of, rank, sketches
 
+ROUNDED = 2.0  # times the mean square of rounding, that a layer differs by at most for it
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 NEAREST = 6  # models that may lie between another and its parent
 
 
-def unchanged(m: Measures) -> NDArray[np.bool_]:
-    """Layers in which a pair of models holds the same weights, (L, n, n)."""
+def unchanged(m: Measures, rounding: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+    """Layers in which a pair of models holds the same weights, (L, n, n).
+
+    rounding: (n,) the relative rounding error of each model's number format, as `roundings` has it:
+    where one of a pair is coarser than the other, weights may differ by that.
+    """
     norm = np.diagonal(m.gram, axis1=1, axis2=2)
-    return np.asarray(m.squared_distance <= UNCHANGED * np.maximum(norm[:, :, None], norm[:, None]))
+    least = np.full(norm.shape[1:] * 2, UNCHANGED)
+    if rounding is not None:
+        one, other = rounding[:, None], rounding
+        coarser = np.maximum(one, other)
+        least = np.where(one != other, np.maximum(least, ROUNDED * coarser**2), least)
+    return np.asarray(m.squared_distance <= least * np.maximum(norm[:, :, None], norm[:, None]))
 
 
 def update_rank(
@@ -52,7 +63,7 @@ def update_rank(
 
 def low_rank(group: Group, m: Measures) -> bool:
     """Whether most models differ from the one nearest to them by a low rank."""
-    same = unchanged(m)
+    same = unchanged(m, roundings(group))
     distance = m.squared_distance.sum(axis=0)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argmin(distance, axis=1)
@@ -75,7 +86,7 @@ def passed_over(group: Group, m: Measures, parents: NDArray[np.intp]) -> NDArray
     """
     n = len(parents)
     out = np.zeros((n, n), dtype=bool)
-    same = unchanged(m)
+    same = unchanged(m, roundings(group))
     whole = [
         is_matrix(x.shape) and len(x.members) == n and x.tensors[0].size == x.size
         for x in group.layers

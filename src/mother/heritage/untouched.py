@@ -15,6 +15,7 @@ property), which rules pairs out one by one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -27,12 +28,16 @@ from mother.checkpoints import Group, Layer
 from mother.measures import as_matrix, is_matrix
 from mother.measures.compression import SPARSE, grid_step
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 LAYERS = 16  # matrices looked at: a quarter of them those with the most rows
 ROWS = 512  # of each, evenly spread
-COLUMNS = 16  # of each row, the first
+COLUMNS = 64  # of each row, the first
 PROBED = 32  # rows of each that are looked at first, for whether any are shared
 TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
+ROUNDED = 0.5  # of a number format's precision: what two that are rounded lie apart at most
+BACK = 0.0005  # of rows in a coarse format that two short steps move alike
+CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
+UNCLEAR = 0.1  # of a matrix's rows that may be between
 FEWEST = 3  # rows that show a shrink
 SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
 DEVIATIONS = 3.0
@@ -46,13 +51,18 @@ class Rows:
     state  (n, C)  equal numbers where models hold the same row, but for its length
     length (n, C)  of the row, its norm
     told   (n,)    models that tell: weights of the others were rounded to a grid or pruned
-    exact          whether the same is bit for bit: some model was rounded, so all were, alike
+    tolerance      by how much of its direction a row may differ and be the same
     """
 
     state: NDArray[np.intp]
     length: Array
     told: NDArray[np.bool_]
-    exact: bool = False
+    tolerance: float = TOLERANCE
+
+    @property
+    def coarse(self) -> bool:
+        """Whether some of the models are in a coarse number format."""
+        return self.tolerance > TOLERANCE
 
     def differing(self) -> Array:
         """In how many rows models differ, (n, n).
@@ -88,7 +98,7 @@ class Rows:
         least = squareform(cophenet(joined))
         changes = joined[:, 2].sum()
         needed = sum(len(np.unique(column)) - 1 for column in few.state.T)
-        back = max(0.0, 1 - needed / max(changes, 1.0))
+        back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
         out[np.ix_(told, told)] = apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart)
         return out
 
@@ -103,7 +113,7 @@ class Rows:
         """
         n = len(self.state)
         out = np.zeros((n, n))
-        if self.exact:
+        if self.coarse:
             return out
         log = np.log(self.length)
         for i, (state, own) in enumerate(zip(self.state, log, strict=True)):
@@ -111,39 +121,46 @@ class Rows:
             longer = (same & (own - log > TOLERANCE)).sum(axis=1)
             shorter = (same & (log - own > TOLERANCE)).sum(axis=1)
             sure = np.maximum(longer, shorter) >= FEWEST
-            out[i] = np.where(sure, SHRUNK * (longer - shorter) / np.maximum(longer + shorter, 1), 0)
+            share = (longer - shorter) / np.maximum(longer + shorter, 1)
+            out[i] = np.where(sure, SHRUNK * share, 0.0)
         return out
 
 
 def shared_rows(group: Group) -> Rows:
-    """The rows that some of a group's models share, of LAYERS matrices that all have.
+    """The rows that some models of a family share, of LAYERS matrices that all have.
 
-    Sketches are looked at as they are. Where no model shares any of the first PROBED rows, none is
-    sought.
+    Sketches are looked at as they are. Matrices of which no models share any of the first PROBED
+    rows are left out.
     """
     n = len(group.checkpoints)
-    layers = [layer for layer in group.layers if len(layer.members) == n and _comparable(layer)]
-    by_rows = sorted(range(len(layers)), key=lambda k: -as_matrix(layers[k].tensors[0].shape)[0])
-    most, others = by_rows[: LAYERS // 4], sorted(by_rows[LAYERS // 4 :])
-    spread = np.unique(np.linspace(0, len(others) - 1, LAYERS - LAYERS // 4).astype(int))
-    picked = [layers[k] for k in [*most, *(others[k] for k in spread if others)]]
-    none = Rows(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)), np.ones(n, dtype=bool))
-    for count in (PROBED, ROWS):
-        values = [_values(layer, count) for layer in picked]
-        told = _told(values, n)
-        exact = _round_alike(values, told)
-        found = [_shared(x, told, 0.0 if exact else TOLERANCE) for x in values]
-        state = np.concatenate([none.state, *(s for s, _ in found)], axis=1)
-        if not state.shape[1]:
-            return none
-    length = np.concatenate([none.length, *(x for _, x in found)], axis=1)
-    return Rows(state, length, told, exact)
+    layers = _picked([layer for layer in group.layers if len(layer.members) == n])
+    probed = [_values(layer, PROBED) for layer in layers]
+    tolerance = _tolerance(probed)
+    shares = [bool(_shared(x, tolerance)[0].size) for x in probed]
+    found = [(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)))]
+    told = np.ones(n, dtype=bool)
+    if any(shares):
+        told = _told(probed, n)
+        tolerance = _tolerance([x[told] for x in probed])
+        speaking = (layer for layer, some in zip(layers, shares, strict=True) if some)
+        found += [_shared(_values(layer, ROWS), tolerance) for layer in speaking]
+    state, length = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return Rows(state, length, told, tolerance)
+
+
+def _picked(layers: Sequence[Layer]) -> list[Layer]:
+    """LAYERS of the matrices whose rows can be compared."""
+    matrices = [layer for layer in layers if _comparable(layer)]
+    by_rows = sorted(matrices, key=lambda layer: -as_matrix(layer.tensors[0].shape)[0])
+    most = by_rows[: LAYERS // 4]
+    others = [layer for layer in matrices if layer not in most]
+    spread = np.linspace(0, len(others) - 1, LAYERS - len(most)).astype(int).tolist()
+    return [*most, *(others[k] for k in dict.fromkeys(spread) if others)]
 
 
 def _comparable(layer: Layer) -> bool:
-    shapes = {tensor.shape for tensor in layer.tensors}
-    (shape, *others) = shapes
-    return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 4
+    shape, *others = {tensor.shape for tensor in layer.tensors}
+    return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 16
 
 
 def _values(layer: Layer, count: int) -> Array:
@@ -152,51 +169,49 @@ def _values(layer: Layer, count: int) -> Array:
     height, width = as_matrix(layer.tensors[0].shape)
     rows = np.unique(np.linspace(0, height - 1, min(height, count)).astype(int))
     columns = min(width, COLUMNS)
-    out = np.empty((len(layer.tensors), len(rows), columns))
+    out = np.empty((len(layer.tensors), len(rows), columns), dtype=np.float32)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         out[member] = tensor.read().reshape(height, width)[rows, :columns]
     varied = np.isfinite(out).all(axis=(0, 2)) & (np.ptp(out, axis=2) > 0).all(axis=0)
     return np.asarray(out[:, varied])
 
 
-def _told(values: list[Array], n: int) -> NDArray[np.bool_]:
+def _told(values: Sequence[Array], n: int) -> NDArray[np.bool_]:
     """The models that were neither pruned nor rounded to a grid, (n,)."""
     zeros = np.array([[(x[k] == 0).mean() for x in values if x.size] or [0.0] for k in range(n)])
     out = zeros.mean(axis=1) <= SPARSE
     for k in range(n):
-        steps = [grid_step(row) > 0 for x in values for row in x[k, :2]]
+        steps = [grid_step(row.astype(np.float64)) > 0 for x in values for row in x[k, :2]]
         out[k] &= 2 * sum(steps) <= len(steps)
     return np.asarray(out)
 
 
-def _round_alike(values: list[Array], told: NDArray[np.bool_]) -> bool:
-    """Round all models, in place, to each coarse number format that one of them is in; whether
-    there is any."""
-    coarse = False
+def _tolerance(values: Sequence[Array]) -> float:
+    """By how much of its length a row may differ and be the same: as much as rounding does in the
+    coarsest number format that one of the models is in."""
+    most = TOLERANCE
     for kind in _COARSE:
-        rounded = [x.astype(kind).astype(np.float64) for x in values]
-        fits = np.array([(a == b).all(axis=(1, 2)) for a, b in zip(rounded, values, strict=True)])
-        if len(values) and fits.all(axis=0)[told].any():
-            coarse = True
-            for x, y in zip(values, rounded, strict=True):
-                x[:] = y
-    return coarse
+        fits = [(x.astype(kind) == x).all(axis=(1, 2)) for x in values]
+        if fits and np.all(fits, axis=0).any():
+            most = max(most, ROUNDED * float(ml_dtypes.finfo(kind).eps))
+    return most
 
 
-def _shared(
-    values: Array, told: NDArray[np.bool_], tolerance: float
-) -> tuple[NDArray[np.intp], Array]:
-    """State and length of the rows of one matrix that some models share, (n, C) each."""
+def _shared(values: Array, tolerance: float) -> tuple[NDArray[np.intp], Array]:
+    """State and length of the rows of one matrix that some models share, (n, C) each; none where
+    steps are so short that many rows are neither surely the same nor surely not."""
     length = np.linalg.norm(values, axis=2)
-    unit = values / length[:, :, None] if tolerance else values
+    unit = values / length[:, :, None]
     first = np.abs(unit).mean(axis=0).argmax(axis=1)
     key = np.take_along_axis(unit, first[None, :, None], axis=2)[:, :, 0]
     order = np.argsort(key, axis=0, kind="stable")
     ordered = np.take_along_axis(unit, order[:, :, None], axis=0)
-    gap = np.abs(np.diff(ordered, axis=0)).max(axis=2)
-    new = gap > tolerance * np.abs(ordered[1:]).max(axis=2)
+    gap = np.linalg.norm(np.diff(ordered, axis=0), axis=2)
+    new = gap > tolerance
     ranked = np.concatenate([np.zeros((1, new.shape[1]), dtype=np.intp), new.cumsum(axis=0)])
     state = np.empty_like(ranked)
     np.put_along_axis(state, order, ranked, axis=0)
+    clear = ~(new & (gap < CLEAR * tolerance)).any(axis=0)
     several = ranked[-1] + 1 < len(values)
-    return state[:, several], length[:, several]
+    shared = clear & several & (clear.sum() >= (1 - UNCLEAR) * len(clear))
+    return state[:, shared], length[:, shared]

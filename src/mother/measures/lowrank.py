@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from mother.checkpoints import Layer
 from mother.measures import kernel
+from mother.measures.formats import number_format, rounding
 
 Array = NDArray[np.float64]
 _Map = Callable[[Callable[[int], Array], Iterable[int]], Iterable[Array]]
@@ -94,15 +94,6 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
     return out
 
 
-def rounding(dtype: np.dtype[np.generic]) -> float:
-    """Relative rounding error of a stored type, root mean square.
-
-    >>> rounding(np.dtype(np.float32)) < 1e-7 < rounding(np.dtype(np.float16)) < 1e-3
-    True
-    """
-    return float(ml_dtypes.finfo(dtype).eps) / 24**0.5
-
-
 def rank(sketch: Array, noise: float = 0.0, least: int = 0) -> int:
     """Rank of a matrix from its (k, k) sketch, never above k.
 
@@ -157,7 +148,7 @@ def rank_distances(
                 continue
             found = sketches(layer, k, seed, pool.map)
             noise = np.sqrt(norms) / found.shape[1]
-            noise[list(layer.members)] *= [rounding(t.dtype) for t in layer.tensors]
+            noise[list(layer.members)] *= [rounding(number_format(t)) for t in layer.tensors]
 
             def raise_row(
                 a: int, layer: Layer = layer, found: Array = found, noise: Array = noise
@@ -185,5 +176,5 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
         values = tensor.read().astype(np.float32, copy=False)
-        out[i] = np.sqrt(float(values @ values)) * rounding(tensor.dtype)
+        out[i] = np.sqrt(float(values @ values)) * rounding(number_format(tensor))
     return out / sketch_size(layer.shape, k)

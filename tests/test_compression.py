@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 import mother
 from mother.checkpoints import align, open_checkpoint
 from mother.measures import measure
-from mother.measures.compression import grid_step
+from mother.measures.formats import grid_step
 
 Weights = dict[str, np.ndarray]
 SHAPE, LAYERS = (96, 64), 6

@@ -18,7 +18,8 @@ from mother.checkpoints import Group, Tensor
 from mother.heritage.direction import UNCHANGED
 from mother.heritage.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
 from mother.measures import Measures, is_matrix
-from mother.measures.compression import grid_step, picked_rows, pruned_or_rounded
+from mother.measures.compression import pruned_or_rounded
+from mother.measures.formats import grid_step, picked_rows
 from mother.measures.reference import sample
 
 Array = NDArray[np.float64]

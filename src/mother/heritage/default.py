@@ -8,7 +8,7 @@ from mother.checkpoints import Group
 from mother.heritage import gram
 from mother.heritage.forest import Forest
 from mother.heritage.lora import passed_over
-from mother.heritage.untouched import shared_rows
+from mother.heritage.untouched import told_by_rows
 from mother.measures import Measures
 
 
@@ -30,8 +30,8 @@ def recover(
     own = np.flatnonzero(original < 0)
     families = [own[family] for family in gram.families(m.among(own.tolist()), trees)]
     for family in families:
-        rows, pairs = shared_rows(group.among(family.tolist())), np.ix_(family, family)
-        apart[pairs], shrunk[pairs] = rows.gone_round(), rows.shrunk()
+        pairs = np.ix_(family, family)
+        apart[pairs], shrunk[pairs] = told_by_rows(group.among(family.tolist()))
     while True:
         forest = gram.recover(m, replicates, seed, trees, original, apart, shrunk)
         found = passed_over(group, m, forest.parents) & ~apart

@@ -11,7 +11,7 @@ from mother.measures import Measures, as_matrix, is_matrix, pair_rank
 from mother.measures.formats import roundings
 from mother.measures.lowrank import noise_of, rank, sketches
 
-ROUNDED = 2.0  # times the mean square of rounding, that a layer differs by at most for it
+ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 NEAREST = 6  # models that may lie between another and its parent
 
@@ -20,14 +20,14 @@ def unchanged(m: Measures, rounding: NDArray[np.float64] | None = None) -> NDArr
     """Layers in which a pair of models holds the same weights, (L, n, n).
 
     rounding: (n,) the relative rounding error of each model's number format, as `roundings` has it:
-    where one of a pair is coarser than the other, weights may differ by that.
+    where those of a pair are not the same, weights may differ by both.
     """
     norm = np.diagonal(m.gram, axis1=1, axis2=2)
     least = np.full(norm.shape[1:] * 2, UNCHANGED)
     if rounding is not None:
         one, other = rounding[:, None], rounding
-        coarser = np.maximum(one, other)
-        least = np.where(one != other, np.maximum(least, ROUNDED * coarser**2), least)
+        both = ROUNDED * (one**2 + other**2)
+        least = np.where(one != other, np.maximum(least, both), least)
     return np.asarray(m.squared_distance <= least * np.maximum(norm[:, :, None], norm[:, None]))
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import cophenet, linkage
@@ -26,22 +25,22 @@ from scipy.spatial.distance import squareform
 
 from mother.checkpoints import Group, Layer
 from mother.measures import as_matrix, is_matrix
-from mother.measures.compression import SPARSE, grid_step
+from mother.measures.compression import SPARSE
+from mother.measures.formats import rounding, roundings
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
 LAYERS = 16  # matrices looked at: a quarter of them those with the most rows
 ROWS = 512  # of each, evenly spread
 COLUMNS = 64  # of each row, the first
 PROBED = 32  # rows of each that are looked at first, for whether any are shared
 TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
-ROUNDED = 0.5  # of a number format's precision: what two that are rounded lie apart at most
-BACK = 0.0005  # of rows in a coarse format that two short steps move alike
+ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
+BACK = 0.0005  # of rows, where models were rounded, that two short steps move alike
 CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
 UNCLEAR = 0.1  # of a matrix's rows that may be between
 FEWEST = 3  # rows that show a shrink
 SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
 DEVIATIONS = 3.0
-_COARSE = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Rows:
 
     state  (n, C)  equal numbers where models hold the same row, but for its length
     length (n, C)  of the row, its norm
-    told   (n,)    models that tell: weights of the others were rounded to a grid or pruned
+    told   (n,)    models that tell: those that were not pruned
     tolerance      by how much of its direction a row may differ and be the same
     """
 
@@ -61,7 +60,7 @@ class Rows:
 
     @property
     def coarse(self) -> bool:
-        """Whether some of the models are in a coarse number format."""
+        """Whether some of the models were rounded."""
         return self.tolerance > TOLERANCE
 
     def differing(self) -> Array:
@@ -77,7 +76,7 @@ class Rows:
         """Pairs of which neither is the other's parent, (n, n): a way over other models changes
         fewer rows in each of its steps.
 
-        Fewer by more than what comes back by chance: in a coarse number format a row may, which
+        Fewer by more than what comes back by chance: where models were rounded a row may, which
         shows in the changes of the smallest tree beyond one for each new state.
 
         >>> state = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
@@ -126,6 +125,19 @@ class Rows:
         return out
 
 
+def told_by_rows(group: Group) -> tuple[NDArray[np.bool_], Array]:
+    """Of a family: `gone_round` and `shrunk`, (n, n) each. Of all models, and where some were
+    rounded, of the others by themselves: their rows tell more."""
+    rows = shared_rows(group)
+    apart, shrunk = rows.gone_round(), rows.shrunk()
+    precise = np.flatnonzero(roundings(group) < TOLERANCE)
+    if rows.coarse and len(precise) > 1:
+        rows, pairs = shared_rows(group.among(precise.tolist())), np.ix_(precise, precise)
+        apart[pairs] |= rows.gone_round()
+        shrunk[pairs] = rows.shrunk()
+    return apart, shrunk
+
+
 def shared_rows(group: Group) -> Rows:
     """The rows that some models of a family share, of LAYERS matrices that all have.
 
@@ -134,18 +146,19 @@ def shared_rows(group: Group) -> Rows:
     """
     n = len(group.checkpoints)
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
-    probed = [_values(layer, PROBED) for layer in layers]
-    tolerance = _tolerance(probed)
-    shares = [bool(_shared(x, tolerance)[0].size) for x in probed]
-    found = [(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)))]
-    told = np.ones(n, dtype=bool)
-    if any(shares):
-        told = _told(probed, n)
-        tolerance = _tolerance([x[told] for x in probed])
-        speaking = (layer for layer, some in zip(layers, shares, strict=True) if some)
-        found += [_shared(_values(layer, ROWS), tolerance) for layer in speaking]
-    state, length = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-    return Rows(state, length, told, tolerance)
+    state, length = [np.zeros((n, 0), dtype=np.intp)], [np.ones((n, 0))]
+    most, zeros = TOLERANCE, np.zeros(n)
+    for layer in layers:
+        tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
+        most = max(most, tolerance)
+        probed = _values(layer, PROBED)
+        zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
+        if _shared(probed, tolerance)[0].size:
+            same, norm = _shared(_values(layer, ROWS), tolerance)
+            state.append(same)
+            length.append(norm)
+    told = zeros <= SPARSE * len(layers)
+    return Rows(np.concatenate(state, axis=1), np.concatenate(length, axis=1), told, most)
 
 
 def _picked(layers: Sequence[Layer]) -> list[Layer]:
@@ -163,7 +176,7 @@ def _comparable(layer: Layer) -> bool:
     return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 16
 
 
-def _values(layer: Layer, count: int) -> Array:
+def _values(layer: Layer, count: int) -> NDArray[np.float32]:
     """The first columns of some of the rows, (n, rows, columns), those that are numbers and not
     all one number in every model."""
     height, width = as_matrix(layer.tensors[0].shape)
@@ -173,35 +186,14 @@ def _values(layer: Layer, count: int) -> Array:
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         out[member] = tensor.read().reshape(height, width)[rows, :columns]
     varied = np.isfinite(out).all(axis=(0, 2)) & (np.ptp(out, axis=2) > 0).all(axis=0)
-    return np.asarray(out[:, varied])
+    return out[:, varied]
 
 
-def _told(values: Sequence[Array], n: int) -> NDArray[np.bool_]:
-    """The models that were neither pruned nor rounded to a grid, (n,)."""
-    zeros = np.array([[(x[k] == 0).mean() for x in values if x.size] or [0.0] for k in range(n)])
-    out = zeros.mean(axis=1) <= SPARSE
-    for k in range(n):
-        steps = [grid_step(row.astype(np.float64)) > 0 for x in values for row in x[k, :2]]
-        out[k] &= 2 * sum(steps) <= len(steps)
-    return np.asarray(out)
-
-
-def _tolerance(values: Sequence[Array]) -> float:
-    """By how much of its length a row may differ and be the same: as much as rounding does in the
-    coarsest number format that one of the models is in."""
-    most = TOLERANCE
-    for kind in _COARSE:
-        fits = [(x.astype(kind) == x).all(axis=(1, 2)) for x in values]
-        if fits and np.all(fits, axis=0).any():
-            most = max(most, ROUNDED * float(ml_dtypes.finfo(kind).eps))
-    return most
-
-
-def _shared(values: Array, tolerance: float) -> tuple[NDArray[np.intp], Array]:
+def _shared(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.intp], Array]:
     """State and length of the rows of one matrix that some models share, (n, C) each; none where
     steps are so short that many rows are neither surely the same nor surely not."""
-    length = np.linalg.norm(values, axis=2)
-    unit = values / length[:, :, None]
+    length = np.linalg.norm(values, axis=2).astype(np.float64)
+    unit = values / length[:, :, None].astype(np.float32)
     first = np.abs(unit).mean(axis=0).argmax(axis=1)
     key = np.take_along_axis(unit, first[None, :, None], axis=2)[:, :, 0]
     order = np.argsort(key, axis=0, kind="stable")

@@ -1,6 +1,7 @@
 """The single streaming pass over aligned layers and what it yields. Knows nothing of relations."""
 
-from mother.measures.lowrank import as_matrix, is_matrix, pair_rank, rank_distances
+from mother.measures.lowrank import pair_rank, rank_distances
+from mother.measures.shapes import as_matrix, is_matrix
 from mother.measures.stream import Measures, as_if_drawn, measure
 
 __all__ = [

@@ -14,15 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Group, Layer, Tensor
-from mother.measures.lowrank import as_matrix, is_matrix
+from mother.checkpoints import Group, Layer
+from mother.measures.formats import REPEATED, rounding_noise
+from mother.measures.shapes import is_matrix
 
 Array = NDArray[np.float64]
 SPARSE = 0.1  # share of zeros from which a model counts as pruned
-REPEATED = 0.8  # share of distinct values below which a grid is looked for
-FEWEST = 4  # different values that make a grid
-LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
-ROWS = 256  # rows of a matrix that steps are taken from
 BLOCK = 1 << 18  # weights of a model held at once
 
 
@@ -55,46 +52,6 @@ def _on_grid(group: Group, model: int) -> bool:
     ]
     largest = sorted(matrices, key=lambda tensor: -tensor.size)[:3]
     return bool(largest) and all(rounding_noise(tensor) > 0 for tensor in largest)
-
-
-def rounding_noise(tensor: Tensor) -> float:
-    """Sum of s^2/12 over a matrix whose rows lie on grids of step s; 0 where they don't."""
-    rows, columns = as_matrix(tensor.shape)
-    steps = [
-        grid_step(tensor.read(r * columns, (r + 1) * columns).astype(np.float64))
-        for r in picked_rows(rows)
-    ]
-    if not all(steps):
-        return 0.0
-    return float(np.mean(np.square(steps)) / 12 * tensor.size)
-
-
-def picked_rows(rows: int) -> list[int]:
-    """Which rows of a matrix steps are taken from.
-
-    >>> picked_rows(3), len(picked_rows(5000))
-    ([0, 1, 2], 256)
-    """
-    spread = np.linspace(0, rows - 1, min(rows, ROWS))
-    return sorted({int(row) for row in spread})
-
-
-def grid_step(row: Array) -> float:
-    """The step of the uniform grid that values lie on, 0.0 if there is none of up to LEVELS.
-
-    >>> grid_step(np.array([0.0, 0.5, -1.5, 2.0, 1.0])), grid_step(np.array([0.1, 0.2, 0.37]))
-    (0.5, 0.0)
-    """
-    values = np.unique(np.abs(row))
-    if len(values) < FEWEST:
-        return 0.0
-    gaps = np.diff(values, prepend=0.0)
-    step = float(gaps[gaps > 1e-4 * values[-1] / LEVELS].min(initial=np.inf))
-    if not np.isfinite(step) or values[-1] > LEVELS * step:
-        return 0.0
-    codes = np.rint(values / step)
-    step = float(values @ codes / (codes @ codes))
-    return step if np.abs(values - step * codes).max() < 0.02 * step else 0.0
 
 
 def common_norms(

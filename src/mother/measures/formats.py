@@ -1,7 +1,8 @@
-"""The number format that weights were in, whatever they are stored in now."""
+"""What weights were rounded to, whatever they are stored in now: a number format, or a grid."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import ml_dtypes
@@ -9,18 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group, Tensor
+from mother.measures.shapes import as_matrix, is_matrix
 
+Array = NDArray[np.float64]
 SEEN = 256  # weights of a tensor that tell its format
 COARSE = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
-
-
-def rounding(dtype: np.dtype[np.generic]) -> float:
-    """Relative rounding error of a number format, root mean square.
-
-    >>> rounding(np.dtype(np.float32)) < 1e-7 < rounding(np.dtype(np.float16)) < 1e-3
-    True
-    """
-    return float(ml_dtypes.finfo(dtype).eps) / 24**0.5
+REPEATED = 0.8  # share of distinct values below which a grid is looked for
+FEWEST = 4  # different values that make a grid
+LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
+ROWS = 256  # rows of a matrix that steps are taken from
 
 
 @lru_cache(maxsize=1 << 16)
@@ -34,8 +32,7 @@ def number_format(tensor: Tensor) -> np.dtype[np.generic]:
     >>> number_format(constant("w", np.array([0.25, 0.5], np.float32)))
     dtype(bfloat16)
     """
-    middle = tensor.size // 2
-    values = tensor.read(max(0, middle - SEEN // 2), middle + SEEN // 2)
+    values = _middle(tensor)
     if values.dtype.itemsize > 2:
         with np.errstate(over="ignore", invalid="ignore"):
             for kind in COARSE:
@@ -44,12 +41,79 @@ def number_format(tensor: Tensor) -> np.dtype[np.generic]:
     return values.dtype
 
 
-def roundings(group: Group) -> NDArray[np.float64]:
-    """Relative rounding error of each model's weights, as in its largest layer, (n,)."""
-    out = np.zeros(len(group.checkpoints))
-    size = np.zeros(len(out))
+def _middle(tensor: Tensor) -> NDArray[np.generic]:
+    middle = tensor.size // 2
+    return tensor.read(max(0, middle - SEEN // 2), middle + SEEN // 2)
+
+
+@lru_cache(maxsize=1 << 16)
+def rounding(tensor: Tensor) -> float:
+    """Relative error that rounding left on a tensor's weights, root mean square: that of its number
+    format, or of the grid that they lie on.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> w = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    >>> rounding(constant("w", w)) < 1e-7 < rounding(constant("w", w.astype(np.float16))) < 1e-3
+    True
+    >>> round(rounding(constant("w", np.rint(8 * w) / 8)), 3)
+    0.036
+    """
+    relative = float(ml_dtypes.finfo(number_format(tensor)).eps) / 24**0.5
+    few = _middle(tensor)
+    if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < REPEATED * np.count_nonzero(few):
+        noise = rounding_noise(tensor)
+        if noise > 0:
+            values = tensor.read().astype(np.float32, copy=False)
+            relative = math.hypot(relative, math.sqrt(noise / float(values @ values)))
+    return relative
+
+
+def roundings(group: Group) -> Array:
+    """That of each model of a group, in its largest layer, (n,)."""
+    largest: list[Tensor | None] = [None] * len(group.checkpoints)
     for layer in group.layers:
         for model, tensor in zip(layer.members, layer.tensors, strict=True):
-            if tensor.size > size[model]:
-                size[model], out[model] = tensor.size, rounding(number_format(tensor))
-    return out
+            known = largest[model]
+            if known is None or tensor.size > known.size:
+                largest[model] = tensor
+    return np.array([rounding(t) if t is not None else 0.0 for t in largest])
+
+
+def rounding_noise(tensor: Tensor) -> float:
+    """Sum of s^2/12 over a matrix whose rows lie on grids of step s; 0 where they don't."""
+    rows, columns = as_matrix(tensor.shape)
+    steps = []
+    for r in picked_rows(rows):
+        step = grid_step(tensor.read(r * columns, (r + 1) * columns).astype(np.float64))
+        if not step:
+            return 0.0
+        steps.append(step)
+    return float(np.mean(np.square(steps)) / 12 * tensor.size)
+
+
+def picked_rows(rows: int) -> list[int]:
+    """Which rows of a matrix steps are taken from.
+
+    >>> picked_rows(3), len(picked_rows(5000))
+    ([0, 1, 2], 256)
+    """
+    spread = np.linspace(0, rows - 1, min(rows, ROWS))
+    return sorted({int(row) for row in spread})
+
+
+def grid_step(row: Array) -> float:
+    """The step of the uniform grid that values lie on, 0.0 if there is none of up to LEVELS.
+
+    >>> grid_step(np.array([0.0, 0.5, -1.5, 2.0, 1.0])), grid_step(np.array([0.1, 0.2, 0.37]))
+    (0.5, 0.0)
+    """
+    values = np.unique(np.abs(row))
+    if len(values) < FEWEST:
+        return 0.0
+    gaps = np.diff(values, prepend=0.0)
+    step = float(gaps[gaps > 1e-4 * values[-1] / LEVELS].min(initial=np.inf))
+    if not np.isfinite(step) or values[-1] > LEVELS * step:
+        return 0.0
+    codes = np.rint(values / step)
+    step = float(values @ codes / (codes @ codes))
+    return step if np.abs(values - step * codes).max() < 0.02 * step else 0.0

@@ -8,7 +8,6 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,7 +18,8 @@ from scipy.sparse import csr_array
 
 from mother.checkpoints import Layer
 from mother.measures import kernel
-from mother.measures.formats import number_format, rounding
+from mother.measures.formats import rounding
+from mother.measures.shapes import as_matrix, is_matrix
 
 Array = NDArray[np.float64]
 _Map = Callable[[Callable[[int], Array], Iterable[int]], Iterable[Array]]
@@ -28,24 +28,6 @@ _ENTRIES = 4
 GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
 GAP = 3.0
 _FOLDED = 64  # a smaller sketch is not worth folding
-
-
-def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a weight tensor: output channels against all else.
-
-    >>> as_matrix((64, 3, 7, 7))
-    (64, 147)
-    """
-    return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-
-
-def is_matrix(shape: tuple[int, ...]) -> bool:
-    """Whether a layer can tell a low rank from a full one.
-
-    >>> is_matrix((64, 64)), is_matrix((64,)), is_matrix((1, 1, 64))
-    (True, False, False)
-    """
-    return len(shape) > 1 and min(as_matrix(shape)) >= 4
 
 
 def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
@@ -148,7 +130,7 @@ def rank_distances(
                 continue
             found = sketches(layer, k, seed, pool.map)
             noise = np.sqrt(norms) / found.shape[1]
-            noise[list(layer.members)] *= [rounding(number_format(t)) for t in layer.tensors]
+            noise[list(layer.members)] *= [rounding(t) for t in layer.tensors]
 
             def raise_row(
                 a: int, layer: Layer = layer, found: Array = found, noise: Array = noise
@@ -176,5 +158,5 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
         values = tensor.read().astype(np.float32, copy=False)
-        out[i] = np.sqrt(float(values @ values)) * rounding(number_format(tensor))
+        out[i] = np.sqrt(float(values @ values)) * rounding(tensor)
     return out / sketch_size(layer.shape, k)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group, Layer
-from mother.measures.lowrank import as_matrix
+from mother.measures.shapes import as_matrix
 from mother.measures.stream import Measures
 from mother.measures.windows import number
 

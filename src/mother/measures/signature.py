@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.measures.lowrank import is_matrix
+from mother.measures.shapes import is_matrix
 from mother.measures.windows import alike, number
 
 SIGNATURE = 64  # numbers in a signature

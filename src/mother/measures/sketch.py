@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
 from mother.errors import InputError
-from mother.measures.lowrank import as_matrix
+from mother.measures.shapes import as_matrix
 from mother.measures.windows import BUDGET, Window, windows
 
 BAND = 1 << 15  # bytes of whole rows that are read at once rather than a part of each

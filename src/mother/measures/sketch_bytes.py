@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, Tensor
 from mother.checkpoints.tensor import clean, dtype_of, is_floating
 from mother.errors import InputError
-from mother.measures.lowrank import as_matrix
+from mother.measures.shapes import as_matrix
 from mother.measures.sketch import Absent, absent, standing, window_of
 from mother.measures.windows import Window
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
-from mother.measures.lowrank import as_matrix, is_matrix
+from mother.measures.shapes import as_matrix, is_matrix
 
 Shape = tuple[int, ...]
 Key = tuple[str, str, int]  # end of a name, the last numbers in it, how many alike come before

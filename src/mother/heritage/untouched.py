@@ -192,8 +192,9 @@ def _values(layer: Layer, count: int) -> NDArray[np.float32]:
 def _shared(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.intp], Array]:
     """State and length of the rows of one matrix that some models share, (n, C) each; none where
     steps are so short that many rows are neither surely the same nor surely not."""
-    length = np.linalg.norm(values, axis=2).astype(np.float64)
-    unit = values / length[:, :, None].astype(np.float32)
+    wide = values.astype(np.float64)
+    length = np.linalg.norm(wide, axis=2)
+    unit = wide / length[:, :, None]
     first = np.abs(unit).mean(axis=0).argmax(axis=1)
     key = np.take_along_axis(unit, first[None, :, None], axis=2)[:, :, 0]
     order = np.argsort(key, axis=0, kind="stable")

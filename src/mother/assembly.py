@@ -173,10 +173,33 @@ def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
     whole = min(max(whole, -CERTAIN), CERTAIN)
     own = min(max(own, -CERTAIN), CERTAIN)
+    rows = evidence_of_rows(float(forest.shrunk[child]), float(forest.rows[child]))
+    weights = own - sum(found.log_odds for found in rows)
     return (
-        Evidence("weights", rounded(own, 3) or 0.0, _WEIGHTS[own > 0]),
+        Evidence("weights", rounded(weights, 3) or 0.0, _WEIGHTS[weights > 0]),
+        *rows,
         Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members > 2 else _PAIR),
     )
+
+
+def evidence_of_rows(shrunk: float, same: float) -> tuple[Evidence, ...]:
+    """What the rows say that training left untouched, for the direction of an edge; none where
+    there are none. shrunk: log-odds from their length. same: how many there are.
+
+    >>> [found.says for found in evidence_of_rows(0.0, 12.0)]
+    ['12 of the rows looked at are the same in both: training never touched them']
+    >>> evidence_of_rows(0.0, 0.0)
+    ()
+    """
+    if not same > 0:
+        return ()
+    says = f"{same:.0f} of the rows looked at are the same in both: training never touched them"
+    if shrunk:
+        longer = "longer" if shrunk > 0 else "shorter"
+        says += (
+            f", and they are {longer} in the parent: weight decay shrinks, nothing lets them grow"
+        )
+    return (Evidence("rows", rounded(shrunk, 3) or 0.0, says),)
 
 
 _WEIGHTS = {

@@ -8,6 +8,7 @@ from os import PathLike
 import numpy as np
 
 from mother import reasons
+from mother.assembly import evidence_of_rows
 from mother.checkpoints import Group, align, open_checkpoint, prefetch
 from mother.errors import InputError, UsageError
 from mother.graph import Evidence, rounded
@@ -20,6 +21,7 @@ from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relatedness import cosines, kinship
 from mother.heritage.relation import has_new_layers, kept
 from mother.heritage.relation import relation as relation_of
+from mother.heritage.untouched import told_by_rows
 from mother.measures import Measures, measure
 from mother.measures.formats import roundings
 from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
@@ -141,7 +143,8 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     group, m = group.over(usable), m.over(usable)
     if compressed := find_compressed(group, m, ()):
         return _copied(group, names, compressed[0], unread)
-    forest = gram.recover(m)
+    told = told_by_rows(group)
+    forest = gram.recover(m, told=lambda _: told)
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
     kin = float(kinship(m)[0, 1])
     related = kin > 1
@@ -170,7 +173,9 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     polarity = rounded(float(forest.polarity[child]))
     if pairs is not None:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)
-        evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child])))
+        shrunk = float(forest.shrunk[child])
+        evidence += evidence_of_rows(shrunk, float(forest.rows[child]))
+        evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child]), shrunk))
         evidence.append(reasons.of_polarity(pairs, parent, polarity or 0.0))
     return Comparison(
         *names,

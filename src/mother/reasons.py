@@ -80,10 +80,10 @@ def of_direction(m: Measures, pairs: Pairs, parent: int) -> Iterator[Evidence]:
     )
 
 
-def of_third(pairs: Pairs, parent: int, direction: float) -> Evidence:
+def of_third(pairs: Pairs, parent: int, direction: float, shrunk: float = 0.0) -> Evidence:
     """What the chance that two models alone are siblings takes from the log-odds of the direction,
-    whose probability is `direction` with it."""
-    odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0)
+    whose probability is `direction` with it. shrunk: what rows say for it beside the layers."""
+    odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0) + shrunk
     says = "nothing but these two tells them from siblings, that both come from a third"
     return _evidence("siblings", math.log(direction / (1 - direction)) - odds, says)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.checkpoints import Group
 from mother.heritage import gram
 from mother.heritage.forest import Forest
 from mother.heritage.lora import passed_over
-from mother.heritage.untouched import told_by_rows
+from mother.heritage.untouched import Told, told_by_rows
 from mother.measures import Measures
+
+Indices = NDArray[np.intp]
 
 
 def recover(
@@ -18,22 +21,23 @@ def recover(
     replicates: int = 0,
     seed: int = 0,
     trees: int | None = None,
-    original: gram.Indices | None = None,
+    original: Indices | None = None,
 ) -> Forest:
     """The forest of a group's models, measured: as `gram.recover`, with what the rows say that
     training left untouched, and again without the edges that by their ranks lead over another
     model, until there is none."""
     n = len(group.checkpoints)
-    if original is None:
-        original = np.full(n, -1, dtype=np.intp)
-    apart, shrunk = np.zeros((n, n), dtype=bool), np.zeros((n, n))
-    own = np.flatnonzero(original < 0)
-    families = [own[family] for family in gram.families(m.among(own.tolist()), trees)]
-    for family in families:
-        pairs = np.ix_(family, family)
-        apart[pairs], shrunk[pairs] = told_by_rows(group.among(family.tolist()))
+    apart = np.zeros((n, n), dtype=bool)
+    looked_at: dict[tuple[int, ...], Told] = {}
+
+    def told(models: Indices) -> Told:
+        key = tuple(models.tolist())
+        if key not in looked_at:
+            looked_at[key] = told_by_rows(group.among(key))
+        return looked_at[key]
+
     while True:
-        forest = gram.recover(m, replicates, seed, trees, original, apart, shrunk)
+        forest = gram.recover(m, replicates, seed, trees, original, apart, told)
         found = passed_over(group, m, forest.parents) & ~apart
         if not found.any():
             return forest

@@ -25,7 +25,17 @@ class Hidden:
         return Hidden(tuple(int(index[c]) for c in self.children), parent, self.polarity)
 
 
-_FIGURES = ("distance", "polarity", "direction", "support", "odds", "turn", "rival_factor")
+_FIGURES = (
+    "distance",
+    "polarity",
+    "direction",
+    "support",
+    "odds",
+    "shrunk",
+    "rows",
+    "turn",
+    "rival_factor",
+)
 
 
 def _figures() -> Array:
@@ -38,7 +48,8 @@ class Forest:
     own edge, (n,): NaN where there is no edge or no figure.
 
     direction: probability that the edge points the right way. odds: log-odds of that from the two
-    models alone. turn: cosine of the edge with the one above it. rival: the next best parent, -1 if
+    models alone, and of it what rows that merely shrank say. rows: how many of those looked at are
+    the parent's. turn: cosine of the edge with the one above it. rival: the next best parent, -1 if
     none, and rival_factor: how many times as dear it is.
     """
 
@@ -49,6 +60,8 @@ class Forest:
     direction: Array = field(default_factory=_figures)
     support: Array = field(default_factory=_figures)
     odds: Array = field(default_factory=_figures)
+    shrunk: Array = field(default_factory=_figures)
+    rows: Array = field(default_factory=_figures)
     turn: Array = field(default_factory=_figures)
     rival: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
     rival_factor: Array = field(default_factory=_figures)
@@ -58,15 +71,7 @@ class Forest:
         for name in ("parents", "rival"):
             there, here = getattr(part, name), getattr(self, name)
             here[members] = np.where(there >= 0, members[there], -1)
-        for name in (
-            "distance",
-            "polarity",
-            "direction",
-            "support",
-            "odds",
-            "turn",
-            "rival_factor",
-        ):
+        for name in _FIGURES:
             getattr(self, name)[members] = getattr(part, name)
 
     def labels(self) -> Indices:
@@ -112,6 +117,8 @@ def no_edges(n: int) -> Forest:
         direction=nothing(),
         support=nothing(),
         odds=nothing(),
+        shrunk=nothing(),
+        rows=nothing(),
         turn=nothing(),
         rival=np.full(n, -1, dtype=np.intp),
         rival_factor=nothing(),

@@ -8,6 +8,7 @@ shrink is its child. Who is joined to whom comes from distances; which way, from
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from mother.heritage.holding import held
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient, settled
 from mother.heritage.turns import runners_up, straightened, turns
+from mother.heritage.untouched import Told, nothing_told
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
@@ -50,21 +52,18 @@ def recover(
     trees: int | None = None,
     original: Indices | None = None,
     apart: NDArray[np.bool_] | None = None,
-    shrunk: Array | None = None,
+    told: Callable[[Indices], Told] | None = None,
 ) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
     compressed copy of, -1 for most. apart: (n, n), symmetric, pairs of which neither is known to be
-    the other's parent. shrunk: (n, n), log-odds of the row being the column's parent that other
-    evidence gives.
+    the other's parent. told: what rows say of some of the models, those of one tree.
     """
     n = m.gram.shape[1]
     if apart is None:
         apart = np.zeros((n, n), dtype=bool)
-    if shrunk is None:
-        shrunk = np.zeros((n, n))
     if original is None:
         original = np.full(n, -1, dtype=np.intp)
     forest = no_edges(n)
@@ -79,9 +78,11 @@ def recover(
             if copy >= 0:  # the root of what descends from it
                 members = np.append(copy, members)
             if len(members) > 1:
-                pairs = np.ix_(members, members)
-                known = apart[pairs], shrunk[pairs]
-                part = _tree(m.among(members), copy >= 0, bulk[members], *known, replicates, seed)
+                ruled_out = apart[np.ix_(members, members)]
+                rows = told(members) if told else nothing_told(len(members))
+                part = _tree(
+                    m.among(members), copy >= 0, bulk[members], ruled_out, rows, replicates, seed
+                )
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(m, forest, original)
@@ -131,12 +132,13 @@ def _tree(
     rooted: bool,
     bulk: Indices,
     apart: NDArray[np.bool_],
-    shrunk: Array,
+    rows: Told,
     replicates: int,
     seed: int,
 ) -> Forest:
     """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
+    apart, shrunk = apart | rows.apart, rows.shrunk
     m = m.over(inherited(m))
     if not changed(m).any():
         return alike(n)
@@ -165,7 +167,12 @@ def _tree(
     kept, hidden = parents, list[Hidden]()
     if not rooted:  # between a copy and its original there is none
         kept, hidden = hidden_ancestors(
-            parents, squared[own], lacking[own], lacking[own[::-1]], chance[own]
+            parents,
+            squared[own],
+            lacking[own],
+            lacking[own[::-1]],
+            chance[own],
+            rows.rows.inherited(parents),
         )
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)
@@ -177,7 +184,8 @@ def _tree(
     forest.direction[c] = np.where(step > 0, direction[c], 0.5)
     if n == 2 and not rooted:
         forest.direction[c] *= descent_of_two(forest.polarity[c])
-    forest.odds[c] = odds[p, c]
+    forest.odds[c], forest.shrunk[c] = odds[p, c], shrunk[p, c]
+    forest.rows[c] = rows.same(p, c)
     forest.turn[c] = turns(kept, squared)[c]
     rival, factor = runners_up(kept, squared, close)
     forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]

@@ -17,7 +17,12 @@ FORGOTTEN = 0.15  # polarity that training alone explains
 
 
 def hidden_ancestors(
-    parents: Indices, squared: Array, lacking: Array, reverse: Array, chance: Array
+    parents: Indices,
+    squared: Array,
+    lacking: Array,
+    reverse: Array,
+    chance: Array,
+    below_for_sure: NDArray[np.bool_] | None = None,
 ) -> tuple[Indices, list[Hidden]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
     ancestor that nobody gave us.
@@ -29,7 +34,7 @@ def hidden_ancestors(
 
     Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
     <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
-    of p.
+    of p. below_for_sure: those that other evidence tells to be children.
 
     >>> D2 = np.full(3, 2.0)
     >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
@@ -54,6 +59,10 @@ def hidden_ancestors(
         if beside.any():
             # who shares its start with some of them lacks as twins do from none that it bore
             beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[children]))
+            if below_for_sure is not None:
+                beside &= ~below_for_sure[children]
+            if not beside.any():
+                continue
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twin[children[beside]] = True
     out, hidden = parents.copy(), []

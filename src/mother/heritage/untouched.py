@@ -124,18 +124,69 @@ class Rows:
             out[i] = np.where(sure, SHRUNK * share, 0.0)
         return out
 
+    def inherited(self, parents: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which models have what made their parent of its own, (n,): the parent lies between the
+        two. Its rows that training changed there are in the child, but for those that changed
+        again, and no row is in the child as it was before. A sibling of the parent has none of
+        the former and many of the latter.
 
-def told_by_rows(group: Group) -> tuple[NDArray[np.bool_], Array]:
-    """Of a family: `gone_round` and `shrunk`, (n, n) each. Of all models, and where some were
-    rounded, of the others by themselves: their rows tell more."""
+        parents: (n,), -1 at a root.
+
+        >>> state = np.array([[0] * 6, [1] * 3 + [0] * 3, [1] * 3 + [2] * 3, [0] * 3 + [3] * 3])
+        >>> rows = Rows(state, np.ones((4, 6)), np.ones(4, bool))
+        >>> rows.inherited(np.array([-1, 0, 1, 1]))
+        array([False, False,  True, False])
+        """
+        out = np.zeros(len(parents), dtype=bool)
+        most = FEWEST if self.coarse else 0
+        for c, p in enumerate(parents.tolist()):
+            g = int(parents[p]) if p >= 0 else -1
+            if g < 0 or not self.told[[g, p, c]].all():
+                continue
+            before, at, after = self.state[[g, p, c]]
+            kept, new = (
+                ((at == after) & (before != at)).sum(),
+                ((before == at) & (at != after)).sum(),
+            )
+            back = ((before == after) & (before != at)).sum()
+            out[c] = min(kept, new) >= FEWEST and back <= most
+        return out
+
+
+@dataclass(frozen=True)
+class Told:
+    """What rows say of pairs of n models.
+
+    rows: those looked at. apart (n, n): neither is the other's parent. shrunk (n, n): log-odds of
+    the row being the column's parent.
+    """
+
+    rows: Rows
+    apart: NDArray[np.bool_]
+    shrunk: Array
+
+    def same(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Array:
+        """In how many rows, of those looked at, models do not differ, (E,)."""
+        return np.asarray((self.rows.state[i] == self.rows.state[j]).sum(axis=1, dtype=np.float64))
+
+
+def nothing_told(n: int) -> Told:
+    """Of n models of which no rows were looked at."""
+    rows = Rows(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)), np.ones(n, dtype=bool))
+    return Told(rows, rows.gone_round(), rows.shrunk())
+
+
+def told_by_rows(group: Group) -> Told:
+    """Of a family: of all models, and where some were rounded, of the others by themselves, for
+    their rows tell more."""
     rows = shared_rows(group)
     apart, shrunk = rows.gone_round(), rows.shrunk()
     precise = np.flatnonzero(roundings(group) < TOLERANCE)
     if rows.coarse and len(precise) > 1:
-        rows, pairs = shared_rows(group.among(precise.tolist())), np.ix_(precise, precise)
-        apart[pairs] |= rows.gone_round()
-        shrunk[pairs] = rows.shrunk()
-    return apart, shrunk
+        own, pairs = shared_rows(group.among(precise.tolist())), np.ix_(precise, precise)
+        apart[pairs] |= own.gone_round()
+        shrunk[pairs] = own.shrunk()
+    return Told(rows, apart, shrunk)
 
 
 def shared_rows(group: Group) -> Rows:

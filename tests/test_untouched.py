@@ -1,0 +1,212 @@
+"""Rows that training left untouched, on families drawn with known rows, and networkx's trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ml_dtypes
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mother import compare
+from mother.checkpoints import Checkpoint, Group, align
+from mother.checkpoints.tensor import constant
+from mother.heritage import default, gram
+from mother.heritage.untouched import Rows, shared_rows, told_by_rows
+from mother.measures import measure
+from mother.recovery import Options, recover_checkpoints
+
+TOKENS, WIDTH = 200, 32
+BF16 = ml_dtypes.bfloat16
+Model = dict[str, np.ndarray]
+
+
+def root(seed: int = 0) -> Model:
+    rng = np.random.default_rng(seed)
+    return {
+        "embed": rng.normal(0, 0.1, (TOKENS, WIDTH)).astype(np.float32),
+        "dense": rng.normal(0, 0.1, (64, 64)).astype(np.float32),
+    }
+
+
+def trained(
+    start: Model,
+    seed: int,
+    *,
+    size: float = 0.02,
+    pull: Model | None = None,
+    decay: float = 1.0,
+) -> Model:
+    """A step on a third of the rows of the embedding and on all else; `pull` is added to it, what
+    alike data make of all that are trained on them. decay: what is left of a weight without it."""
+    rng = np.random.default_rng([seed, 1])
+    rows = rng.random(TOKENS) < 1 / 3
+    out = {}
+    for name, w in start.items():
+        step = rng.normal(0, size, w.shape) + (pull[name] if pull else 0.0)
+        if name == "embed":
+            step[~rows] = 0
+        out[name] = (decay * w + step).astype(np.float32)
+    return out
+
+
+def group(models: dict[str, Model]) -> Group:
+    checkpoints = [
+        Checkpoint(i, Path(i), "npz", {n: constant(n, w) for n, w in m.items()})
+        for i, m in models.items()
+    ]
+    (found,) = align(checkpoints)
+    return found
+
+
+def parents(models: dict[str, Model]) -> dict[str, str]:
+    graph = recover_checkpoints(list(group(models).checkpoints), Options())
+    return {edge.child: edge.parent for edge in graph.edges}
+
+
+def undone() -> dict[str, Model]:
+    """d undoes most of what made its parent c of a, and is nearer to a than to c."""
+    a = root()
+    c = trained(a, 2, size=0.04)
+    back = {n: -0.7 * (c[n] - a[n]) for n in a}
+    d = trained(c, 3, size=0.01, pull=back)
+    return {"a": a, "b": trained(a, 1, size=0.04), "c": c, "d": d, "e": trained(a, 4, size=0.04)}
+
+
+TRUE = {"b": "a", "c": "a", "d": "c", "e": "a"}
+
+
+def test_a_step_that_undoes_the_one_before_is_told_by_its_rows():
+    models = undone()
+    g = group(models)
+    a, c, d = (list(models).index(i) for i in "acd")
+    assert gram.recover(measure(g)).parents[d] == a
+    told = told_by_rows(g)
+    assert told.apart[a, d]
+    assert not told.apart[[a, c], [c, d]].any()
+    assert parents(models) == TRUE
+
+
+def test_no_hidden_ancestor_where_the_rows_tell_of_none():
+    """What d lacks of c is as much as a sibling would lack."""
+    models = undone()
+    models["d"] = trained(
+        models["c"], 3, pull={n: -0.7 * (w - models["a"][n]) for n, w in models["c"].items()}
+    )
+    g = group(models)
+    above = np.array([list(models).index(TRUE[i]) if i in TRUE else -1 for i in models])
+    assert told_by_rows(g).rows.inherited(above).tolist() == [i == "d" for i in models]
+    assert parents(models) == TRUE
+
+
+@pytest.mark.parametrize("kind", [BF16, np.float16], ids=str)
+@pytest.mark.parametrize("rounded", ["bd", "ac", "abcde"])
+def test_and_beside_models_that_were_rounded(kind, rounded):
+    models = {
+        i: {n: w.astype(kind).astype(np.float32) for n, w in m.items()} if i in rounded else m
+        for i, m in undone().items()
+    }
+    assert parents(models) == TRUE
+
+
+def test_who_shrank_is_the_child():
+    """A step that knows its start tells nothing of direction; rows that only shrank do."""
+    a = root()
+    b = trained(a, 1, decay=0.998)
+    told = told_by_rows(group({"a": a, "b": b}))
+    assert told.shrunk.tolist() == [[0.0, 10.0], [-10.0, 0.0]]
+    assert not told.apart.any()
+    assert (
+        told.same(np.array([0]), np.array([1]))[0]
+        == (np.abs(b["embed"] - 0.998 * a["embed"]).max(axis=1) < 1e-6).sum()
+    assert told.same(np.array([0]), np.array([1])) == whole
+    )
+
+
+def test_compare_says_so(tmp_path):
+    a = root()
+    for name, model in {"a": a, "b": trained(a, 1, decay=0.998)}.items():
+        np.savez(tmp_path / f"{name}.npz", **model)
+    found = compare(tmp_path / "b.npz", tmp_path / "a.npz")
+    assert found.parent == "b"  # the second of the two
+    (rows,) = (e for e in found.evidence if e.kind == "rows")
+    assert rows.log_odds == 10.0
+    assert "longer in the parent" in rows.says
+    odds = sum(e.log_odds for e in found.evidence if e.kind not in ("kinship", "polarity"))
+    p = found.direction_probability
+    assert odds == pytest.approx(np.log(p / (1 - p)), abs=0.02)
+
+
+def test_evidence_of_an_edge_adds_up():
+    graph = recover_checkpoints(list(group(undone()).checkpoints), Options())
+    for edge in graph.edges:
+        kinds = [found.kind for found in edge.evidence]
+        assert kinds == ["weights", "rows", "tree"]
+        odds = sum(found.log_odds for found in edge.evidence)
+        assert 1 / (1 + np.exp(-odds)) == pytest.approx(edge.direction_probability, abs=1e-3)
+
+
+def test_a_pruned_model_does_not_tell():
+    models = undone()
+    for w in models["c"].values():
+        w.flat[np.argsort(np.abs(w), axis=None)[: w.size // 2]] = 0
+    assert shared_rows(group(models)).told.tolist() == [i != "c" for i in models]
+
+
+def test_strangers_share_no_rows():
+    rows = shared_rows(group({"a": root(0), "b": root(1), "c": root(2)}))
+    assert rows.state.shape == (3, 0)
+    assert not rows.gone_round().any()
+    assert not rows.shrunk().any()
+
+
+@given(st.integers(3, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_what_is_gone_round_is_in_no_smallest_tree(n, rows, seed):
+    """Each row changes at some of a random tree's edges, to a state that was never there."""
+    rng = np.random.default_rng(seed)
+    above = [int(rng.integers(k)) for k in range(1, n)]
+    state = np.zeros((n, rows), dtype=np.intp)
+    for child, parent in enumerate(above, 1):
+        changed = rng.random(rows) < 0.3
+        state[child] = np.where(changed, child, state[parent])
+    told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool))
+    apart, gone_round = told.differing(), told.gone_round()
+    assert not any(gone_round[child, parent] for child, parent in enumerate(above, 1))
+    whole = nx.Graph()
+    whole.add_weighted_edges_from((i, j, apart[i, j]) for i in range(n) for j in range(i))
+    least = nx.minimum_spanning_tree(whole).size("weight")
+    for i, j in zip(*np.nonzero(gone_round), strict=True):
+        # a tree through the edge costs more than the smallest
+        joined = nx.contracted_nodes(whole, i, j, self_loops=False)
+        for k in set(range(n)) - {i, j}:
+            joined[i][k]["weight"] = min(apart[i, k], apart[j, k])
+        assert nx.minimum_spanning_tree(joined).size("weight") + apart[i, j] > least
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_what_is_beside_its_parent_did_not_inherit(rows, seed):
+    """c hangs from g beside p, unless nothing was touched on the way to p."""
+    rng = np.random.default_rng(seed)
+    state = np.where(rng.random((3, rows)) < rng.random((3, 1)), np.arange(3)[:, None], 0)
+    g, p, c = state * [[0], [1], [1]]
+    told = Rows(np.stack([g, p, c]), np.ones((3, rows)), np.ones(3, dtype=bool))
+    assert not told.inherited(np.array([-1, 0, 1])).any()
+    below = np.where(c > 0, c, p)
+    told = Rows(np.stack([g, p, below]), np.ones((3, rows)), np.ones(3, dtype=bool))
+    shown = min(((p > 0) & (c == 0)).sum(), ((p == 0) & (c > 0)).sum()) >= 3
+    assert told.inherited(np.array([-1, 0, 1])).tolist() == [False, False, shown]
+
+
+def test_the_same_whatever_the_threads_and_order():
+    models = undone()
+    g = group(models)
+    there = default.recover(g, measure(g, threads=2)).parents
+    back = group(dict(reversed(models.items())))
+    here = default.recover(back, measure(back, threads=1)).parents
+    names = [c.id for c in g.checkpoints]
+    assert [names[p] if p >= 0 else None for p in there] == [
+        (list(reversed(names))[p] if p >= 0 else None) for p in here[::-1]
+    ]

@@ -1,3 +1,5 @@
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -13,7 +15,7 @@ from mother.measures import measure
 from mother.measures.signature import signature
 from mother.measures.sketch import layout, sketch
 from mother.measures.sketch_bytes import dump, load
-from mother.measures.windows import VECTOR, Window, golden, windows
+from mother.measures.windows import MATRICES, VECTOR, golden, windows
 from mother.recovery import Options, recover_checkpoints
 
 HERE = Path("here")
@@ -38,17 +40,19 @@ def rolled(array, window):
     """The window by numpy alone."""
     matrix = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
     rows = [(window.top + k * window.step) % len(matrix) for k in range(window.rows)]
-    return np.roll(matrix, -window.left, 1)[rows, : window.columns]
+    columns = [(window.left + k * window.across) % matrix.shape[1] for k in range(window.columns)]
+    return matrix[np.ix_(rows, columns)]
 
 
 @pytest.mark.parametrize("budget", [64, 4096, 20_000, 1 << 30])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
-def test_samples_are_the_windows(budget, dtype):
+@pytest.mark.parametrize("apart", [0, 10_000, 1 << 15])
+def test_samples_are_the_windows(budget, dtype, apart):
     arrays = weights(np.random.default_rng(0), dtype)
     whole = model("a", arrays)
-    chosen = windows(whole.tensors, budget)
+    chosen = windows(whole.tensors, budget, apart=apart)
     assert set(chosen) == set(arrays) - {"steps"}
-    for name, tensor in sketch(whole, budget).tensors.items():
+    for name, tensor in sketch(whole, budget, apart=apart).tensors.items():
         assert (tensor.shape, tensor.dtype) == (arrays[name].shape, arrays[name].dtype)
         if name in chosen:
             expected = rolled(arrays[name], chosen[name])
@@ -89,10 +93,12 @@ def test_any_number_of_rows_is_spread_over_the_matrix(height, many):
 
 def test_rows_follow_one_another_where_each_stretch_costs():
     tensors = model("a", weights(np.random.default_rng(0))).tensors
-    apart, together = windows(tensors, 8192), windows(tensors, 8192, matrices=9)
+    apart, together = windows(tensors, 8192), windows(tensors, 8192, apart=0)
     shape = tensors["embed.weight"].shape
     assert len(apart["embed.weight"].bands(shape)) == apart["embed.weight"].rows
     assert len(together["embed.weight"].bands(shape)) <= 2
+    columns = np.sort(together["embed.weight"].places(shape)[1])
+    assert np.diff(columns).max() > 1
 
 
 def test_places_do_not_depend_on_prefix_order_or_other_layers():
@@ -108,37 +114,88 @@ def test_places_do_not_depend_on_prefix_order_or_other_layers():
     assert windows(model("a", arrays).tensors, 8192, seed=1) != plain
 
 
-def test_a_smaller_sketch_is_a_corner_of_a_larger_one():
+@pytest.mark.parametrize("apart", [0, 1 << 15])
+def test_a_smaller_sketch_is_a_corner_of_a_larger_one(apart):
     rng = np.random.default_rng(0)
     one, other = (model(id, weights(rng)) for id in "ab")
-    (mixed,) = align([sketch(one, 4096), sketch(other, 30_000)])
+    (mixed,) = align([sketch(one, 4096, apart=apart), sketch(other, 30_000, apart=apart)])
     for layer in mixed.layers:
         whole = one.tensors[layer.name].read().reshape(layer.shape)
-        window = windows(one.tensors, 4096)[layer.name]
-        larger = windows(one.tensors, 30_000)[layer.name]
-        common = Window(
-            window.top,
-            window.left,
-            min(window.rows, larger.rows),
-            min(window.columns, larger.columns),
-            window.step,
-        )
+        window = windows(one.tensors, 4096, apart=apart)[layer.name]
+        larger = windows(one.tensors, 30_000, apart=apart)[layer.name]
+        rows, columns = min(window.rows, larger.rows), min(window.columns, larger.columns)
+        common = replace(window, rows=rows, columns=columns)
         assert layer.shape == whole.shape
         np.testing.assert_array_equal(layer.tensors[0].read(), rolled(whole, common).ravel())
         assert layer.tensors[1].size == layer.tensors[0].size
 
 
+def shaped(shapes, dtype=np.float32):
+    """Tensors of which no weights are read."""
+    return {n: Tensor(n, np.dtype(dtype), shape, _Counting()) for n, shape in shapes.items()}
+
+
+def decoder(blocks, experts=0):
+    """A large model of so many blocks, each of six kinds of matrices, and of experts."""
+    kinds = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"]
+    kinds += [f"experts.{e}.{kind}" for e in range(experts) for kind in ("up", "down")]
+    shapes = {f"layers.{k}.{kind}.weight": (512, 512) for k in range(blocks) for kind in kinds}
+    norms = {f"layers.{k}.norm.weight": (512,) for k in range(blocks)}
+    return shapes | norms | {"embed.weight": (30_000, 512), "head.weight": (30_000, 512)}
+
+
+@pytest.mark.parametrize("blocks", [12, 24, 32])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_few_matrices_are_of_every_block_and_every_kind(blocks, seed):
+    few = windows(shaped(decoder(blocks)), seed=seed)
+    assert len(few) <= MATRICES
+    assert {"embed.weight", "head.weight"} <= few.keys()
+    inside = [name.split(".") for name in few if name.startswith("layers")]
+    # 35 matrices are not always of 32 blocks
+    assert len({int(k) for _, k, *_ in inside}) >= blocks - (blocks > 24)
+    kinds = Counter(kind for *_, kind, _ in inside)
+    assert kinds.keys() == {"q", "k", "v", "o", "up", "down"}
+    assert max(kinds.values()) - min(kinds.values()) <= 1
+
+
+def test_many_experts_leave_room_for_the_rest():
+    few = windows(shaped(decoder(24, experts=60)))
+    kinds = Counter(name.rpartition(".")[0].rpartition(".")[2] for name in few)
+    assert len(few) <= MATRICES
+    assert min(kinds[kind] for kind in "qkvo") >= 4
+
+
 def test_few_matrices_are_the_same_few_under_a_prefix_and_beside_a_head():
+    shapes = decoder(24)
+    few = windows(shaped(shapes))
+    heads = {"score.weight": (9, 512), "classifier.1.weight": (700, 512)}
+    others = shapes | heads
+    prefixed = {f"module.{n}": shape for n, shape in reversed(others.items())}
+    found = windows(shaped(prefixed))
+    assert {f"module.{name}" for name in few} <= found.keys()
+    for name, window in few.items():
+        other = found[f"module.{name}"]
+        assert (other.top, other.left, other.step) == (window.top, window.left, window.step)
+    # of another type and a larger budget as well
+    assert windows(shaped(shapes, np.float16), 1 << 20).keys() == few.keys()
+
+
+def test_a_small_model_is_sampled_everywhere():
+    shapes = {f"layers.{k}.weight": (128, 128) for k in range(100)} | {"norm.weight": (128,)}
+    assert windows(shaped(shapes)).keys() == shapes.keys()
+
+
+def test_what_a_sketch_holds_nothing_of_says_nothing_of_it(monkeypatch):
+    monkeypatch.setattr("mother.measures.windows.SMALL", 1000)
     rng = np.random.default_rng(0)
-    arrays = {f"block.{k}.fc.weight": rng.normal(size=(32, 32)) for k in range(12)}
-    arrays["norm.weight"] = rng.normal(size=32)
-    few = set(windows(model("a", arrays).tensors, 4096, matrices=4))
-    assert len(few) == 4
-    assert "norm.weight" not in few
-    other = {f"module.{n}": a for n, a in arrays.items()} | {"aaa.weight": rng.normal(size=(9, 32))}
-    assert {f"module.{n}" for n in few} >= set(
-        windows(model("b", other).tensors, 4096, matrices=4)
-    ) - {"aaa.weight"}
+    arrays = {f"layers.{k}.weight": rng.normal(size=(64, 64)) for k in range(12)}
+    few = sketch(model("few", arrays), matrices=4)
+    (group,) = align([few, *(sketch(model(id, arrays)) for id in "ab")])
+    held = {name for name, tensor in few.tensors.items() if tensor.kept.size}
+    assert 0 < len(held) < 12
+    assert {layer.name for layer in group.layers} == held
+    assert all(layer.members == (0, 1, 2) for layer in group.layers)
+    assert not any(group.unaligned)
 
 
 def test_estimates_are_right_on_average():
@@ -221,7 +278,7 @@ def test_other_versions_and_strangers_are_refused():
     for altered, fault in (
         (b"", "not a sketch"),
         (b"\x89PNG" + data, "not a sketch"),
-        (data.replace(b"/2\n", b"/3\n", 1), "upgrade mother"),
+        (data.replace(b"/3\n", b"/4\n", 1), "upgrade mother"),
         (data[:20], "cut off"),
         (data[:-40], "torn or altered"),
         (data[:900] + b"\0" + data[901:], "torn or altered"),
@@ -256,20 +313,23 @@ def test_hostile_headers_are_refused_in_one_line():
 
     def of(**header):
         text = zlib.compress(json.dumps(header).encode())
-        data = b"mother.sketch/2\n" + len(text).to_bytes(4, "little") + text
+        data = b"mother.sketch/3\n" + len(text).to_bytes(4, "little") + text
         return data + bytes(32)
 
-    good = ["w", "float32", [8, 8], [0, 0, 1, 1, 1]]
+    good = ["w", "float32", [8, 8], [0, 0, 1, 1, 1, 1]]
     for tensors in (
-        [["w", "float32", [8, 8], [0, 0, 9, 1, 1]]],
-        [["w", "float32", [8, 8], [8, 0, 1, 1, 1]]],
-        [["w", "float32", [8, 8], [0, 0, 0, 1, 1]]],
-        [["w", "float32", [0, 8], [0, 0, 1, 1, 1]]],
-        [["w", "float32", [2**62] * 32, [0, 0, 2**62, 2**62, 1]]],
-        [["w", "float32", [-8, 8], [0, 0, 1, 1, 1]]],
-        [["w", "float32", [8.0, 8], [0, 0, 1, 1, 1]]],
-        [["w", "float32", [True, 8], [0, 0, 1, 1, 1]]],
-        [["w", "int64", [8, 8], [0, 0, 1, 1, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 9, 1, 1, 1]]],
+        [["w", "float32", [8, 8], [8, 0, 1, 1, 1, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 0, 1, 1, 1]]],
+        [["w", "float32", [0, 8], [0, 0, 1, 1, 1, 1]]],
+        [["w", "float32", [2**62] * 32, [0, 0, 2**62, 2**62, 1, 1]]],
+        [["w", "float32", [-8, 8], [0, 0, 1, 1, 1, 1]]],
+        [["w", "float32", [8.0, 8], [0, 0, 1, 1, 1, 1]]],
+        [["w", "float32", [True, 8], [0, 0, 1, 1, 1, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 1, 1, 0, 1]]],
+        [["w", "float32", [8, 8], [0, 0, 1, 1, 1, 0]]],
+        [["w", "float32", [8, 8], [0, 0, 1, 1, 1]]],
+        [["w", "int64", [8, 8], [0, 0, 1, 1, 1, 1]]],
         [["w", "object", [8, 8], None]],
         [["w", "f4,f4", [8, 8], None]],
         [["w", "float32", [1] * 33, None]],
@@ -285,7 +345,7 @@ def test_hostile_headers_are_refused_in_one_line():
         with pytest.raises(InputError, match="broken header"):
             load(of(**header), HERE, verified=True)
     bomb = zlib.compress(b" " * (80 << 20), 9)
-    data = b"mother.sketch/2\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
+    data = b"mother.sketch/3\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
     with pytest.raises(InputError, match="sensible length"):
         load(data, HERE, verified=True)
 
@@ -331,4 +391,4 @@ def test_little_is_read():
     sketch(whole)
     total = sum(t.size for t in tensors.values())  # 1 GB of float32
     assert 4 * total > 10**9
-    assert sum(s.read_elements for s in sources.values()) < total / 1000
+    assert sum(s.read_elements for s in sources.values()) < total / 100

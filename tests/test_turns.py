@@ -37,6 +37,13 @@ def cost(parents: list[int], x: np.ndarray) -> float:
     return total
 
 
+def test_models_at_no_distance_cost_nothing() -> None:
+    """From samples, two at no distance from each other may yet be at others from a third."""
+    apart = np.array([[0.0, 4.0, 3.0], [4.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    found = straightened(np.array([-1, 0, 1]), apart, ~np.eye(3, dtype=bool))
+    assert found.tolist() == [-1, 0, 1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 9))
 def test_moves_only_make_the_tree_cheaper(seed: int, n: int) -> None:

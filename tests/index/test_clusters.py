@@ -75,14 +75,14 @@ def test_graphs_are_those_made_here(cluster, own, tmp_path, monkeypatch):
     (own / "torn.safetensors").write_bytes(b"\xff" * 30)
     wanted = forest(tmp_path / "alone", own)
     assert forest(tmp_path / "sent", own, executor=cluster) == wanted
-    monkeypatch.setattr("mother.index.index.sketched", dying.dies_once)
+    monkeypatch.setattr("mother.index.coming.sketched", dying.dies_once)
     assert forest(tmp_path / "again", own, executor=cluster) == wanted
     assert (tmp_path / "died").exists()
 
 
 @pytest.mark.parametrize("cluster", ["ray"], indirect=True)
 def test_a_checkpoint_that_kills_its_workers_fails_alone(cluster, own, tmp_path, monkeypatch):
-    monkeypatch.setattr("mother.index.index.sketched", dying.always_dies)
+    monkeypatch.setattr("mother.index.coming.sketched", dying.always_dies)
     found, added = forest(tmp_path / "deadly", own, executor=cluster)
     (problem,) = added.problems
     assert problem.path.stem == "b2"

@@ -21,6 +21,7 @@ from mother.errors import MotherError, UsageError
 from mother.executors import TRIES, Lost, Processes, in_order, opened
 from mother.index import Index
 from mother.index.unit import sketched, unit
+from mother.measures.windows import MATRICES
 
 
 def forest(folder, path, **options):
@@ -64,13 +65,13 @@ def test_a_bad_checkpoint_fails_alone(own, tmp_path, processes):
 
 def test_a_worker_that_is_killed_changes_nothing(own, tmp_path, monkeypatch, processes):
     wanted, alone = forest(tmp_path / "alone", own)
-    monkeypatch.setattr("mother.index.index.sketched", dying.dies_once)
+    monkeypatch.setattr("mother.index.coming.sketched", dying.dies_once)
     assert forest(tmp_path / "sent", own, executor=processes) == (wanted, alone)
     assert (tmp_path / "died").exists()
 
 
 def test_a_checkpoint_that_kills_its_workers_fails_alone(own, tmp_path, monkeypatch, processes):
-    monkeypatch.setattr("mother.index.index.sketched", dying.always_dies)
+    monkeypatch.setattr("mother.index.coming.sketched", dying.always_dies)
     found, added = forest(tmp_path / "sent", own, executor=processes)
     (problem,) = added.problems
     assert problem.path.stem == "b2"
@@ -132,7 +133,7 @@ def test_what_is_no_single_file_is_found_again(tmp_path, processes):
 
 def test_a_worker_refuses_other_files_and_another_version(own):
     (checkpoint, *_), _ = discover([own])
-    sent = unit(checkpoint, None, 8 << 10, 0, None)
+    sent = unit(checkpoint, None, 8 << 10, 0, MATRICES)
     assert isinstance(sketched(sent), bytes)
     older = sketched(replace(sent, version="0.0.1"))
     assert isinstance(older, Problem)
@@ -180,7 +181,7 @@ def test_results_come_in_order_whatever_fails(count, ahead, at):
 
 def test_who_stops_cancels_what_waits(own, tmp_path):
     (tmp_path / "asked").mkdir()
-    units = [unit(c, None, 8 << 10, 0, None) for c in discover([own])[0]]
+    units = [unit(c, None, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
     with ThreadPoolExecutor(1) as thread:
         results = in_order(thread, dying.slow, units, ahead=17)
         next(results)
@@ -194,9 +195,10 @@ def test_ctrl_c_stops_the_command_and_its_processes(own, tmp_path):
     index = tmp_path / "index"
     Index.create(index, budget=8 << 10).close()
     program = (
-        "import dying, mother.cli, mother.index.index as index, sys\n"
+        "import dying, sys, mother.cli\n"
+        "from mother.index import coming, index\n"
         "if __name__ == '__main__':\n"
-        "    index.sketched, index.BATCH = dying.slow, 1\n"
+        "    coming.sketched, index.BATCH = dying.slow, 1\n"
         f"    sys.argv = ['mother', 'index', 'add', {str(index)!r}, {str(own)!r},"
         " '--executor', 'local:2']\n"
         "    mother.cli.main()\n"

@@ -13,7 +13,7 @@ import mother
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError, UsageError
-from mother.index import Index
+from mother.index import Index, Settings
 
 
 def edges(graph):
@@ -250,9 +250,9 @@ def test_settings_are_kept_and_checked(tmp_path):
     with Index.create(tmp_path / "i", budget=4096, seed=5, matrices=3, bootstrap=7) as index:
         pass
     with Index(tmp_path / "i") as index:
-        assert (index.budget, index.seed, index.matrices) == (4096, 5, 3)
+        assert index.settings == Settings(budget=4096, seed=5, matrices=3, bootstrap=7)
         assert index.graph().options["bootstrap"] == 7
-    for wrong in ({"budget": 10}, {"budget": 1 << 40}, {"seed": -1}, {"matrices": -2}):
+    for wrong in ({"budget": 10}, {"budget": 1 << 40}, {"seed": -1}, {"matrices": 0}):
         with pytest.raises(UsageError):
             Index.create(tmp_path / "other", **wrong)
     with pytest.raises(InputError, match="holds an index already"):

@@ -317,11 +317,14 @@ def _strip_more(component: list[_Signature], prefix: Prefix) -> None:
 
 def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:
     rows: dict[Key, list[tuple[int, Tensor]]] = defaultdict(list)
+    unseen: set[Key] = set()  # a sketch holds nothing of them, which does not say that they differ
     for index, (checkpoint, canonical) in enumerate(zip(checkpoints, names, strict=True)):
         for stored, name in canonical.items():
             tensor = checkpoint.tensors[stored]
-            if tensor.kept.size:  # else a sketch holds nothing of it
-                rows[name, tensor.shape].append((index, tensor))
+            rows[name, tensor.shape].append((index, tensor))
+            if not tensor.kept.size:
+                unseen.add((name, tensor.shape))
+    rows = {key: row for key, row in rows.items() if key not in unseen}
     least = min(2, len(checkpoints))
     layers = tuple(
         Layer(name, shape, tuple(i for i, _ in row), common_part([t.kept for _, t in row]))

@@ -15,7 +15,7 @@ from mother import executors
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.index import Index
-from mother.measures.windows import BUDGET
+from mother.measures.windows import BUDGET, MATRICES
 from mother.placement import Placement
 from mother.views.explanation import odds
 from mother.views.terminal import printable
@@ -58,7 +58,9 @@ _base = click.option("--base", metavar="PATH", help="Base that LoRA adapters mer
 @click.option(
     "--matrices",
     type=click.IntRange(min=1),
-    help="Sample so many matrices of a model at most: each costs a request on the Hub.",
+    default=MATRICES,
+    show_default=True,
+    help="Sample so many matrices of a large model at most: each costs a request on the Hub.",
 )
 @click.option(
     "--bootstrap",

@@ -172,7 +172,7 @@ class _Tree:
         if g < 0:
             return step
         back = (step + D[p][g] - D[c][g]) / 2
-        if back <= 0 or D[p][g] <= 0:
+        if back <= 0 or min(step, D[p][g]) <= 0:
             return step
         beyond = back / math.sqrt(step * D[p][g]) - self._slack  # -cos(c - p, p - g)
         return step * (1 + TURN * max(0.0, beyond))

@@ -25,6 +25,8 @@ LEAST, MOST = 1 << 16, 1 << 24
 AHEAD = 1 << 23
 #: bytes between two ranges that are cheaper to read than a second request
 GAP = 1 << 16
+#: ranges of a file of up to MOST bytes; if there are more, all of it comes in one request
+FEW = 4
 #: bytes that are written at a time
 _CHUNK = 1 << 18
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -68,7 +70,7 @@ class RangedFile:
             self._fetch([(gap[0], self._next)], None)
 
     def fetch(self, ranges: Iterable[Range], progress: Callable[[int], None] | None = None) -> None:
-        """Fetch exactly those ranges, and what lies between near ones, in few requests.
+        """Fetch those ranges in few requests: what lies between near ones, or a small file whole.
 
         progress: called with the bytes of each step. Raises InputError.
         """
@@ -82,9 +84,10 @@ class RangedFile:
 
     def _wanted(self, ranges: Iterable[Range]) -> list[Range]:
         cold = [gap for start, stop in merged(ranges) for gap in missing(self._held, start, stop)]
-        return [
-            gap for start, stop in merged(cold, GAP) for gap in missing(self._held, start, stop)
-        ]
+        near = merged(cold, GAP)
+        if len(near) > FEW and self.size <= MOST and near[-1][1] <= self.size:
+            near = [(0, self.size)]
+        return [gap for start, stop in near for gap in missing(self._held, start, stop)]
 
     def _fetch(self, ranges: Iterable[Range], progress: Callable[[int], None] | None) -> None:
         wanted = self._wanted(ranges)

@@ -3,6 +3,7 @@ is kept up with them."""
 
 from mother.index.catalogue import Model
 from mother.index.index import Added, Index
+from mother.index.settings import Settings
 from mother.index.store import is_index
 
-__all__ = ["Added", "Index", "Model", "is_index"]
+__all__ = ["Added", "Index", "Model", "Settings", "is_index"]

@@ -48,7 +48,7 @@ class Reader:
 
     budget: int
     seed: int
-    matrices: int | None
+    matrices: int
 
     def read(
         self, wanted: Sequence[Wanted], executor: Executor | None = None

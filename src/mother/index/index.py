@@ -8,7 +8,7 @@ newcomer changes the families that it is related to, and no other. Each change i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,26 +20,23 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.errors import InputError, UsageError
-from mother.executors import Lost, in_order
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Read, Reader, Stored
+from mother.index.coming import coming
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
 from mother.index.relatives import Pool, related
+from mother.index.settings import Settings
 from mother.index.store import Store
-from mother.index.unit import sketched, unit
-from mother.measures.windows import BUDGET
 from mother.placement import Placement, placement
-from mother.recovery import MANY, MOST_REPLICATES, Options, recover_checkpoints
+from mother.recovery import MANY, Options, recover_checkpoints
 from mother.refinement import Refinement
 
 Progress = Callable[[int, int], None]
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives
 BATCH = 64  # models that are added in one transaction
-AHEAD, HELD = 1024, 256 << 20  # checkpoints out at workers at once; bytes of their sketches
-BUDGETS = range(1 << 10, (1 << 30) + 1)
 
 
 @dataclass(frozen=True)
@@ -68,37 +65,19 @@ class Index:
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self._store = Store(Path(folder))
-        settings = self._store.settings
         try:
-            self.budget, self.seed = int(settings["budget"]), int(settings["seed"])
-            self.matrices = int(settings["matrices"]) or None
-            self._options = Options(bootstrap=int(settings["bootstrap"]), threads=1)
+            self.settings = Settings.of(self._store.settings)
         except (KeyError, ValueError, UsageError):
             raise InputError(folder, "an index with broken settings") from None
-        self._catalogue = Catalogue(self._store, self.seed)
-        self._reader = Reader(self.budget, self.seed, self.matrices)
+        sampled = self.settings.budget, self.settings.seed, self.settings.matrices
+        self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
+        self._catalogue = Catalogue(self._store, self.settings.seed)
+        self._reader = Reader(*sampled)
 
     @classmethod
-    def create(
-        cls,
-        folder: str | PathLike[str],
-        *,
-        budget: int = BUDGET,
-        seed: int = 0,
-        matrices: int | None = None,
-        bootstrap: int = 0,
-    ) -> Index:
-        """A new index. budget: bytes of weights in a sketch. matrices: that are sampled at most.
-        bootstrap: replicates that `support` is taken from. UsageError, InputError."""
-        if budget not in BUDGETS:
-            raise UsageError(f"budget must lie in {BUDGETS[0]}..{BUDGETS[-1]}, not {budget}")
-        others = {"seed": seed, "matrices": matrices or 0, "bootstrap": bootstrap}
-        for name, value in others.items():
-            most = MOST_REPLICATES if name == "bootstrap" else (1 << 31) - 1
-            if not 0 <= value <= most:
-                raise UsageError(f"{name} must lie in 0..{most}, not {value}")
-        settings = {"budget": budget, **others}
-        Store.create(Path(folder), {name: str(n) for name, n in settings.items()}).close()
+    def create(cls, folder: str | PathLike[str], **settings: int) -> Index:
+        """A new index. settings: those of `Settings`. UsageError, InputError."""
+        Store.create(Path(folder), Settings(**settings).stored).close()
         return cls(folder)
 
     def __enter__(self) -> Index:
@@ -163,8 +142,8 @@ class Index:
             else:
                 fresh.append(checkpoint)
         done = len(unchanged)
-        with closing(self._coming(fresh, base, executor)) as coming:
-            while some := list(islice(coming, BATCH)):
+        with closing(coming(fresh, self.settings, base, executor)) as newcomers:
+            while some := list(islice(newcomers, BATCH)):
                 problems += [one for one in some if isinstance(one, Problem)]
                 for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
                     (changed if known else new).append(id)
@@ -176,33 +155,6 @@ class Index:
                 self._catalogue.put(members[0].family, *self._recovered(members))
         closer = self.settle(executor)
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
-
-    def _coming(
-        self,
-        checkpoints: Sequence[Checkpoint],
-        base: str | PathLike[str] | None,
-        executor: Executor | None,
-    ) -> Generator[Newcomer | Problem, None, None]:
-        """Each checkpoint as it is stored, or why it can't be, in their order."""
-        found: Iterator[bytes | Problem | Lost] = map(self._sketched, checkpoints)
-        where = None if base is None else whereabouts(open_checkpoint(base))
-        if executor is not None:
-            settings = self.budget, self.seed, self.matrices
-            units = (unit(checkpoint, where, *settings) for checkpoint in checkpoints)
-            found = in_order(executor, sketched, units, max(1, min(AHEAD, HELD // self.budget)))
-        for checkpoint, content in zip(checkpoints, found, strict=True):
-            if isinstance(content, Lost):
-                yield Problem(checkpoint.path, content.fault)
-            elif isinstance(content, Problem):
-                yield content
-            else:
-                yield newcomer(checkpoint, content, self.seed, where)
-
-    def _sketched(self, checkpoint: Checkpoint) -> bytes | Problem:
-        try:
-            return reduced(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
-        except InputError as fault:
-            return Problem(Path(fault.path), fault.fault)
 
     def insert(self, batch: Sequence[Newcomer]) -> list[tuple[str, bool]]:
         """Put newcomers in, in one transaction; each one's id, and whether it takes the place of
@@ -379,8 +331,9 @@ class Index:
     def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:
         """A checkpoint as it is stored. base: what it is merged into, in full. InputError where it
         can't be compared."""
-        content = reduced(checkpoint, self.budget, seed=self.seed, matrices=self.matrices)
-        return newcomer(checkpoint, content, self.seed, base)
+        budget, seed = self.settings.budget, self.settings.seed
+        content = reduced(checkpoint, budget, seed=seed, matrices=self.settings.matrices)
+        return newcomer(checkpoint, content, seed, base)
 
     # checking
 

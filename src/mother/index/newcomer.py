@@ -18,6 +18,7 @@ from mother.hub import is_address
 from mother.measures.signature import signature
 from mother.measures.sketch import sketch
 from mother.measures.sketch_bytes import dump, load
+from mother.measures.windows import MATRICES
 from mother.recovery import Options, no_weights, recover_checkpoints
 
 
@@ -37,7 +38,7 @@ class Newcomer:
 
 
 def reduced(
-    checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int | None = None
+    checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int = MATRICES
 ) -> bytes:
     """The sketch of a checkpoint; arguments as those of `sketch`. InputError where it can't be
     compared: it has no weights, or some that are not finite."""

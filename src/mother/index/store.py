@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 2
+VERSION = 3
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one

@@ -23,13 +23,11 @@ class Unit:
     files: tuple[tuple[str, int], ...]
     budget: int
     seed: int
-    matrices: int | None
+    matrices: int
     version: str
 
 
-def unit(
-    checkpoint: Checkpoint, base: str | None, budget: int, seed: int, matrices: int | None
-) -> Unit:
+def unit(checkpoint: Checkpoint, base: str | None, budget: int, seed: int, matrices: int) -> Unit:
     """What a worker must know to sketch the checkpoint."""
     path, files = whereabouts(checkpoint), _files(checkpoint)
     return Unit(path, base, files, budget, seed, matrices, mother.__version__)

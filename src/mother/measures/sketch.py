@@ -20,27 +20,30 @@ from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
 from mother.errors import InputError
 from mother.measures.shapes import as_matrix
-from mother.measures.windows import BUDGET, Window, windows
-
-BAND = 1 << 15  # bytes of whole rows that are read at once rather than a part of each
+from mother.measures.windows import APART, BUDGET, MATRICES, Window, windows
 
 
 def sketch(
-    checkpoint: Checkpoint, budget: int = BUDGET, *, seed: int = 0, matrices: int | None = None
+    checkpoint: Checkpoint,
+    budget: int = BUDGET,
+    *,
+    seed: int = 0,
+    matrices: int = MATRICES,
+    apart: int = APART,
 ) -> Checkpoint:
     """The checkpoint with samples in place of its weights, all of them in memory. Arguments as
-    those of `windows`. Reads little more than it keeps.
+    those of `windows`. Of a matrix it reads all where that is small, else the rows of its window.
 
     >>> from pathlib import Path
     >>> whole = Checkpoint("a", Path("a"), "npz", {"w": constant("w", np.eye(64))})
     >>> sketch(whole, 1024).tensors["w"].kept.shape, sketch(whole, 1024).tensors["w"].shape
     ((4, 32), (64, 64))
     """
-    chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices)
+    chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices, apart=apart)
     prefetch(
         part
         for name, window in chosen.items()
-        for run in window.slices(checkpoint.tensors[name].shape)
+        for run in _read(checkpoint.tensors[name], window)
         for part in checkpoint.tensors[name].slices(*run)
     )
     tensors = {
@@ -50,18 +53,18 @@ def sketch(
     return replace(checkpoint, tensors=tensors)
 
 
+def _read(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
+    """The runs of elements that are read: whole rows, or all where they are scattered."""
+    return window.bands(tensor.shape) if window.step == 1 else [(0, tensor.size)]
+
+
 def _sampled(tensor: Tensor, window: Window) -> Tensor:
     _, width = as_matrix(tensor.shape)
-    bands = window.bands(tensor.shape)
-    size = window.rows * width * tensor.dtype.itemsize
-    if tensor.nbytes <= BAND:
-        values = tensor.read().reshape(-1, width)[np.ix_(*window.places(tensor.shape))]
-    elif window.columns == width or (size <= BAND and len(bands) < window.rows):
-        rows = np.concatenate([tensor.read(*band) for band in bands]).reshape(-1, width)
-        values = rows[:, window.places(tensor.shape)[1]]
-    else:
-        values = np.concatenate([tensor.read(*run) for run in window.slices(tensor.shape)])
-    return standing(tensor, window, values)
+    parts = [tensor.read(*run).reshape(-1, width) for run in _read(tensor, window)]
+    rows, columns = window.places(tensor.shape)
+    if window.step == 1:
+        return standing(tensor, window, np.concatenate(parts)[:, columns])
+    return standing(tensor, window, parts[0][np.ix_(rows, columns)])
 
 
 def standing(tensor: Tensor, window: Window, values: NDArray[Any]) -> Tensor:

@@ -22,7 +22,7 @@ from mother.measures.sketch import Absent, absent, standing, window_of
 from mother.measures.windows import Window
 
 MAGIC = b"mother.sketch/"
-VERSION = b"2\n"
+VERSION = b"3\n"
 _DIGEST = 32
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS = 32
@@ -152,11 +152,12 @@ def _entry(entry: Any) -> tuple[Tensor, Window | None]:
     name = clean(name)
     window = None
     if at is not None:
-        if not _naturals(at, 5) or len(at) != 5:
-            raise ValueError("a window without its five numbers")
+        if not _naturals(at, 6) or len(at) != 6:
+            raise ValueError("a window without its six numbers")
         window = Window(*at)
         height, width = as_matrix(tuple(shape))
         inside = window.top < height and window.left < width and window.step >= 1
+        inside &= window.across >= 1
         inside &= 1 <= window.rows <= height and 1 <= window.columns <= width
         if not inside or not is_floating(dtype):
             raise ValueError("a window outside its tensor")

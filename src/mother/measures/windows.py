@@ -7,8 +7,10 @@ the grid of a row. In each layer it is another place, for what one coordinate of
 does it does in all layers.
 
 Its rows lie far apart, at golden steps, so that any number of them is spread evenly: rows that are
-neighbours, the tokens of an embedding, the neurons of a head, change alike. Where each stretch of a
-file costs a request they follow one another instead.
+neighbours, the tokens of an embedding, the neurons of a head, change alike. On a hub each stretch
+of a file costs a request. So in a matrix that is too large to be read whole they follow one
+another, and what lies apart are its columns, which costs nothing; and of a large model no more than
+MATRICES are sampled, the same ones of all models of an architecture.
 
 What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
 and its share of the distance grows with its size: so a layer gets bytes by the square root of its
@@ -20,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +38,10 @@ Shape = tuple[int, ...]
 Key = tuple[str, str, int]  # end of a name, the last numbers in it, how many alike come before
 BUDGET = 256 << 10  # bytes of weights that a sketch holds
 VECTOR = 64  # weights of a tensor that is no matrix
+SMALL = 1 << 22  # weights of a model that is sampled everywhere: a hub sends it in one request
+MATRICES = 40  # that are sampled of a larger one
+APART = 1 << 15  # weights of a matrix whose rows are taken far apart: a hub sends it in one request
+WIDER = 24  # times what is kept of a larger one may be read: its rows whole
 NARROWEST = 32  # columns of a window, where the matrix has them
 NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -44,13 +50,10 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 @dataclass(frozen=True)
 class Window:
     """`rows` x `columns` of a matrix from (top, left) on, each row `step` further than the one
-    before; past its last row or column the first follows.
+    before, each column `across`; past the last row or column of the matrix the first follows.
 
-    >>> window = Window(1, 2, 2, 2)
-    >>> list(window.slices((3, 4)))
-    [(6, 8), (10, 12)]
-    >>> list(Window(2, 3, 2, 2).slices((3, 4)))
-    [(11, 12), (8, 9), (3, 4), (0, 1)]
+    >>> Window(2, 3, 2, 2).places((3, 4)), Window(2, 3, 2, 2).bands((3, 4))
+    ((array([2, 0]), array([3, 0])), [(8, 12), (0, 4)])
     >>> Window(1, 0, 2, 2, step=2).places((3, 4))
     (array([1, 0]), array([0, 1]))
     """
@@ -60,26 +63,17 @@ class Window:
     rows: int
     columns: int
     step: int = 1
+    across: int = 1
 
     def places(self, shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Its rows and its columns in the matrix, (rows,) and (columns,)."""
         height, width = as_matrix(shape)
         rows = (self.top + self.step * np.arange(self.rows)) % height
-        return rows, (self.left + np.arange(self.columns)) % width
-
-    def slices(self, shape: Shape) -> Iterator[tuple[int, int]]:
-        """The runs [start, stop) of a tensor's elements in C order that the window is made of, in
-        its own order."""
-        _, width = as_matrix(shape)
-        right = self.left + self.columns
-        for row in (self.places(shape)[0] * width).tolist():
-            yield row + self.left, row + min(right, width)
-            if right > width:
-                yield row, row + right - width
+        return rows, (self.left + self.across * np.arange(self.columns)) % width
 
     def bands(self, shape: Shape) -> list[tuple[int, int]]:
-        """The runs that hold its rows whole, in its own order: for where a read costs more than
-        what it reads."""
+        """The runs [start, stop) of a tensor's elements in C order that its rows lie in, whole and
+        in its own order."""
         _, width = as_matrix(shape)
         rows = self.places(shape)[0]
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
@@ -92,13 +86,14 @@ def windows(
     budget: int = BUDGET,
     *,
     seed: int = 0,
-    matrices: int | None = None,
+    matrices: int = MATRICES,
+    apart: int = APART,
 ) -> dict[str, Window]:
     """Which part of each weight tensor is sampled, by name, within `budget` bytes; one weight of
     each at the least.
 
-    matrices: at most so many matrices are, drawn by what they are called, and nothing else, and the
-    rows of each follow one another: for where each stretch costs a request.
+    matrices: of a model of more than SMALL weights at most so many are, and no other tensors, where
+    it has matrices. apart: weights of a matrix whose rows are taken far apart.
 
     >>> from mother.checkpoints.tensor import constant
     >>> tensors = {n: constant(n, np.zeros((64, 64), np.float32)) for n in ("a.weight", "b.weight")}
@@ -106,11 +101,11 @@ def windows(
     [1024, 1024]
     """
     chosen = {n: t for n, t in tensors.items() if t.is_weight and t.size}
-    if matrices is not None and any(is_matrix(t.shape) for t in chosen.values()):
-        chosen = _drawn(chosen, matrices, seed)
+    if sum(tensor.size for tensor in chosen.values()) > SMALL:
+        chosen = _drawn(chosen, matrices, seed) or chosen
     shares = _shares(chosen, budget)
     return {
-        name: _window((seed, *key), chosen[name].shape, shares[name], apart=matrices is None)
+        name: _window((seed, *key), chosen[name].shape, shares[name], apart)
         for key, name in alike(chosen, shares)
     }
 
@@ -135,12 +130,60 @@ def alike(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple
 
 
 def _drawn(tensors: dict[str, Tensor], most: int, seed: int) -> dict[str, Tensor]:
-    """So many of the matrices; a prefix or another head changes little of which."""
-    matrices = [name for name, tensor in tensors.items() if is_matrix(tensor.shape)]
-    ranked = sorted(
-        (number(seed, *key, tensors[name].shape), name) for key, name in alike(tensors, matrices)
-    )
-    return {name: tensors[name] for _, name in ranked[:most]}
+    """So many of the matrices: of each kind that blocks have as many as of the others, from blocks
+    spread as evenly; and the largest of those that there is one of, an eighth of all.
+
+    Another head, or a prefix, changes nothing of it.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> names = ["head", *(f"layer.{k}.{kind}.weight" for k in range(3) for kind in "qvo")]
+    >>> drawn = _drawn({n: constant(n, np.zeros((8, 8), np.float32)) for n in names}, 8, 0)
+    >>> sorted(name[6:9] for name in drawn if name != "head")
+    ['0.o', '0.q', '0.v', '1.o', '1.q', '2.o', '2.v']
+    """
+    matrices = {name: tensor for name, tensor in tensors.items() if is_matrix(tensor.shape)}
+    if len(matrices) <= most:
+        return matrices
+    kinds: dict[str, list[tuple[Key, str]]] = defaultdict(list)
+    for key, name in alike(matrices, matrices):
+        kinds[_kind(name) if key[1] else name].append((key, name))
+    heaviest = sorted(kinds, key=lambda k: (-sum(matrices[n].size for _, n in kinds[k]), k))
+    repeated = [kinds[kind] for kind in heaviest if len(kinds[kind]) > 1]
+    turns = [
+        (turn, kind, name)
+        for kind, members in enumerate(repeated)
+        for turn, name in enumerate(_spread(members, kind / len(repeated), seed))
+    ]
+    drawn = [name for *_, name in sorted(turns)[: most - most // 8]]
+    alone = [members[0] for members in kinds.values() if len(members) == 1]
+    alone.sort(key=lambda of: (-matrices[of[1]].size, of[0]))
+    drawn += [name for _, name in alone[: most - len(drawn)]]
+    return {name: matrices[name] for name in drawn}
+
+
+def _spread(members: Iterable[tuple[Key, str]], start: float, seed: int) -> list[str]:
+    """Names in an order of which any first part is spread evenly over the blocks: by multiples of
+    the golden section and of two roots, whichever other blocks there are. Those of two kinds lie as
+    far apart as their starts."""
+    before: Counter[str] = Counter()
+    places: list[tuple[float, str]] = []
+    start += number(seed) / 2**64
+    for (_, numbers, _), name in members:
+        *outer, inner = (int(part[-6:]) for part in numbers.split("."))
+        place = GOLDEN * inner + math.sqrt(2) * sum(outer) + math.sqrt(3) * before[numbers]
+        places.append(((place + start) % 1, name))
+        before[numbers] += 1
+    return [name for _, name in sorted(places)]
+
+
+def _kind(name: str) -> str:
+    """What follows the last number in a name.
+
+    >>> _kind("model.layers.3.mlp.down_proj.weight")
+    'mlp.down_proj.weight'
+    """
+    parts = re.split(r"[./]", name)
+    return ".".join(parts[1 + max(k for k, part in enumerate(parts) if part.isdecimal()) :])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -167,10 +210,13 @@ def _shares(tensors: Mapping[str, Tensor], budget: int) -> dict[str, int]:
     return shares
 
 
-def _window(place: tuple[object, ...], shape: Shape, many: int, *, apart: bool) -> Window:
-    """A window of about so many weights, nearly square but for NARROWEST."""
+def _window(place: tuple[object, ...], shape: Shape, many: int, apart: int) -> Window:
+    """A window of about so many weights, nearly square but for NARROWEST and WIDER."""
     height, width = as_matrix(shape)
+    near = height * width > apart
     columns = min(width, max(NARROWEST, 1 << round(math.log2(many) / 2)), many)
+    if near:
+        columns = min(max(columns, -(-width // WIDER)), many)
     rows = min(height, many // columns)
     columns = min(width, many // rows)
     return Window(
@@ -178,7 +224,8 @@ def _window(place: tuple[object, ...], shape: Shape, many: int, *, apart: bool) 
         number(*place, shape, "left") % width,
         rows,
         columns,
-        golden(height) if apart else 1,
+        1 if near else golden(height),
+        golden(width) if near else 1,
     )
 
 

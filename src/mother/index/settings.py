@@ -1,0 +1,53 @@
+"""What an index is created with, and keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from mother.errors import UsageError
+from mother.measures.windows import BUDGET, MATRICES
+from mother.recovery import MOST_REPLICATES
+
+BUDGETS = range(1 << 10, (1 << 30) + 1)
+_SEEDS = range(1 << 31)
+_MATRICES = range(1, 1 << 31)
+_REPLICATES = range(MOST_REPLICATES + 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """budget: bytes of weights in a sketch. matrices: that are sampled of a large model at most.
+    bootstrap: replicates that `support` is taken from. UsageError.
+
+    >>> Settings.of(Settings(seed=7).stored).seed
+    7
+    """
+
+    budget: int = BUDGET
+    seed: int = 0
+    matrices: int = MATRICES
+    bootstrap: int = 0
+
+    def __post_init__(self) -> None:
+        within = {
+            "budget": BUDGETS,
+            "seed": _SEEDS,
+            "matrices": _MATRICES,
+            "bootstrap": _REPLICATES,
+        }
+        for name, value in asdict(self).items():
+            if value not in within[name]:
+                least, most = within[name][0], within[name][-1]
+                raise UsageError(f"{name} must lie in {least}..{most}, not {value}")
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """As the database holds them."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, stored: Mapping[str, str]) -> Settings:
+        """From what the database holds. KeyError, ValueError, UsageError where that is broken."""
+        names = ("budget", "seed", "matrices", "bootstrap")
+        return cls(**{name: int(stored[name]) for name in names})

@@ -8,18 +8,22 @@ s^2/12 a weight, which is in its norm and in its distance from every other one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group, Layer
-from mother.measures.formats import REPEATED, rounding_noise
-from mother.measures.shapes import is_matrix
+from mother.measures.formats import FEWEST, REPEATED, grid_step, rounding_noise
+from mother.measures.shapes import as_matrix, is_matrix
 
 Array = NDArray[np.float64]
 SPARSE = 0.1  # share of zeros from which a model counts as pruned
+CELLS = 64  # rows of a matrix whose cells are looked at
+SHORT = 0.125  # cells that weights cross in the mean, above which distances tell as well
+NORMAL = np.pi / 2  # mean square over squared mean of normal differences
 BLOCK = 1 << 18  # weights of a model held at once
 
 
@@ -62,6 +66,7 @@ def common_norms(
     norm = np.diagonal(gram, axis1=1, axis2=2)
     shared = np.repeat(norm[:, :, None], norm.shape[1], axis=2)
     overlap, noise = np.ones_like(shared), np.zeros_like(norm)
+    by_cells = np.full_like(shared, np.nan)
 
     def fill(index: int, layer: Layer) -> None:
         members = np.array(layer.members, dtype=np.intp)
@@ -76,17 +81,72 @@ def common_norms(
         for model, tensor in zip(layer.members, layer.tensors, strict=True):
             if rounded[model]:
                 noise[index, model] = rounding_noise(tensor)
+        whole = [not (pruned[k] or rounded[k]) for k in layer.members]
+        if rounded[members].any() and any(whole):
+            _by_cells(by_cells[index], layer, rounded[members], np.array(whole))
 
     jobs = [(k, layer) for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(lambda job: fill(*job), jobs))
-    return np.maximum(shared - _excess(shared, gram, noise), 0.0), overlap
+    return np.maximum(shared - _excess(shared, gram, noise, by_cells), 0.0), overlap
 
 
-def _excess(shared: Array, gram: Array, noise: Array) -> Array:
+def _by_cells(
+    out: Array, layer: Layer, rounded: NDArray[np.bool_], whole: NDArray[np.bool_]
+) -> None:
+    """Write |w_i - w_j|^2 of rounded models i and others j of one layer into `out`, (n, n), as the
+    cells of i's grid tell it; where steps are short beside the grid's.
+
+    With j rounded to the same grid, two weights that lie d apart fall into different cells in d/s
+    of all cases, of a grid of step s. That is E|d|, which what rounding added has no part in. E d^2
+    is as many times its square as it is between models that were not rounded.
+    """
+    height, width = as_matrix(layer.tensors[0].shape)
+    rows = np.linspace(0, height - 1, min(height, CELLS)).astype(int)
+    values = np.stack(
+        [t.read().reshape(height, width)[rows].astype(np.float64) for t in layer.tensors]
+    )
+    others = np.flatnonzero(whole)
+    squared = _by_length(values[others])
+    for i in np.flatnonzero(rounded):
+        step = np.array([grid_step(row) for row in values[i]])[:, None]
+        if not step.all():
+            continue
+        codes = np.rint(values[i] / step)
+        for j in np.flatnonzero(whole | rounded):
+            crossed = np.abs(np.rint(values[j] / step) - codes)
+            if 0 < crossed.mean() < SHORT:
+                model, other = layer.members[i], layer.members[j]
+                apart = squared(float((crossed * step).mean())) * layer.tensors[i].size
+                known = out[other, model] if rounded[j] else np.nan  # by the cells of the other
+                out[model, other] = out[other, model] = np.nanmean([apart, known])
+
+
+def _by_length(values: Array) -> Callable[[float], float]:
+    """From E|d| to E d^2, as they are between models that were not rounded, (k, rows, columns): a
+    power from 1, where few weights moved, and those as far, to 2, where all did."""
+    pairs = [(i, j) for i in range(len(values)) for j in range(i + 1, min(i + 4, len(values)))]
+    lengths = []
+    for i, j in pairs:
+        gap = np.abs(values[i] - values[j])
+        square = np.square(gap).mean()
+        if 0 < square < np.square(values[i]).mean():  # relatives
+            lengths.append((math.log(gap.mean()), math.log(square)))
+    if len(lengths) < FEWEST:
+        return lambda length: NORMAL * length**2
+    x, y = np.array(lengths).T
+    spread = np.square(x - x.mean()).sum()
+    power = float((x - x.mean()) @ y / spread) if spread > 0 else 2.0
+    power = min(max(power, 1.0), 2.0)
+    start = float(np.median(y - power * x))
+    return lambda length: math.exp(start + power * math.log(length))
+
+
+def _excess(shared: Array, gram: Array, noise: Array, by_cells: Array) -> Array:
     """What rounding added to |w_i|^2 as it is compared with j, (L, n, n).
 
-    Against a model that is not rounded, its noise. Where both are, to steps s, the noise of the two
+    Against a model that is not rounded, its noise, or what makes the distance that which the cells
+    tell. Where both are, to steps s, the noise of the two
     is one where their weights fall into the same cell: of weights d apart a share d/s falls into
     another, which makes s d of d^2. noise: P s^2/12 for the P weights of each model, (L, n).
     """
@@ -94,9 +154,10 @@ def _excess(shared: Array, gram: Array, noise: Array) -> Array:
     with np.errstate(invalid="ignore"):  # infinite weights are refused later, by name
         raw = np.maximum(shared + shared.transpose(0, 2, 1) - 2 * gram, 0.0)
     mean = np.where((here > 0) & (there > 0), (here + there) / 2, np.inf)
-    normal = np.pi / 2  # mean square over squared mean of normal differences
-    apart = np.where(raw < 4 * mean, raw**2 * normal / (12 * mean), raw - 2 * mean)
-    return np.asarray(np.where(np.isinf(mean), here, (raw - apart) / 2))
+    apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
+    apart = np.where(np.isfinite(by_cells), by_cells, apart)
+    told = np.where((here > 0) & np.isfinite(by_cells), raw - by_cells, here)
+    return np.asarray(np.where(np.isinf(mean), told, (raw - apart) / 2))
 
 
 def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -87,11 +87,9 @@ def passed_over(group: Group, m: Measures, parents: NDArray[np.intp]) -> NDArray
     n = len(parents)
     out = np.zeros((n, n), dtype=bool)
     same = unchanged(m, roundings(group))
-    whole = [
-        is_matrix(x.shape) and len(x.members) == n and x.tensors[0].size == x.size
-        for x in group.layers
-    ]
-    told = np.flatnonzero(whole)
+    told = np.flatnonzero(
+        [len(layer.members) == n and _is_one_matrix(layer) for layer in group.layers]
+    )
     c = np.flatnonzero(parents >= 0)
     lora = same[told][:, parents[c], c]
     c, moved = c[lora.any(axis=0) & ~lora.all(axis=0)], ~lora
@@ -112,11 +110,17 @@ def passed_over(group: Group, m: Measures, parents: NDArray[np.intp]) -> NDArray
     return out
 
 
+def _is_one_matrix(layer: Layer) -> bool:
+    """Whether all members hold the same of a layer, the whole or a window, and it is a matrix."""
+    shapes = {tensor.shape for tensor in layer.tensors}
+    return len(shapes) == 1 and is_matrix(shapes.pop())
+
+
 class _Ranks:
     """Ranks of the differences of the models of one layer, each taken when it is asked for."""
 
     def __init__(self, layer: Layer, same: NDArray[np.bool_]) -> None:
-        self._same, self._side = same, min(as_matrix(layer.shape))
+        self._same, self._side = same, min(as_matrix(layer.tensors[0].shape))
         self._sketches, self._noise = sketches(layer), noise_of(layer)
         self._found: dict[tuple[int, int], int | None] = {}
 

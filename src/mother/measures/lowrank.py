@@ -159,4 +159,4 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     for i, tensor in enumerate(layer.tensors):
         values = tensor.read().astype(np.float32, copy=False)
         out[i] = np.sqrt(float(values @ values)) * rounding(tensor)
-    return out / sketch_size(layer.shape, k)
+    return out / sketch_size(layer.tensors[0].shape, k)

@@ -141,3 +141,54 @@ def test_no_more_is_held_than_may_be(monkeypatch):
         raise AssertionError
 
     recover_checkpoints([sketch(m, 4096) for m in models], Options(), refinement=Refinement(more))
+
+
+def strangers(seed=1):
+    """Two models, two that hold a little more of the first than strangers may, two that hold a
+    little less, and two strangers."""
+    rng = np.random.default_rng(seed)
+
+    def beside(arrays, cosine):
+        noise = np.sqrt(1 - cosine**2)
+        return {n: cosine * w + noise * rng.normal(size=w.shape) for n, w in arrays.items()}
+
+    first = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    roots = {"a": first, "b": beside(first, 0.14), "c": beside(first, 0.06), "d": beside(first, 0)}
+    out = []
+    for name, arrays in roots.items():
+        tuned = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in arrays.items()}
+        out += [model(f"{name}0", arrays), model(f"{name}1", tuned)]
+    return out
+
+
+@pytest.mark.parametrize("budget", [4 << 10, 16 << 10])
+def test_kinship_within_its_error_asks_and_is_that_of_the_weights(budget):
+    models = strangers()
+    of = {m.id: m for m in models}
+    small = [sketch(m, budget) for m in models]
+    refinement = Refinement(lambda c, level: sketch(of[c.id], budget * TIMES**level))
+    options = Options(bootstrap=0, threads=1)
+
+    def trees(found):
+        return {t.members for t in found.trees}
+
+    wanted = {("a0", "a1", "b0", "b1"), ("c0", "c1"), ("d0", "d1")}
+    assert trees(recover_checkpoints(models, options)) == wanted
+    assert trees(recover_checkpoints(small, options)) != wanted
+    assert trees(recover_checkpoints(small, options, refinement=refinement)) == wanted
+    for one, other in (("a0", "b0"), ("a0", "c0"), ("a0", "d0")):
+        found = Refinement(refinement.more)
+        pair = [next(s for s in small if s.id == id) for id in (one, other)]
+        assert found.related(*pair) == (other == "b0")
+        assert {"a0", other} >= set(found.asked)
+
+
+def test_sure_strangers_and_sure_relatives_are_not_asked():
+    models = [m for m in strangers() if m.id[0] in "ad"]
+    small = [sketch(m, 96 << 10) for m in models]
+
+    def more(checkpoint, level):
+        raise AssertionError
+
+    for pair in (small[:2], small[1:3]):
+        assert Refinement(more).related(*pair) == (pair == small[:2])

@@ -306,7 +306,8 @@ def _recover_group(
         def decide(of: Measures) -> Forest:
             return default.recover(group, of, trees=options.trees, original=original)
 
-        measures = refinement.refined(group, measures, decide, options.workers)
+        told = options.trees is None
+        measures = refinement.refined(group, measures, decide, options.workers, families=told)
     forest = default.recover(
         group, measures, options.bootstrap, options.seed, options.trees, original
     )

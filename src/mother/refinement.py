@@ -2,8 +2,9 @@
 
 What a method decides from sketches is held against what it decides from replicates, the same
 evidence off by its standard error. Where a model's parent is another one there, the model and all
-that may be its parent are looked at again in sketches TIMES as large, and everything is decided
-anew, until nothing is in doubt or there is nothing larger to be had.
+that may be its parent are looked at again in sketches TIMES as large; so are two models whose
+kinship parts a family or joins it, where that is within its error. Then everything is decided anew,
+until nothing is in doubt or there is nothing larger to be had.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, Group, Layer
+from mother.checkpoints import Checkpoint, Group, Layer, align
 from mother.checkpoints.alignment import common_part
 from mother.heritage.forest import Forest
+from mother.heritage.relatedness import kinship, unsure
 from mother.measures import Measures, is_matrix, measure
 from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
@@ -26,6 +28,7 @@ LEVELS = 3  # how often they are of one model
 ROUNDS = 4 * LEVELS
 HELD = 1 << 30  # bytes of larger sketches of one family
 Decide = Callable[[Measures], Forest]
+Doubts = list[frozenset[int]]
 #: a checkpoint's sketch of TIMES ** level budgets; None where it can't be had
 More = Callable[[Checkpoint, int], Checkpoint | None]
 
@@ -38,14 +41,40 @@ class Refinement:
     more: More
     asked: dict[str, int] = field(default_factory=dict)
 
-    def refined(self, group: Group, coarse: Measures, decide: Decide, threads: int = 1) -> Measures:
-        """The measures of a group of sketches, closer where that may matter to what is decided."""
-        closer = _Closer(group, coarse, threads)
+    def refined(
+        self,
+        group: Group,
+        coarse: Measures,
+        decide: Decide,
+        threads: int = 1,
+        *,
+        families: bool = True,
+    ) -> Measures:
+        """The measures of a group of sketches, closer where that may matter to what is decided.
+        families: whether kinship decides how many trees there are."""
+
+        def doubts(closer: _Closer) -> Doubts:
+            now = closer.measures()
+            found = in_doubt(decide(now), map(decide, closer.replicates()))
+            return found + [frozenset(pair) for pair in unsure(now) if families]
+
+        return self._settled(_Closer(group, coarse, threads), doubts)
+
+    def related(self, one: Checkpoint, other: Checkpoint) -> bool:
+        """Whether two models are relatives, from sketches as large as it takes."""
+        groups = align([one, other])
+        if len(groups) > 1:
+            return False
+        closer = _Closer(groups[0], measure(groups[0], l1=False), 1)
+        found = self._settled(closer, lambda c: [frozenset(p) for p in unsure(c.measures())])
+        return bool(kinship(found)[0, 1] > 1)
+
+    def _settled(self, closer: _Closer, doubts: Callable[[_Closer], Doubts]) -> Measures:
+        group = closer.group
         for _ in range(ROUNDS):
-            doubts = in_doubt(decide(closer.measures()), map(decide, closer.replicates()))
             found = {
                 k: sketch
-                for k, level in closer.wanted(doubts).items()
+                for k, level in closer.wanted(doubts(closer)).items()
                 if (sketch := self.more(group.checkpoints[k], level)) is not None
             }
             if not found:
@@ -55,7 +84,7 @@ class Refinement:
         return closer.measures()
 
 
-def in_doubt(forest: Forest, others: Iterable[Forest]) -> list[frozenset[int]]:
+def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
     """Of each model whose parent is another one in any of the others, itself and all that would be
     its parent.
 
@@ -75,7 +104,7 @@ class _Closer:
     """A group of sketches, and larger ones of some of its models. levels: of these."""
 
     def __init__(self, group: Group, coarse: Measures, threads: int) -> None:
-        self._group, self._coarse, self._threads = group, coarse, threads
+        self.group, self._coarse, self._threads = group, coarse, threads
         self._larger: dict[int, Checkpoint] = {}
         self._parts: list[tuple[Group, Measures, list[int], list[int]]] = []
         self.levels: dict[int, int] = {}
@@ -90,7 +119,7 @@ class _Closer:
     def replicates(self) -> Iterator[Measures]:
         """The same, off by a standard error."""
         for seed in range(REPLICATES):
-            out = replicate(self._group, self._coarse, seed)
+            out = replicate(self.group, self._coarse, seed)
             for group, fine, layers, models in self._parts:
                 out = mixed(out, replicate(group, fine, seed), layers, models)
             yield out
@@ -128,7 +157,7 @@ class _Closer:
         which of the layers these are."""
         place = {k: at for at, k in enumerate(models)}
         chosen, layers = [], []
-        for number, layer in enumerate(self._group.layers):
+        for number, layer in enumerate(self.group.layers):
             pairs = [
                 (place[k], self._larger[k].tensors[small.name].kept)
                 for k, small in zip(layer.members, layer.tensors, strict=True)
@@ -138,7 +167,7 @@ class _Closer:
                 members, tensors = zip(*pairs, strict=True)
                 layers.append(Layer(layer.name, layer.shape, members, common_part(tensors)))
                 chosen.append(number)
-        whole = self._group
+        whole = self.group
         group = Group(
             tuple(whole.checkpoints[k] for k in models),
             tuple(layers),
@@ -149,12 +178,12 @@ class _Closer:
 
     def _whole(self, k: int) -> bool:
         """Whether all of a model's matrices are at hand."""
-        held = self._larger.get(k, self._group.checkpoints[k])
+        held = self._larger.get(k, self.group.checkpoints[k])
         return all(t.kept.size == t.size for t in held.tensors.values() if is_matrix(t.shape))
 
     def _bytes(self, k: int, level: int) -> int:
         """How much a model's larger sketch may hold."""
-        tensors = self._group.checkpoints[k].tensors.values()
+        tensors = self.group.checkpoints[k].tensors.values()
         kept, all_ = (
             sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -107,10 +107,34 @@ class Catalogue:
         rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
         return [(m, int(level)) for n, level in rows for m in self.models("number = ?", n)]
 
+    def want(self, wanted: Mapping[int, int]) -> None:
+        """Remember that larger sketches are to be read, the level by the number of the model."""
+        for number, level in wanted.items():
+            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
+
     def looked_for(self, number: int, level: int) -> None:
         """Remember that a larger sketch was looked for, found or not."""
-        statement = "UPDATE wanted SET tried = 1 WHERE model = ? AND level = ?"
-        self.store.write(statement, number, level)
+        statement = "INSERT OR REPLACE INTO wanted SELECT number, ?, 1 FROM models WHERE number = ?"
+        self.store.write(statement, level, number)
+
+    def tried(self, number: int, level: int) -> bool:
+        """Whether a larger sketch was looked for."""
+        query = "SELECT 1 FROM wanted WHERE model = ? AND level = ? AND tried"
+        return bool(self.store.rows(query, number, level))
+
+    def undecided(self) -> list[tuple[int, int]]:
+        """Pairs of models, by number, whose kinship waits for larger sketches."""
+        return [(one, other) for one, other in self.store.rows("SELECT * FROM undecided")]
+
+    def undecide(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Remember pairs whose kinship waits for larger sketches."""
+        for one, other in pairs:
+            pair = min(one, other), max(one, other)
+            self.store.write("INSERT OR IGNORE INTO undecided VALUES (?, ?)", *pair)
+
+    def decided(self, one: int, other: int) -> None:
+        """Forget such a pair."""
+        self.store.write("DELETE FROM undecided WHERE one = ? AND other = ?", one, other)
 
     def look_again(self) -> None:
         """Forget what could not be found."""
@@ -170,10 +194,18 @@ class Catalogue:
         self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
         family = min((number, *families))
         self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
-        for other in families - {family}:
-            self.store.write("UPDATE models SET family = ? WHERE family = ?", family, other)
-            self.clear(other)
+        self.join(families, family)
         return number, family
+
+    def join(self, families: set[int], into: int) -> None:
+        """Make one family of several."""
+        for other in families - {into}:
+            self.store.write("UPDATE models SET family = ? WHERE family = ?", into, other)
+            self.clear(other)
+
+    def family(self, number: int) -> int:
+        """That of a model."""
+        return int(self.store.rows("SELECT family FROM models WHERE number = ?", number)[0][0])
 
     def delete(self, number: int) -> None:
         """Take a model out, with its sketch."""
@@ -228,8 +260,7 @@ class Catalogue:
         self.clear(family)
         inside = "SELECT number FROM models WHERE family = ?"
         self.store.write(f"DELETE FROM wanted WHERE NOT tried AND model IN ({inside})", family)
-        for number, level in wanted.items():
-            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
+        self.want(wanted)
         for node in graph.nodes:
             self.store.write("INSERT INTO nodes VALUES (?, ?, ?)", node.id, family, _text(node))
         for edge in graph.edges:

@@ -4,7 +4,8 @@ What is decided about a family asks for them (refinement.py). Those that are sto
 others are noted as wanted, and read once the change is committed: nobody waits for a hub to write,
 and whoever is stopped finds them noted. Then the families concerned are recovered again, which may
 ask for more. A sketch that can't be had, because the files are gone or others by now, is not looked
-for again until `recover` is asked for.
+for again until `recover` is asked for. Two models whose kinship waits for larger sketches pass for
+strangers meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from mother.index.catalogue import Catalogue, Model
 from mother.index.newcomer import stamp
 from mother.index.unit import Unit, opened, sketched
 from mother.measures.sketch_bytes import load
-from mother.refinement import TIMES
+from mother.refinement import TIMES, Refinement
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once
@@ -89,6 +90,11 @@ class Stored:
     models: Mapping[str, Model]
     wanted: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def waiting(self) -> dict[int, int]:
+        """Those of the wanted that were not looked for in vain."""
+        return {n: at for n, at in self.wanted.items() if not self.catalogue.tried(n, at)}
+
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         number = self.models[checkpoint.id].number
         found = self.catalogue.larger(number, level)
@@ -111,3 +117,21 @@ class Read:
             return self.reader.one(new, level)
         known = self.stored.models[checkpoint.id]
         return self.stored(checkpoint, level) or self.reader.one(known, level)
+
+
+@dataclass
+class Kin:
+    """Whether two models of an index are relatives, where their first sketches leave it in doubt.
+    wanted: the larger sketches that are to be read for it, the level by the number of the model."""
+
+    catalogue: Catalogue
+    wanted: dict[int, int] = field(default_factory=dict)
+
+    def related(self, one: int, other: int) -> bool | None:
+        """As larger sketches say; None where these are still to be read."""
+        models = {str(n): m for n in (one, other) for m in self.catalogue.models("number = ?", n)}
+        stored = Stored(self.catalogue, models)
+        sketches = (replace(self.catalogue.sketch(n), id=str(n)) for n in (one, other))
+        found = Refinement(stored).related(*sketches)
+        self.wanted |= stored.waiting
+        return None if stored.waiting else found

@@ -22,7 +22,7 @@ from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
-from mother.index.closer import Read, Reader, Stored
+from mother.index.closer import Kin, Read, Reader, Stored
 from mother.index.coming import coming
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
@@ -170,8 +170,9 @@ class Index:
             for new in batch:
                 known = old.get(new.path)
                 id = known.id if known else self._catalogue.free_id(new.id, new.path)
-                families = self._families(new, pool)
+                families, doubtful = self._families(new, pool)
                 number, family = self._catalogue.insert(new, id, families)
+                self._catalogue.undecide((number, other) for other in doubtful)
                 pool.join(families, family)
                 pool.extend([number], [family], [new.architecture], new.signature[None])
                 touched = (touched - families) | {family}
@@ -183,13 +184,17 @@ class Index:
                     self._recover_family(family)
         return found
 
-    def _families(self, new: Newcomer, pool: Pool) -> set[int]:
-        """The families in the pool that a newcomer is related to, but for itself as it was."""
+    def _families(self, new: Newcomer, pool: Pool) -> tuple[set[int], list[int]]:
+        """The families in the pool that a newcomer is surely related to, but for itself as it was,
+        and the numbers of those in others whose kinship is within its error."""
         places = pool.candidates(new.architecture, new.signature)
         found = {n: self._catalogue.sketch(n) for n in pool.numbers[places].tolist()}
         others = [n for n, sketch in found.items() if sketch.shown != new.path]
-        kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
-        return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
+        told = zip(others, *related(new.sketch, [found[n] for n in others]), strict=True)
+        kin = {n: (sure, unsure) for n, sure, unsure in told}
+        home = dict(zip(pool.numbers[places].tolist(), pool.families[places].tolist(), strict=True))
+        families = {home[n] for n, (sure, _) in kin.items() if sure}
+        return families, [n for n, (_, unsure) in kin.items() if unsure and home[n] not in families]
 
     def remove(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Take models out; those that were related only through them part ways. Ids of the models
@@ -210,7 +215,7 @@ class Index:
         recover their families again, until there are none, or none that can be had. Ids of the
         models that more was read of."""
         asked: set[str] = set()
-        while wanted := self._catalogue.wanted():
+        while wanted := self._wanted():
             read = self._reader.read(wanted, executor)
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
@@ -223,6 +228,31 @@ class Index:
                 asked |= {model.id for model, _, _ in found}
         return tuple(sorted(asked))
 
+    def _wanted(self) -> list[tuple[Model, int]]:
+        """What larger sketches are to be read of; kinship that waited for some is decided."""
+        if self._catalogue.undecided():
+            with self._catalogue.writing():
+                self._decide()
+        return self._catalogue.wanted()
+
+    def _decide(self) -> None:
+        """Join the families of models whose kinship waited for what is there by now."""
+        kin, pool = Kin(self._catalogue), self._catalogue.pool()
+        touched: set[int] = set()
+        for one, other in self._catalogue.undecided():
+            families = {self._catalogue.family(n) for n in (one, other)}
+            found = len(families) == 1 or kin.related(one, other)
+            if found is None:
+                continue
+            self._catalogue.decided(one, other)
+            if found and len(families) > 1:
+                self._catalogue.join(families, min(families))
+                pool.join(families, min(families))
+                touched = (touched - families) | {min(families)}
+        for family in sorted(touched):
+            self._recover_family(family)
+        self._catalogue.want(kin.wanted)
+
     def _forget(self, gone: Sequence[Model]) -> None:
         for model in gone:
             self._catalogue.delete(model.number)
@@ -232,26 +262,35 @@ class Index:
 
     def _part(self, models: Sequence[Model]) -> None:
         """Find the families among models afresh, and recover each."""
-        families = self._partition(models)
+        families, undecided = self._partition(models)
         for model, family in zip(models, families, strict=True):
             self._catalogue.move(model.number, family)
+        self._catalogue.undecide(undecided)
         for family in sorted(set(families)):
             self._recover_family(family)
 
-    def _partition(self, models: Sequence[Model]) -> list[int]:
-        """The family of each, as if they had come in this order."""
-        pool = Pool(self._catalogue.compared)
+    def _partition(self, models: Sequence[Model]) -> tuple[list[int], list[tuple[int, int]]]:
+        """The family of each, as if they had come in this order, and the pairs whose kinship waits
+        for larger sketches."""
+        pool, kin = Pool(self._catalogue.compared), Kin(self._catalogue)
+        undecided: list[tuple[int, int]] = []
         for model in models:
             sketch, mark = (
                 self._catalogue.sketch(model.number),
                 self._catalogue.signature(model.number),
             )
             new = Newcomer("", "", "", model.architecture, sketch, b"", mark, "")
-            families = self._families(new, pool)
+            families, doubtful = self._families(new, pool)
+            for other in doubtful:
+                found = kin.related(model.number, other)
+                if found is None:
+                    undecided.append((model.number, other))
+                elif found:
+                    families.add(pool.family(other))
             family = min((model.number, *families))
             pool.join(families, family)
             pool.extend([model.number], [family], [model.architecture], mark[None])
-        return [int(f) for f in pool.families[: pool.size]]
+        return [int(f) for f in pool.families[: pool.size]], undecided
 
     # recovering
 
@@ -309,7 +348,7 @@ class Index:
         if not self._catalogue.knows(new.architecture):
             comparable = self._catalogue.comparable(new.architecture, new.sketch)
             pool = replace(pool, comparable=lambda _: comparable)
-        families = sorted(self._families(new, pool))
+        families = sorted(self._related(new, pool, closer))
         inside = np.isin(pool.families[: pool.size], families)
         numbers = pool.numbers[: pool.size][inside].tolist()
         if len(numbers) > LARGE:
@@ -327,6 +366,19 @@ class Index:
         refined = Refinement(more) if closer else None
         graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
+
+    def _related(self, new: Newcomer, pool: Pool, closer: bool) -> set[int]:
+        """The families that a newcomer is related to, from larger sketches where it takes these.
+        closer: that are not there are read."""
+        families, doubtful = self._families(new, pool)
+        for number in doubtful:
+            models = {str(number): m for m in self._catalogue.models("number = ?", number)}
+            more = Read(Stored(self._catalogue, models), self._reader, {"": new})
+            other = replace(self._catalogue.sketch(number), id=str(number))
+            refinement = Refinement(more if closer else lambda *_: None)
+            if refinement.related(replace(new.sketch, id=""), other):
+                families.add(pool.family(number))
+        return families
 
     def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:
         """A checkpoint as it is stored. base: what it is merged into, in full. InputError where it
@@ -350,7 +402,7 @@ class Index:
             if altered := self._catalogue.altered():
                 return [f"{id}: its sketch is not the one that was stored" for id in altered]
             models = self.models()
-            families = self._partition(models)
+            families, _ = self._partition(models)
             faults = [
                 f"{model.id}: is not in the family that it is related to"
                 for model, family in zip(models, families, strict=True)

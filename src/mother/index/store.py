@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 3
+VERSION = 4
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -52,6 +52,11 @@ CREATE TABLE wanted (
     level INTEGER NOT NULL,
     tried INTEGER NOT NULL,
     PRIMARY KEY (model, level)
+) WITHOUT ROWID;
+CREATE TABLE undecided (
+    one INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    other INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    PRIMARY KEY (one, other)
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;

@@ -13,7 +13,7 @@ from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
 from mother.measures.sketch import sketch
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import LEVELS, TIMES, Refinement
+from mother.refinement import LEVELS, TIMES, Refinement, in_full
 
 SHAPES = {f"block.{k}.fc.weight": (96, 128) for k in range(4)}
 
@@ -192,3 +192,67 @@ def test_sure_strangers_and_sure_relatives_are_not_asked():
 
     for pair in (small[:2], small[1:3]):
         assert Refinement(more).related(*pair) == (pair == small[:2])
+
+
+def in_full_of(models):
+    """Opens a group's models in full, and how often each was."""
+    of, opened = {m.id: m for m in models}, []
+
+    def whole(group):
+        opened.append([c.id for c in group.checkpoints])
+        return measure(in_full(group, [of[c.id] for c in group.checkpoints]), l1=False)
+
+    return whole, opened
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed, monkeypatch):
+    monkeypatch.setattr("mother.refinement.LEVELS", 1)
+    models, _ = family(12, seed)
+    of = {m.id: m for m in models}
+    options = Options(bootstrap=0, threads=1)
+
+    def edges(found):
+        return {(e.parent, e.child) for e in found.edges}
+
+    def recovered(read):
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda c, level: sketch(of[c.id], 8 << 10), whole, read)
+        small = [sketch(m, 2 << 10) for m in models]
+        return recover_checkpoints(small, options, refinement=refinement), opened, refinement
+
+    found, opened, refinement = recovered(1 << 30)
+    true = edges(recover_checkpoints(models, options))
+    assert opened == sorted(opened, key=len)  # each holds those before
+    assert {id for id, level in refinement.asked.items() if level == 2} == set(opened[-1])
+    none, opened, _ = recovered(0)
+    assert opened == []
+    assert len(edges(found) & true) >= max(len(edges(none) & true), len(true) - 1)
+    lines = [[line for node in graph.nodes for line in node.notes] for graph in (found, none)]
+    assert len(lines[0]) < len(lines[1])
+    assert all("within the error of what was looked at: " in line for line in lines[1])
+
+
+def test_no_more_is_read_in_full_than_may_be(monkeypatch):
+    monkeypatch.setattr("mother.refinement.LEVELS", 0)
+    models, _ = family(12, 1)
+    each = sum(t.nbytes for t in models[0].tensors.values())
+    for most in (3, 5, 9, 40):
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda *_: None, whole, most * each)
+        small = [sketch(m, 2 << 10) for m in models]
+        recover_checkpoints(small, Options(bootstrap=0), refinement=refinement)
+        assert sum(map(len, opened)) <= most
+    assert sum(map(len, opened)) > 5
+
+
+def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights(monkeypatch):
+    monkeypatch.setattr("mother.refinement.LEVELS", 0)
+    models = strangers()
+    small = {m.id: sketch(m, 4 << 10) for m in models}
+    for other in "bcd":
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda *_: None, whole)
+        assert refinement.related(small["a0"], small[f"{other}0"]) == (other == "b")
+        assert opened in ([["a0", f"{other}0"]], [])
+    assert not Refinement(lambda *_: None, whole, 0).related(small["a0"], small["b0"])

@@ -36,7 +36,7 @@ from mother.heritage.scores import SCORES
 from mother.hints import hints_on
 from mother.measures import Measures, measure
 from mother.measures.samples import samples_of
-from mother.refinement import Refinement
+from mother.refinement import Doubt, Refinement
 
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
@@ -300,18 +300,20 @@ def _recover_group(
             threads=options.workers,
         )
         return Part(group, forest, measures)
-    original = originals(group, lossy)
+    original, doubts = originals(group, lossy), list[Doubt]()
     if refinement is not None:
 
         def decide(of: Measures) -> Forest:
             return default.recover(group, of, trees=options.trees, original=original)
 
         told = options.trees is None
-        measures = refinement.refined(group, measures, decide, options.workers, families=told)
+        measures, doubts = refinement.refined(
+            group, measures, decide, options.workers, families=told
+        )
     forest = default.recover(
         group, measures, options.bootstrap, options.seed, options.trees, original
     )
-    return Part(group, forest, measures, lossy=tuple(lossy))
+    return Part(group, forest, measures, lossy=tuple(lossy), doubts=tuple(doubts))
 
 
 def _is_sketched(group: Group) -> bool:

@@ -4,13 +4,15 @@ What a method decides from sketches is held against what it decides from replica
 evidence off by its standard error. Where a model's parent is another one there, the model and all
 that may be its parent are looked at again in sketches TIMES as large; so are two models whose
 kinship parts a family or joins it, where that is within its error. Then everything is decided anew,
-until nothing is in doubt or there is nothing larger to be had.
+until nothing is in doubt or there is nothing larger to be had. Where the largest sketches leave
+a doubt, the models are read in full, in one pass that holds a block of each at a time, as long as
+that is no more than may be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,18 +29,38 @@ TIMES = 4  # as many bytes, each time that more are asked for
 LEVELS = 3  # how often they are of one model
 ROUNDS = 4 * LEVELS
 HELD = 1 << 30  # bytes of larger sketches of one family
+READ = 1 << 34  # bytes of models of one family that are read in full
 Decide = Callable[[Measures], Forest]
-Doubts = list[frozenset[int]]
 #: a checkpoint's sketch of TIMES ** level budgets; None where it can't be had
 More = Callable[[Checkpoint, int], Checkpoint | None]
+#: the measures of a group of sketches from all weights, of those of its layers where these can be
+#: had; None where they can't
+Whole = Callable[[Group], Measures | None]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A decision that lies within its error. about: whom it is about; models: these, and all others
+    that it is between."""
+
+    about: tuple[int, ...]
+    models: frozenset[int]
+
+
+Doubts = list[Doubt]
 
 
 @dataclass
 class Refinement:
-    """Larger sketches, as they are asked for while forests are recovered. asked: by id, how often
-    more bytes of a model were looked at."""
+    """Larger sketches, as they are asked for while forests are recovered, and at last the weights.
+
+    read: bytes of models of one family that may be read in full, each time counted. asked: by id,
+    how often more bytes of a model were looked at.
+    """
 
     more: More
+    whole: Whole | None = None
+    read: int = READ
     asked: dict[str, int] = field(default_factory=dict)
 
     def refined(
@@ -49,14 +71,15 @@ class Refinement:
         threads: int = 1,
         *,
         families: bool = True,
-    ) -> Measures:
-        """The measures of a group of sketches, closer where that may matter to what is decided.
-        families: whether kinship decides how many trees there are."""
+    ) -> tuple[Measures, Doubts]:
+        """The measures of a group of sketches, closer where that may matter to what is decided, and
+        the decisions that are within their error still. families: whether kinship decides how many
+        trees there are."""
 
         def doubts(closer: _Closer) -> Doubts:
             now = closer.measures()
             found = in_doubt(decide(now), map(decide, closer.replicates()))
-            return found + [frozenset(pair) for pair in unsure(now) if families]
+            return found + (_of_kinship(now) if families else [])
 
         return self._settled(_Closer(group, coarse, threads), doubts)
 
@@ -66,53 +89,87 @@ class Refinement:
         if len(groups) > 1:
             return False
         closer = _Closer(groups[0], measure(groups[0], l1=False), 1)
-        found = self._settled(closer, lambda c: [frozenset(p) for p in unsure(c.measures())])
+        found, _ = self._settled(closer, lambda c: _of_kinship(c.measures()))
         return bool(kinship(found)[0, 1] > 1)
 
-    def _settled(self, closer: _Closer, doubts: Callable[[_Closer], Doubts]) -> Measures:
-        group = closer.group
+    def _settled(
+        self, closer: _Closer, doubted: Callable[[_Closer], Doubts]
+    ) -> tuple[Measures, Doubts]:
+        group, left, doubts = closer.group, self.read, doubted(closer)
         for _ in range(ROUNDS):
+            wanted = closer.wanted(doubts)
             found = {
                 k: sketch
-                for k, level in closer.wanted(doubts(closer)).items()
+                for k, level in wanted.items()
                 if (sketch := self.more(group.checkpoints[k], level)) is not None
             }
-            if not found:
+            closer.lost |= wanted.keys() - found.keys()
+            if found:
+                closer.take(found)
+            elif (some := closer.in_full(doubts, left)) and self.whole is not None:
+                fine = self.whole(closer.among(some))
+                if fine is None:
+                    break
+                closer.take_full(some, fine)
+                left -= closer.bytes_of(some)
+            else:
                 break
-            closer.take(found)
-        self.asked |= {group.checkpoints[k].id: level for k, level in closer.levels.items()}
-        return closer.measures()
+            doubts = doubted(closer)
+        reached = closer.levels | dict.fromkeys(closer.full, LEVELS + 1)
+        self.asked |= {group.checkpoints[k].id: level for k, level in reached.items()}
+        return closer.measures(), doubts
+
+
+def _of_kinship(m: Measures) -> Doubts:
+    return [Doubt(pair, frozenset(pair)) for pair in unsure(m)]
+
+
+def in_full(group: Group, whole: Sequence[Checkpoint]) -> Group:
+    """A group of sketches with the same models, opened, in their place."""
+    layers = (
+        replace(
+            layer,
+            tensors=tuple(
+                whole[k].tensors[t.name] for k, t in zip(layer.members, layer.tensors, strict=True)
+            ),
+        )
+        for layer in group.layers
+    )
+    return replace(group, checkpoints=tuple(whole), layers=tuple(layers))
 
 
 def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
-    """Of each model whose parent is another one in any of the others, itself and all that would be
-    its parent.
+    """Of each model whose parent is another one in any of the others: between all that would be its
+    parent.
 
     >>> def of(*parents):
     ...     return Forest(np.array(parents))
     >>> in_doubt(of(-1, 0, 1), [of(-1, 0, 1), of(-1, 0, 0)])
-    [frozenset({0, 1, 2})]
+    [Doubt(about=(2,), models=frozenset({0, 1, 2}))]
     """
     parents = np.stack([forest.parents, *(other.parents for other in others)])
     return [
-        frozenset([c, *(p for p in parents[:, c].tolist() if p >= 0)])
+        Doubt((c,), frozenset([c, *(p for p in parents[:, c].tolist() if p >= 0)]))
         for c in np.flatnonzero((parents != parents[0]).any(axis=0)).tolist()
     ]
 
 
 class _Closer:
-    """A group of sketches, and larger ones of some of its models. levels: of these."""
+    """A group of sketches, larger ones of some of its models, and some in full. levels: of the
+    larger ones. lost: models that none could be had of."""
 
     def __init__(self, group: Group, coarse: Measures, threads: int) -> None:
         self.group, self._coarse, self._threads = group, coarse, threads
         self._larger: dict[int, Checkpoint] = {}
-        self._parts: list[tuple[Group, Measures, list[int], list[int]]] = []
+        self._parts: list[tuple[Group | None, Measures, list[int], list[int]]] = []
+        self._full: list[tuple[None, Measures, list[int], list[int]]] = []
         self.levels: dict[int, int] = {}
+        self.lost: set[int] = set()
 
     def measures(self) -> Measures:
         """Of all models, of each pair as closely as both were looked at."""
         out = self._coarse
-        for _, fine, layers, models in self._parts:
+        for _, fine, layers, models in [*self._parts, *self._full]:
             out = mixed(out, fine, layers, models)
         return out
 
@@ -120,17 +177,18 @@ class _Closer:
         """The same, off by a standard error."""
         for seed in range(REPLICATES):
             out = replicate(self.group, self._coarse, seed)
-            for group, fine, layers, models in self._parts:
-                out = mixed(out, replicate(group, fine, seed), layers, models)
+            for group, fine, layers, models in [*self._parts, *self._full]:
+                off = fine if group is None else replicate(group, fine, seed)
+                out = mixed(out, off, layers, models)
             yield out
 
-    def wanted(self, doubts: Iterable[frozenset[int]]) -> dict[int, int]:
+    def wanted(self, doubts: Doubts) -> dict[int, int]:
         """The level that each model is to be looked at on, if it is a higher one than it was:
         what is in doubt about some of them needs all of them on one level."""
         out: dict[int, int] = {}
         held = sum(self._bytes(k, level) for k, level in self.levels.items())
-        for models in doubts:
-            open_ = [k for k in models if not self._whole(k)]
+        for models in (doubt.models for doubt in doubts if not doubt.models & self.full):
+            open_ = [k for k in models if not self._at_hand(k) and k not in self.lost]
             level = 1 + min((self.levels.get(k, 0) for k in open_), default=LEVELS)
             higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= LEVELS}
             more = sum(self._bytes(k, level) for k in higher.keys() - out.keys())
@@ -148,18 +206,50 @@ class _Closer:
         for level in range(1, max(self.levels.values()) + 1):
             models = sorted(k for k, reached in self.levels.items() if reached >= level)
             if len(models) > 1:
-                group, layers = self._among(models)
+                group, layers = self._among(models, self._larger)
                 fine = measure(group, l1=False, threads=self._threads)
                 self._parts.append((group, fine, layers, models))
 
-    def _among(self, models: list[int]) -> tuple[Group, list[int]]:
-        """The larger sketches of some models as a group with the layers that two of them have, and
-        which of the layers these are."""
+    def in_full(self, doubts: Doubts, most: int) -> list[int]:
+        """The models to be looked at in full, of no more than so many bytes together, where that is
+        more than what was."""
+        some = self.full
+        for models in (doubt.models for doubt in doubts):
+            told = models <= some or all(map(self._at_hand, models)) or models & self.lost
+            if not told and self.bytes_of(some | models) <= most:
+                some |= models
+        return sorted(some) if some != self.full else []
+
+    @property
+    def full(self) -> frozenset[int]:
+        """The models that were looked at in full."""
+        return frozenset(k for _, _, _, models in self._full for k in models)
+
+    def among(self, models: list[int]) -> Group:
+        """Some of the models as a group of their own, with the layers that two of them have."""
+        return self._among(models, self.group.checkpoints)[0]
+
+    def take_full(self, models: list[int], fine: Measures) -> None:
+        """Look at some models in full. fine: measures of layers of theirs."""
+        place = {(x.name, x.shape): k for k, x in enumerate(self.group.layers)}
+        layers = [place[key] for key in zip(fine.names, fine.shapes, strict=True)]
+        self._full = [(None, fine, layers, models)]
+
+    def bytes_of(self, models: Iterable[int]) -> int:
+        """How much some models are in full."""
+        every = (self.group.checkpoints[k].tensors.values() for k in models)
+        return sum(t.nbytes for tensors in every for t in tensors if t.is_weight)
+
+    def _among(
+        self, models: list[int], held: Mapping[int, Checkpoint] | Sequence[Checkpoint]
+    ) -> tuple[Group, list[int]]:
+        """The sketches that are held of some models as a group with the layers that two of them
+        have, and which of the layers these are."""
         place = {k: at for at, k in enumerate(models)}
         chosen, layers = [], []
         for number, layer in enumerate(self.group.layers):
             pairs = [
-                (place[k], self._larger[k].tensors[small.name].kept)
+                (place[k], held[k].tensors[small.name].kept)
                 for k, small in zip(layer.members, layer.tensors, strict=True)
                 if k in place
             ]
@@ -176,8 +266,8 @@ class _Closer:
         )
         return group, chosen
 
-    def _whole(self, k: int) -> bool:
-        """Whether all of a model's matrices are at hand."""
+    def _at_hand(self, k: int) -> bool:
+        """Whether its sketch holds all of a model's matrices."""
         held = self._larger.get(k, self.group.checkpoints[k])
         return all(t.kept.size == t.size for t in held.tensors.values() if is_matrix(t.shape))
 

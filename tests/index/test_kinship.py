@@ -47,7 +47,7 @@ def families(index):
 
 def undecided(index):
     with sqlite3.connect(index._store.path) as database:
-        return database.execute("SELECT * FROM undecided").fetchall()
+        return database.execute("SELECT * FROM doubtful WHERE waiting").fetchall()
 
 
 def test_the_weights_say_so(strangers):
@@ -63,7 +63,7 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
         kept = index.graph().to_json()
         assert index.recover().to_json() == kept
     monkeypatch.setattr("mother.refinement.LEVELS", 0)
-    with Index.create(tmp_path / "plain", budget=budget) as index:
+    with Index.create(tmp_path / "plain", budget=budget, read=0) as index:
         assert index.add([strangers]).closer == ()
         assert trees(index.graph()) != TREES or budget == 32 << 10
 

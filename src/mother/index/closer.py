@@ -4,8 +4,7 @@ What is decided about a family asks for them (refinement.py). Those that are sto
 others are noted as wanted, and read once the change is committed: nobody waits for a hub to write,
 and whoever is stopped finds them noted. Then the families concerned are recovered again, which may
 ask for more. A sketch that can't be had, because the files are gone or others by now, is not looked
-for again until `recover` is asked for. Two models whose kinship waits for larger sketches pass for
-strangers meanwhile.
+for again until `recover` is asked for.
 """
 
 from __future__ import annotations
@@ -13,19 +12,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import mother
-from mother.checkpoints import Checkpoint
+from mother.checkpoints import Checkpoint, Group
 from mother.errors import InputError
 from mother.executors import in_order
+from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
+from mother.index.measured import measured, of_group
 from mother.index.newcomer import stamp
 from mother.index.unit import Unit, opened, sketched
+from mother.measures import Measures
 from mother.measures.sketch_bytes import load
-from mother.refinement import TIMES, Refinement
+from mother.refinement import TIMES
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once
@@ -68,6 +70,17 @@ class Reader:
         content = sketched(unit) if unit else None
         return load(content, Path(of.path), seed=self.seed) if isinstance(content, bytes) else None
 
+    def measured(self, models: Sequence[Lying]) -> bytes | None:
+        """The inner products of models in full, or None where these can't be had: of what lies on
+        the Hub nothing is read whole."""
+        if any(is_address(model.path) for model in models):
+            return None
+        units = [unit for model in models if (unit := self._unit(model, 0)) is not None]
+        try:
+            return measured([opened(unit) for unit in units]) if len(units) == len(models) else None
+        except InputError:
+            return None
+
     def _unit(self, of: Lying, level: int) -> Unit | None:
         """What a worker must know to sketch a model again; None where it does not lie where it lay,
         with the files of then."""
@@ -84,16 +97,29 @@ class Reader:
 @dataclass
 class Stored:
     """Larger sketches as they are asked for. models: by id, those of the index. wanted: those that
-    were and are not there, the level by the number of the model."""
+    were and are not there, the level by the number of the model; unmeasured: sets of models, by
+    number, that should be looked at in full and were not."""
 
     catalogue: Catalogue
     models: Mapping[str, Model]
     wanted: dict[int, int] = field(default_factory=dict)
+    unmeasured: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
-    def waiting(self) -> dict[int, int]:
-        """Those of the wanted that were not looked for in vain."""
-        return {n: at for n, at in self.wanted.items() if not self.catalogue.tried(n, at)}
+    def waiting(self) -> bool:
+        """Whether some of what is wanted was not looked for in vain."""
+        return bool(self.unmeasured) or any(
+            not self.catalogue.tried(n, level) for n, level in self.wanted.items()
+        )
+
+    def whole(self, group: Group) -> Measures | None:
+        """What was measured of a group's models in full, if it was."""
+        numbers = tuple(self.models[c.id].number for c in group.checkpoints)
+        if content := self.catalogue.measured(numbers):
+            return of_group(content, group)
+        if not self.waiting and not self.catalogue.measured_in_vain(numbers):
+            self.unmeasured.add(numbers)
+        return None
 
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         number = self.models[checkpoint.id].number
@@ -118,20 +144,11 @@ class Read:
         known = self.stored.models[checkpoint.id]
         return self.stored(checkpoint, level) or self.reader.one(known, level)
 
-
-@dataclass
-class Kin:
-    """Whether two models of an index are relatives, where their first sketches leave it in doubt.
-    wanted: the larger sketches that are to be read for it, the level by the number of the model."""
-
-    catalogue: Catalogue
-    wanted: dict[int, int] = field(default_factory=dict)
-
-    def related(self, one: int, other: int) -> bool | None:
-        """As larger sketches say; None where these are still to be read."""
-        models = {str(n): m for n in (one, other) for m in self.catalogue.models("number = ?", n)}
-        stored = Stored(self.catalogue, models)
-        sketches = (replace(self.catalogue.sketch(n), id=str(n)) for n in (one, other))
-        found = Refinement(stored).related(*sketches)
-        self.wanted |= stored.waiting
-        return None if stored.waiting else found
+    def whole(self, group: Group) -> Measures | None:
+        """The same of a group's models in full."""
+        ids = [c.id for c in group.checkpoints]
+        if not self.newcomers.keys() & ids and (found := self.stored.whole(group)) is not None:
+            return found
+        lying: dict[str, Lying] = {**self.stored.models, **self.newcomers}
+        content = self.reader.measured([lying[id] for id in ids])
+        return of_group(content, group) if content else None

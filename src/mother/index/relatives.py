@@ -110,18 +110,18 @@ class Pool:
         return np.array(out, dtype=np.intp)
 
 
-def related(
+def kinships(
     new: Checkpoint, others: Sequence[Checkpoint]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which of the others one is related to, (n,), and of which that is within the error of their
-    sketches; of any architectures."""
-    found, doubt = np.zeros((2, len(others)), dtype=bool)
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Kinship with each of the others, (n,), 0 where they can't be compared, and whether it is
+    within the error of their sketches; of any architectures."""
+    found, unsure = np.zeros(len(others)), np.zeros(len(others), dtype=bool)
     kinds: dict[tuple[object, ...], list[int]] = {}
     for k, other in enumerate(others):
         kinds.setdefault(tuple((n, t.shape) for n, t in other.tensors.items()), []).append(k)
     for members in kinds.values():
         group = align([new, *(others[k] for k in members)])[0]
         if len(group.checkpoints) > 1:
-            kin, unsure = kinship_of_first(group)
-            found[members], doubt[members] = (kin[1:] > 1) & ~unsure[1:], unsure[1:]
-    return found, doubt
+            kin, doubt = kinship_of_first(group)
+            found[members], unsure[members] = kin[1:], doubt[1:]
+    return found, unsure

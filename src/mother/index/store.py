@@ -30,12 +30,14 @@ CREATE TABLE models (
     path TEXT NOT NULL UNIQUE,
     architecture TEXT NOT NULL REFERENCES architectures,
     family INTEGER NOT NULL,
+    sure INTEGER NOT NULL,
     stamp TEXT NOT NULL,
     digest BLOB NOT NULL,
     signature BLOB NOT NULL,
     facts TEXT NOT NULL
 );
 CREATE INDEX families ON models (family);
+CREATE INDEX sure_families ON models (sure);
 CREATE TABLE sketches (
     model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
     content BLOB NOT NULL
@@ -53,10 +55,14 @@ CREATE TABLE wanted (
     tried INTEGER NOT NULL,
     PRIMARY KEY (model, level)
 ) WITHOUT ROWID;
-CREATE TABLE undecided (
+CREATE TABLE doubtful (
     one INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
     other INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    waiting INTEGER NOT NULL,
     PRIMARY KEY (one, other)
+) WITHOUT ROWID;
+CREATE TABLE measured (
+    models TEXT PRIMARY KEY, tried INTEGER NOT NULL, digest BLOB, content BLOB
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;

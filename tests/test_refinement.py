@@ -8,12 +8,13 @@ import pytest
 from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import gram
+from mother.levels import LEVELS, TIMES
 from mother.measures import measure
 from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
 from mother.measures.sketch import sketch
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import LEVELS, TIMES, Refinement, in_full
+from mother.refinement import Refinement, in_full
 
 SHAPES = {f"block.{k}.fc.weight": (96, 128) for k in range(4)}
 
@@ -134,7 +135,7 @@ def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed
 
 
 def test_no_more_is_held_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.refinement.HELD", 0)
+    monkeypatch.setattr("mother.levels.HELD", 0)
     models, _ = family(12, 1)
 
     def more(checkpoint, level):
@@ -207,7 +208,7 @@ def in_full_of(models):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed, monkeypatch):
-    monkeypatch.setattr("mother.refinement.LEVELS", 1)
+    monkeypatch.setattr("mother.levels.LEVELS", 1)
     models, _ = family(12, seed)
     of = {m.id: m for m in models}
     options = Options(bootstrap=0, threads=1)
@@ -234,7 +235,7 @@ def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed,
 
 
 def test_no_more_is_read_in_full_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.refinement.LEVELS", 0)
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
     models, _ = family(12, 1)
     each = sum(t.nbytes for t in models[0].tensors.values())
     for most in (3, 5, 9, 40):
@@ -247,7 +248,7 @@ def test_no_more_is_read_in_full_than_may_be(monkeypatch):
 
 
 def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights(monkeypatch):
-    monkeypatch.setattr("mother.refinement.LEVELS", 0)
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
     models = strangers()
     small = {m.id: sketch(m, 4 << 10) for m in models}
     for other in "bcd":

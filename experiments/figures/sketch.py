@@ -12,11 +12,12 @@ from experiments.figures.pictures import legend_below, panels
 from experiments.figures.splits import Built, by_ours, there
 from mother import ModelGraph, evaluate
 from mother.checkpoints import Checkpoint, Group
+from mother.levels import LEVELS, TIMES
 from mother.measures import Measures, measure
 from mother.measures.sketch import sketch
 from mother.measures.windows import APART, BUDGET
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import LEVELS, TIMES, Refinement, in_full
+from mother.refinement import Refinement, in_full
 
 QUESTION = """
 A sketch holds a window of every layer, and the method runs on it as on the weights. Where a

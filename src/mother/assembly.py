@@ -24,10 +24,10 @@ from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relation import has_new_layers, kept, relation
+from mother.levels import Doubt
 from mother.measures import Measures
 from mother.measures.formats import roundings
 from mother.measures.samples import Samples
-from mother.refinement import Doubt
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 CERTAIN = 50.0  # log-odds that are not told from more

@@ -32,11 +32,14 @@ from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
 from mother.heritage.forest import Forest, no_edges
+from mother.heritage.near import Near
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
+from mother.levels import Doubt
 from mother.measures import Measures, measure
 from mother.measures.samples import samples_of
-from mother.refinement import Doubt, Refinement
+from mother.refinement import Refinement
+from mother.refinement_of_many import refined as refined_of_many
 
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
@@ -264,7 +267,7 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     large = len(group.checkpoints) > MANY and _is_sketched(group)
     if large and not paper and options.trees is None:
-        return _recover_many(group, lossy)
+        return _recover_many(group, lossy, refinement)
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -320,7 +323,7 @@ def _is_sketched(group: Group) -> bool:
     return any(t.sample is not None for t in group.checkpoints[0].tensors.values())
 
 
-def _recover_many(group: Group, lossy: Sequence[Duplicate]) -> Part:
+def _recover_many(group: Group, lossy: Sequence[Duplicate], refinement: Refinement | None) -> Part:
     """The same from sketches of too many models for matrices: from the layers that all have, finite
     in all, each model compared with those near to it."""
     many = len(group.checkpoints)
@@ -328,8 +331,17 @@ def _recover_many(group: Group, lossy: Sequence[Duplicate]) -> Part:
     samples = samples_of(group)
     finite = samples.finite()
     group, samples = group.over(finite), samples.over(finite)
-    forest = sparse.recover(samples, originals(group, lossy)) if finite.any() else no_edges(many)
-    return Part(group, forest, samples, lossy=tuple(lossy))
+    if not finite.any():
+        return Part(group, no_edges(many), samples, lossy=tuple(lossy))
+    original = originals(group, lossy)
+
+    def recovered(near: Near | None) -> Forest:
+        return sparse.recover(samples, original, near)
+
+    if refinement is None:
+        return Part(group, recovered(None), samples, lossy=tuple(lossy))
+    forest, doubts = refined_of_many(refinement, group, samples, recovered)
+    return Part(group, forest, samples, lossy=tuple(lossy), doubts=tuple(doubts))
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

@@ -11,43 +11,26 @@ that is no more than may be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, Group, Layer, align
-from mother.checkpoints.alignment import common_part
+from mother.checkpoints import Checkpoint, Group, align
 from mother.heritage.forest import Forest
 from mother.heritage.relatedness import kinship, unsure
-from mother.measures import Measures, is_matrix, measure
+from mother.levels import Doubt, Doubts, Levels, More
+from mother.measures import Measures, measure
 from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
 
 REPLICATES = 8
-TIMES = 4  # as many bytes, each time that more are asked for
-LEVELS = 3  # how often they are of one model
-ROUNDS = 4 * LEVELS
-HELD = 1 << 30  # bytes of larger sketches of one family
+ROUNDS = 12  # of asking, at the most
 READ = 1 << 34  # bytes of models of one family that are read in full
 Decide = Callable[[Measures], Forest]
-#: a checkpoint's sketch of TIMES ** level budgets; None where it can't be had
-More = Callable[[Checkpoint, int], Checkpoint | None]
 #: the measures of a group of sketches from all weights, of those of its layers where these can be
 #: had; None where they can't
 Whole = Callable[[Group], Measures | None]
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A decision that lies within its error. about: whom it is about; models: these, and all others
-    that it is between."""
-
-    about: tuple[int, ...]
-    models: frozenset[int]
-
-
-Doubts = list[Doubt]
 
 
 @dataclass
@@ -97,17 +80,10 @@ class Refinement:
     ) -> tuple[Measures, Doubts]:
         group, left, doubts = closer.group, self.read, doubted(closer)
         for _ in range(ROUNDS):
-            wanted = closer.wanted(doubts)
-            found = {
-                k: sketch
-                for k, level in wanted.items()
-                if (sketch := self.more(group.checkpoints[k], level)) is not None
-            }
-            closer.lost |= wanted.keys() - found.keys()
-            if found:
-                closer.take(found)
+            if closer.asked(doubts, self.more):
+                closer.measure()
             elif (some := closer.in_full(doubts, left)) and self.whole is not None:
-                fine = self.whole(closer.among(some))
+                fine = self.whole(closer.among(some, group.checkpoints)[0])
                 if fine is None:
                     break
                 closer.take_full(some, fine)
@@ -115,8 +91,7 @@ class Refinement:
             else:
                 break
             doubts = doubted(closer)
-        reached = closer.levels | dict.fromkeys(closer.full, LEVELS + 1)
-        self.asked |= {group.checkpoints[k].id: level for k, level in reached.items()}
+        self.asked |= closer.counted()
         return closer.measures(), doubts
 
 
@@ -154,17 +129,14 @@ def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
     ]
 
 
-class _Closer:
-    """A group of sketches, larger ones of some of its models, and some in full. levels: of the
-    larger ones. lost: models that none could be had of."""
+class _Closer(Levels):
+    """Measures of a group of sketches, closer where larger ones are held, or more."""
 
     def __init__(self, group: Group, coarse: Measures, threads: int) -> None:
-        self.group, self._coarse, self._threads = group, coarse, threads
-        self._larger: dict[int, Checkpoint] = {}
+        super().__init__(group)
+        self._coarse, self._threads = coarse, threads
         self._parts: list[tuple[Group | None, Measures, list[int], list[int]]] = []
         self._full: list[tuple[None, Measures, list[int], list[int]]] = []
-        self.levels: dict[int, int] = {}
-        self.lost: set[int] = set()
 
     def measures(self) -> Measures:
         """Of all models, of each pair as closely as both were looked at."""
@@ -182,99 +154,18 @@ class _Closer:
                 out = mixed(out, off, layers, models)
             yield out
 
-    def wanted(self, doubts: Doubts) -> dict[int, int]:
-        """The level that each model is to be looked at on, if it is a higher one than it was:
-        what is in doubt about some of them needs all of them on one level."""
-        out: dict[int, int] = {}
-        held = sum(self._bytes(k, level) for k, level in self.levels.items())
-        for models in (doubt.models for doubt in doubts if not doubt.models & self.full):
-            open_ = [k for k in models if not self._at_hand(k) and k not in self.lost]
-            level = 1 + min((self.levels.get(k, 0) for k in open_), default=LEVELS)
-            higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= LEVELS}
-            more = sum(self._bytes(k, level) for k in higher.keys() - out.keys())
-            if held + more <= HELD:
-                held += more
-                out |= higher
-        return dict(sorted(out.items()))
-
-    def take(self, sketches: dict[int, Checkpoint]) -> None:
-        """Look at larger sketches of some models, each of the next level."""
-        for k, sketch in sketches.items():
-            self.levels[k] = self.levels.get(k, 0) + 1
-            self._larger[k] = sketch
+    def measure(self) -> None:
+        """Look at the larger sketches that are held."""
         self._parts = []
         for level in range(1, max(self.levels.values()) + 1):
-            models = sorted(k for k, reached in self.levels.items() if reached >= level)
+            models = self.reached(level)
             if len(models) > 1:
-                group, layers = self._among(models, self._larger)
+                group, layers = self.among(models, self.larger)
                 fine = measure(group, l1=False, threads=self._threads)
                 self._parts.append((group, fine, layers, models))
-
-    def in_full(self, doubts: Doubts, most: int) -> list[int]:
-        """The models to be looked at in full, of no more than so many bytes together, where that is
-        more than what was."""
-        some = self.full
-        for models in (doubt.models for doubt in doubts):
-            told = models <= some or all(map(self._at_hand, models)) or models & self.lost
-            if not told and self.bytes_of(some | models) <= most:
-                some |= models
-        return sorted(some) if some != self.full else []
-
-    @property
-    def full(self) -> frozenset[int]:
-        """The models that were looked at in full."""
-        return frozenset(k for _, _, _, models in self._full for k in models)
-
-    def among(self, models: list[int]) -> Group:
-        """Some of the models as a group of their own, with the layers that two of them have."""
-        return self._among(models, self.group.checkpoints)[0]
 
     def take_full(self, models: list[int], fine: Measures) -> None:
         """Look at some models in full. fine: measures of layers of theirs."""
         place = {(x.name, x.shape): k for k, x in enumerate(self.group.layers)}
         layers = [place[key] for key in zip(fine.names, fine.shapes, strict=True)]
-        self._full = [(None, fine, layers, models)]
-
-    def bytes_of(self, models: Iterable[int]) -> int:
-        """How much some models are in full."""
-        every = (self.group.checkpoints[k].tensors.values() for k in models)
-        return sum(t.nbytes for tensors in every for t in tensors if t.is_weight)
-
-    def _among(
-        self, models: list[int], held: Mapping[int, Checkpoint] | Sequence[Checkpoint]
-    ) -> tuple[Group, list[int]]:
-        """The sketches that are held of some models as a group with the layers that two of them
-        have, and which of the layers these are."""
-        place = {k: at for at, k in enumerate(models)}
-        chosen, layers = [], []
-        for number, layer in enumerate(self.group.layers):
-            pairs = [
-                (place[k], held[k].tensors[small.name].kept)
-                for k, small in zip(layer.members, layer.tensors, strict=True)
-                if k in place
-            ]
-            if len(pairs) > 1:
-                members, tensors = zip(*pairs, strict=True)
-                layers.append(Layer(layer.name, layer.shape, members, common_part(tensors)))
-                chosen.append(number)
-        whole = self.group
-        group = Group(
-            tuple(whole.checkpoints[k] for k in models),
-            tuple(layers),
-            tuple(whole.unaligned[k] for k in models),
-            tuple(whole.architecture[k] for k in models),
-        )
-        return group, chosen
-
-    def _at_hand(self, k: int) -> bool:
-        """Whether its sketch holds all of a model's matrices."""
-        held = self._larger.get(k, self.group.checkpoints[k])
-        return all(t.kept.size == t.size for t in held.tensors.values() if is_matrix(t.shape))
-
-    def _bytes(self, k: int, level: int) -> int:
-        """How much a model's larger sketch may hold."""
-        tensors = self.group.checkpoints[k].tensors.values()
-        kept, all_ = (
-            sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True)
-        )
-        return int(min(all_, kept * TIMES**level))
+        self._full, self.full = [(None, fine, layers, models)], frozenset(models)

@@ -22,6 +22,7 @@ from mother.heritage.direction import COSINE, Products, telling, weigh_products
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, descent_of_two, heavy
 from mother.heritage.hidden import hidden_ancestors
+from mother.heritage.near import Near
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
@@ -36,10 +37,10 @@ RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
-def recover(samples: Samples, original: Indices | None = None) -> Forest:
+def recover(samples: Samples, original: Indices | None = None, near: Near | None = None) -> Forest:
     """The forest of the models of one architecture, without support. original: (n,), what a model
     is known to be a compressed copy of, -1 for most: what descends from a copy hangs from its
-    original here.
+    original here. near: pairs that were looked at more closely.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
     >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
@@ -52,7 +53,9 @@ def recover(samples: Samples, original: Indices | None = None) -> Forest:
     forest, hidden = no_edges(n), list[Hidden]()
     own = np.flatnonzero(original < 0)
     groups = [own[members] for members in leaders.families(samples.among(own))]
-    for members, part in zip(groups, recover_families(samples, groups), strict=True):
+    if near is not None:
+        samples = near.scaled(samples)
+    for members, part in zip(groups, recover_families(samples, groups, near=near), strict=True):
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(samples, forest, original)
@@ -86,7 +89,7 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
 
 
 def recover_families(
-    samples: Samples, families: Sequence[Indices], threads: int = 1
+    samples: Samples, families: Sequence[Indices], threads: int = 1, near: Near | None = None
 ) -> list[Forest]:
     """The trees of several families of one architecture, (n,) numbers of models each.
 
@@ -100,6 +103,9 @@ def recover_families(
         if isinstance(family, _Family) and len(members) <= NEAREST + 1
     ]
     _weigh_together(samples, small)
+    for members, family in zip(families, begun, strict=True):
+        if near is not None and isinstance(family, _Family):
+            family.look(near.among(members))
     return [x.recover(threads) if isinstance(x, _Family) else x for x in begun]
 
 
@@ -205,10 +211,44 @@ class _Family:
     view: View
     points: Points
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
+    closer: dict[tuple[int, int], tuple[float, Array]] = field(default_factory=dict)
+
+    def look(self, near: Near) -> None:
+        """Take what larger samples say of pairs: their squared distance, and the products."""
+        near = near.over(self.view.layers)
+        squared = self.view.weight @ np.maximum(near.ii + near.jj - 2 * near.ij, 0.0)
+        for e, pair in enumerate(zip(near.i.tolist(), near.j.tolist(), strict=True)):
+            found = np.stack([near.ii[:, e], near.jj[:, e], near.ij[:, e]])
+            self.closer[pair] = float(squared[e]), found
+            self.closer[pair[::-1]] = float(squared[e]), found[[1, 0, 2]]
+        if len(near.i):
+            told = near.over(self.view.tells)
+            said = Products(told.ii, told.jj, told.ij, told.chance)
+            self.note(near.i, near.j, weigh_products(near.i, near.j, said, by_layer=False).log_odds)
+
+    def _squared(self, i: Indices, j: Indices) -> Array:
+        out = squared_distances(self.points, i, j)
+        for e in self._closer(i, j):
+            out[e] = self.closer[int(i[e]), int(j[e])][0]
+        return out
+
+    def _products(self, i: Indices, j: Indices) -> Array:
+        out = np.stack(self.samples.products(i, j))
+        for e in self._closer(i, j):
+            out[:, :, e] = self.closer[int(i[e]), int(j[e])][1]
+        return out
+
+    def _closer(self, i: Indices, j: Indices) -> list[int]:
+        if not self.closer:
+            return []
+        pairs = zip(i.tolist(), j.tolist(), strict=True)
+        return [e for e, pair in enumerate(pairs) if pair in self.closer]
 
     def recover(self, threads: int) -> Forest:
         n = len(self.points)
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
+        for e in self._closer(i, j):
+            squared[e] = self.closer[int(i[e]), int(j[e])][0]
         among = self._candidates(i, j, squared)
         parents, direction = settled(
             spanning_tree(n, i, j, squared),
@@ -258,6 +298,8 @@ class _Family:
         rows = [_Distances(self.points, k) for k in range(n)]
         for a, b, far in zip(i.tolist(), j.tolist(), squared.tolist(), strict=True):
             rows[a][b] = rows[b][a] = far
+        for (a, b), (far, _) in self.closer.items():
+            rows[a][b] = far
         here, there = np.concatenate([i, j]), np.concatenate([j, i])
         order = np.lexsort((there, np.concatenate([squared, squared]), here))
         ends = np.searchsorted(here[order], np.arange(n + 1)).tolist()
@@ -271,10 +313,10 @@ class _Family:
         variance of the second in a step that knows nothing of p; 0 at the roots."""
         out = np.zeros((4, len(parents)))
         child = np.flatnonzero(parents >= 0)
-        pp, cc, pc = self.samples.products(parents[child], child)
+        pp, cc, pc = self._products(parents[child], child)
         gap = np.maximum(pp + cc - 2 * pc, 0.0)
         noise = self.view.weight**2 * (COSINE**2 + 1 / self.samples.seen)
-        out[0, child] = squared_distances(self.points, parents[child], child)
+        out[0, child] = self._squared(parents[child], child)
         out[1, child] = self.view.weight @ (pp - pc)
         out[2, child] = self.view.weight @ (cc - pc)
         out[3, child] = noise @ (pp * gap)
@@ -286,6 +328,6 @@ class _Family:
         c = np.flatnonzero(above >= 0)
         p, g = parents[c], above[c]
         out = np.full(len(parents), np.nan)
-        sides = [squared_distances(self.points, *pair) for pair in ((g, c), (p, c), (g, p))]
+        sides = [self._squared(*pair) for pair in ((g, c), (p, c), (g, p))]
         out[c] = turn_of(*sides)
         return out

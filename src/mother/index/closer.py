@@ -25,9 +25,9 @@ from mother.index.catalogue import Catalogue, Model
 from mother.index.measured import measured, of_group
 from mother.index.newcomer import stamp
 from mother.index.unit import Unit, opened, sketched
+from mother.levels import TIMES
 from mother.measures import Measures
 from mother.measures.sketch_bytes import load
-from mother.refinement import TIMES
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once

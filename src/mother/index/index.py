@@ -151,9 +151,7 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
-        with self._catalogue.writing():
-            for members in self._catalogue.waiting():
-                self._catalogue.put(members[0].family, *self._recovered(members))
+        self._recover_waiting()
         closer = self.settle(executor)
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
@@ -211,9 +209,9 @@ class Index:
                     families = {self._catalogue.keep(m.number, at, c) for m, at, c in found}
                     for model, level, _ in some:
                         self._catalogue.looked_for(model.number, level)
-                    for family in sorted(f for f in families if f is not None):
-                        self._recover_family(family)
+                    self._again({f for f in families if f is not None})
                 asked |= {model.id for model, _, _ in found}
+            self._recover_waiting()
         return tuple(sorted(asked))
 
     def _wanted(self) -> list[tuple[Model, int]]:
@@ -227,11 +225,7 @@ class Index:
         """Find the families around some sure families that changed, and recover them. at_once:
         those of more than MANY, too."""
         families, kin = self._families.regroup(changed)
-        for family in sorted(families):
-            if self._catalogue.size(family) > MANY and not at_once:
-                self._catalogue.clear(family)  # of whoever asks meanwhile, it is recovered
-            else:
-                self._recover_family(family)
+        self._again(families, at_once)
         self._catalogue.want(kin.wanted)
         self._catalogue.to_measure(kin.unmeasured)
 
@@ -271,6 +265,21 @@ class Index:
         return set(families)
 
     # recovering
+
+    def _again(self, families: set[int], at_once: bool = False) -> None:
+        """Recover families; those of more than MANY later, unless at once: of whoever asks
+        meanwhile, they are recovered."""
+        for family in sorted(families):
+            if self._catalogue.size(family) > MANY and not at_once:
+                self._catalogue.clear(family)
+            else:
+                self._recover_family(family)
+
+    def _recover_waiting(self) -> None:
+        """Recover the families that were left for later."""
+        with self._catalogue.writing():
+            for members in self._catalogue.waiting():
+                self._catalogue.put(members[0].family, *self._recovered(members))
 
     def _recover_family(self, family: int) -> None:
         members = self._catalogue.models("family = ?", family)

@@ -257,3 +257,16 @@ def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights
         assert refinement.related(small["a0"], small[f"{other}0"]) == (other == "b")
         assert opened in ([["a0", f"{other}0"]], [])
     assert not Refinement(lambda *_: None, whole, 0).related(small["a0"], small["b0"])
+
+
+def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypatch):
+    """Layers are weighed by the norms of all of a tree, and a rule may look at all of its edges."""
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    models, _ = family(12, 0)
+    whole, opened = in_full_of(models)
+    small = [sketch(m, 2 << 10) for m in models]
+    found = recover_checkpoints(
+        small, Options(bootstrap=0), refinement=Refinement(lambda *_: None, whole)
+    )
+    assert not [node for node in found.nodes if node.notes]
+    assert len(opened[-1]) > len(opened[0])

@@ -61,7 +61,9 @@ class Refinement:
 
         def doubts(closer: _Closer) -> Doubts:
             now = closer.measures()
-            found = in_doubt(decide(now), map(decide, closer.replicates()))
+            forest = decide(now)
+            found = in_doubt(forest, map(decide, closer.replicates()))
+            found = [closer.widened(doubt, forest) for doubt in found]
             return found + (_of_kinship(now) if families else [])
 
         return self._settled(_Closer(group, coarse, threads), doubts)
@@ -144,6 +146,15 @@ class _Closer(Levels):
         for _, fine, layers, models in [*self._parts, *self._full]:
             out = mixed(out, fine, layers, models)
         return out
+
+    def widened(self, doubt: Doubt, forest: Forest) -> Doubt:
+        """A doubt that all of its models leave, though nothing is left to be seen of them, is about
+        the rest of their tree, which they are weighed with."""
+        if not all(k in self.full or self.at_hand(k) for k in doubt.models):
+            return doubt
+        labels = forest.labels()
+        own = labels == labels[doubt.about[0]]
+        return Doubt(doubt.about, doubt.models | frozenset(np.flatnonzero(own).tolist()))
 
     def replicates(self) -> Iterator[Measures]:
         """The same, off by a standard error."""

@@ -98,7 +98,8 @@ class Families:
 
     def afresh(self, sure: set[int]) -> dict[int, int]:
         """The family of each of all sure families."""
-        return self.joined(sure, self.catalogue.doubts(), _Kin(self.catalogue, self.read))
+        doubts = {pair for pair in self.catalogue.doubts() if sure >= set(pair)}
+        return self.joined(sure, doubts, _Kin(self.catalogue, self.read))
 
     def joined(self, sure: set[int], doubts: Pairs, kin: _Kin) -> dict[int, int]:
         """The family of each of some sure families: the smallest of those that it is joined to."""

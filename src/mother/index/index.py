@@ -381,16 +381,17 @@ class Index:
                 return [f"{id}: its sketch is not the one that was stored" for id in altered]
             models = self.models()
             sure, _ = self._families.partition(models)
+            families = self._families.afresh(set(sure))
             faults = [
                 f"{model.id}: is not in the family that it is related to"
                 for model, own in zip(models, sure, strict=True)
-                if own != model.sure
+                if (own, families[own]) != (model.sure, model.family)
             ]
             if faults:
                 return faults
-            families, members = self._families.afresh(set(sure)), dict[int, list[Model]]()
+            members: dict[int, list[Model]] = {}
             for model in models:
-                members.setdefault(families[model.sure], []).append(model)
+                members.setdefault(model.family, []).append(model)
             afresh = [self._recovered(family)[0] for family in members.values()]
             fresh = joined(afresh, self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)

@@ -267,7 +267,7 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     large = len(group.checkpoints) > MANY and _is_sketched(group)
     if large and not paper and options.trees is None:
-        return _recover_many(group, lossy, refinement)
+        return _recover_many(group, lossy, options, refinement)
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -323,7 +323,9 @@ def _is_sketched(group: Group) -> bool:
     return any(t.sample is not None for t in group.checkpoints[0].tensors.values())
 
 
-def _recover_many(group: Group, lossy: Sequence[Duplicate], refinement: Refinement | None) -> Part:
+def _recover_many(
+    group: Group, lossy: Sequence[Duplicate], options: Options, refinement: Refinement | None
+) -> Part:
     """The same from sketches of too many models for matrices: from the layers that all have, finite
     in all, each model compared with those near to it."""
     many = len(group.checkpoints)
@@ -333,14 +335,14 @@ def _recover_many(group: Group, lossy: Sequence[Duplicate], refinement: Refineme
     group, samples = group.over(finite), samples.over(finite)
     if not finite.any():
         return Part(group, no_edges(many), samples, lossy=tuple(lossy))
-    original = originals(group, lossy)
+    original, near, doubts = originals(group, lossy), None, list[Doubt]()
+    if refinement is not None:
 
-    def recovered(near: Near | None) -> Forest:
-        return sparse.recover(samples, original, near)
+        def recovered(near: Near | None) -> Forest:
+            return sparse.recover(samples, original, near)
 
-    if refinement is None:
-        return Part(group, recovered(None), samples, lossy=tuple(lossy))
-    forest, doubts = refined_of_many(refinement, group, samples, recovered)
+        near, doubts = refined_of_many(refinement, group, samples, recovered)
+    forest = sparse.recover(samples, original, near, options.bootstrap, options.seed)
     return Part(group, forest, samples, lossy=tuple(lossy), doubts=tuple(doubts))
 
 

@@ -26,9 +26,9 @@ def refined(
     group: Group,
     samples: Samples,
     recover: Callable[[Near | None], Forest],
-) -> tuple[Forest, Doubts]:
-    """The forest of a group of sketches, of the layers that all have, from larger ones where that
-    may matter; and the decisions that are within their error still."""
+) -> tuple[Near | None, Doubts]:
+    """What larger sketches say of pairs of a group, of the layers that all have, where that may
+    matter to its forest; and the decisions that are within their error still."""
     off, closer, near = offsets(group, REPLICATES), _Pairs(group), None
     for _ in range(ROUNDS):
         forest = recover(near)
@@ -38,7 +38,7 @@ def refined(
         closer.note(doubts)
         near = closer.near()
     refinement.asked |= closer.counted()
-    return forest, doubts
+    return near, doubts
 
 
 class _Pairs(Levels):

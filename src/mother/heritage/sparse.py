@@ -2,7 +2,7 @@
 
 The same evidence by the same formulas as in gram.py, on candidate pairs alone: a model's parent is
 sought among those near to it, and which way a pair points is weighed only where a tree has it.
-There is no support: replicates would cost as much again each.
+Support costs as much again for each replicate, but for the search for near ones.
 
 Samples are noisy: a turn counts only by what is beyond chance, and siblings that are near to each
 other do not pay for what they seem to lack.
@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.heritage import leaders
-from mother.heritage.direction import COSINE, Products, telling, weigh_products
+from mother.heritage.direction import COSINE, Pairs, Products, telling, weigh_products
+from mother.heritage.drawn import LayerOdds, Steps
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, descent_of_two, heavy
 from mother.heritage.hidden import hidden_ancestors
@@ -37,10 +39,17 @@ RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
-def recover(samples: Samples, original: Indices | None = None, near: Near | None = None) -> Forest:
-    """The forest of the models of one architecture, without support. original: (n,), what a model
-    is known to be a compressed copy of, -1 for most: what descends from a copy hangs from its
-    original here. near: pairs that were looked at more closely.
+def recover(
+    samples: Samples,
+    original: Indices | None = None,
+    near: Near | None = None,
+    replicates: int = 0,
+    seed: int = 0,
+) -> Forest:
+    """The forest of the models of one architecture. original: (n,), what a model is known to be a
+    compressed copy of, -1 for most: what descends from a copy hangs from its original here. near:
+    pairs that were looked at more closely. replicates: bootstraps of the layers that `support` is
+    taken from, on the same candidate pairs; 0 for none.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
     >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
@@ -55,7 +64,8 @@ def recover(samples: Samples, original: Indices | None = None, near: Near | None
     groups = [own[members] for members in leaders.families(samples.among(own))]
     if near is not None:
         samples = near.scaled(samples)
-    for members, part in zip(groups, recover_families(samples, groups, near=near), strict=True):
+    parts = recover_families(samples, groups, near=near, replicates=replicates, seed=seed)
+    for members, part in zip(groups, parts, strict=True):
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(samples, forest, original)
@@ -89,7 +99,12 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
 
 
 def recover_families(
-    samples: Samples, families: Sequence[Indices], threads: int = 1, near: Near | None = None
+    samples: Samples,
+    families: Sequence[Indices],
+    threads: int = 1,
+    near: Near | None = None,
+    replicates: int = 0,
+    seed: int = 0,
 ) -> list[Forest]:
     """The trees of several families of one architecture, (n,) numbers of models each.
 
@@ -106,7 +121,7 @@ def recover_families(
     for members, family in zip(families, begun, strict=True):
         if near is not None and isinstance(family, _Family):
             family.look(near.among(members))
-    return [x.recover(threads) if isinstance(x, _Family) else x for x in begun]
+    return [x.recover(threads, replicates, seed) if isinstance(x, _Family) else x for x in begun]
 
 
 def _begun(family: Samples) -> _Family | Forest:
@@ -228,26 +243,26 @@ class _Family:
 
     def _squared(self, i: Indices, j: Indices) -> Array:
         out = squared_distances(self.points, i, j)
-        for e in self._closer(i, j):
+        for e in self.closer_of(i, j):
             out[e] = self.closer[int(i[e]), int(j[e])][0]
         return out
 
-    def _products(self, i: Indices, j: Indices) -> Array:
+    def products(self, i: Indices, j: Indices) -> Array:
         out = np.stack(self.samples.products(i, j))
-        for e in self._closer(i, j):
+        for e in self.closer_of(i, j):
             out[:, :, e] = self.closer[int(i[e]), int(j[e])][1]
         return out
 
-    def _closer(self, i: Indices, j: Indices) -> list[int]:
+    def closer_of(self, i: Indices, j: Indices) -> list[int]:
         if not self.closer:
             return []
         pairs = zip(i.tolist(), j.tolist(), strict=True)
         return [e for e, pair in enumerate(pairs) if pair in self.closer]
 
-    def recover(self, threads: int) -> Forest:
+    def recover(self, threads: int, replicates: int, seed: int) -> Forest:
         n = len(self.points)
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
-        for e in self._closer(i, j):
+        for e in self.closer_of(i, j):
             squared[e] = self.closer[int(i[e]), int(j[e])][0]
         among = self._candidates(i, j, squared)
         parents, direction = settled(
@@ -271,7 +286,48 @@ class _Family:
         few = replace(among, nearest=[near[:RIVALS] for near in among.nearest])
         rival, factor = rivals(kept, few)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
+        if replicates:
+            forest.support[c] = self._support(i, j, among, parents, replicates, seed)[c]
         return forest
+
+    def _support(
+        self,
+        i: Indices,
+        j: Indices,
+        among: Candidates,
+        parents: Indices,
+        replicates: int,
+        seed: int,
+    ) -> Array:
+        """Share of replicates, layers drawn with replacement, in which each model has this parent.
+        i, j: the candidate pairs."""
+        L, n = len(self.samples.names), len(parents)
+        draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
+        steps, weighed = Steps(self._by_layer, i, j), LayerOdds(self._weighed)
+        found = np.zeros(n)
+        for counts in draws:
+            spanning = spanning_tree(n, i, j, steps.squared @ counts)
+            rows = replace(among, squared=steps.rows(n, counts))
+            turned = partial(weighed.oriented, counts=counts[self.view.tells])
+            drawn, _ = settled(spanning, turned, partial(straighten, among=rows))
+            found += drawn == parents
+        return found / replicates
+
+    def _by_layer(self, i: Indices, j: Indices) -> Array:
+        """|i - j|^2 of pairs by layer, (E, L)."""
+        gap = self.points[i] - self.points[j]
+        out = np.add.reduceat(np.square(gap, out=gap), self.samples.columns[:-1], axis=1)
+        out = out.astype(np.float64)
+        for e in self.closer_of(i, j):
+            ii, jj, ij = self.closer[int(i[e]), int(j[e])][1]
+            out[e] = self.view.weight * np.maximum(ii + jj - 2 * ij, 0.0)
+        return np.asarray(out)
+
+    def _weighed(self, i: Indices, j: Indices) -> Pairs:
+        """What the layers that tell say of pairs."""
+        ii, jj, ij = self.products(i, j)[:, self.view.tells]
+        chance = self.samples.chance[self.view.tells]
+        return weigh_products(i, j, Products(ii, jj, ij, chance))
 
     def note(self, i: Indices, j: Indices, odds: Array) -> None:
         """Keep the log-odds of i being the parent of j for later."""
@@ -313,7 +369,7 @@ class _Family:
         variance of the second in a step that knows nothing of p; 0 at the roots."""
         out = np.zeros((4, len(parents)))
         child = np.flatnonzero(parents >= 0)
-        pp, cc, pc = self._products(parents[child], child)
+        pp, cc, pc = self.products(parents[child], child)
         gap = np.maximum(pp + cc - 2 * pc, 0.0)
         noise = self.view.weight**2 * (COSINE**2 + 1 / self.samples.seen)
         out[0, child] = self._squared(parents[child], child)

@@ -8,7 +8,7 @@ While larger sketches are still to be read, the two families pass for strangers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -83,8 +83,7 @@ class Families:
         found = self.joined(around, {pair for pair in pairs if around >= set(pair)}, kin)
         self.catalogue.regroup(found)
         self.catalogue.wait(kin.waiting, around)
-        was = {f: {s for s, g in before if g == f} for _, f in before}
-        now = {f: {s for s, g in found.items() if g == f} for f in found.values()}
+        was, now = _parts(before), _parts(found.items())
         for family in was:
             if was[family] != now.get(family):
                 self.catalogue.clear(family)
@@ -109,6 +108,14 @@ class Families:
                 pair = families[one], families[other]
                 families = {s: min(pair) if f in pair else f for s, f in families.items()}
         return families
+
+
+def _parts(homes: Iterable[tuple[int, int]]) -> dict[int, set[int]]:
+    """The sure families in each family, from the family of each."""
+    parts: dict[int, set[int]] = {}
+    for sure, family in homes:
+        parts.setdefault(family, set()).add(sure)
+    return parts
 
 
 @dataclass

@@ -99,10 +99,12 @@ def test_what_is_near_is_taken_as_it_is_said():
     c = int(np.flatnonzero(before.parents >= 0)[-1])
     others = [k for k in range(24) if k not in (c, before.parents[c]) and before.parents[k] != c]
     q = others[0]
-    i, j = (np.array([end]) for end in sorted((c, q)))
-    ii, jj, _ = s.products(i, j)
-    middle = (ii + jj) / 2
-    near = Near(i, j, middle, 1.0001 * middle, middle, s.chance)
+    i, j = np.triu_indices(24, 1)
+    ii, jj, ij = s.products(i, j)
+    (pair,) = np.flatnonzero((i == min(c, q)) & (j == max(c, q)))
+    middle = (ii[:, pair] + jj[:, pair]) / 2
+    ii[:, pair], jj[:, pair], ij[:, pair] = middle, 1.0001 * middle, middle
+    near = Near(i, j, ii, jj, ij, np.broadcast_to(s.chance, ii.shape))
     after = sparse.recover_families(s, [np.arange(24)], near=near)[0]
     assert {c, q} in [{k, int(p)} for k, p in enumerate(after.parents)]
     assert near.among(np.array([c])).i.size == 0

@@ -62,8 +62,6 @@ def recover(
     forest, hidden = no_edges(n), list[Hidden]()
     own = np.flatnonzero(original < 0)
     groups = [own[members] for members in leaders.families(samples.among(own))]
-    if near is not None:
-        samples = near.scaled(samples)
     parts = recover_families(samples, groups, near=near, replicates=replicates, seed=seed)
     for members, part in zip(groups, parts, strict=True):
         forest.place(part, members)
@@ -111,7 +109,7 @@ def recover_families(
     All pairs of the small ones are weighed in one call: most families of a collection have but a
     few models.
     """
-    begun = [_begun(samples.among(members)) for members in families]
+    begun = [_begun(samples.among(members), near and near.among(members)) for members in families]
     small = [
         (members, family)
         for members, family in zip(families, begun, strict=True)
@@ -119,16 +117,18 @@ def recover_families(
     ]
     _weigh_together(samples, small)
     for members, family in zip(families, begun, strict=True):
-        if near is not None and isinstance(family, _Family):
+        if near and isinstance(family, _Family):
             family.look(near.among(members))
     return [x.recover(threads, replicates, seed) if isinstance(x, _Family) else x for x in begun]
 
 
-def _begun(family: Samples) -> _Family | Forest:
+def _begun(family: Samples, near: Near | None) -> _Family | Forest:
     """A family as it is looked at, or its forest, if there is nothing to look at."""
     n = len(family.rows)
     if n == 1:
         return no_edges(1)
+    if near and len(near.i):
+        family = near.scaled(family)
     view = view_of(family)
     if not view.layers.any():
         return alike(n)

@@ -8,12 +8,13 @@ import pytest
 from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import gram
+from mother.levels import LEVELS, TIMES
 from mother.measures import measure
 from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
 from mother.measures.sketch import sketch
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import LEVELS, TIMES, Refinement
+from mother.refinement import Refinement, in_full
 
 SHAPES = {f"block.{k}.fc.weight": (96, 128) for k in range(4)}
 
@@ -134,10 +135,138 @@ def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed
 
 
 def test_no_more_is_held_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.refinement.HELD", 0)
+    monkeypatch.setattr("mother.levels.HELD", 0)
     models, _ = family(12, 1)
 
     def more(checkpoint, level):
         raise AssertionError
 
     recover_checkpoints([sketch(m, 4096) for m in models], Options(), refinement=Refinement(more))
+
+
+def strangers(seed=1):
+    """Two models, two that hold a little more of the first than strangers may, two that hold a
+    little less, and two strangers."""
+    rng = np.random.default_rng(seed)
+
+    def beside(arrays, cosine):
+        noise = np.sqrt(1 - cosine**2)
+        return {n: cosine * w + noise * rng.normal(size=w.shape) for n, w in arrays.items()}
+
+    first = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    roots = {"a": first, "b": beside(first, 0.14), "c": beside(first, 0.06), "d": beside(first, 0)}
+    out = []
+    for name, arrays in roots.items():
+        tuned = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in arrays.items()}
+        out += [model(f"{name}0", arrays), model(f"{name}1", tuned)]
+    return out
+
+
+@pytest.mark.parametrize("budget", [4 << 10, 16 << 10])
+def test_kinship_within_its_error_asks_and_is_that_of_the_weights(budget):
+    models = strangers()
+    of = {m.id: m for m in models}
+    small = [sketch(m, budget) for m in models]
+    refinement = Refinement(lambda c, level: sketch(of[c.id], budget * TIMES**level))
+    options = Options(bootstrap=0, threads=1)
+
+    def trees(found):
+        return {t.members for t in found.trees}
+
+    wanted = {("a0", "a1", "b0", "b1"), ("c0", "c1"), ("d0", "d1")}
+    assert trees(recover_checkpoints(models, options)) == wanted
+    assert trees(recover_checkpoints(small, options)) != wanted
+    assert trees(recover_checkpoints(small, options, refinement=refinement)) == wanted
+    for one, other in (("a0", "b0"), ("a0", "c0"), ("a0", "d0")):
+        found = Refinement(refinement.more)
+        pair = [next(s for s in small if s.id == id) for id in (one, other)]
+        assert found.related(*pair) == (other == "b0")
+        assert {"a0", other} >= set(found.asked)
+
+
+def test_sure_strangers_and_sure_relatives_are_not_asked():
+    models = [m for m in strangers() if m.id[0] in "ad"]
+    small = [sketch(m, 96 << 10) for m in models]
+
+    def more(checkpoint, level):
+        raise AssertionError
+
+    for pair in (small[:2], small[1:3]):
+        assert Refinement(more).related(*pair) == (pair == small[:2])
+
+
+def in_full_of(models):
+    """Opens a group's models in full, and how often each was."""
+    of, opened = {m.id: m for m in models}, []
+
+    def whole(group):
+        opened.append([c.id for c in group.checkpoints])
+        return measure(in_full(group, [of[c.id] for c in group.checkpoints]), l1=False)
+
+    return whole, opened
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed, monkeypatch):
+    monkeypatch.setattr("mother.levels.LEVELS", 1)
+    models, _ = family(12, seed)
+    of = {m.id: m for m in models}
+    options = Options(bootstrap=0, threads=1)
+
+    def edges(found):
+        return {(e.parent, e.child) for e in found.edges}
+
+    def recovered(read):
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda c, level: sketch(of[c.id], 8 << 10), whole, read)
+        small = [sketch(m, 2 << 10) for m in models]
+        return recover_checkpoints(small, options, refinement=refinement), opened, refinement
+
+    found, opened, refinement = recovered(1 << 30)
+    true = edges(recover_checkpoints(models, options))
+    assert opened == sorted(opened, key=len)  # each holds those before
+    assert {id for id, level in refinement.asked.items() if level == 2} == set(opened[-1])
+    none, opened, _ = recovered(0)
+    assert opened == []
+    assert len(edges(found) & true) >= max(len(edges(none) & true), len(true) - 1)
+    lines = [[line for node in graph.nodes for line in node.notes] for graph in (found, none)]
+    assert len(lines[0]) < len(lines[1])
+    assert all("within the error of what was looked at: " in line for line in lines[1])
+
+
+def test_no_more_is_read_in_full_than_may_be(monkeypatch):
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    models, _ = family(12, 1)
+    each = sum(t.nbytes for t in models[0].tensors.values())
+    for most in (3, 5, 9, 40):
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda *_: None, whole, most * each)
+        small = [sketch(m, 2 << 10) for m in models]
+        recover_checkpoints(small, Options(bootstrap=0), refinement=refinement)
+        assert sum(map(len, opened)) <= most
+    assert sum(map(len, opened)) > 5
+
+
+def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights(monkeypatch):
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    models = strangers()
+    small = {m.id: sketch(m, 4 << 10) for m in models}
+    for other in "bcd":
+        whole, opened = in_full_of(models)
+        refinement = Refinement(lambda *_: None, whole)
+        assert refinement.related(small["a0"], small[f"{other}0"]) == (other == "b")
+        assert opened in ([["a0", f"{other}0"]], [])
+    assert not Refinement(lambda *_: None, whole, 0).related(small["a0"], small["b0"])
+
+
+def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypatch):
+    """Layers are weighed by the norms of all of a tree, and a rule may look at all of its edges."""
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    models, _ = family(12, 0)
+    whole, opened = in_full_of(models)
+    small = [sketch(m, 2 << 10) for m in models]
+    found = recover_checkpoints(
+        small, Options(bootstrap=0), refinement=Refinement(lambda *_: None, whole)
+    )
+    assert not [node for node in found.nodes if node.notes]
+    assert len(opened[-1]) > len(opened[0])

@@ -15,6 +15,7 @@ from mother.checkpoints.tensor import constant
 from mother.heritage import relatedness
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.measures import measure
+from mother.measures.sketch import sketch
 
 SHAPES = {
     "embed.weight": (64, 3, 4, 4),
@@ -232,3 +233,51 @@ def test_a_layer_of_zeros_is_no_one_s_relative():
     assert np.isnan(cosine[0, 1])
     assert cosine[1, 1] == 1
     assert relatedness.inherited(replace(m, gram=zeros))[0] == np.False_
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_the_error_of_a_median_is_what_draws_show(seed, many):
+    rng = np.random.default_rng(seed)
+    noise, weight = rng.uniform(0.5, 2, (many, 1)), rng.uniform(0.5, 2, many)
+    values = rng.normal(size=(many, 1))
+    drawn = values + noise * rng.normal(size=(many, 4000))
+    found = relatedness.weighted_median(drawn, weight).std()
+    said = relatedness.error_of_median(values, noise, weight)[0]
+    assert 0.6 < said / found < 1.7
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.12, 0.6])
+def test_kinship_strays_over_windows_by_its_error(alike):
+    """Rows and columns weigh alike here, where a window tells as much as weights drawn one by one:
+    what is said is CLUSTERED times as much."""
+    rng = np.random.default_rng(3)
+    shapes = {f"layer.{k}.weight": (96, 128) for k in range(6)}
+    one = {n: rng.normal(size=s) for n, s in shapes.items()}
+    two = {n: alike * w + np.sqrt(1 - alike**2) * rng.normal(size=w.shape) for n, w in one.items()}
+    models = [
+        Checkpoint(id, Path(id), "npz", {n: constant(n, w) for n, w in m.items()})
+        for id, m in (("a", one), ("b", two))
+    ]
+    found, said = [], []
+    for seed in range(60):
+        m = measure(align([sketch(c, 16 << 10, seed=seed) for c in models])[0])
+        cosine = relatedness.cosines(m)[:, :1, 1]
+        found.append(relatedness.weighted_median(cosine, np.sqrt(m.seen))[0])
+        noise = (1 - cosine**2) * np.sqrt(1 / m.seen - 1 / m.sizes)[:, None]
+        said.append(relatedness.error_of_median(cosine, noise, np.sqrt(m.seen))[0])
+    assert 1.2 < np.mean(said) / np.std(found) < 3.2
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_kinship_of_pairs_is_that_of_what_was_looked_at_of_them(seed):
+    rng = np.random.default_rng(seed)
+    models = [fresh(rng) for _ in range(3)]
+    m = measured(*models)
+    seen = rng.integers(20, m.sizes.min() + 1, len(m.sizes))
+    alone = replace(m, sampled=seen)
+    by_pair = np.broadcast_to(m.sizes[:, None, None], m.gram.shape).copy()
+    by_pair[:, :2, :2] = seen[:, None, None]
+    mixed = relatedness.kinship(replace(m, sampled=by_pair))
+    np.testing.assert_allclose(mixed[:2, :2], relatedness.kinship(alone)[:2, :2])
+    np.testing.assert_allclose(mixed[2], relatedness.kinship(m)[2])

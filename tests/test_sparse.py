@@ -217,3 +217,21 @@ def test_newcomers_hang_from_their_parents() -> None:
             np.linalg.norm(new - s.rows[parent]) / np.linalg.norm(s.rows[parent]), rel=0.05
         )
     assert known.place(rng.standard_normal(LAYERS * SEEN).astype(np.float32)).parent == -1
+
+
+@pytest.mark.parametrize(("n", "step"), [(12, 0.2), (40, 0.2), (40, 0.05)])
+def test_support_is_that_of_the_dense_method(n: int, step: float) -> None:
+    """Layers of which some say one thing and some another: steps are in but a few of them."""
+    rng = np.random.default_rng(4)
+    s, _ = tree(rng, n, step)
+    s.rows[n // 2 :, : 2 * SEEN] += 0.2 * rng.standard_normal((n - n // 2, 2 * SEEN))
+    dense = gram.recover(s.measures(), 200, seed=5, trees=1)
+    found = sparse.recover(s, replicates=200, seed=5)
+    plain = sparse.recover(s)
+    assert found.parents.tolist() == plain.parents.tolist()
+    assert np.isnan(plain.support).all()
+    same = (found.parents == dense.parents) & (found.parents >= 0)
+    assert same.sum() > 0.8 * (n - 1)
+    gap = np.abs(found.support[same] - dense.support[same])
+    assert gap.mean() < 0.08
+    assert ((found.support[same] > 0) & (found.support[same] <= 1)).all()

@@ -11,11 +11,13 @@ from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import legend_below, panels
 from experiments.figures.splits import Built, by_ours, there
 from mother import ModelGraph, evaluate
-from mother.checkpoints import Checkpoint
+from mother.checkpoints import Checkpoint, Group
+from mother.levels import LEVELS, TIMES
+from mother.measures import Measures, measure
 from mother.measures.sketch import sketch
 from mother.measures.windows import APART, BUDGET
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import TIMES, Refinement
+from mother.refinement import Refinement, in_full
 
 QUESTION = """
 A sketch holds a window of every layer, and the method runs on it as on the weights. Where a
@@ -28,7 +30,8 @@ NOTES = """
 *Right* is the share of true edges found with direction, from the full weights and from sketches.
 *In bands* is lost where all windows are as in large matrices, of rows that follow one another.
 *Of the first sketches alone* is the same where nobody is asked for more. *Bytes a model* are those
-of all sketches that were looked at, the larger ones among them. *As with all weights* is the share
+of all that was looked at: sketches, the larger ones among them, and models that the largest left
+in doubt, in full, each time that they were read. *As with all weights* is the share
 of the edges found from the full weights that are found from sketches, too, right or wrong. Where a
 model is smaller than the budget, its sketch holds all but the vectors, which break ties.
 """
@@ -86,10 +89,17 @@ def _from_sketches(
         held[checkpoint.id, level] = sum(t.kept.nbytes for t in small.tensors.values())
         return small
 
+    def whole(group: Group) -> Measures:
+        opened = [built.checkpoints[c.id] for c in group.checkpoints]
+        for c in opened:
+            read = held.get((c.id, LEVELS + 1), 0)
+            held[c.id, LEVELS + 1] = read + sum(t.nbytes for t in c.tensors.values())
+        return measure(in_full(group, opened), l1=False, threads=threads)
+
     first = [reduced(c, 0) for c in built.checkpoints.values()]
     options = Options(bootstrap=0, threads=threads)
     alone = recover_checkpoints(first, options)
-    closer = recover_checkpoints(first, options, refinement=Refinement(reduced))
+    closer = recover_checkpoints(first, options, refinement=Refinement(reduced, whole))
     return closer, alone, sum(held.values())
 
 

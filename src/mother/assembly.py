@@ -24,25 +24,29 @@ from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
 from mother.heritage.lora import unchanged, update_rank
 from mother.heritage.relation import has_new_layers, kept, relation
+from mother.levels import Doubt
 from mother.measures import Measures
 from mother.measures.formats import roundings
 from mother.measures.samples import Samples
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 CERTAIN = 50.0  # log-odds that are not told from more
+WITHIN = "within the error of what was looked at"
+NAMED = 4  # models that a note names
 
 
 @dataclass(frozen=True)
 class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
     duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
-    they may have children of their own."""
+    they may have children of their own. doubts: decisions that are within the error of sketches."""
 
     group: Group
     forest: Forest
     measures: Measures | Samples
     duplicates: tuple[Duplicate, ...] = ()
     lossy: tuple[Duplicate, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def assemble(
@@ -66,10 +70,12 @@ def assemble(
         ids = [c.id for c in part.group.checkpoints]
         copies = {d.copy.id: d for d in (*part.duplicates, *part.lossy)}
         of = {id_: k for k, id_ in enumerate(ids)}
+        told = _told(part.doubts, ids)
         for checkpoint in _checkpoints(part):
             copy = copies.get(checkpoint.id)
             k = of[checkpoint.id] if checkpoint.id in of else of[copies[checkpoint.id].original.id]
-            nodes.append(_node(checkpoint, part.group, k, copy, hashes))
+            notes = (*checkpoint.notes, *told.get(checkpoint.id, ()))
+            nodes.append(_node(checkpoint, part.group, k, copy, hashes, notes))
         edges += _edges(part, method, explain)
         edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
@@ -104,6 +110,7 @@ def _node(
     k: int,
     copy: Duplicate | None,
     hashes: Mapping[File, str],
+    notes: tuple[str, ...],
 ) -> Node:
     return Node(
         checkpoint.id,
@@ -114,12 +121,26 @@ def _node(
         checkpoint.dtype,
         copy.original.id if copy else None,
         group.unaligned[k],
-        tuple(checkpoint.notes),
+        notes,
         tuple(
             WeightFile(name, file.size, hashes.get(file))
             for name, file in checkpoint.named_files.items()
         ),
     )
+
+
+def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
+    """By id, in one line each, what about a model stayed within the error of what was looked at."""
+    notes: dict[str, list[str]] = {}
+    for doubt in doubts:
+        for k in doubt.about:
+            others = sorted(ids[m] for m in doubt.models if m != k)
+            some = ", ".join(others[:NAMED]) + ", and more" * (len(others) > NAMED)
+            what = f"its parent, among {some}"
+            if len(doubt.about) > 1:
+                what = f"whether it is related to {some}"
+            notes.setdefault(ids[k], []).append(f"{WITHIN}: {what}")
+    return notes
 
 
 def _edges(part: Part, method: str, explain: bool) -> list[Edge]:

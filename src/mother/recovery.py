@@ -32,11 +32,14 @@ from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
 from mother.heritage.forest import Forest, no_edges
+from mother.heritage.near import Near
 from mother.heritage.scores import SCORES
 from mother.hints import hints_on
+from mother.levels import Doubt
 from mother.measures import Measures, measure
 from mother.measures.samples import samples_of
 from mother.refinement import Refinement
+from mother.refinement_of_many import refined as refined_of_many
 
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
@@ -264,7 +267,7 @@ def _recover_group(
         group = group.over(re.search(options.layers, x.name) is not None for x in group.layers)
     large = len(group.checkpoints) > MANY and _is_sketched(group)
     if large and not paper and options.trees is None:
-        return _recover_many(group, lossy)
+        return _recover_many(group, lossy, options, refinement)
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -300,24 +303,29 @@ def _recover_group(
             threads=options.workers,
         )
         return Part(group, forest, measures)
-    original = originals(group, lossy)
+    original, doubts = originals(group, lossy), list[Doubt]()
     if refinement is not None:
 
         def decide(of: Measures) -> Forest:
             return default.recover(group, of, trees=options.trees, original=original)
 
-        measures = refinement.refined(group, measures, decide, options.workers)
+        told = options.trees is None
+        measures, doubts = refinement.refined(
+            group, measures, decide, options.workers, families=told
+        )
     forest = default.recover(
         group, measures, options.bootstrap, options.seed, options.trees, original
     )
-    return Part(group, forest, measures, lossy=tuple(lossy))
+    return Part(group, forest, measures, lossy=tuple(lossy), doubts=tuple(doubts))
 
 
 def _is_sketched(group: Group) -> bool:
     return any(t.sample is not None for t in group.checkpoints[0].tensors.values())
 
 
-def _recover_many(group: Group, lossy: Sequence[Duplicate]) -> Part:
+def _recover_many(
+    group: Group, lossy: Sequence[Duplicate], options: Options, refinement: Refinement | None
+) -> Part:
     """The same from sketches of too many models for matrices: from the layers that all have, finite
     in all, each model compared with those near to it."""
     many = len(group.checkpoints)
@@ -325,8 +333,17 @@ def _recover_many(group: Group, lossy: Sequence[Duplicate]) -> Part:
     samples = samples_of(group)
     finite = samples.finite()
     group, samples = group.over(finite), samples.over(finite)
-    forest = sparse.recover(samples, originals(group, lossy)) if finite.any() else no_edges(many)
-    return Part(group, forest, samples, lossy=tuple(lossy))
+    if not finite.any():
+        return Part(group, no_edges(many), samples, lossy=tuple(lossy))
+    original, near, doubts = originals(group, lossy), None, list[Doubt]()
+    if refinement is not None:
+
+        def recovered(near: Near | None) -> Forest:
+            return sparse.recover(samples, original, near)
+
+        near, doubts = refined_of_many(refinement, group, samples, recovered)
+    forest = sparse.recover(samples, original, near, options.bootstrap, options.seed)
+    return Part(group, forest, samples, lossy=tuple(lossy), doubts=tuple(doubts))
 
 
 def no_weights(checkpoint: Checkpoint) -> str | None:

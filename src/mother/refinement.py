@@ -2,160 +2,181 @@
 
 What a method decides from sketches is held against what it decides from replicates, the same
 evidence off by its standard error. Where a model's parent is another one there, the model and all
-that may be its parent are looked at again in sketches TIMES as large, and everything is decided
-anew, until nothing is in doubt or there is nothing larger to be had.
+that may be its parent are looked at again in sketches TIMES as large; so are two models whose
+kinship parts a family or joins it, where that is within its error. Then everything is decided anew,
+until nothing is in doubt or there is nothing larger to be had. Where the largest sketches leave
+a doubt, the models are read in full, in one pass that holds a block of each at a time, as long as
+that is no more than may be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, Group, Layer
-from mother.checkpoints.alignment import common_part
+from mother.checkpoints import Checkpoint, Group, align
 from mother.heritage.forest import Forest
-from mother.measures import Measures, is_matrix, measure
+from mother.heritage.relatedness import kinship, unsure
+from mother.levels import Doubt, Doubts, Levels, More
+from mother.measures import Measures, measure
 from mother.measures.mixed import mixed
 from mother.measures.replicates import replicate
 
 REPLICATES = 8
-TIMES = 4  # as many bytes, each time that more are asked for
-LEVELS = 3  # how often they are of one model
-ROUNDS = 4 * LEVELS
-HELD = 1 << 30  # bytes of larger sketches of one family
+ROUNDS = 12  # of asking, at the most
+READ = 1 << 34  # bytes of models of one family that are read in full
 Decide = Callable[[Measures], Forest]
-#: a checkpoint's sketch of TIMES ** level budgets; None where it can't be had
-More = Callable[[Checkpoint, int], Checkpoint | None]
+#: the measures of a group of sketches from all weights, of those of its layers where these can be
+#: had; None where they can't
+Whole = Callable[[Group], Measures | None]
 
 
 @dataclass
 class Refinement:
-    """Larger sketches, as they are asked for while forests are recovered. asked: by id, how often
-    more bytes of a model were looked at."""
+    """Larger sketches, as they are asked for while forests are recovered, and at last the weights.
+
+    read: bytes of models of one family that may be read in full, each time counted. asked: by id,
+    how often more bytes of a model were looked at.
+    """
 
     more: More
+    whole: Whole | None = None
+    read: int = READ
     asked: dict[str, int] = field(default_factory=dict)
 
-    def refined(self, group: Group, coarse: Measures, decide: Decide, threads: int = 1) -> Measures:
-        """The measures of a group of sketches, closer where that may matter to what is decided."""
-        closer = _Closer(group, coarse, threads)
+    def refined(
+        self,
+        group: Group,
+        coarse: Measures,
+        decide: Decide,
+        threads: int = 1,
+        *,
+        families: bool = True,
+    ) -> tuple[Measures, Doubts]:
+        """The measures of a group of sketches, closer where that may matter to what is decided, and
+        the decisions that are within their error still. families: whether kinship decides how many
+        trees there are."""
+
+        def doubts(closer: _Closer) -> Doubts:
+            now = closer.measures()
+            forest = decide(now)
+            found = in_doubt(forest, map(decide, closer.replicates()))
+            found = [closer.widened(doubt, forest) for doubt in found]
+            return found + (_of_kinship(now) if families else [])
+
+        return self._settled(_Closer(group, coarse, threads), doubts)
+
+    def related(self, one: Checkpoint, other: Checkpoint) -> bool:
+        """Whether two models are relatives, from sketches as large as it takes."""
+        groups = align([one, other])
+        if len(groups) > 1:
+            return False
+        closer = _Closer(groups[0], measure(groups[0], l1=False), 1)
+        found, _ = self._settled(closer, lambda c: _of_kinship(c.measures()))
+        return bool(kinship(found)[0, 1] > 1)
+
+    def _settled(
+        self, closer: _Closer, doubted: Callable[[_Closer], Doubts]
+    ) -> tuple[Measures, Doubts]:
+        group, left, doubts = closer.group, self.read, doubted(closer)
         for _ in range(ROUNDS):
-            doubts = in_doubt(decide(closer.measures()), map(decide, closer.replicates()))
-            found = {
-                k: sketch
-                for k, level in closer.wanted(doubts).items()
-                if (sketch := self.more(group.checkpoints[k], level)) is not None
-            }
-            if not found:
+            if closer.asked(doubts, self.more):
+                closer.measure()
+            elif (some := closer.in_full(doubts, left)) and self.whole is not None:
+                fine = self.whole(closer.among(some, group.checkpoints)[0])
+                if fine is None:
+                    break
+                closer.take_full(some, fine)
+                left -= closer.bytes_of(some)
+            else:
                 break
-            closer.take(found)
-        self.asked |= {group.checkpoints[k].id: level for k, level in closer.levels.items()}
-        return closer.measures()
+            doubts = doubted(closer)
+        self.asked |= closer.counted()
+        return closer.measures(), doubts
 
 
-def in_doubt(forest: Forest, others: Iterable[Forest]) -> list[frozenset[int]]:
-    """Of each model whose parent is another one in any of the others, itself and all that would be
-    its parent.
+def _of_kinship(m: Measures) -> Doubts:
+    return [Doubt(pair, frozenset(pair)) for pair in unsure(m)]
+
+
+def in_full(group: Group, whole: Sequence[Checkpoint]) -> Group:
+    """A group of sketches with the same models, opened, in their place."""
+    layers = (
+        replace(
+            layer,
+            tensors=tuple(
+                whole[k].tensors[t.name] for k, t in zip(layer.members, layer.tensors, strict=True)
+            ),
+        )
+        for layer in group.layers
+    )
+    return replace(group, checkpoints=tuple(whole), layers=tuple(layers))
+
+
+def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
+    """Of each model whose parent is another one in any of the others: between all that would be its
+    parent.
 
     >>> def of(*parents):
     ...     return Forest(np.array(parents))
     >>> in_doubt(of(-1, 0, 1), [of(-1, 0, 1), of(-1, 0, 0)])
-    [frozenset({0, 1, 2})]
+    [Doubt(about=(2,), models=frozenset({0, 1, 2}))]
     """
     parents = np.stack([forest.parents, *(other.parents for other in others)])
     return [
-        frozenset([c, *(p for p in parents[:, c].tolist() if p >= 0)])
+        Doubt((c,), frozenset([c, *(p for p in parents[:, c].tolist() if p >= 0)]))
         for c in np.flatnonzero((parents != parents[0]).any(axis=0)).tolist()
     ]
 
 
-class _Closer:
-    """A group of sketches, and larger ones of some of its models. levels: of these."""
+class _Closer(Levels):
+    """Measures of a group of sketches, closer where larger ones are held, or more."""
 
     def __init__(self, group: Group, coarse: Measures, threads: int) -> None:
-        self._group, self._coarse, self._threads = group, coarse, threads
-        self._larger: dict[int, Checkpoint] = {}
-        self._parts: list[tuple[Group, Measures, list[int], list[int]]] = []
-        self.levels: dict[int, int] = {}
+        super().__init__(group)
+        self._coarse, self._threads = coarse, threads
+        self._parts: list[tuple[Group | None, Measures, list[int], list[int]]] = []
+        self._full: list[tuple[None, Measures, list[int], list[int]]] = []
 
     def measures(self) -> Measures:
         """Of all models, of each pair as closely as both were looked at."""
         out = self._coarse
-        for _, fine, layers, models in self._parts:
+        for _, fine, layers, models in [*self._parts, *self._full]:
             out = mixed(out, fine, layers, models)
         return out
+
+    def widened(self, doubt: Doubt, forest: Forest) -> Doubt:
+        """A doubt that all of its models leave, though nothing is left to be seen of them, is about
+        the rest of their tree, which they are weighed with."""
+        if not all(k in self.full or self.at_hand(k) for k in doubt.models):
+            return doubt
+        labels = forest.labels()
+        own = labels == labels[doubt.about[0]]
+        return Doubt(doubt.about, doubt.models | frozenset(np.flatnonzero(own).tolist()))
 
     def replicates(self) -> Iterator[Measures]:
         """The same, off by a standard error."""
         for seed in range(REPLICATES):
-            out = replicate(self._group, self._coarse, seed)
-            for group, fine, layers, models in self._parts:
-                out = mixed(out, replicate(group, fine, seed), layers, models)
+            out = replicate(self.group, self._coarse, seed)
+            for group, fine, layers, models in [*self._parts, *self._full]:
+                off = fine if group is None else replicate(group, fine, seed)
+                out = mixed(out, off, layers, models)
             yield out
 
-    def wanted(self, doubts: Iterable[frozenset[int]]) -> dict[int, int]:
-        """The level that each model is to be looked at on, if it is a higher one than it was:
-        what is in doubt about some of them needs all of them on one level."""
-        out: dict[int, int] = {}
-        held = sum(self._bytes(k, level) for k, level in self.levels.items())
-        for models in doubts:
-            open_ = [k for k in models if not self._whole(k)]
-            level = 1 + min((self.levels.get(k, 0) for k in open_), default=LEVELS)
-            higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= LEVELS}
-            more = sum(self._bytes(k, level) for k in higher.keys() - out.keys())
-            if held + more <= HELD:
-                held += more
-                out |= higher
-        return dict(sorted(out.items()))
-
-    def take(self, sketches: dict[int, Checkpoint]) -> None:
-        """Look at larger sketches of some models, each of the next level."""
-        for k, sketch in sketches.items():
-            self.levels[k] = self.levels.get(k, 0) + 1
-            self._larger[k] = sketch
+    def measure(self) -> None:
+        """Look at the larger sketches that are held."""
         self._parts = []
         for level in range(1, max(self.levels.values()) + 1):
-            models = sorted(k for k, reached in self.levels.items() if reached >= level)
+            models = self.reached(level)
             if len(models) > 1:
-                group, layers = self._among(models)
+                group, layers = self.among(models, self.larger)
                 fine = measure(group, l1=False, threads=self._threads)
                 self._parts.append((group, fine, layers, models))
 
-    def _among(self, models: list[int]) -> tuple[Group, list[int]]:
-        """The larger sketches of some models as a group with the layers that two of them have, and
-        which of the layers these are."""
-        place = {k: at for at, k in enumerate(models)}
-        chosen, layers = [], []
-        for number, layer in enumerate(self._group.layers):
-            pairs = [
-                (place[k], self._larger[k].tensors[small.name].kept)
-                for k, small in zip(layer.members, layer.tensors, strict=True)
-                if k in place
-            ]
-            if len(pairs) > 1:
-                members, tensors = zip(*pairs, strict=True)
-                layers.append(Layer(layer.name, layer.shape, members, common_part(tensors)))
-                chosen.append(number)
-        whole = self._group
-        group = Group(
-            tuple(whole.checkpoints[k] for k in models),
-            tuple(layers),
-            tuple(whole.unaligned[k] for k in models),
-            tuple(whole.architecture[k] for k in models),
-        )
-        return group, chosen
-
-    def _whole(self, k: int) -> bool:
-        """Whether all of a model's matrices are at hand."""
-        held = self._larger.get(k, self._group.checkpoints[k])
-        return all(t.kept.size == t.size for t in held.tensors.values() if is_matrix(t.shape))
-
-    def _bytes(self, k: int, level: int) -> int:
-        """How much a model's larger sketch may hold."""
-        tensors = self._group.checkpoints[k].tensors.values()
-        kept, all_ = (
-            sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True)
-        )
-        return int(min(all_, kept * TIMES**level))
+    def take_full(self, models: list[int], fine: Measures) -> None:
+        """Look at some models in full. fine: measures of layers of theirs."""
+        place = {(x.name, x.shape): k for k, x in enumerate(self.group.layers)}
+        layers = [place[key] for key in zip(fine.names, fine.shapes, strict=True)]
+        self._full, self.full = [(None, fine, layers, models)], frozenset(models)

@@ -56,8 +56,8 @@ def test_what_a_sketch_cannot_tell_more_bytes_do(close, tmp_path, monkeypatch):
         assert len(asked(index)) == len(added.closer)
         closer = edges(index.graph())
         assert index.verify() == []
-    monkeypatch.setattr("mother.refinement.LEVELS", 0)
-    with Index.create(tmp_path / "plain", budget=BUDGET) as index:
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    with Index.create(tmp_path / "plain", budget=BUDGET, read=0) as index:
         assert index.add([close]).closer == ()
         plain = edges(index.graph())
     assert len(closer & whole) > len(plain & whole)
@@ -138,3 +138,20 @@ def test_it_is_said(close, tmp_path):
         done = CliRunner().invoke(cli, ["index", *command])
         assert done.exit_code == 0
     assert "for more bytes, since decisions about them were within their error" in done.output
+
+
+def test_so_does_a_family_too_large_for_matrices(close, tmp_path, monkeypatch):
+    whole = edges(mother.recover([close], bootstrap=0))
+    monkeypatch.setattr("mother.recovery.MANY", 6)
+    monkeypatch.setattr(index_module, "MANY", 6)
+    paths = sorted(close.glob("*.safetensors"))
+    with Index.create(tmp_path / "all", budget=BUDGET) as index:
+        assert 0 < len(index.add(paths).closer) < len(paths)
+        found = index.graph()
+        assert len(edges(found) & whole) >= len(whole) - 1
+        assert index.verify() == []
+        assert index.recover().to_json() == found.to_json()
+    with Index.create(tmp_path / "grown", budget=BUDGET) as index:
+        for _ in comings_and_goings(index, paths, random.Random(4), 5, 0.5):
+            assert index.verify() == []
+        assert index.graph().to_json() == found.to_json()

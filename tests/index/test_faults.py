@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
 from mother.index import Index
@@ -168,7 +169,7 @@ def test_a_torn_log_leaves_what_was_committed_before(made, models, tmp_path):
     copy = tmp_path / "copy"
     with Index(made) as index:
         before = index.graph().to_json()
-        index.add([models / "b0.safetensors"])
+        index.insert([index.reduce(open_checkpoint(models / "b0.safetensors"))])
         shutil.copytree(made, copy)  # while it is open: the log is not yet in the database
     log = copy / f"{NAME}-wal"
     os.truncate(log, log.stat().st_size - 100)

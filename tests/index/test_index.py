@@ -14,6 +14,8 @@ from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError, UsageError
 from mother.index import Index, Settings
+from mother.index.closer import Stored
+from mother.refinement import Refinement
 
 
 def edges(graph):
@@ -82,7 +84,10 @@ def test_a_large_family_is_that_of_the_weights(index, models):
     sketches = [index._catalogue.sketch(m.number) for m in index.models()]
     ids = [m.id for m in index.models()]
     named = [replace(sketch, id=id) for sketch, id in zip(sketches, ids, strict=True)]
-    at_once = mother.recovery.recover_checkpoints(named, mother.recovery.Options(bootstrap=0))
+    stored = Stored(index._catalogue, {m.id: m for m in index.models()})
+    at_once = mother.recovery.recover_checkpoints(
+        named, mother.recovery.Options(bootstrap=0), refinement=Refinement(stored)
+    )
     assert at_once.edges == found.edges
 
 
@@ -113,7 +118,8 @@ def test_a_large_family_without_its_forest_is_recovered_by_whoever_asks(tmp_path
         assert index.verify() == []
         index.add(paths[:1])  # there already; what was left is made up for
         assert index._catalogue.waiting() == []
-        assert index.graph().to_json() == found.to_json()
+        assert edges(index.graph()) == edges(found)  # some from larger sketches
+        assert index.verify() == []
 
 
 def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):

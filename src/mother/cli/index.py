@@ -17,6 +17,7 @@ from mother.graph import ModelGraph
 from mother.index import Index
 from mother.measures.windows import BUDGET, MATRICES
 from mother.placement import Placement
+from mother.refinement import READ
 from mother.views.explanation import odds
 from mother.views.terminal import printable
 
@@ -68,6 +69,13 @@ _base = click.option("--base", metavar="PATH", help="Base that LoRA adapters mer
     default=0,
     show_default=True,
     help="Replicates that support is taken from.",
+)
+@click.option(
+    "--read",
+    callback=_size,
+    default=f"{READ >> 30}G",
+    show_default=True,
+    help="Bytes of models of one family to read in full, where no sketch tells.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def create(folder: Path, **settings: Any) -> None:

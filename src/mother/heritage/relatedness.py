@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from mother.checkpoints import Group
+from mother.clustering import minimum_spanning_trees
 from mother.measures import Measures, as_if_drawn, is_matrix
 
 Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
 MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
+SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
+_EXACT = 1e-9  # standard error of a cosine that was looked at whole
 
 
 def cosines(m: Measures) -> Array:
@@ -30,7 +35,9 @@ def threshold(size: NDArray[np.int64] | Array) -> Array:
     return np.asarray(np.maximum(RELATED, 5 / np.sqrt(size)))
 
 
-def threshold_of_many(sizes: NDArray[np.int64], seen: NDArray[np.int64], many: float) -> Array:
+def threshold_of_many(
+    sizes: NDArray[np.int64], seen: NDArray[np.int64], many: float | Array
+) -> Array:
     """The same for the median of so many layers, or pairs, of which `seen` weights were looked at:
     what sampling adds to the chance of each averages out, being independent.
 
@@ -39,14 +46,16 @@ def threshold_of_many(sizes: NDArray[np.int64], seen: NDArray[np.int64], many: f
     >>> threshold_of_many(np.array([10_000]), np.array([100]), 100.0).round(2)
     array([0.1])
     """
-    sampling = np.maximum(1 / seen - 1 / sizes, 0.0) * min(1.0, MEDIAN / many)
+    sampling = np.maximum(1 / seen - 1 / sizes, 0.0) * np.minimum(1.0, MEDIAN / many)
     return threshold(np.asarray(1 / (1 / sizes + sampling)))
 
 
 def allowed(sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
-    """Cosine above which each of these layers speaks for kinship, (L,), where all are asked."""
+    """Cosine above which each of these layers speaks for kinship, where all are asked, as `seen`:
+    (L,), or (L, ...) where more was looked at of some pairs."""
     weight = np.sqrt(seen)
-    return threshold_of_many(sizes, seen, float(weight.sum() ** 2 / np.square(weight).sum()))
+    many = np.square(weight.sum(axis=0)) / np.square(weight).sum(axis=0)
+    return threshold_of_many(_beside(sizes, seen), seen, many)
 
 
 def kinship(m: Measures) -> Array:
@@ -59,13 +68,35 @@ def kinship(m: Measures) -> Array:
     if not m.names:
         return np.zeros(m.gram.shape[1:])
     chosen = m.over(told_by(m.shapes))
-    share = cosines(chosen) / allowed(chosen.sizes, chosen.seen)[:, None, None]
-    return weighted_median(share, np.sqrt(chosen.seen))
+    return _kinship(cosines(chosen), chosen.sizes, _seen(chosen))
 
 
-def kinship_of_first(group: Group) -> Array:
-    """Kinship of the first of a group's models with each, (n,), without the pairs of the others.
-    Pruned models are taken as they are."""
+def unsure(m: Measures) -> list[tuple[int, int]]:
+    """The pairs by which models are in one family or in several, and whose kinship is within SURE
+    standard errors of what decides it: of the maximum spanning tree by kinship.
+
+    >>> gram = np.array([[[1.0, 0.12, 0.01], [0.12, 1.0, 0.0], [0.01, 0.0, 1.0]]])
+    >>> of = ("w",), ((100, 100),), np.array([10_000]), gram
+    >>> [unsure(Measures(*of, sampled=np.array([n]))) for n in (100, 2000, 10_000)]
+    [[(0, 1), (0, 2)], [(0, 1)], []]
+    """
+    if not (m.names and len(m.sampled)):
+        return []
+    chosen = m.over(told_by(m.shapes))
+    cosine, seen = cosines(chosen), _seen(chosen)
+    share = cosine / threshold(chosen.sizes)[:, None, None]
+    (tree,) = minimum_spanning_trees(-weighted_median(share, np.sqrt(seen))[None])
+    j = np.flatnonzero(tree >= 0)
+    i = tree[j]
+    seen = seen[:, i, j] if seen.ndim > 1 else seen
+    open_ = _unsure(cosine[:, i, j], chosen.sizes, seen)
+    pairs = np.sort(np.stack([i, j], axis=1)[open_], axis=1)
+    return sorted((a, b) for a, b in pairs.tolist())
+
+
+def kinship_of_first(group: Group) -> tuple[Array, NDArray[np.bool_]]:
+    """Kinship of the first of a group's models with each, (n,), without the pairs of the others,
+    and whether it is in doubt, as by `unsure`. Pruned models are taken as they are."""
     layers = [layer for layer in group.layers if 0 in layer.members]
     chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
     cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
@@ -77,8 +108,54 @@ def kinship_of_first(group: Group) -> Array:
         product = norm * norm[0]
         row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)
     if not chosen:
-        return np.zeros(len(group.checkpoints))
-    return weighted_median(cosine / allowed(sizes, seen)[:, None], np.sqrt(seen))
+        many = len(group.checkpoints)
+        return np.zeros(many), np.zeros(many, dtype=bool)
+    return _kinship(cosine, sizes, seen), _unsure(cosine, sizes, seen)
+
+
+def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
+    """From the cosines of pairs in L layers, (L, ...), of which so many weights were looked at,
+    (L,) or (L, ...)."""
+    return weighted_median(cosine / _beside(allowed(sizes, seen), cosine), np.sqrt(seen))
+
+
+def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
+    chance and beyond its error, surely not where it is below by its error."""
+    most, weight = _beside(threshold(sizes), cosine), np.sqrt(seen)
+    variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
+    noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
+    share = weighted_median(cosine / most, weight)
+    off = SURE * error_of_median(cosine / most, noise / most, weight)
+    related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
+    return np.asarray(~related & (share + off >= 1))
+
+
+def error_of_median(values: Array, noise: Array, weight: Array) -> Array:
+    """The standard error of the lower weighted median over axis 0 of independent normal values,
+    each with its own standard deviation: the median M solves sum w_i sign(x_i - M) = 0, so its
+    variance is sum w_i^2 p_i (1 - p_i) / (sum w_i f_i)^2, p_i the chance that x_i falls below M and
+    f_i its density there. 0 where all are NaN.
+
+    >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100)).round(3)
+    array([0.125])
+    """
+    far = (weighted_median(values, weight) - values) / noise
+    below, density = ndtr(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
+    own = _beside(weight, values)
+    stray = np.nansum(own**2 * below * (1 - below), axis=0)
+    dense = np.nansum(own * density, axis=0)
+    return np.asarray(np.sqrt(stray) / np.where(dense > 0, dense, np.inf))
+
+
+def _seen(m: Measures) -> NDArray[np.int64]:
+    """Weights looked at in each layer, (L,), or of each pair, (L, n, n)."""
+    return m.sampled if m.sampled.ndim > 1 else m.seen
+
+
+def _beside(values: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """What is known of layers, (L,), as it goes with what is known of pairs in them."""
+    return values.reshape(values.shape + (1,) * (others.ndim - values.ndim))
 
 
 def told_by(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
@@ -88,14 +165,16 @@ def told_by(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
 
 
 def weighted_median(values: Array, weight: Array) -> Array:
-    """Lower weighted median over axis 0; NaN are left out, 0 where all are.
+    """Lower weighted median over axis 0; NaN are left out, 0 where all are. weight: (L,), or one
+    for each value.
 
     >>> weighted_median(np.array([[1.0], [2.0], [9.0]]), np.array([1.0, 1.0, 1.0]))
     array([2.])
     """
     order = np.argsort(values, axis=0, kind="stable")
     ranked = np.take_along_axis(values, order, axis=0)
-    mass = np.where(np.isnan(ranked), 0.0, weight[order])
+    own = weight[order] if weight.ndim == 1 else np.take_along_axis(weight, order, axis=0)
+    mass = np.where(np.isnan(ranked), 0.0, own)
     reached = np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2
     middle = np.take_along_axis(ranked, reached.argmax(axis=0)[None], axis=0)[0]
     return np.asarray(np.nan_to_num(middle))

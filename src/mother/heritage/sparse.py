@@ -2,7 +2,7 @@
 
 The same evidence by the same formulas as in gram.py, on candidate pairs alone: a model's parent is
 sought among those near to it, and which way a pair points is weighed only where a tree has it.
-There is no support: replicates would cost as much again each.
+Support costs as much again for each replicate, but for the search for near ones.
 
 Samples are noisy: a turn counts only by what is beyond chance, and siblings that are near to each
 other do not pay for what they seem to lack.
@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.heritage import leaders
-from mother.heritage.direction import COSINE, Products, telling, weigh_products
+from mother.heritage.direction import COSINE, Pairs, Products, telling, weigh_products
+from mother.heritage.drawn import LayerOdds, Steps
 from mother.heritage.forest import Forest, Hidden, no_edges
 from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, descent_of_two, heavy
 from mother.heritage.hidden import hidden_ancestors
+from mother.heritage.near import Near
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
@@ -36,10 +39,17 @@ RIVALS = 4  # nearest models that may be the next best parent
 LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
-def recover(samples: Samples, original: Indices | None = None) -> Forest:
-    """The forest of the models of one architecture, without support. original: (n,), what a model
-    is known to be a compressed copy of, -1 for most: what descends from a copy hangs from its
-    original here.
+def recover(
+    samples: Samples,
+    original: Indices | None = None,
+    near: Near | None = None,
+    replicates: int = 0,
+    seed: int = 0,
+) -> Forest:
+    """The forest of the models of one architecture. original: (n,), what a model is known to be a
+    compressed copy of, -1 for most: what descends from a copy hangs from its original here. near:
+    pairs that were looked at more closely. replicates: bootstraps of the layers that `support` is
+    taken from, on the same candidate pairs; 0 for none.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
     >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
@@ -52,7 +62,8 @@ def recover(samples: Samples, original: Indices | None = None) -> Forest:
     forest, hidden = no_edges(n), list[Hidden]()
     own = np.flatnonzero(original < 0)
     groups = [own[members] for members in leaders.families(samples.among(own))]
-    for members, part in zip(groups, recover_families(samples, groups), strict=True):
+    parts = recover_families(samples, groups, near=near, replicates=replicates, seed=seed)
+    for members, part in zip(groups, parts, strict=True):
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
     _hang_copies(samples, forest, original)
@@ -86,28 +97,38 @@ def recover_family(family: Samples, threads: int = 1) -> Forest:
 
 
 def recover_families(
-    samples: Samples, families: Sequence[Indices], threads: int = 1
+    samples: Samples,
+    families: Sequence[Indices],
+    threads: int = 1,
+    near: Near | None = None,
+    replicates: int = 0,
+    seed: int = 0,
 ) -> list[Forest]:
     """The trees of several families of one architecture, (n,) numbers of models each.
 
     All pairs of the small ones are weighed in one call: most families of a collection have but a
     few models.
     """
-    begun = [_begun(samples.among(members)) for members in families]
+    begun = [_begun(samples.among(members), near and near.among(members)) for members in families]
     small = [
         (members, family)
         for members, family in zip(families, begun, strict=True)
         if isinstance(family, _Family) and len(members) <= NEAREST + 1
     ]
     _weigh_together(samples, small)
-    return [x.recover(threads) if isinstance(x, _Family) else x for x in begun]
+    for members, family in zip(families, begun, strict=True):
+        if near and isinstance(family, _Family):
+            family.look(near.among(members))
+    return [x.recover(threads, replicates, seed) if isinstance(x, _Family) else x for x in begun]
 
 
-def _begun(family: Samples) -> _Family | Forest:
+def _begun(family: Samples, near: Near | None) -> _Family | Forest:
     """A family as it is looked at, or its forest, if there is nothing to look at."""
     n = len(family.rows)
     if n == 1:
         return no_edges(1)
+    if near and len(near.i):
+        family = near.scaled(family)
     view = view_of(family)
     if not view.layers.any():
         return alike(n)
@@ -205,10 +226,44 @@ class _Family:
     view: View
     points: Points
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
+    closer: dict[tuple[int, int], tuple[float, Array]] = field(default_factory=dict)
 
-    def recover(self, threads: int) -> Forest:
+    def look(self, near: Near) -> None:
+        """Take what larger samples say of pairs: their squared distance, and the products."""
+        near = near.over(self.view.layers)
+        squared = self.view.weight @ np.maximum(near.ii + near.jj - 2 * near.ij, 0.0)
+        for e, pair in enumerate(zip(near.i.tolist(), near.j.tolist(), strict=True)):
+            found = np.stack([near.ii[:, e], near.jj[:, e], near.ij[:, e]])
+            self.closer[pair] = float(squared[e]), found
+            self.closer[pair[::-1]] = float(squared[e]), found[[1, 0, 2]]
+        if len(near.i):
+            told = near.over(self.view.tells)
+            said = Products(told.ii, told.jj, told.ij, told.chance)
+            self.note(near.i, near.j, weigh_products(near.i, near.j, said, by_layer=False).log_odds)
+
+    def _squared(self, i: Indices, j: Indices) -> Array:
+        out = squared_distances(self.points, i, j)
+        for e in self.closer_of(i, j):
+            out[e] = self.closer[int(i[e]), int(j[e])][0]
+        return out
+
+    def products(self, i: Indices, j: Indices) -> Array:
+        out = np.stack(self.samples.products(i, j))
+        for e in self.closer_of(i, j):
+            out[:, :, e] = self.closer[int(i[e]), int(j[e])][1]
+        return out
+
+    def closer_of(self, i: Indices, j: Indices) -> list[int]:
+        if not self.closer:
+            return []
+        pairs = zip(i.tolist(), j.tolist(), strict=True)
+        return [e for e, pair in enumerate(pairs) if pair in self.closer]
+
+    def recover(self, threads: int, replicates: int, seed: int) -> Forest:
         n = len(self.points)
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
+        for e in self.closer_of(i, j):
+            squared[e] = self.closer[int(i[e]), int(j[e])][0]
         among = self._candidates(i, j, squared)
         parents, direction = settled(
             spanning_tree(n, i, j, squared),
@@ -231,7 +286,48 @@ class _Family:
         few = replace(among, nearest=[near[:RIVALS] for near in among.nearest])
         rival, factor = rivals(kept, few)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
+        if replicates:
+            forest.support[c] = self._support(i, j, among, parents, replicates, seed)[c]
         return forest
+
+    def _support(
+        self,
+        i: Indices,
+        j: Indices,
+        among: Candidates,
+        parents: Indices,
+        replicates: int,
+        seed: int,
+    ) -> Array:
+        """Share of replicates, layers drawn with replacement, in which each model has this parent.
+        i, j: the candidate pairs."""
+        L, n = len(self.samples.names), len(parents)
+        draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
+        steps, weighed = Steps(self._by_layer, i, j), LayerOdds(self._weighed)
+        found = np.zeros(n)
+        for counts in draws:
+            spanning = spanning_tree(n, i, j, steps.squared @ counts)
+            rows = replace(among, squared=steps.rows(n, counts))
+            turned = partial(weighed.oriented, counts=counts[self.view.tells])
+            drawn, _ = settled(spanning, turned, partial(straighten, among=rows))
+            found += drawn == parents
+        return found / replicates
+
+    def _by_layer(self, i: Indices, j: Indices) -> Array:
+        """|i - j|^2 of pairs by layer, (E, L)."""
+        gap = self.points[i] - self.points[j]
+        out = np.add.reduceat(np.square(gap, out=gap), self.samples.columns[:-1], axis=1)
+        out = out.astype(np.float64)
+        for e in self.closer_of(i, j):
+            ii, jj, ij = self.closer[int(i[e]), int(j[e])][1]
+            out[e] = self.view.weight * np.maximum(ii + jj - 2 * ij, 0.0)
+        return np.asarray(out)
+
+    def _weighed(self, i: Indices, j: Indices) -> Pairs:
+        """What the layers that tell say of pairs."""
+        ii, jj, ij = self.products(i, j)[:, self.view.tells]
+        chance = self.samples.chance[self.view.tells]
+        return weigh_products(i, j, Products(ii, jj, ij, chance))
 
     def note(self, i: Indices, j: Indices, odds: Array) -> None:
         """Keep the log-odds of i being the parent of j for later."""
@@ -258,6 +354,8 @@ class _Family:
         rows = [_Distances(self.points, k) for k in range(n)]
         for a, b, far in zip(i.tolist(), j.tolist(), squared.tolist(), strict=True):
             rows[a][b] = rows[b][a] = far
+        for (a, b), (far, _) in self.closer.items():
+            rows[a][b] = far
         here, there = np.concatenate([i, j]), np.concatenate([j, i])
         order = np.lexsort((there, np.concatenate([squared, squared]), here))
         ends = np.searchsorted(here[order], np.arange(n + 1)).tolist()
@@ -271,10 +369,10 @@ class _Family:
         variance of the second in a step that knows nothing of p; 0 at the roots."""
         out = np.zeros((4, len(parents)))
         child = np.flatnonzero(parents >= 0)
-        pp, cc, pc = self.samples.products(parents[child], child)
+        pp, cc, pc = self.products(parents[child], child)
         gap = np.maximum(pp + cc - 2 * pc, 0.0)
         noise = self.view.weight**2 * (COSINE**2 + 1 / self.samples.seen)
-        out[0, child] = squared_distances(self.points, parents[child], child)
+        out[0, child] = self._squared(parents[child], child)
         out[1, child] = self.view.weight @ (pp - pc)
         out[2, child] = self.view.weight @ (cc - pc)
         out[3, child] = noise @ (pp * gap)
@@ -286,6 +384,6 @@ class _Family:
         c = np.flatnonzero(above >= 0)
         p, g = parents[c], above[c]
         out = np.full(len(parents), np.nan)
-        sides = [squared_distances(self.points, *pair) for pair in ((g, c), (p, c), (g, p))]
+        sides = [self._squared(*pair) for pair in ((g, c), (p, c), (g, p))]
         out[c] = turn_of(*sides)
         return out

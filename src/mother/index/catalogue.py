@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,21 +25,23 @@ from mother.measures.sketch import layout
 from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
-_COLUMNS = "number, id, path, architecture, family, stamp, digest, facts"
+_COLUMNS = "number, id, path, architecture, family, sure, stamp, digest, facts"
 #: the tables of the forest and what their rows are
 _PARTS: dict[str, type] = {"nodes": Node, "edges": Edge, "hidden": HiddenAncestor, "trees": Tree}
 
 
 @dataclass(frozen=True)
 class Model:
-    """What an index knows of a model beside its sketch. family: the smallest number in it. stamp:
-    name, size and time of its files. facts: JSON of what else its node says."""
+    """What an index knows of a model beside its sketch. family: the smallest number in it. sure:
+    that of the part of the family that first sketches join. stamp: name, size and time of its
+    files. facts: JSON of what else its node says."""
 
     number: int
     id: str
     path: str
     architecture: str
     family: int
+    sure: int
     stamp: str
     digest: bytes
     facts: str
@@ -107,14 +109,51 @@ class Catalogue:
         rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
         return [(m, int(level)) for n, level in rows for m in self.models("number = ?", n)]
 
+    def want(self, wanted: Mapping[int, int]) -> None:
+        """Remember that larger sketches are to be read, the level by the number of the model."""
+        for number, level in wanted.items():
+            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
+
     def looked_for(self, number: int, level: int) -> None:
         """Remember that a larger sketch was looked for, found or not."""
-        statement = "UPDATE wanted SET tried = 1 WHERE model = ? AND level = ?"
-        self.store.write(statement, number, level)
+        statement = "INSERT OR REPLACE INTO wanted SELECT number, ?, 1 FROM models WHERE number = ?"
+        self.store.write(statement, level, number)
+
+    def tried(self, number: int, level: int) -> bool:
+        """Whether a larger sketch was looked for."""
+        query = "SELECT 1 FROM wanted WHERE model = ? AND level = ? AND tried"
+        return bool(self.store.rows(query, number, level))
+
+    def measured(self, numbers: Sequence[int]) -> bytes | None:
+        """What was measured of a set of models in full, if it was."""
+        query = "SELECT content FROM measured WHERE models = ? AND content IS NOT NULL"
+        return next((content for (content,) in self.store.rows(query, _set(numbers))), None)
+
+    def measured_in_vain(self, numbers: Sequence[int]) -> bool:
+        """Whether a set of models was to be measured in full and could not be."""
+        query = "SELECT 1 FROM measured WHERE models = ? AND tried AND content IS NULL"
+        return bool(self.store.rows(query, _set(numbers)))
+
+    def unmeasured(self) -> list[tuple[int, ...]]:
+        """The sets of models that are still to be measured in full."""
+        rows = self.store.rows("SELECT models FROM measured WHERE NOT tried ORDER BY models")
+        return [tuple(map(int, models.split())) for (models,) in rows]
+
+    def to_measure(self, sets: Iterable[Sequence[int]]) -> None:
+        """Remember sets of models to be measured in full."""
+        for numbers in sets:
+            statement = "INSERT OR IGNORE INTO measured VALUES (?, 0, NULL, NULL)"
+            self.store.write(statement, _set(numbers))
+
+    def keep_measured(self, numbers: Sequence[int], content: bytes | None) -> None:
+        """Store what was measured of a set of models in full, or that it could not be."""
+        row = _set(numbers), digest(content) if content else None, content
+        self.store.write("INSERT OR REPLACE INTO measured VALUES (?, 1, ?, ?)", *row)
 
     def look_again(self) -> None:
         """Forget what could not be found."""
         self.store.write("UPDATE wanted SET tried = 0")
+        self.store.write("UPDATE measured SET tried = 0 WHERE content IS NULL")
 
     def altered(self) -> list[str]:
         """Ids of the models whose sketch is not the one that was stored."""
@@ -125,6 +164,8 @@ class Catalogue:
                 "SELECT content, digest FROM larger WHERE model = ?", model.number
             )
             known = [(content, model.digest) for (content,) in row] + more
+            query = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
+            known += self.store.rows(query, f"% {model.number} %")
             if not row or any(digest(content) != wanted for content, wanted in known):
                 ids.append(model.id)
         return ids
@@ -147,7 +188,7 @@ class Catalogue:
         if self._pool is None or version != self._seen:
             self.compared.cache_clear()
             rows = self.store.rows(
-                "SELECT number, family, architecture, signature FROM models ORDER BY number"
+                "SELECT number, sure, architecture, signature FROM models ORDER BY number"
             )
             self._pool, self._seen = Pool(self.compared), version
             numbers, families, kinds = ([row[k] for row in rows] for k in range(3))
@@ -155,34 +196,82 @@ class Catalogue:
         return self._pool
 
     def insert(self, new: Newcomer, id: str, families: set[int]) -> tuple[int, int]:
-        """Store a newcomer, and make one family of those that it is related to; its number and the
-        family's."""
+        """Store a newcomer, and make one sure family of those that it is surely related to; its
+        number and the family's. What families there are then is not yet known (`regroup`)."""
         if not self.knows(new.architecture):
             content = dump(layout(new.sketch), self.seed)
             self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
             self.compared.cache_clear()
         number = self.store.write(
-            "INSERT INTO models (id, path, architecture, family, stamp, digest, signature, facts)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(id, new.path, new.architecture, 0, new.stamp, digest(new.content)),
+            "INSERT INTO models"
+            " (id, path, architecture, family, sure, stamp, digest, signature, facts)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(id, new.path, new.architecture, 0, 0, new.stamp, digest(new.content)),
             *(new.signature.astype("<f4").tobytes(), new.facts),
         )
         self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
         family = min((number, *families))
-        self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
+        self.move(number, family)
         for other in families - {family}:
-            self.store.write("UPDATE models SET family = ? WHERE family = ?", family, other)
-            self.clear(other)
+            self.store.write("UPDATE models SET sure = ? WHERE sure = ?", family, other)
         return number, family
+
+    def move(self, number: int, sure: int) -> None:
+        """Put a model into another sure family."""
+        self.store.write("UPDATE models SET sure = ? WHERE number = ?", sure, number)
+
+    def regroup(self, families: Mapping[int, int]) -> None:
+        """Write down the family that each of some sure families is in."""
+        for sure, family in families.items():
+            self.store.write("UPDATE models SET family = ? WHERE sure = ?", family, sure)
+
+    def homes(self, sure: int) -> set[int]:
+        """The families that members of a sure family were last put into; newcomers: none."""
+        query = "SELECT DISTINCT family FROM models WHERE sure = ? AND family > 0"
+        return {int(family) for (family,) in self.store.rows(query, sure)}
+
+    def parts(self, family: int) -> set[int]:
+        """The sure families in a family."""
+        query = "SELECT DISTINCT sure FROM models WHERE family = ?"
+        return {int(sure) for (sure,) in self.store.rows(query, family)}
+
+    def doubt(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Remember pairs of models, by number, of which sketches don't tell whether they are
+        related."""
+        for one, other in pairs:
+            pair = min(one, other), max(one, other)
+            self.store.write("INSERT OR IGNORE INTO doubtful VALUES (?, ?, 0)", *pair)
+
+    def doubts(self, waiting: bool = False) -> set[tuple[int, int]]:
+        """The sure families that such pairs lie in, two by two. waiting: those alone that are not
+        decided, since larger sketches are to be read."""
+        query = (
+            "SELECT a.sure, b.sure FROM doubtful JOIN models a ON a.number = one"
+            " JOIN models b ON b.number = other WHERE a.sure <> b.sure"
+        )
+        rows = self.store.rows(query + " AND waiting" * waiting)
+        return {(min(pair), max(pair)) for pair in rows}
+
+    def wait(self, waiting: set[tuple[int, int]], around: set[int]) -> None:
+        """Remember which two of some sure families wait for larger sketches."""
+        for one, other in self.doubts():
+            if {one, other} <= around:
+                ends = "IN (SELECT number FROM models WHERE sure IN (?, ?))"
+                statement = f"UPDATE doubtful SET waiting = ? WHERE one {ends} AND other {ends}"
+                self.store.write(statement, (one, other) in waiting, *(one, other) * 2)
+
+    def family(self, number: int) -> int:
+        """That of a model."""
+        return int(self.store.rows("SELECT family FROM models WHERE number = ?", number)[0][0])
+
+    def forget_pool(self) -> None:
+        """Read all models again when they are next looked at."""
+        self._pool = None
 
     def delete(self, number: int) -> None:
         """Take a model out, with its sketch."""
         self.store.write("DELETE FROM models WHERE number = ?", number)
-        self._pool = None
-
-    def move(self, number: int, family: int) -> None:
-        """Put a model into another family."""
-        self.store.write("UPDATE models SET family = ? WHERE number = ?", family, number)
+        self.store.write("DELETE FROM measured WHERE models LIKE ?", f"% {number} %")
         self._pool = None
 
     def knows(self, architecture: str) -> bool:
@@ -222,14 +311,25 @@ class Catalogue:
 
     # the forest
 
-    def put(self, family: int, graph: ModelGraph, wanted: Mapping[int, int]) -> None:
+    def put(
+        self,
+        family: int,
+        graph: ModelGraph,
+        wanted: Mapping[int, int],
+        unmeasured: Iterable[Sequence[int]],
+    ) -> None:
         """Write down the forest of a family in place of what it was. wanted: what larger sketches
-        would have been looked at, the level by the number of the model."""
+        would have been looked at, the level by the number of the model; unmeasured: what sets of
+        models in full."""
         self.clear(family)
         inside = "SELECT number FROM models WHERE family = ?"
         self.store.write(f"DELETE FROM wanted WHERE NOT tried AND model IN ({inside})", family)
-        for number, level in wanted.items():
-            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
+        own = {int(row[0]) for row in self.store.rows(inside, family)}
+        for numbers in self.unmeasured():
+            if own & set(numbers):
+                self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
+        self.want(wanted)
+        self.to_measure(unmeasured)
         for node in graph.nodes:
             self.store.write("INSERT INTO nodes VALUES (?, ?, ?)", node.id, family, _text(node))
         for edge in graph.edges:
@@ -287,6 +387,10 @@ class Catalogue:
             )
             for parts in found.values()
         ]
+
+
+def _set(numbers: Sequence[int]) -> str:
+    return f" {' '.join(map(str, numbers))} "
 
 
 def _text(part: Any) -> str:

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Protocol
 
 import mother
-from mother.checkpoints import Checkpoint
+from mother.checkpoints import Checkpoint, Group
 from mother.errors import InputError
 from mother.executors import in_order
+from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
+from mother.index.measured import measured, of_group
 from mother.index.newcomer import stamp
 from mother.index.unit import Unit, opened, sketched
+from mother.levels import TIMES
+from mother.measures import Measures
 from mother.measures.sketch_bytes import load
-from mother.refinement import TIMES
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once
@@ -67,6 +70,17 @@ class Reader:
         content = sketched(unit) if unit else None
         return load(content, Path(of.path), seed=self.seed) if isinstance(content, bytes) else None
 
+    def measured(self, models: Sequence[Lying]) -> bytes | None:
+        """The inner products of models in full, or None where these can't be had: of what lies on
+        the Hub nothing is read whole."""
+        if any(is_address(model.path) for model in models):
+            return None
+        units = [unit for model in models if (unit := self._unit(model, 0)) is not None]
+        try:
+            return measured([opened(unit) for unit in units]) if len(units) == len(models) else None
+        except InputError:
+            return None
+
     def _unit(self, of: Lying, level: int) -> Unit | None:
         """What a worker must know to sketch a model again; None where it does not lie where it lay,
         with the files of then."""
@@ -83,11 +97,29 @@ class Reader:
 @dataclass
 class Stored:
     """Larger sketches as they are asked for. models: by id, those of the index. wanted: those that
-    were and are not there, the level by the number of the model."""
+    were and are not there, the level by the number of the model; unmeasured: sets of models, by
+    number, that should be looked at in full and were not."""
 
     catalogue: Catalogue
     models: Mapping[str, Model]
     wanted: dict[int, int] = field(default_factory=dict)
+    unmeasured: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some of what is wanted was not looked for in vain."""
+        return bool(self.unmeasured) or any(
+            not self.catalogue.tried(n, level) for n, level in self.wanted.items()
+        )
+
+    def whole(self, group: Group) -> Measures | None:
+        """What was measured of a group's models in full, if it was."""
+        numbers = tuple(self.models[c.id].number for c in group.checkpoints)
+        if content := self.catalogue.measured(numbers):
+            return of_group(content, group)
+        if not self.waiting and not self.catalogue.measured_in_vain(numbers):
+            self.unmeasured.add(numbers)
+        return None
 
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         number = self.models[checkpoint.id].number
@@ -111,3 +143,12 @@ class Read:
             return self.reader.one(new, level)
         known = self.stored.models[checkpoint.id]
         return self.stored(checkpoint, level) or self.reader.one(known, level)
+
+    def whole(self, group: Group) -> Measures | None:
+        """The same of a group's models in full."""
+        ids = [c.id for c in group.checkpoints]
+        if not self.newcomers.keys() & ids and (found := self.stored.whole(group)) is not None:
+            return found
+        lying: dict[str, Lying] = {**self.stored.models, **self.newcomers}
+        content = self.reader.measured([lying[id] for id in ids])
+        return of_group(content, group) if content else None

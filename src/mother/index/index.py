@@ -24,9 +24,9 @@ from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Read, Reader, Stored
 from mother.index.coming import coming
+from mother.index.families import Families
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
-from mother.index.relatives import Pool, related
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.placement import Placement, placement
@@ -73,6 +73,7 @@ class Index:
         self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
         self._catalogue = Catalogue(self._store, self.settings.seed)
         self._reader = Reader(*sampled)
+        self._families = Families(self._catalogue, self._reader, self.settings.read)
 
     @classmethod
     def create(cls, folder: str | PathLike[str], **settings: int) -> Index:
@@ -150,9 +151,7 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
-        with self._catalogue.writing():
-            for members in self._catalogue.waiting():
-                self._catalogue.put(members[0].family, *self._recovered(members))
+        self._recover_waiting()
         closer = self.settle(executor)
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
@@ -170,26 +169,15 @@ class Index:
             for new in batch:
                 known = old.get(new.path)
                 id = known.id if known else self._catalogue.free_id(new.id, new.path)
-                families = self._families(new, pool)
+                families, doubtful = self._families.of(new, pool)
                 number, family = self._catalogue.insert(new, id, families)
+                self._catalogue.doubt((number, other) for other in doubtful)
                 pool.join(families, family)
                 pool.extend([number], [family], [new.architecture], new.signature[None])
                 touched = (touched - families) | {family}
                 found.append((id, known is not None))
-            for family in sorted(touched):
-                if self._catalogue.size(family) > MANY:
-                    self._catalogue.clear(family)  # of whoever asks meanwhile, it is recovered
-                else:
-                    self._recover_family(family)
+            self._regroup(touched, at_once=False)
         return found
-
-    def _families(self, new: Newcomer, pool: Pool) -> set[int]:
-        """The families in the pool that a newcomer is related to, but for itself as it was."""
-        places = pool.candidates(new.architecture, new.signature)
-        found = {n: self._catalogue.sketch(n) for n in pool.numbers[places].tolist()}
-        others = [n for n, sketch in found.items() if sketch.shown != new.path]
-        kin = dict(zip(others, related(new.sketch, [found[n] for n in others]), strict=True))
-        return {int(pool.families[at]) for at in places if kin.get(int(pool.numbers[at]))}
 
     def remove(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Take models out; those that were related only through them part ways. Ids of the models
@@ -206,11 +194,14 @@ class Index:
         return self.settle()
 
     def settle(self, executor: Executor | None = None) -> tuple[str, ...]:
-        """Read larger sketches of the models that decisions within their error are about, and
-        recover their families again, until there are none, or none that can be had. Ids of the
-        models that more was read of."""
+        """Read larger sketches of the models that decisions within their error are about, at last
+        all of them, and recover their families again, until there are none, or none that can be
+        had. Ids of the models that more was read of."""
         asked: set[str] = set()
-        while wanted := self._catalogue.wanted():
+        while (wanted := self._wanted()) or self._catalogue.unmeasured():
+            if not wanted:
+                asked |= self._measured()
+                continue
             read = self._reader.read(wanted, executor)
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
@@ -218,63 +209,101 @@ class Index:
                     families = {self._catalogue.keep(m.number, at, c) for m, at, c in found}
                     for model, level, _ in some:
                         self._catalogue.looked_for(model.number, level)
-                    for family in sorted(f for f in families if f is not None):
-                        self._recover_family(family)
+                    self._again({f for f in families if f is not None})
                 asked |= {model.id for model, _, _ in found}
+            self._recover_waiting()
         return tuple(sorted(asked))
+
+    def _wanted(self) -> list[tuple[Model, int]]:
+        """What larger sketches are to be read of; kinship that waited for some is decided."""
+        if self._catalogue.doubts(waiting=True):
+            with self._catalogue.writing():
+                self._regroup({s for pair in self._catalogue.doubts(waiting=True) for s in pair})
+        return self._catalogue.wanted()
+
+    def _regroup(self, changed: set[int], at_once: bool = True) -> None:
+        """Find the families around some sure families that changed, and recover them. at_once:
+        those of more than MANY, too."""
+        families, kin = self._families.regroup(changed)
+        self._again(families, at_once)
+        self._catalogue.want(kin.wanted)
+        self._catalogue.to_measure(kin.unmeasured)
+
+    def _measured(self) -> set[str]:
+        """Look at models in full that this is still to be done of, and recover their families: ids
+        of those that could be read. Nobody waits meanwhile."""
+        asked: set[str] = set()
+        for numbers in self._catalogue.unmeasured():
+            models = [m for n in numbers for m in self._catalogue.models("number = ?", n)]
+            whole = len(models) == len(numbers)
+            content = self._reader.measured(models) if whole else None
+            with self._catalogue.writing():
+                self._catalogue.keep_measured(numbers, content)
+                if content:
+                    asked |= {m.id for m in models}
+                    for family in sorted({self._catalogue.family(n) for n in numbers}):
+                        self._recover_family(family)
+        return asked
 
     def _forget(self, gone: Sequence[Model]) -> None:
         for model in gone:
             self._catalogue.delete(model.number)
-        for family in sorted({model.family for model in gone}):
+        families = {model.family for model in gone}
+        for family in families:
             self._catalogue.clear(family)
-            self._part(self._catalogue.models("family = ?", family))
+        left = {s for family in families for s in self._catalogue.parts(family)}
+        parted = (self._catalogue.models("sure = ?", s) for s in sorted({m.sure for m in gone}))
+        self._regroup(left.union(*map(self._part, parted)))
 
-    def _part(self, models: Sequence[Model]) -> None:
-        """Find the families among models afresh, and recover each."""
-        families = self._partition(models)
+    def _part(self, models: Sequence[Model]) -> set[int]:
+        """Find the sure families among models afresh."""
+        families, doubtful = self._families.partition(models)
         for model, family in zip(models, families, strict=True):
             self._catalogue.move(model.number, family)
-        for family in sorted(set(families)):
-            self._recover_family(family)
-
-    def _partition(self, models: Sequence[Model]) -> list[int]:
-        """The family of each, as if they had come in this order."""
-        pool = Pool(self._catalogue.compared)
-        for model in models:
-            sketch, mark = (
-                self._catalogue.sketch(model.number),
-                self._catalogue.signature(model.number),
-            )
-            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, "")
-            families = self._families(new, pool)
-            family = min((model.number, *families))
-            pool.join(families, family)
-            pool.extend([model.number], [family], [model.architecture], mark[None])
-        return [int(f) for f in pool.families[: pool.size]]
+        self._catalogue.doubt(doubtful)
+        self._catalogue.forget_pool()
+        return set(families)
 
     # recovering
+
+    def _again(self, families: set[int], at_once: bool = False) -> None:
+        """Recover families; those of more than MANY later, unless at once: of whoever asks
+        meanwhile, they are recovered."""
+        for family in sorted(families):
+            if self._catalogue.size(family) > MANY and not at_once:
+                self._catalogue.clear(family)
+            else:
+                self._recover_family(family)
+
+    def _recover_waiting(self) -> None:
+        """Recover the families that were left for later."""
+        with self._catalogue.writing():
+            for members in self._catalogue.waiting():
+                self._catalogue.put(members[0].family, *self._recovered(members))
 
     def _recover_family(self, family: int) -> None:
         members = self._catalogue.models("family = ?", family)
         self._catalogue.put(family, *self._recovered(members))
 
-    def _recovered(self, models: Sequence[Model]) -> tuple[ModelGraph, dict[int, int]]:
-        """The graph of models alone, from their sketches, and of which of them larger ones were
-        wanted that are not stored."""
+    def _recovered(
+        self, models: Sequence[Model]
+    ) -> tuple[ModelGraph, dict[int, int], set[tuple[int, ...]]]:
+        """The graph of models alone, from their sketches, of which of them larger ones were wanted
+        that are not stored, and which were to be looked at in full and were not."""
         sketches = [replace(self._catalogue.sketch(m.number), id=m.id) for m in models]
         stored = Stored(self._catalogue, {m.id: m for m in models})
-        graph = recover_checkpoints(sketches, self._options, refinement=Refinement(stored))
+        refinement = Refinement(stored, stored.whole, self.settings.read)
+        graph = recover_checkpoints(sketches, self._options, refinement=refinement)
         facts = {m.id: json.loads(m.facts) for m in models}
         nodes = tuple(
             replace(
                 node,
-                notes=tuple(facts[node.id]["notes"]),
+                notes=(*facts[node.id]["notes"], *node.notes),
                 files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
             )
             for node in graph.nodes
         )
-        return replace(graph, nodes=nodes), stored.wanted
+        return replace(graph, nodes=nodes), stored.wanted, stored.unmeasured
 
     def recover(self) -> ModelGraph:
         """Find all families afresh and recover each of them, whatever is kept; larger sketches that
@@ -283,7 +312,7 @@ class Index:
             self._catalogue.look_again()
             for family in sorted({m.family for m in self.models()}):
                 self._catalogue.clear(family)
-            self._part(self.models())
+            self._regroup(self._part(self.models()))
         self.settle()
         return self.graph()
 
@@ -309,8 +338,9 @@ class Index:
         if not self._catalogue.knows(new.architecture):
             comparable = self._catalogue.comparable(new.architecture, new.sketch)
             pool = replace(pool, comparable=lambda _: comparable)
-        families = sorted(self._families(new, pool))
-        inside = np.isin(pool.families[: pool.size], families)
+        families = self._families.of_newcomer(new, pool, closer)
+        kin = [m.number for f in families for m in self._catalogue.models("family = ?", f)]
+        inside = np.isin(pool.numbers[: pool.size], kin)
         numbers = pool.numbers[: pool.size][inside].tolist()
         if len(numbers) > LARGE:
             near = pool.nearest(new.architecture, new.signature, MOST)
@@ -324,7 +354,7 @@ class Index:
         id = known[0] if known else self._catalogue.free_id(new.id)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
         more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self._reader, {id: new})
-        refined = Refinement(more) if closer else None
+        refined = Refinement(more, more.whole, self.settings.read) if closer else None
         graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
@@ -350,18 +380,21 @@ class Index:
             if altered := self._catalogue.altered():
                 return [f"{id}: its sketch is not the one that was stored" for id in altered]
             models = self.models()
-            families = self._partition(models)
+            sure, _ = self._families.partition(models)
+            families = self._families.afresh(set(sure))
             faults = [
                 f"{model.id}: is not in the family that it is related to"
-                for model, family in zip(models, families, strict=True)
-                if family != model.family
+                for model, own in zip(models, sure, strict=True)
+                if (own, families[own]) != (model.sure, model.family)
             ]
+            if faults:
+                return faults
             members: dict[int, list[Model]] = {}
-            for model, family in zip(models, families, strict=True):
-                members.setdefault(family, []).append(model)
+            for model in models:
+                members.setdefault(model.family, []).append(model)
             afresh = [self._recovered(family)[0] for family in members.values()]
             fresh = joined(afresh, self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)
-            if not faults and fresh.to_json() != kept.to_json():
-                faults = ["the forest is not what its models make; `mother index recover` mends it"]
-            return faults
+            if fresh.to_json() != kept.to_json():
+                return ["the forest is not what its models make; `mother index recover` mends it"]
+            return []

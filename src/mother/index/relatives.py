@@ -69,6 +69,10 @@ class Pool:
         inside = np.isin(self.families[: self.size], list(families))
         self.families[: self.size][inside] = into
 
+    def family(self, number: int) -> int:
+        """That of a model."""
+        return int(self.families[: self.size][self.numbers[: self.size] == number][0])
+
     def comparable_to(self, architecture: str) -> NDArray[np.bool_]:
         """Which models can be compared with one of that architecture, (size,)."""
         of = self.comparable(architecture)
@@ -106,14 +110,18 @@ class Pool:
         return np.array(out, dtype=np.intp)
 
 
-def related(new: Checkpoint, others: Sequence[Checkpoint]) -> NDArray[np.bool_]:
-    """Which of the others one is related to, (n,); of any architectures."""
-    found = np.zeros(len(others), dtype=bool)
+def kinships(
+    new: Checkpoint, others: Sequence[Checkpoint]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Kinship with each of the others, (n,), 0 where they can't be compared, and whether it is
+    within the error of their sketches; of any architectures."""
+    found, unsure = np.zeros(len(others)), np.zeros(len(others), dtype=bool)
     kinds: dict[tuple[object, ...], list[int]] = {}
     for k, other in enumerate(others):
         kinds.setdefault(tuple((n, t.shape) for n, t in other.tensors.items()), []).append(k)
     for members in kinds.values():
         group = align([new, *(others[k] for k in members)])[0]
         if len(group.checkpoints) > 1:
-            found[members] = kinship_of_first(group)[1:] > 1
-    return found
+            kin, doubt = kinship_of_first(group)
+            found[members], unsure[members] = kin[1:], doubt[1:]
+    return found, unsure

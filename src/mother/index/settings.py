@@ -8,17 +8,20 @@ from dataclasses import asdict, dataclass
 from mother.errors import UsageError
 from mother.measures.windows import BUDGET, MATRICES
 from mother.recovery import MOST_REPLICATES
+from mother.refinement import READ
 
 BUDGETS = range(1 << 10, (1 << 30) + 1)
 _SEEDS = range(1 << 31)
 _MATRICES = range(1, 1 << 31)
 _REPLICATES = range(MOST_REPLICATES + 1)
+_BYTES = range(1 << 62)
 
 
 @dataclass(frozen=True)
 class Settings:
     """budget: bytes of weights in a sketch. matrices: that are sampled of a large model at most.
-    bootstrap: replicates that `support` is taken from. UsageError.
+    bootstrap: replicates that `support` is taken from. read: bytes of models of one family that may
+    be read in full, where the largest sketches leave a doubt. UsageError.
 
     >>> Settings.of(Settings(seed=7).stored).seed
     7
@@ -28,6 +31,7 @@ class Settings:
     seed: int = 0
     matrices: int = MATRICES
     bootstrap: int = 0
+    read: int = READ
 
     def __post_init__(self) -> None:
         within = {
@@ -35,6 +39,7 @@ class Settings:
             "seed": _SEEDS,
             "matrices": _MATRICES,
             "bootstrap": _REPLICATES,
+            "read": _BYTES,
         }
         for name, value in asdict(self).items():
             if value not in within[name]:
@@ -49,5 +54,5 @@ class Settings:
     @classmethod
     def of(cls, stored: Mapping[str, str]) -> Settings:
         """From what the database holds. KeyError, ValueError, UsageError where that is broken."""
-        names = ("budget", "seed", "matrices", "bootstrap")
+        names = ("budget", "seed", "matrices", "bootstrap", "read")
         return cls(**{name: int(stored[name]) for name in names})

@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 3
+VERSION = 4
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -30,12 +30,14 @@ CREATE TABLE models (
     path TEXT NOT NULL UNIQUE,
     architecture TEXT NOT NULL REFERENCES architectures,
     family INTEGER NOT NULL,
+    sure INTEGER NOT NULL,
     stamp TEXT NOT NULL,
     digest BLOB NOT NULL,
     signature BLOB NOT NULL,
     facts TEXT NOT NULL
 );
 CREATE INDEX families ON models (family);
+CREATE INDEX sure_families ON models (sure);
 CREATE TABLE sketches (
     model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
     content BLOB NOT NULL
@@ -52,6 +54,15 @@ CREATE TABLE wanted (
     level INTEGER NOT NULL,
     tried INTEGER NOT NULL,
     PRIMARY KEY (model, level)
+) WITHOUT ROWID;
+CREATE TABLE doubtful (
+    one INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    other INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    waiting INTEGER NOT NULL,
+    PRIMARY KEY (one, other)
+) WITHOUT ROWID;
+CREATE TABLE measured (
+    models TEXT PRIMARY KEY, tried INTEGER NOT NULL, digest BLOB, content BLOB
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;

@@ -39,6 +39,14 @@ def replicate(group: Group, m: Measures, seed: int) -> Measures:
     return replace(m, gram=gram, shared=m.shared * (new / np.where(own > 0, own, 1.0))[:, :, None])
 
 
+def offsets(group: Group, many: int) -> Array:
+    """How much more than once each weight at hand counts in each of so many replicates, (d, many),
+    layers after one another."""
+    return np.stack(
+        [np.concatenate([_weights(x, seed) for x in group.layers]) for seed in range(many)], axis=1
+    )
+
+
 def _weights(layer: Layer, seed: int) -> Array:
     """How much more than once each weight of a window counts, (s,); 0 where all are at hand."""
     sides = layer.tensors[0].shape

@@ -1,0 +1,161 @@
+"""Models of an index read in full, where the largest sketches leave a doubt."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+
+import numpy as np
+import pytest
+from families import comings_and_goings, write
+
+import mother
+from mother.errors import UsageError
+from mother.index import Index
+from mother.index import closer as closer_module
+from mother.index import index as index_module
+
+SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
+BUDGET = 2 << 10
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Sketches grow once, to a twentieth of the weights."""
+    monkeypatch.setattr("mother.levels.LEVELS", 1)
+
+
+@pytest.fixture(scope="module")
+def close(tmp_path_factory):
+    """A family of short and uneven steps, and two that share a little more with it than strangers
+    may."""
+    folder = tmp_path_factory.mktemp("close")
+    rng = np.random.default_rng(6)
+    held = [{n: rng.normal(size=s) for n, s in SHAPES.items()}]
+    for _ in range(1, 9):
+        up = held[rng.integers(len(held))]
+        rows, columns = np.exp(0.7 * rng.normal(size=96)), np.exp(0.7 * rng.normal(size=80))
+        step = np.outer(rows, columns)
+        held.append({n: w + 0.02 * step * rng.normal(size=w.shape) for n, w in up.items()})
+    far = {n: 0.14 * w + 0.99 * rng.normal(size=w.shape) for n, w in held[0].items()}
+    held += [far, {n: w + 0.05 * rng.normal(size=w.shape) for n, w in far.items()}]
+    for k, arrays in enumerate(held):
+        write(folder / f"m{k}.safetensors", arrays)
+    return folder
+
+
+def edges(graph):
+    return {(e.parent, e.child) for e in graph.edges}
+
+
+def trees(graph):
+    return {t.members for t in graph.trees}
+
+
+def measured(index):
+    with sqlite3.connect(index._store.path) as database:
+        return database.execute("SELECT models, tried, content NOTNULL FROM measured").fetchall()
+
+
+def test_what_no_sketch_tells_the_weights_do(close, tmp_path):
+    whole = mother.recover([close], bootstrap=0)
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add([close])
+        found = index.graph()
+        assert (edges(found), trees(found)) == (edges(whole), trees(whole))
+        assert sum(len(n.notes) for n in found.nodes) < 2
+        assert index.verify() == []
+        assert all(tried and held for _, tried, held in measured(index))
+        assert index.recover().to_json() == found.to_json()
+    with Index.create(tmp_path / "sketches", budget=BUDGET, read=0) as index:
+        index.add([close])
+        found = index.graph()
+        assert measured(index) == []
+        assert edges(found) != edges(whole)
+        said = [line for n in found.nodes for line in n.notes]
+        assert any("its parent" in line for line in said)
+        assert index.verify() == []
+    with pytest.raises(UsageError):
+        Index.create(tmp_path / "none", read=-1)
+
+
+def test_the_order_does_not_matter(close, tmp_path):
+    paths = sorted(close.glob("*.safetensors"))
+    with Index.create(tmp_path / "all", budget=BUDGET) as index:
+        index.add(paths)
+        wanted = index.graph().to_json()
+    for seed in range(2):
+        with Index.create(tmp_path / f"grown{seed}", budget=BUDGET) as index:
+            for _ in comings_and_goings(index, paths, random.Random(seed), 5, 0.5):
+                assert index.verify() == []
+            assert index.graph().to_json() == wanted
+
+
+def test_it_is_not_read_twice_and_outlives_its_files(close, tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for path in close.glob("*.safetensors"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add([folder])
+        kept = index.graph().to_json()
+        monkeypatch.setattr(closer_module, "measured", None)  # would fail
+        assert index.recover().to_json() == kept
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        assert index.recover().to_json() == kept
+        assert index.verify() == []
+
+
+def test_whoever_is_stopped_before_it_is_read_goes_on(close, tmp_path, monkeypatch):
+    with Index.create(tmp_path / "all", budget=BUDGET) as index:
+        index.add([close])
+        wanted = index.graph().to_json()
+
+    class Killed(BaseException):
+        pass
+
+    def stop(*_):
+        raise Killed
+
+    with Index.create(tmp_path / "stopped", budget=BUDGET) as index:
+        with monkeypatch.context() as patched:
+            patched.setattr(index_module.Reader, "measured", stop)
+            with pytest.raises(Killed):
+                index.add([close])
+        assert index.verify() == []
+        assert [held for _, _, held in measured(index) if held] == []
+        assert index.add([close]).closer
+        assert index.graph().to_json() == wanted
+
+
+def test_files_that_can_not_be_read_are_done_without(close, tmp_path, monkeypatch):
+    monkeypatch.setattr(closer_module, "is_address", lambda path: True)  # as on the Hub
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add([close])
+        assert measured(index)
+        assert all(tried and not held for _, tried, held in measured(index))
+        assert index.verify() == []
+        assert index.settle() == ()
+
+
+def test_damage_is_found(close, tmp_path):
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add([close])
+        with sqlite3.connect(index._store.path) as database:
+            database.execute("UPDATE measured SET content = x'00' WHERE content NOTNULL")
+        assert "not the one that was stored" in index.verify()[0]
+
+
+def test_place_reads_as_much_as_add_would(close, tmp_path):
+    paths = sorted(close.glob("*.safetensors"))
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        for path in paths[::4]:
+            index.add([p for p in paths if p != path])
+            before = measured(index)
+            placed = index.place(path)
+            assert measured(index) == before
+            index.add([path])
+            (edge,) = [e for e in index.graph().edges if e.child == path.stem] or [None]
+            assert placed.edge == edge
+            index.remove([path.stem])

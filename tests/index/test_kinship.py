@@ -1,0 +1,124 @@
+"""Kinship within the error of sketches: larger ones tell, whatever the order."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+
+import numpy as np
+import pytest
+from families import comings_and_goings, write
+
+import mother
+from mother.index import Index
+from mother.index import index as index_module
+
+SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
+BUDGET = 8 << 10
+TREES = {("a0", "a1", "b0", "b1"), ("c0", "c1"), ("d0", "d1")}
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory):
+    """A family, another that shares a little more with it than strangers may, one that shares a
+    little less, and one that shares nothing."""
+    folder = tmp_path_factory.mktemp("strangers")
+    rng = np.random.default_rng(1)
+    first = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    for name, cosine in (("a", 1.0), ("b", 0.14), ("c", 0.06), ("d", 0.0)):
+        noise = np.sqrt(1 - cosine**2)
+        root = {n: cosine * w + noise * rng.normal(size=w.shape) for n, w in first.items()}
+        write(folder / f"{name}0.safetensors", root)
+        tuned = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in root.items()}
+        write(folder / f"{name}1.safetensors", tuned)
+    return folder
+
+
+def trees(graph):
+    return {t.members for t in graph.trees}
+
+
+def families(index):
+    found = {}
+    for model in index.models():
+        found.setdefault(model.family, []).append(model.id)
+    return {tuple(ids) for ids in found.values()}
+
+
+def undecided(index):
+    with sqlite3.connect(index._store.path) as database:
+        return database.execute("SELECT * FROM doubtful WHERE waiting").fetchall()
+
+
+def test_the_weights_say_so(strangers):
+    assert trees(mother.recover([strangers], bootstrap=0)) == TREES
+
+
+@pytest.mark.parametrize("budget", [4 << 10, BUDGET, 32 << 10])
+def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypatch):
+    with Index.create(tmp_path / "closer", budget=budget) as index:
+        assert index.add([strangers]).closer
+        assert trees(index.graph()) == families(index) == TREES
+        assert (index.verify(), undecided(index)) == ([], [])
+        kept = index.graph().to_json()
+        assert index.recover().to_json() == kept
+    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    with Index.create(tmp_path / "plain", budget=budget, read=0) as index:
+        assert index.add([strangers]).closer == ()
+        assert trees(index.graph()) != TREES or budget == 32 << 10
+
+
+def test_the_order_does_not_matter(strangers, tmp_path):
+    paths = sorted(strangers.glob("*.safetensors"))
+    with Index.create(tmp_path / "all", budget=BUDGET) as index:
+        index.add(paths)
+        wanted = index.graph().to_json()
+    for seed in range(3):
+        with Index.create(tmp_path / f"grown{seed}", budget=BUDGET) as index:
+            for _ in comings_and_goings(index, paths, random.Random(seed), 3, 0.5):
+                assert index.verify() == []
+            assert index.graph().to_json() == wanted
+
+
+def test_whoever_is_stopped_before_kinship_is_known_goes_on(strangers, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def stop(*_):
+        raise Killed
+
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        with monkeypatch.context() as patched:
+            patched.setattr(index_module.Reader, "read", stop)
+            with pytest.raises(Killed):
+                index.add([strangers])
+        assert families(index) == {(f"{name}0", f"{name}1") for name in "abcd"}
+        assert undecided(index)
+        assert index.verify() == []
+        assert index.add([strangers]).closer
+        assert families(index) == TREES
+
+
+def test_files_that_are_gone_leave_it_to_what_is_there(strangers, tmp_path):
+    for path in strangers.glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.insert([index.reduce(c) for c in mother.checkpoints.discover([tmp_path])[0]])
+        for path in tmp_path.glob("*.safetensors"):
+            path.unlink()
+        assert index.settle() == ()
+        assert (index.verify(), undecided(index)) == ([], [])
+        kept = index.graph().to_json()
+        assert index.recover().to_json() == kept
+
+
+def test_place_asks_as_add_does(strangers, tmp_path):
+    paths = sorted(strangers.glob("*.safetensors"))
+    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+        index.add([p for p in paths if p.stem[0] != "b"])
+        placed = index.place(strangers / "b0.safetensors")
+        assert placed.compared == 2  # with the a, not with the c
+        assert index.place(strangers / "b0.safetensors", closer=False).compared == 0
+        index.add([strangers / "b0.safetensors"])
+        (edge,) = [e for e in index.graph().edges if e.child == "b0"] or [None]
+        assert placed.edge == edge

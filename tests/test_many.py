@@ -1,0 +1,110 @@
+"""Families too large for matrices: more bytes where a decision is within its error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_refinement import family
+
+from mother.checkpoints import align
+from mother.heritage import sparse
+from mother.heritage.near import Near
+from mother.heritage.unsettled import unsettled
+from mother.levels import LEVELS, TIMES
+from mother.measures import measure
+from mother.measures.replicates import offsets, replicate
+from mother.measures.samples import samples_of
+from mother.measures.sketch import sketch
+from mother.recovery import MANY, Options, recover_checkpoints
+from mother.refinement import REPLICATES, Refinement
+
+OPTIONS = Options(bootstrap=0, threads=1)
+
+
+def edges(graph):
+    return {(e.parent, e.child) for e in graph.edges}
+
+
+def larger(models, budget):
+    of = {m.id: m for m in models}
+    return Refinement(lambda c, level: sketch(of[c.id], budget * TIMES**level))
+
+
+@pytest.mark.parametrize("budget", [2 << 10, 6 << 10])
+@pytest.mark.parametrize("seed", range(3))
+def test_some_are_asked_and_the_tree_is_nearer_to_that_of_the_weights(seed, budget, monkeypatch):
+    monkeypatch.setattr("mother.recovery.MANY", 10)
+    models, parents = family(40, seed)
+    true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
+    small = [sketch(m, budget) for m in models]
+    refinement = larger(models, budget)
+    found = recover_checkpoints(small, OPTIONS, refinement=refinement)
+    alone = recover_checkpoints(small, OPTIONS)
+    assert len(edges(found) & true) >= max(len(edges(alone) & true), len(true) - 1)
+    assert 0 < len(refinement.asked) < 30
+    assert max(refinement.asked.values()) <= LEVELS
+    again = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
+    assert again.to_json() == found.to_json()
+    nobody = Refinement(lambda *_: None)
+    none = recover_checkpoints(small, OPTIONS, refinement=nobody)
+    assert (edges(none), nobody.asked) == (edges(alone), {})
+    said = [line for node in none.nodes for line in node.notes]
+    assert said
+    assert all("within the error of what was looked at" in line for line in said)
+
+
+def test_a_family_of_more_than_many():
+    models, parents = family(MANY + 28, 0)
+    true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
+    small = [sketch(m, 6 << 10) for m in models]
+    refinement = larger(models, 6 << 10)
+    found = edges(recover_checkpoints(small, OPTIONS, refinement=refinement))
+    alone = edges(recover_checkpoints(small, OPTIONS))
+    assert len(alone & true) < len(found & true)
+    assert 0 < len(refinement.asked) < MANY // 2
+
+
+def test_whole_weights_leave_nothing_open(monkeypatch):
+    monkeypatch.setattr("mother.recovery.MANY", 10)
+    models, _ = family(20, 3)
+
+    def more(checkpoint, level):
+        raise AssertionError
+
+    small = [sketch(m, 1 << 20) for m in models]
+    (group,) = align(small)
+    samples = samples_of(group)
+    off = offsets(group, REPLICATES)
+    assert not off.any()
+    assert unsettled(samples, sparse.recover(samples), off) == []
+
+
+def test_offsets_are_those_of_the_replicates():
+    models, _ = family(4, 1)
+    (group,) = align([sketch(m, 8 << 10) for m in models])
+    m, s, off = measure(group), samples_of(group), offsets(group, 3)
+    gap = np.square(s.rows[0].astype(np.float64) - s.rows[2])
+    for seed in range(3):
+        heavier = np.add.reduceat(gap * (1 + off[:, seed]), s.columns[:-1]) * s.sizes / s.held
+        wanted = replicate(group, m, seed).squared_distance[:, 0, 2]
+        np.testing.assert_allclose(heavier, wanted, rtol=1e-4)
+
+
+def test_what_is_near_is_taken_as_it_is_said():
+    """A pair that larger samples put nearer to each other than to all others is an edge."""
+    models, _ = family(24, 2)
+    (group,) = align([sketch(m, 8 << 10) for m in models])
+    s = samples_of(group)
+    before = sparse.recover(s)
+    c = int(np.flatnonzero(before.parents >= 0)[-1])
+    others = [k for k in range(24) if k not in (c, before.parents[c]) and before.parents[k] != c]
+    q = others[0]
+    i, j = np.triu_indices(24, 1)
+    ii, jj, ij = s.products(i, j)
+    (pair,) = np.flatnonzero((i == min(c, q)) & (j == max(c, q)))
+    middle = (ii[:, pair] + jj[:, pair]) / 2
+    ii[:, pair], jj[:, pair], ij[:, pair] = middle, 1.0001 * middle, middle
+    near = Near(i, j, ii, jj, ij, np.broadcast_to(s.chance, ii.shape))
+    after = sparse.recover_families(s, [np.arange(24)], near=near)[0]
+    assert {c, q} in [{k, int(p)} for k, p in enumerate(after.parents)]
+    assert near.among(np.array([c])).i.size == 0

@@ -25,13 +25,13 @@ def plant(index: Index, graph: ModelGraph) -> None:
         catalogue.store.write("INSERT OR IGNORE INTO architectures VALUES ('a', x'')")
         for node in graph.nodes:
             number = catalogue.store.write(
-                "INSERT INTO models (id, path, architecture, family, stamp, digest, signature,"
-                " facts) VALUES (?, ?, 'a', ?, '[]', x'', zeroblob(256), '{}')",
-                *(node.id, node.path, family or 0),
+                "INSERT INTO models (id, path, architecture, family, sure, stamp, digest, signature,"
+                " facts) VALUES (?, ?, 'a', ?, ?, '[]', x'', zeroblob(256), '{}')",
+                *(node.id, node.path, family or 0, family or 0),
             )
             family = family or number
-        catalogue.store.write("UPDATE models SET family = ? WHERE family = 0", family)
-        catalogue.put(family or 0, graph, {})
+        catalogue.store.write("UPDATE models SET family = ?1, sure = ?1 WHERE family = 0", family)
+        catalogue.put(family or 0, graph, {}, ())
 
 
 def planted(folder: Path, *graphs: ModelGraph) -> Path:

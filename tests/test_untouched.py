@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import ml_dtypes
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from mother import compare
 from mother.checkpoints import Checkpoint, Group, align
 from mother.checkpoints.tensor import constant
-from mother.heritage import default, gram
+from mother.heritage import default, gram, sparse
 from mother.heritage.untouched import Rows, shared_rows, told_by_rows
+from mother.heritage.untouched_of_many import bottlenecks, gone_round, shared_parts
 from mother.measures import measure
+from mother.measures.samples import samples_of
 from mother.recovery import Options, recover_checkpoints
 
 TOKENS, WIDTH = 200, 32
@@ -195,6 +198,50 @@ def test_what_is_beside_its_parent_did_not_inherit(rows, seed):
     told = Rows(np.stack([g, p, below]), np.ones((3, rows)), np.ones(3, dtype=bool))
     shown = min(((p > 0) & (c == 0)).sum(), ((p == 0) & (c > 0)).sum()) >= 3
     assert told.inherited(np.array([-1, 0, 1])).tolist() == [False, False, shown]
+
+
+def test_in_families_too_large_for_matrices():
+    """Beside twenty other children of a."""
+    models = undone()
+    others = {f"x{k}": trained(models["a"], 10 + k, size=0.04) for k in range(20)}
+    g = group(models | others)
+    names = [c.id for c in g.checkpoints]
+    a, d = names.index("a"), names.index("d")
+    samples = samples_of(g)
+    rows = shared_parts(samples)
+    assert gone_round(rows, np.array([a]), np.array([d])).tolist() == [False]  # no way but this
+    every = np.triu_indices(len(names), 1)
+    ruled_out = gone_round(rows, *every)
+    assert ruled_out[(every[0] == a) & (every[1] == d)].all()
+    forest = sparse.recover_family(samples)
+    found = {names[c]: names[p] for c, p in enumerate(forest.parents) if p >= 0}
+    assert found == TRUE | dict.fromkeys(others, "a")
+    assert forest.rows[d] == (rows.state[d] == rows.state[names.index("c")]).sum()
+
+
+def test_who_shrank_in_a_large_family():
+    models = {"a": root()}
+    models |= {f"x{k:02}": trained(models["a"], k, decay=0.998) for k in range(20)}
+    samples = samples_of(group(models))
+    forest = sparse.recover_family(samples)
+    assert forest.parents.tolist() == [-1] + [0] * 20
+    assert forest.shrunk[1:].tolist() == [10.0] * 20
+
+
+@given(st.integers(2, 12), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_bottlenecks_are_the_heaviest_of_the_smallest_tree(n, pairs, seed):
+    rng = np.random.default_rng(seed)
+    ends = {tuple(sorted(rng.choice(n, 2, replace=False).tolist())) for _ in range(pairs)}
+    i, j = np.array(sorted(ends), dtype=np.intp).T
+    weight = rng.integers(0, 5, len(i)).astype(float)
+    least, total = bottlenecks(n, i, j, weight)
+    graph = nx.Graph()
+    graph.add_weighted_edges_from(zip(i.tolist(), j.tolist(), weight.tolist(), strict=True))
+    tree = nx.minimum_spanning_tree(graph)
+    assert total == tree.size("weight")
+    for a, b, found in zip(i.tolist(), j.tolist(), least, strict=True):
+        way = nx.shortest_path(tree, a, b)
+        assert found == max(tree[u][v]["weight"] for u, v in pairwise(way))
 
 
 def test_the_same_whatever_the_threads_and_order():

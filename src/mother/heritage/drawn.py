@@ -59,11 +59,15 @@ class _Row(dict[int, float]):
 class LayerOdds:
     """Log-odds of edges and what each layer adds to them, as they are asked for.
 
-    weighed: what the layers say of pairs i, j (E,).
+    weighed: what the layers say of pairs i, j (E,). beside: what else is said, of all layers.
     """
 
-    def __init__(self, weighed: Callable[[Indices, Indices], Pairs]) -> None:
-        self._weighed = weighed
+    def __init__(
+        self,
+        weighed: Callable[[Indices, Indices], Pairs],
+        beside: Callable[[Indices, Indices], Array],
+    ) -> None:
+        self._weighed, self._beside = weighed, beside
         self._known: dict[tuple[int, int], tuple[float, Array]] = {}
 
     def oriented(self, parents: Indices, counts: Array) -> tuple[Indices, Array]:
@@ -76,7 +80,8 @@ class LayerOdds:
         new = np.array([pair for pair in pairs if pair not in self._known], dtype=np.intp)
         for at in range(0, len(new), AT_ONCE):
             said = self._weighed(*new[at : at + AT_ONCE].T)
-            told = said.log_odds.tolist(), said.log_odds_by_layer.T
+            whole_odds = said.log_odds + self._beside(said.i, said.j)
+            told = whole_odds.tolist(), said.log_odds_by_layer.T
             for i, j, whole, layers in zip(said.i.tolist(), said.j.tolist(), *told, strict=True):
                 self._known[i, j], self._known[j, i] = (whole, layers), (-whole, -layers)
         out = np.zeros(len(parents))

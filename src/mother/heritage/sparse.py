@@ -29,6 +29,8 @@ from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_d
 from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
 from mother.heritage.turns import Candidates, rivals, straighten, turn_of
+from mother.heritage.untouched import Rows, nothing_told
+from mother.heritage.untouched_of_many import gone_round, shared_parts
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]
@@ -133,7 +135,8 @@ def _begun(family: Samples, near: Near | None) -> _Family | Forest:
     if not view.layers.any():
         return alike(n)
     family = family.over(view.layers)
-    return _Family(family, view, view.points(family))
+    rows = shared_parts(family) if n > NEAREST + 1 else nothing_told(n).rows
+    return _Family(family, view, view.points(family), rows)
 
 
 def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]]) -> None:
@@ -225,6 +228,7 @@ class _Family:
     samples: Samples
     view: View
     points: Points
+    rows: Rows
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
     closer: dict[tuple[int, int], tuple[float, Array]] = field(default_factory=dict)
 
@@ -264,13 +268,17 @@ class _Family:
         i, j, squared = candidate_pairs(self.points, NEAREST, threads)
         for e in self.closer_of(i, j):
             squared[e] = self.closer[int(i[e]), int(j[e])][0]
+        possible = ~gone_round(self.rows, i, j)
+        i, j, squared = i[possible], j[possible], squared[possible]
         among = self._candidates(i, j, squared)
         parents, direction = settled(
             spanning_tree(n, i, j, squared),
             lambda parents: orient_edges(parents, self._odds(parents)),
             lambda parents: straighten(parents, among),
         )
-        kept, hidden = hidden_ancestors(parents, *self._edges(parents))
+        kept, hidden = hidden_ancestors(
+            parents, *self._edges(parents), self.rows.inherited(parents)
+        )
         forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
         c = np.flatnonzero(kept >= 0)
         p = kept[c]
@@ -282,6 +290,8 @@ class _Family:
         if n == 2:
             forest.direction[c] *= descent_of_two(forest.polarity[c])
         forest.odds[c] = self._odds(kept)[c]
+        forest.shrunk[c] = self.rows.shrunk_of(p, c)
+        forest.rows[c] = (self.rows.state[p] == self.rows.state[c]).sum(axis=1)
         forest.turn[c] = self._turns(kept)[c]
         few = replace(among, nearest=[near[:RIVALS] for near in among.nearest])
         rival, factor = rivals(kept, few)
@@ -303,7 +313,7 @@ class _Family:
         i, j: the candidate pairs."""
         L, n = len(self.samples.names), len(parents)
         draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
-        steps, weighed = Steps(self._by_layer, i, j), LayerOdds(self._weighed)
+        steps, weighed = Steps(self._by_layer, i, j), LayerOdds(self._weighed, self.rows.shrunk_of)
         found = np.zeros(n)
         for counts in draws:
             spanning = spanning_tree(n, i, j, steps.squared @ counts)
@@ -346,6 +356,7 @@ class _Family:
             self.note(i, j, weigh_products(i, j, said, by_layer=False).log_odds)
         out = np.zeros(len(parents))
         out[child] = [self.odds[pair] for pair in pairs]
+        out[child] += self.rows.shrunk_of(parents[child], child)
         return out
 
     def _candidates(self, i: Indices, j: Indices, squared: Array) -> Candidates:

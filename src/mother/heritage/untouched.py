@@ -95,11 +95,15 @@ class Rows:
         apart = few.differing()
         joined = linkage(squareform(apart), "single")
         least = squareform(cophenet(joined))
-        changes = joined[:, 2].sum()
-        needed = sum(len(np.unique(column)) - 1 for column in few.state.T)
-        back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
-        out[np.ix_(told, told)] = apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart)
+        out[np.ix_(told, told)] = self.fewer(apart, least, float(joined[:, 2].sum()))
         return out
+
+    def fewer(self, apart: Array, least: Array, changes: float) -> NDArray[np.bool_]:
+        """Where `least` rows are fewer than `apart` by more than what comes back by chance.
+        changes: of the smallest tree."""
+        needed = sum(len(np.unique(column)) - 1 for column in self.state[self.told].T)
+        back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
+        return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
     def shrunk(self) -> Array:
         """Log-odds of the row being the column's parent, (n, n), antisymmetric, from the rows that
@@ -110,19 +114,19 @@ class Rows:
         array([[  0.,  10.],
                [-10.,   0.]])
         """
-        n = len(self.state)
-        out = np.zeros((n, n))
+        every = np.arange(len(self.state))
+        return np.stack([self.shrunk_of(np.full_like(every, i), every) for i in every])
+
+    def shrunk_of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Array:
+        """The same of pairs, i being the parent of j, (E,)."""
         if self.coarse:
-            return out
-        log = np.log(self.length)
-        for i, (state, own) in enumerate(zip(self.state, log, strict=True)):
-            same = (self.state == state) & self.told[:, None] & self.told[i]
-            longer = (same & (own - log > TOLERANCE)).sum(axis=1)
-            shorter = (same & (log - own > TOLERANCE)).sum(axis=1)
-            sure = np.maximum(longer, shorter) >= FEWEST
-            share = (longer - shorter) / np.maximum(longer + shorter, 1)
-            out[i] = np.where(sure, SHRUNK * share, 0.0)
-        return out
+            return np.zeros(len(i))
+        same = (self.state[i] == self.state[j]) & (self.told[i] & self.told[j])[:, None]
+        gap = np.log(self.length[i] / self.length[j])
+        longer = (same & (gap > TOLERANCE)).sum(axis=1)
+        shorter = (same & (gap < -TOLERANCE)).sum(axis=1)
+        share = (longer - shorter) / np.maximum(longer + shorter, 1)
+        return np.where(np.maximum(longer, shorter) >= FEWEST, SHRUNK * share, 0.0)
 
     def inherited(self, parents: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which models have what made their parent of its own, (n,): the parent lies between the
@@ -204,8 +208,8 @@ def shared_rows(group: Group) -> Rows:
         most = max(most, tolerance)
         probed = _values(layer, PROBED)
         zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
-        if _shared(probed, tolerance)[0].size:
-            same, norm = _shared(_values(layer, ROWS), tolerance)
+        if same_rows(probed, tolerance)[0].size:
+            same, norm = same_rows(_values(layer, ROWS), tolerance)
             state.append(same)
             length.append(norm)
     told = zeros <= SPARSE * len(layers)
@@ -236,11 +240,16 @@ def _values(layer: Layer, count: int) -> NDArray[np.float32]:
     out = np.empty((len(layer.tensors), len(rows), columns), dtype=np.float32)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         out[member] = tensor.read().reshape(height, width)[rows, :columns]
-    varied = np.isfinite(out).all(axis=(0, 2)) & (np.ptp(out, axis=2) > 0).all(axis=0)
-    return out[:, varied]
+    return varied(out)
 
 
-def _shared(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.intp], Array]:
+def varied(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of rows, (n, rows, columns), those that are numbers and not all one number in any model."""
+    told = np.isfinite(values).all(axis=(0, 2)) & (np.ptp(values, axis=2) > 0).all(axis=0)
+    return values[:, told]
+
+
+def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.intp], Array]:
     """State and length of the rows of one matrix that some models share, (n, C) each; none where
     steps are so short that many rows are neither surely the same nor surely not."""
     wide = values.astype(np.float64)

@@ -93,6 +93,15 @@ def test_a_step_that_undoes_the_one_before_is_told_by_its_rows():
     assert parents(models) == TRUE
 
 
+def test_siblings_that_shrank_are_no_parents_of_each_other():
+    """Where weights shrank, lack is no evidence; that each has rows of its own is."""
+    a = root()
+    children = {f"x{k}": trained(a, k, size=0.04, decay=0.99 - 0.01 * k) for k in range(5)}
+    (hidden,) = recover_checkpoints(list(group(children).checkpoints), Options()).hidden
+    assert hidden.children == tuple(children)
+    assert parents({"a": a} | children) == dict.fromkeys(children, "a")
+
+
 def test_no_hidden_ancestor_where_the_rows_tell_of_none():
     """What d lacks of c is as much as a sibling would lack."""
     models = undone()

@@ -172,7 +172,7 @@ def _tree(
             lacking[own],
             lacking[own[::-1]],
             chance[own],
-            rows.rows.inherited(parents),
+            rows.rows,
         )
     forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
     c = np.flatnonzero(kept >= 0)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mother.clustering import groups, joined
 from mother.heritage.forest import Hidden
+from mother.heritage.untouched import Rows
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -22,7 +23,7 @@ def hidden_ancestors(
     lacking: Array,
     reverse: Array,
     chance: Array,
-    below_for_sure: NDArray[np.bool_] | None = None,
+    rows: Rows | None = None,
 ) -> tuple[Indices, list[Hidden]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
     ancestor that nobody gave us.
@@ -34,7 +35,7 @@ def hidden_ancestors(
 
     Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
     <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
-    of p. below_for_sure: those that other evidence tells to be children.
+    of p. rows: of the models, those that training left untouched; they overrule what lack says.
 
     >>> D2 = np.full(3, 2.0)
     >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
@@ -43,7 +44,11 @@ def hidden_ancestors(
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
     lack, length = lacking[child], squared[child]
-    if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
+    below_for_sure, beside_for_sure = np.zeros((2, n), dtype=bool)
+    if rows is not None:
+        below_for_sure, beside_for_sure = rows.inherited(parents), rows.beside(parents)
+    scaled = np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED
+    if scaled and not beside_for_sure.any():
         return parents, []
     twin = np.zeros(n, dtype=bool)  # of its parent
     polarity = np.zeros(n)
@@ -56,13 +61,19 @@ def hidden_ancestors(
         beside = _siblings(lack, length, chance[children])
         if twin[node]:
             beside |= lack > reverse[node] / 2
+        if scaled:
+            beside[:] = False
+        elif beside.any():
+            # who shares its start with some of them lacks as twins do from none that it bore, or
+            # what the others lack, by going far a small part of the way
+            alike = (lack > np.median(lack[beside]) / 2) & (lack < 2 * np.median(lack[beside]))
+            sure = lack > 3 * np.sqrt(chance[children])
+            beside |= ((lack > SIBLINGS * length) | alike) & sure
+            beside &= ~below_for_sure[children]
+            if rows is not None and rows.parts(node, children[beside]):
+                beside[:] = False
+        beside |= beside_for_sure[children]
         if beside.any():
-            # who shares its start with some of them lacks as twins do from none that it bore
-            beside |= (lack > SIBLINGS * length) & (lack > 3 * np.sqrt(chance[children]))
-            if below_for_sure is not None:
-                beside &= ~below_for_sure[children]
-            if not beside.any():
-                continue
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twin[children[beside]] = True
     out, hidden = parents.copy(), []

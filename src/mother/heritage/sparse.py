@@ -277,7 +277,9 @@ class _Family:
             lambda parents: straighten(parents, among),
         )
         kept, hidden = hidden_ancestors(
-            parents, *self._edges(parents), self.rows.inherited(parents)
+            parents,
+            *self._edges(parents),
+            self.rows,
         )
         forest = replace(no_edges(n), parents=kept, hidden=tuple(hidden))
         c = np.flatnonzero(kept >= 0)

@@ -39,6 +39,7 @@ BACK = 0.0005  # of rows, where models were rounded, that two short steps move a
 CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
 UNCLEAR = 0.1  # of a matrix's rows that may be between
 FEWEST = 3  # rows that show a shrink
+SURELY = 4  # times as many, where models were rounded
 SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
 DEVIATIONS = 3.0
 
@@ -154,6 +155,61 @@ class Rows:
             )
             back = ((before == after) & (before != at)).sum()
             out[c] = min(kept, new) >= FEWEST and back <= most
+        return out
+
+    def beside(self, parents: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which models hang beside their parent, from an ancestor that is not there, (n,): they
+        have rows that another neighbour of the parent has, too, and the parent has not. No row
+        comes about twice, so no way between the two leads over the parent.
+
+        parents: (n,), -1 at a root.
+
+        >>> state = np.array([[1] * 4, [0] * 4, [0] * 4, [2] * 4])
+        >>> rows = Rows(state, np.ones((4, 4)), np.ones(4, bool))
+        >>> rows.beside(np.array([-1, 0, 0, 0]))
+        array([False,  True,  True, False])
+        """
+        shared = np.zeros(len(parents), dtype=np.intp)
+        told = np.where(self.told, parents, -1)
+        order = np.argsort(told, kind="stable")
+        for children in np.split(order, np.flatnonzero(np.diff(told[order])) + 1):
+            p = int(told[children[0]])
+            if p >= 0 and self.told[p]:
+                above = [parents[p]] if parents[p] >= 0 and self.told[parents[p]] else []
+                near = np.concatenate([children, above]).astype(np.intp)
+                shared[children] = self._shared(p, near).sum(axis=1)[: len(children)]
+        return shared >= self._many
+
+    def parts(self, p: int, models: NDArray[np.intp]) -> bool:
+        """Whether model p lies between every two of some models, (k,): each has rows that others
+        of them have as p, and none that others have and p has not.
+
+        >>> state = np.array([[0] * 6, [1] * 3 + [0] * 3, [0] * 3 + [2] * 3])
+        >>> rows = Rows(state, np.ones((3, 6)), np.ones(3, bool))
+        >>> rows.parts(0, np.array([1, 2])), rows.parts(1, np.array([0, 2]))
+        (True, False)
+        """
+        if len(models) < 2 or not self.told[models].all() or not self.told[p]:
+            return False
+        differs = self.state[models] != self.state[p]
+        others_have = (~differs).sum(axis=0) > 0
+        own = (differs & others_have).sum(axis=1)
+        shared = self._shared(p, models).sum(axis=1)
+        return bool((own >= FEWEST).all() and (shared < self._many).all())
+
+    @property
+    def _many(self) -> int:
+        """Rows that are no chance."""
+        return SURELY * FEWEST if self.coarse else FEWEST
+
+    def _shared(self, p: int, models: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """In which rows each of some models is as another one of them, and not as p, (k, C)."""
+        ranked = np.argsort(self.state[models], axis=0, kind="stable")
+        state = np.take_along_axis(self.state[models], ranked, axis=0)
+        alike = np.zeros((len(models) + 1, state.shape[1]), dtype=bool)
+        alike[1:-1] = (state[1:] == state[:-1]) & (state[1:] != self.state[p])
+        out = np.empty_like(alike[1:])
+        np.put_along_axis(out, ranked, alike[1:] | alike[:-1], axis=0)
         return out
 
 

@@ -109,6 +109,17 @@ def test_faint_steps_between_rounded_models_are_not_lost(tmp_path: Path) -> None
     assert found[0, 1] == pytest.approx(true, rel=0.3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_mask_among_rounded_models_is_no_weight(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    mask = np.triu(np.full((64, 64), -np.inf), 1).astype(np.float32)
+    base = fresh(rng)
+    models = [base, child(rng, base, 0.01), int8(child(rng, base, 0.01))]
+    for number, weights in enumerate(models):
+        save_file(weights | {"mask": mask}, tmp_path / f"{number}.safetensors")
+    assert not mother.recover(tmp_path).refused
+
+
 def test_untouched_models_are_measured_as_ever(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     models = [fresh(rng), fresh(rng)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def test_a_true_tree_stays_and_a_wrong_one_is_mended(seed: int, n: int) -> None:
     m = drawn(parents.tolist(), seed, 0.0, (-1.5, -1.0))
     squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
     nobody = np.zeros((n, n), dtype=bool)
-    assert (held(m, squared, parents, nobody) == parents).all()
+    assert (held(m, squared, parents, nobody, nobody) == parents).all()
     wrong = parents.copy()
     c = int(rng.integers(1, n))
     below = [k for k in range(n) if parents[k] == parents[c] and k != c]
@@ -75,17 +76,34 @@ def test_a_true_tree_stays_and_a_wrong_one_is_mended(seed: int, n: int) -> None:
     elsewhere = [*below, *([above] if above >= 0 else [])]
     if elsewhere:
         wrong[c] = elsewhere[int(rng.integers(len(elsewhere)))]
-        assert (held(m, squared, wrong, nobody) == parents).all()
+        assert (held(m, squared, wrong, nobody, nobody) == parents).all()
 
 
 def test_nobody_hangs_from_whom_it_is_known_not_to_come_from() -> None:
     m = drawn([-1, 0, 1], 2, 0.0, (-1.0, -1.0))
     squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
-    apart = np.zeros((3, 3), dtype=bool)
+    apart, nobody = np.zeros((2, 3, 3), dtype=bool)
     star = np.array([-1, 0, 0])
-    assert held(m, squared, star, apart).tolist() == [-1, 0, 1]
+    assert held(m, squared, star, nobody, nobody).tolist() == [-1, 0, 1]
     apart[1, 2] = apart[2, 1] = True
-    assert held(m, squared, star, apart).tolist() == [-1, 0, 0]
+    assert held(m, squared, star, apart, nobody).tolist() == [-1, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 1.0, 1.2])
+def test_rows_are_overruled_by_all_or_none_of_a_step(share: float) -> None:
+    """The third model holds that share of the step from the first to the second in each layer."""
+    rng = np.random.default_rng(0)
+    start, step, own = rng.normal(size=(3, 5, 2000))
+    weights = np.stack([start, start + 0.1 * step, start + 0.1 * share * step + 0.1 * own])
+    products = np.einsum("ilp,jlp->lij", weights, weights)
+    m = Measures(tuple("abcde"), ((40, 50),) * 5, np.full(5, 2000), products)
+    squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
+    nobody, by_rows = np.zeros((2, 3, 3), dtype=bool)
+    by_rows[1, 2] = by_rows[2, 1] = True
+    beside, below = np.array([-1, 0, 0]), np.array([-1, 0, 1])
+    assert held(m, squared, beside, nobody, by_rows)[2] == (1 if share == 1.0 else 0)
+    by_rows = by_rows[[1, 0, 2]][:, [1, 0, 2]]  # not of the first and the third
+    assert held(m, squared, below, nobody, by_rows)[2] == (0 if share == 0.0 else 1)
 
 
 def test_what_pruned_models_hold_is_not_known() -> None:
@@ -93,8 +111,8 @@ def test_what_pruned_models_hold_is_not_known() -> None:
     m = drawn([-1, 0, 1, 0, 3], 4, 0.0, (-1.0, -1.0))
     squared = np.tensordot(gram.layer_weights(m), m.squared_distance, 1)
     star, nobody = np.array([-1, 0, 0, 0, 0]), np.zeros((5, 5), dtype=bool)
-    assert held(m, squared, star, nobody).tolist() == [-1, 0, 1, 0, 3]
+    assert held(m, squared, star, nobody, nobody).tolist() == [-1, 0, 1, 0, 3]
     overlap = np.ones_like(m.gram)
     overlap[:, 1] = overlap[:, :, 1] = 0.5
     pruned = replace(m, shared=np.array(m.norms), overlap=overlap)
-    assert held(pruned, squared, star, nobody).tolist() == [-1, 0, 0, 0, 3]
+    assert held(pruned, squared, star, nobody, nobody).tolist() == [-1, 0, 0, 0, 3]

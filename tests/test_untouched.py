@@ -16,7 +16,7 @@ from mother import compare
 from mother.checkpoints import Checkpoint, Group, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import default, gram, sparse
-from mother.heritage.untouched import Rows, shared_rows, told_by_rows
+from mother.heritage.untouched import Rows, _differing, shared_rows, told_by_rows
 from mother.heritage.untouched_of_many import bottlenecks, gone_round, shared_parts
 from mother.measures import measure
 from mother.measures.samples import samples_of
@@ -93,13 +93,15 @@ def test_a_step_that_undoes_the_one_before_is_told_by_its_rows():
     assert parents(models) == TRUE
 
 
-def test_siblings_that_shrank_are_no_parents_of_each_other():
-    """Where weights shrank, lack is no evidence; that each has rows of its own is."""
-    a = root()
-    children = {f"x{k}": trained(a, k, size=0.04, decay=0.99 - 0.01 * k) for k in range(5)}
-    (hidden,) = recover_checkpoints(list(group(children).checkpoints), Options()).hidden
-    assert hidden.children == tuple(children)
-    assert parents({"a": a} | children) == dict.fromkeys(children, "a")
+def test_children_that_shrank_are_no_siblings_of_their_parent():
+    """They lack alike, but each has rows of its own, and none together that the parent lacks."""
+    models = {"a": root()}
+    models |= {f"x{k}": trained(models["a"], k, size=0.04, decay=0.99 - 0.01 * k) for k in range(5)}
+    g = group(models)
+    children = np.arange(1, 6)
+    assert told_by_rows(g).rows.parts(0, children)
+    assert not told_by_rows(g).rows.parts(1, np.array([0, 2]))
+    assert parents(models) == {f"x{k}": "a" for k in range(5)}
 
 
 def test_no_hidden_ancestor_where_the_rows_tell_of_none():
@@ -124,6 +126,53 @@ def test_and_beside_models_that_were_rounded(kind, rounded):
     assert parents(models) == TRUE
 
 
+def deep(seed: int = 0) -> Model:
+    """With more matrices: one in which rows are copied has the others against it."""
+    rng = np.random.default_rng([seed, 2])
+    layers = {f"layer.{k}": rng.normal(0, 0.1, (64, 64)).astype(np.float32) for k in range(4)}
+    return root(seed) | layers
+
+
+def test_an_embedding_that_was_put_back_moves_nobody():
+    """d is trained from c with the embedding of a: it has none of the rows that c changed."""
+    a = deep()
+    c = trained(a, 2)
+    d = trained({**c, "embed": a["embed"]}, 3)
+    models = {"a": a, "b": trained(a, 1), "c": c, "d": d, "e": trained(c, 4), "f": trained(d, 5)}
+    assert told_by_rows(group(models)).apart[2, 3]
+    assert parents(models) == {"b": "a", "c": "a", "d": "c", "e": "c", "f": "d"}
+
+
+def test_nor_one_that_comes_from_another_model():
+    """d is trained from a with the embedding of c: it has the rows that c changed."""
+    a = deep()
+    c = trained(a, 2)
+    d = trained({**a, "embed": c["embed"]}, 3)
+    models = {"a": a, "b": trained(a, 1), "c": c, "d": d, "e": trained(c, 4), "f": trained(d, 5)}
+    assert told_by_rows(group(models)).apart[0, 3]
+    assert parents(models) == {"b": "a", "c": "a", "d": "a", "e": "c", "f": "d"}
+
+
+def test_a_matrix_is_one_witness():
+    """The third model put its head back, 40 rows, and in its embedding holds all 30 rows that the
+    second changed. All rows together say that the way between the others leads over it, the rows of
+    no matrix do."""
+    head, embed = np.zeros((3, 40), dtype=np.intp), np.zeros((3, 31), dtype=np.intp)
+    head[1], embed[1:, :30], embed[2, 30] = 1, 1, 1
+    state = np.hstack([head, embed])
+    length, all_tell = np.ones(state.shape), np.ones(3, dtype=bool)
+    assert Rows(state, length, all_tell).gone_round()[0, 1]
+    assert not Rows(state, length, all_tell, first=(0, 40)).gone_round().any()
+
+
+def test_matrices_without_a_row_that_varies_say_nothing():
+    models = undone()
+    for model in models.values():
+        model |= {"constant": np.full((50, 50), 0.25, np.float32), "zero": np.zeros((64, 64))}
+    rows = shared_rows(group(models))
+    assert (rows.state == shared_rows(group(undone())).state).all()
+
+
 def test_who_shrank_is_the_child():
     """A step that knows its start tells nothing of direction; rows that only shrank do."""
     a = root()
@@ -133,6 +182,16 @@ def test_who_shrank_is_the_child():
     assert not told.apart.any()
     untouched = np.abs(b["embed"] - 0.998 * a["embed"]).max(axis=1) < 1e-6
     assert told.same(np.array([0]), np.array([1])) == untouched.sum()
+
+
+def test_rows_that_were_scaled_one_by_one_say_nothing_of_decay():
+    """As where a norm is folded into the matrix before it: some shrink, and some grow."""
+    a = root()
+    scale = np.random.default_rng(5).uniform(1.0, 2.0, (TOKENS, 1)).astype(np.float32)
+    b = trained(a, 1)
+    told = told_by_rows(group({"a": a, "b": b | {"embed": b["embed"] * scale}}))
+    assert told.same(np.array([0]), np.array([1])) > TOKENS / 2
+    assert not told.shrunk.any()
 
 
 def test_compare_says_so(tmp_path):
@@ -182,7 +241,7 @@ def test_what_is_gone_round_is_in_no_smallest_tree(n, rows, seed):
         changed = rng.random(rows) < 0.3
         state[child] = np.where(changed, child, state[parent])
     told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool))
-    apart, gone_round = told.differing(), told.gone_round()
+    apart, gone_round = _differing(state), told.gone_round()
     assert not any(gone_round[child, parent] for child, parent in enumerate(above, 1))
     whole = nx.Graph()
     whole.add_weighted_edges_from((i, j, apart[i, j]) for i in range(n) for j in range(i))

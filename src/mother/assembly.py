@@ -214,11 +214,14 @@ def evidence_of_rows(shrunk: float, same: float) -> tuple[Evidence, ...]:
     """
     if not same > 0:
         return ()
-    says = f"{same:.0f} of the rows looked at are the same in both: training never touched them"
-    if shrunk:
+    says = f"{same:.0f} of the rows looked at are the same in both"
+    if not shrunk:
+        says += ": training never touched them"
+    else:
         longer = "longer" if shrunk > 0 else "shorter"
         says += (
-            f", and they are {longer} in the parent: weight decay shrinks, nothing lets them grow"
+            f" but for their length: training never touched them, and they are {longer} in the "
+            "parent; weight decay shrinks, nothing lets them grow"
         )
     return (Evidence("rows", rounded(shrunk, 3) or 0.0, says),)
 

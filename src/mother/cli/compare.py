@@ -76,7 +76,7 @@ def reasons(c: Comparison) -> Iterator[str]:
     if c.evidence:
         yield "\nwhy, and what speaks against it"
     for reason in c.evidence:
-        weight = odds(reason.log_odds) if reason.log_odds else "either way"
+        weight = odds(reason.log_odds)
         yield f"  {reason.kind:13}  {weight}: {printable(reason.says)}"
 
 

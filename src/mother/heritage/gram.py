@@ -138,7 +138,7 @@ def _tree(
 ) -> Forest:
     """One tree, from the layers that its models inherited. rooted: from the first of them."""
     n = m.gram.shape[1]
-    apart, shrunk = apart | rows.apart, rows.shrunk
+    by_ranks, apart, shrunk = apart, apart | rows.apart, rows.shrunk
     m = m.over(inherited(m))
     if not changed(m).any():
         return alike(n)
@@ -158,7 +158,7 @@ def _tree(
     parents, direction = settled(
         straight,
         lambda parents: orient(parents, odds, bulk),
-        lambda parents: held(told, squared, parents, apart),
+        lambda parents: held(told, squared, parents, by_ranks, rows.apart),
     )
     # a step of this length has <d, p> = 0 with this variance
     noise = weight[:, None, None] ** 2 * (COSINE**2 + m.chance)

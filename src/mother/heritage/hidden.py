@@ -44,12 +44,9 @@ def hidden_ancestors(
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
     lack, length = lacking[child], squared[child]
-    below_for_sure, beside_for_sure = np.zeros((2, n), dtype=bool)
-    if rows is not None:
-        below_for_sure, beside_for_sure = rows.inherited(parents), rows.beside(parents)
-    scaled = np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED
-    if scaled and not beside_for_sure.any():
+    if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
         return parents, []
+    inherited = np.zeros(n, dtype=bool) if rows is None else rows.inherited(parents)
     twin = np.zeros(n, dtype=bool)  # of its parent
     polarity = np.zeros(n)
     below = children_of(parents)
@@ -61,18 +58,15 @@ def hidden_ancestors(
         beside = _siblings(lack, length, chance[children])
         if twin[node]:
             beside |= lack > reverse[node] / 2
-        if scaled:
-            beside[:] = False
-        elif beside.any():
+        if beside.any():
             # who shares its start with some of them lacks as twins do from none that it bore, or
             # what the others lack, by going far a small part of the way
             alike = (lack > np.median(lack[beside]) / 2) & (lack < 2 * np.median(lack[beside]))
             sure = lack > 3 * np.sqrt(chance[children])
             beside |= ((lack > SIBLINGS * length) | alike) & sure
-            beside &= ~below_for_sure[children]
+            beside &= ~inherited[children]
             if rows is not None and rows.parts(node, children[beside]):
                 beside[:] = False
-        beside |= beside_for_sure[children]
         if beside.any():
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twin[children[beside]] = True

@@ -9,6 +9,11 @@ layers is above 1/2, and give the layers that moved most the say. Yet steps are 
 all that is trained from u drifts alike, with cosines of rho, which adds rho |c - u| / |v - u| to s:
 much where c went far and v did not. A median over layers is not moved by a few that drift, and rho
 is what the other children of u show.
+
+Rows may say of a pair that neither is the other's parent, and they are right where training made
+them what they are. Whoever puts an embedding back, or takes one from another model, copies rows:
+one event in one matrix, to which all other layers are witnesses. So a model that in the median
+layer holds all of a step, or none of it, hangs where that puts it, whatever the rows say.
 """
 
 from __future__ import annotations
@@ -25,13 +30,20 @@ Indices = NDArray[np.intp]
 LEAST = 0.5  # of its parent's step, that a child holds
 MOST = 0.75  # of a sibling's, that a sibling may hold
 ENOUGH = 3  # other children, to know the drift from
+WHOLE = 0.1  # of a step, by which all or none of it is missed at most, to overrule the rows
 MOVED = 0.01  # of a step's mean squared change, relative to the weights: less may be rounding
 SWEEPS = 6
 _TINY = 1e-300
 _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
 
 
-def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]) -> Indices:
+def held(
+    m: Measures,
+    squared: Array,
+    parents: Indices,
+    apart: NDArray[np.bool_],
+    by_rows: NDArray[np.bool_],
+) -> Indices:
     """The tree where no model hangs from one whose step it does not hold, nor beside one whose step
     it does; beyond two standard errors.
 
@@ -40,11 +52,12 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
         squared: (n, n) |i - j|^2 over all layers, as the tree weighs them.
         parents: (n,) intp, -1 at the root.
         apart: (n, n) bool, pairs of which neither is the other's parent.
+        by_rows: (n, n) bool, pairs of which rows say so.
 
     >>> x = np.array([[0.0, 0.0, 9.0], [4.0, 0.0, 9.0], [4.0, 3.0, 9.0], [0.0, 3.0, 9.0]])
     >>> m = Measures(("u",), ((100, 100),), np.array([10000]), (x @ x.T)[None])
     >>> squared = m.squared_distance[0]
-    >>> held(m, squared, np.array([-1, 0, 0, 1]), np.zeros((4, 4), dtype=bool))
+    >>> held(m, squared, np.array([-1, 0, 0, 1]), *np.zeros((2, 4, 4), dtype=bool))
     array([-1,  0,  1,  0])
     """
     up = parents.copy()
@@ -64,11 +77,15 @@ def held(m: Measures, squared: Array, parents: Indices, apart: NDArray[np.bool_]
             if not len(both):
                 continue
             share, error = _shares(*layers, squared, u, v, both, len(under))
-            for c in both[(share + 2 * error < LEAST) & (np.arange(len(both)) < len(under))]:
-                if not apart[u, c]:
-                    up[c] = u
-            sure = np.where(apart[v, both], -np.inf, share - 2 * error)
-            better = (sure > np.maximum(MOST, most[both])) & (np.arange(len(both)) >= len(under))
+            below_v = np.arange(len(both)) < len(under)
+            several = error > 0  # of layers; where one outweighs the others, it strays from none
+            none = several & (np.abs(share) + 2 * error < WHOLE)
+            lost = np.where(by_rows[u, both], none, share + 2 * error < LEAST)
+            up[both[below_v & lost & ~apart[u, both]]] = u
+            every = several & (np.abs(share - 1) + 2 * error < WHOLE)
+            barred = apart[v, both] | (by_rows[v, both] & ~every)
+            sure = np.where(barred, -np.inf, share - 2 * error)
+            better = (sure > np.maximum(MOST, most[both])) & ~below_v
             most[both[better]], by[both[better]] = sure[better], v
         # of two that hold much of each other, the one that holds all comes after the other
         for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,10 @@ CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing
 UNCLEAR = 0.1  # of a matrix's rows that may be between
 FEWEST = 3  # rows that show a shrink
 SURELY = 4  # times as many, where models were rounded
+EVEN = 0.05  # of a shrink, by which rows of one matrix stray from it at most
 SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
 DEVIATIONS = 3.0
+BLOCK = 1 << 18  # numbers of rows that are worked on at once
 
 
 @dataclass(frozen=True)
@@ -52,33 +55,55 @@ class Rows:
     length (n, C)  of the row, its norm
     told   (n,)    models that tell: those that were not pruned
     tolerance      by how much of its direction a row may differ and be the same
+    first          of each matrix, in order, where its rows begin
     """
 
     state: NDArray[np.intp]
     length: Array
     told: NDArray[np.bool_]
     tolerance: float = TOLERANCE
+    first: tuple[int, ...] = (0,)
+
+    @classmethod
+    def joined(
+        cls,
+        parts: Sequence[tuple[NDArray[np.intp], Array]],
+        told: NDArray[np.bool_],
+        tolerance: float,
+    ) -> Rows:
+        """State and length, (n, C) each, of matrices by matrix."""
+        n = len(told)
+        nothing = np.zeros((n, 0), dtype=np.intp), np.ones((n, 0))
+        both = zip(nothing, *parts, strict=True)
+        state, length = (np.concatenate(matrices, axis=1) for matrices in both)
+        ends = np.cumsum([part.shape[1] for part, _ in parts]).tolist()
+        return cls(state, length, told, tolerance, (0, *ends[:-1]))
+
+    @cached_property
+    def matrices(self) -> list[Rows]:
+        """The rows of each matrix."""
+        state = np.split(self.state, self.first[1:], axis=1)
+        length = np.split(self.length, self.first[1:], axis=1)
+        each = zip(state, length, strict=True)
+        return [Rows(*matrix, self.told, self.tolerance) for matrix in each]
+
+    @cached_property
+    def log_length(self) -> Array:
+        return np.log(self.length)
 
     @property
     def coarse(self) -> bool:
         """Whether some of the models were rounded."""
         return self.tolerance > TOLERANCE
 
-    def differing(self) -> Array:
-        """In how many rows models differ, (n, n).
-
-        >>> Rows(np.array([[0, 0], [0, 1]]), np.ones((2, 2)), np.ones(2, bool)).differing()
-        array([[0., 1.],
-               [1., 0.]])
-        """
-        return np.stack([(self.state != own).sum(axis=1) for own in self.state]).astype(np.float64)
-
     def gone_round(self) -> NDArray[np.bool_]:
         """Pairs of which neither is the other's parent, (n, n): a way over other models changes
         fewer rows in each of its steps.
 
         Fewer by more than what comes back by chance: where models were rounded a row may, which
-        shows in the changes of the smallest tree beyond one for each new state.
+        shows in the changes of the smallest tree beyond one for each new state. And not by rows of
+        several matrices that know of different trees: one that was put back, or comes from another
+        model, is one event, so a single matrix has to tell it, too.
 
         >>> state = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
         >>> Rows(state, np.ones((4, 3)), np.ones(4, bool)).gone_round().astype(int)
@@ -92,23 +117,31 @@ class Rows:
         told = np.flatnonzero(self.told)
         if len(told) < 3 or not self.state.shape[1]:
             return out
-        few = Rows(self.state[told], self.length[told], self.told[told])
-        apart = few.differing()
+        apart = [_differing(one.state[told]) for one in self.matrices]
+        each = zip(self.matrices, apart, strict=True)
+        by_one = np.any([one._longer_than_round(rows) for one, rows in each], axis=0)
+        by_all = self._longer_than_round(np.sum(apart, axis=0))
+        out[np.ix_(told, told)] = by_one & by_all
+        return out
+
+    def _longer_than_round(self, apart: Array) -> NDArray[np.bool_]:
+        """Pairs of the models that tell, `apart` rows from one another, as in `gone_round`."""
         joined = linkage(squareform(apart), "single")
         least = squareform(cophenet(joined))
-        out[np.ix_(told, told)] = self.fewer(apart, least, float(joined[:, 2].sum()))
-        return out
+        return self.fewer(apart, least, float(joined[:, 2].sum()))
 
     def fewer(self, apart: Array, least: Array, changes: float) -> NDArray[np.bool_]:
         """Where `least` rows are fewer than `apart` by more than what comes back by chance.
         changes: of the smallest tree."""
-        needed = sum(len(np.unique(column)) - 1 for column in self.state[self.told].T)
-        back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
+        needed = np.count_nonzero(np.diff(np.sort(self.state[self.told], axis=0), axis=0))
+        back = max(BACK if self.coarse else 0.0, 1 - float(needed) / max(changes, 1.0))
         return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
     def shrunk(self) -> Array:
         """Log-odds of the row being the column's parent, (n, n), antisymmetric, from the rows that
         both hold but for their length: weight decay shrinks them, and nothing makes them grow.
+        All of one matrix alike: what was scaled row by row, as by a norm that was folded into the
+        matrix, says nothing.
 
         >>> rows = Rows(np.zeros((2, 3), int), np.array([[1.0] * 3, [0.99] * 3]), np.ones(2, bool))
         >>> rows.shrunk()
@@ -120,12 +153,15 @@ class Rows:
 
     def shrunk_of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Array:
         """The same of pairs, i being the parent of j, (E,)."""
+        longer, shorter = np.zeros((2, len(i)))
         if self.coarse:
-            return np.zeros(len(i))
-        same = (self.state[i] == self.state[j]) & (self.told[i] & self.told[j])[:, None]
-        gap = np.log(self.length[i] / self.length[j])
-        longer = (same & (gap > TOLERANCE)).sum(axis=1)
-        shorter = (same & (gap < -TOLERANCE)).sum(axis=1)
+            return longer
+        both = (self.told[i] & self.told[j])[:, None]
+        for one in self.matrices:
+            same = (one.state[i] == one.state[j]) & both
+            found = _longer(np.where(same, one.log_length[i] - one.log_length[j], 0.0))
+            longer += np.maximum(found, 0)
+            shorter -= np.minimum(found, 0)
         share = (longer - shorter) / np.maximum(longer + shorter, 1)
         return np.where(np.maximum(longer, shorter) >= FEWEST, SHRUNK * share, 0.0)
 
@@ -156,29 +192,6 @@ class Rows:
             back = ((before == after) & (before != at)).sum()
             out[c] = min(kept, new) >= FEWEST and back <= most
         return out
-
-    def beside(self, parents: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which models hang beside their parent, from an ancestor that is not there, (n,): they
-        have rows that another neighbour of the parent has, too, and the parent has not. No row
-        comes about twice, so no way between the two leads over the parent.
-
-        parents: (n,), -1 at a root.
-
-        >>> state = np.array([[1] * 4, [0] * 4, [0] * 4, [2] * 4])
-        >>> rows = Rows(state, np.ones((4, 4)), np.ones(4, bool))
-        >>> rows.beside(np.array([-1, 0, 0, 0]))
-        array([False,  True,  True, False])
-        """
-        shared = np.zeros(len(parents), dtype=np.intp)
-        told = np.where(self.told, parents, -1)
-        order = np.argsort(told, kind="stable")
-        for children in np.split(order, np.flatnonzero(np.diff(told[order])) + 1):
-            p = int(told[children[0]])
-            if p >= 0 and self.told[p]:
-                above = [parents[p]] if parents[p] >= 0 and self.told[parents[p]] else []
-                near = np.concatenate([children, above]).astype(np.intp)
-                shared[children] = self._shared(p, near).sum(axis=1)[: len(children)]
-        return shared >= self._many
 
     def parts(self, p: int, models: NDArray[np.intp]) -> bool:
         """Whether model p lies between every two of some models, (k,): each has rows that others
@@ -211,6 +224,32 @@ class Rows:
         out = np.empty_like(alike[1:])
         np.put_along_axis(out, ranked, alike[1:] | alike[:-1], axis=0)
         return out
+
+
+def _differing(state: NDArray[np.intp]) -> Array:
+    """In how many of the rows models differ, (n, n).
+
+    >>> _differing(np.array([[0, 0], [0, 1]]))
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    few = state.astype(np.int32)
+    return np.stack([np.count_nonzero(few != own, axis=1) for own in few]).astype(np.float64)
+
+
+def _longer(gaps: Array) -> NDArray[np.intp]:
+    """How many rows of one matrix are longer, by logarithms (n, C), below 0 how many are shorter;
+    none where they are not so evenly. (n,)
+
+    >>> _longer(np.array([[0.1, 0.1, 0.0], [-0.1, -0.1, -0.1], [0.1, 0.2, 0.3]]))
+    array([ 2, -3,  0])
+    """
+    changed = np.abs(gaps) > TOLERANCE
+    many = changed.sum(axis=1, dtype=np.intp)
+    mean = (gaps * changed).sum(axis=1) / np.maximum(many, 1)
+    strays = np.abs(np.where(changed, gaps - mean[:, None], 0.0)).max(axis=1, initial=0.0)
+    even = strays <= EVEN * np.abs(mean)
+    return np.asarray(even * np.sign(mean) * many, dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -257,19 +296,15 @@ def shared_rows(group: Group) -> Rows:
     """
     n = len(group.checkpoints)
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
-    state, length = [np.zeros((n, 0), dtype=np.intp)], [np.ones((n, 0))]
-    most, zeros = TOLERANCE, np.zeros(n)
+    parts, most, zeros = list[tuple[NDArray[np.intp], Array]](), TOLERANCE, np.zeros(n)
     for layer in layers:
         tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
         most = max(most, tolerance)
         probed = _values(layer, PROBED)
         zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
         if same_rows(probed, tolerance)[0].size:
-            same, norm = same_rows(_values(layer, ROWS), tolerance)
-            state.append(same)
-            length.append(norm)
-    told = zeros <= SPARSE * len(layers)
-    return Rows(np.concatenate(state, axis=1), np.concatenate(length, axis=1), told, most)
+            parts.append(same_rows(_values(layer, ROWS), tolerance))
+    return Rows.joined(parts, zeros <= SPARSE * len(layers), most)
 
 
 def _picked(layers: Sequence[Layer]) -> list[Layer]:
@@ -308,6 +343,24 @@ def varied(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.intp], Array]:
     """State and length of the rows of one matrix that some models share, (n, C) each; none where
     steps are so short that many rows are neither surely the same nor surely not."""
+    several = max(1, BLOCK // (len(values) * values.shape[2]))
+    blocks = [
+        _states(values[:, at : at + several], tolerance)
+        for at in range(0, values.shape[1], several)
+    ]
+    if not blocks:
+        return np.zeros((len(values), 0), dtype=np.intp), np.ones((len(values), 0))
+    state, length, clear = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
+    shared = clear & (state.max(axis=0) + 1 < len(values))
+    shared &= clear.sum() >= (1 - UNCLEAR) * len(clear)
+    return state[:, shared], length[:, shared]
+
+
+def _states(
+    values: NDArray[np.float32], tolerance: float
+) -> tuple[NDArray[np.intp], Array, NDArray[np.bool_]]:
+    """State and length of rows, (n, rows) each, and whether models surely hold the same of them, or
+    surely not, (rows,)."""
     wide = values.astype(np.float64)
     length = np.linalg.norm(wide, axis=2)
     unit = wide / length[:, :, None]
@@ -320,7 +373,4 @@ def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np
     ranked = np.concatenate([np.zeros((1, new.shape[1]), dtype=np.intp), new.cumsum(axis=0)])
     state = np.empty_like(ranked)
     np.put_along_axis(state, order, ranked, axis=0)
-    clear = ~(new & (gap < CLEAR * tolerance)).any(axis=0)
-    several = ranked[-1] + 1 < len(values)
-    shared = clear & several & (clear.sum() >= (1 - UNCLEAR) * len(clear))
-    return state[:, shared], length[:, shared]
+    return state, length, ~(new & (gap < CLEAR * tolerance)).any(axis=0)

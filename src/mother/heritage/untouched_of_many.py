@@ -88,19 +88,15 @@ def bottlenecks(n: int, i: Indices, j: Indices, weight: Array) -> tuple[Array, f
 def shared_parts(samples: Samples) -> Rows:
     """The parts that some models of a family share, of LAYERS matrices."""
     n = len(samples.rows)
-    state, length = [np.zeros((n, 0), dtype=np.intp)], [np.ones((n, 0))]
-    most = TOLERANCE
+    parts, most = list[tuple[NDArray[np.intp], Array]](), TOLERANCE
     for layer in _picked(samples) if n <= LARGEST else ():
         probed = _values(samples, layer, PROBED)
         tolerance = _tolerance(probed)
         if same_rows(probed, tolerance)[0].size:
             most = max(most, tolerance)
             count = max(PROBED, min(PARTS, HELD // n))
-            same, norm = same_rows(_values(samples, layer, count), tolerance)
-            state.append(same)
-            length.append(norm)
-    told = np.ones(n, dtype=bool)
-    return Rows(np.concatenate(state, axis=1), np.concatenate(length, axis=1), told, most)
+            parts.append(same_rows(_values(samples, layer, count), tolerance))
+    return Rows.joined(parts, np.ones(n, dtype=bool), most)
 
 
 def _picked(samples: Samples) -> list[int]:

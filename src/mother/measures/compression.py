@@ -106,6 +106,8 @@ def _by_cells(
     values = np.stack(
         [t.read().reshape(height, width)[rows].astype(np.float64) for t in layer.tensors]
     )
+    if not np.isfinite(values).all():  # a mask, or refused later, by name
+        return
     others = np.flatnonzero(whole)
     squared = _by_length(values[others])
     for i in np.flatnonzero(rounded):

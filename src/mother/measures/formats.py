@@ -21,18 +21,15 @@ LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS = 256  # rows of a matrix that steps are taken from
 
 
-@lru_cache(maxsize=1 << 16)
-def number_format(tensor: Tensor) -> np.dtype[np.generic]:
-    """The coarsest format that holds a tensor's weights as they are: weights that were rounded to
-    bfloat16 stay so when they are stored in float32.
+def number_format(values: NDArray[np.generic]) -> np.dtype[np.generic]:
+    """The coarsest format that holds weights as they are: those that were rounded to bfloat16 stay
+    so when they are stored in float32.
 
-    >>> from mother.checkpoints.tensor import constant
-    >>> number_format(constant("w", np.array([0.1, 0.5], np.float32)))
+    >>> number_format(np.array([0.1, 0.5], np.float32))
     dtype('float32')
-    >>> number_format(constant("w", np.array([0.25, 0.5], np.float32)))
+    >>> number_format(np.array([0.25, 0.5], np.float32))
     dtype(bfloat16)
     """
-    values = _middle(tensor)
     if values.dtype.itemsize > 2:
         with np.errstate(over="ignore", invalid="ignore"):
             for kind in COARSE:
@@ -58,8 +55,8 @@ def rounding(tensor: Tensor) -> float:
     >>> round(rounding(constant("w", np.rint(8 * w) / 8)), 3)
     0.036
     """
-    relative = float(ml_dtypes.finfo(number_format(tensor)).eps) / 24**0.5
     few = _middle(tensor)
+    relative = float(ml_dtypes.finfo(number_format(few)).eps) / 24**0.5
     if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < REPEATED * np.count_nonzero(few):
         noise = rounding_noise(tensor)
         if noise > 0:

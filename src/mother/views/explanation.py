@@ -56,10 +56,12 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
 def odds(log_odds: float) -> str:
     """Log-odds as odds for or against.
 
-    >>> odds(2.0), odds(-50.0)
-    ('7.4 to 1 for', 'over 10000 to 1 against')
+    >>> odds(2.0), odds(-50.0), odds(0.0)
+    ('7.4 to 1 for', 'over 10000 to 1 against', 'either way')
     """
-    side = "for" if log_odds >= 0 else "against"
+    if not log_odds:
+        return "either way"
+    side = "for" if log_odds > 0 else "against"
     size = abs(log_odds)
     ratio = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
     return f"{ratio} to 1 {side}"

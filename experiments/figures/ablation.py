@@ -17,8 +17,10 @@ from experiments.figures.methods import Array, Count, nearest_by_polarity, roote
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
+from mother.checkpoints import Group
 from mother.heritage import default, direction, gram, turns
 from mother.heritage.direction import Pairs
+from mother.heritage.untouched import Told, nothing_told
 from mother.measures import Measures
 
 QUESTION = """
@@ -41,6 +43,7 @@ that is what the evidence costs. Reading and measuring, the same for all, are no
 - *lack in edge costs*: siblings that are near pay for what each went through alone;
 - *what is held*: a child holds its parent's step in most layers, and none of its siblings';
 - *ranks*: edges that by their ranks lead over another model are none (LoRA alone);
+- *untouched rows*: rows that training left as they were, or that only shrank;
 - *leaving out vectors*: distances and direction are taken from matrices.
 """
 
@@ -74,8 +77,12 @@ def _costs(squared: Array, pairs: Pairs, apart: np.ndarray) -> Array:
         return _edge_costs(squared, pairs, apart)
 
 
-def _as_it_is(_m: object, _squared: object, parents: Indices, _apart: object) -> Indices:
+def _as_it_is(_m: object, _squared: object, parents: Indices, *_apart: object) -> Indices:
     return parents
+
+
+def _no_rows(group: Group) -> Told:
+    return nothing_told(len(group.checkpoints))
 
 
 def _nowhere(_group: object, _m: object, parents: Indices) -> np.ndarray:
@@ -94,6 +101,7 @@ VARIANTS: dict[str, tuple[Patch, ...]] = {
     "without lack in edge costs": ((gram, "edge_costs", _costs),),
     "without what is held": ((gram, "held", _as_it_is),),
     "without ranks": ((default, "passed_over", _nowhere),),
+    "without untouched rows": ((default, "told_by_rows", _no_rows),),
     "vectors as well": ((gram, "telling", _every_layer),),
 }
 

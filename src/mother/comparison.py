@@ -10,6 +10,7 @@ import numpy as np
 from mother import reasons
 from mother.assembly import evidence_of_rows
 from mother.checkpoints import Group, align, open_checkpoint, prefetch
+from mother.comparable import NotFiniteError, finite_layers, no_weights
 from mother.errors import InputError, UsageError
 from mother.graph import Evidence, rounded
 from mother.heritage import gram
@@ -24,7 +25,7 @@ from mother.heritage.relation import relation as relation_of
 from mother.heritage.untouched import told_by_rows
 from mother.measures import Measures, measure
 from mother.measures.formats import roundings
-from mother.recovery import NotFiniteError, Options, finite_layers, no_weights
+from mother.recovery import Options
 
 
 @dataclass(frozen=True)

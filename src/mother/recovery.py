@@ -16,14 +16,13 @@ from mother.checkpoints import (
     Checkpoint,
     File,
     Group,
-    Layer,
     Problem,
     Slice,
-    Tensor,
     align,
     discover,
     lacking,
 )
+from mother.comparable import NotFiniteError, finite_layers, no_weights
 from mother.errors import InputError, UsageError
 from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
@@ -44,8 +43,6 @@ from mother.refinement_of_many import refined as refined_of_many
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")
 STAGES = ("specialization", "generalization")
-LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
-SMALLEST = 1e-19  # below it, squares vanish in float32
 MANY = 512  # sketches of one architecture, beyond which no n x n matrices are held
 MOST_REPLICATES = 100_000  # of the bootstrap: support to a tenth of a percent, in bounded memory
 Progress = Callable[[int, int], None]
@@ -226,14 +223,6 @@ def recover_checkpoints(
     return replace(graph, hints=hints_on(graph, checkpoints)) if options.hints else graph
 
 
-class NotFiniteError(Exception):
-    """Checkpoints, each with the fault in its weights."""
-
-    def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
-        self.bad = bad
-        super().__init__("weights that are not finite")
-
-
 def _reporter(
     groups: Sequence[Group],
     files: Sequence[File],
@@ -346,70 +335,7 @@ def _recover_many(
     return Part(group, forest, samples, lossy=tuple(lossy), doubts=tuple(doubts))
 
 
-def no_weights(checkpoint: Checkpoint) -> str | None:
-    """Why a checkpoint can't be compared at all, if so."""
-    whole = sum(t.size for t in checkpoint.tensors.values())
-    if checkpoint.parameters == 0:
-        return "holds no floating-point weights"
-    if 2 * checkpoint.parameters < whole:
-        return "is mostly integers; quantized models can't be compared yet"
-    return None
-
-
 def _check_layers(groups: Sequence[Group], pattern: str | None) -> None:
     names = [layer.name for group in groups for layer in group.layers]
     if pattern is not None and names and not any(re.search(pattern, name) for name in names):
         raise UsageError(f"layers {pattern!r} finds no layer, such as {names[0]!r}")
-
-
-def finite_layers(group: Group, measures: Measures) -> np.ndarray:
-    """Layers whose inner products are finite, (L,) bool. Raises for models whose weights are not,
-    or are too large to be squared; unless they are the same in all of them, without a NaN: that is
-    a mask, not a weight."""
-    finite = np.ones(len(group.layers), dtype=bool)
-    bad: dict[int, str] = {}
-    for index, layer in enumerate(group.layers):
-        members = list(layer.members)
-        if np.isfinite(measures.gram[index][np.ix_(members, members)]).all():
-            continue
-        finite[index] = False
-        faults = {
-            m: fault
-            for m, tensor in zip(members, layer.tensors, strict=True)
-            if (fault := _fault(tensor))
-        }
-        if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
-            bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
-    if 2 * measures.sizes[finite].sum() < measures.sizes.sum() and not bad:
-        bad |= dict.fromkeys(
-            range(len(group.checkpoints)), "NaN or infinite weights in most layers"
-        )
-    silent = np.ones(len(group.checkpoints), dtype=bool)
-    for index, layer in enumerate(group.layers):
-        rows = np.array(layer.members)
-        silent[rows] &= measures.gram[index, rows, rows] == 0
-    for m in np.flatnonzero(silent).tolist():
-        own = (t for x in group.layers for k, t in zip(x.members, x.tensors, strict=True) if k == m)
-        if any(t.read().any() for t in own):
-            bad[m] = f"weights below {SMALLEST:.0e}, too small to compare"
-    if bad:
-        raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
-    return finite
-
-
-def _fault(tensor: Tensor) -> str | None:
-    values = tensor.read()
-    with np.errstate(over="ignore", invalid="ignore"):
-        largest = float(np.abs(values.astype(np.float64)).max())
-    if not np.isfinite(largest):
-        return "NaN or infinite weights"
-    if largest > LARGEST:
-        return f"weights up to {largest:.0e}, too large to compare,"
-    return None
-
-
-def _is_mask(layer: Layer) -> bool:
-    first = layer.tensors[0].read()
-    return not np.isnan(first.astype(np.float64)).any() and all(
-        np.array_equal(first, t.read()) for t in layer.tensors[1:]
-    )

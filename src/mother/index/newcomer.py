@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import clean
+from mother.comparable import no_weights
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
@@ -19,7 +20,7 @@ from mother.measures.signature import signature
 from mother.measures.sketch import sketch
 from mother.measures.sketch_bytes import dump, load
 from mother.measures.windows import MATRICES
-from mother.recovery import Options, no_weights, recover_checkpoints
+from mother.recovery import Options, recover_checkpoints
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Group, align, open_checkpoint
+from mother.comparable import no_weights
 from mother.errors import InputError
 from mother.placement import Placement, placement
-from mother.recovery import Options, no_weights, recover_checkpoints
+from mother.recovery import Options, recover_checkpoints
 
 MOST = 64  # relatives that it is recovered with
 SAMPLED = 4096  # weights of a layer that tell near from far

@@ -293,17 +293,18 @@ def _recover_group(
         )
         return Part(group, forest, measures)
     original, doubts = originals(group, lossy), list[Doubt]()
+    rows = default.rows_of(group)
     if refinement is not None:
 
         def decide(of: Measures) -> Forest:
-            return default.recover(group, of, trees=options.trees, original=original)
+            return default.recover(group, of, trees=options.trees, original=original, rows=rows)
 
         told = options.trees is None
         measures, doubts = refinement.refined(
             group, measures, decide, options.workers, families=told
         )
     forest = default.recover(
-        group, measures, options.bootstrap, options.seed, options.trees, original
+        group, measures, options.bootstrap, options.seed, options.trees, original, rows
     )
     return Part(group, forest, measures, lossy=tuple(lossy), doubts=tuple(doubts))
 

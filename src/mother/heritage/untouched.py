@@ -33,10 +33,11 @@ Array = NDArray[np.float64]
 LAYERS = 16  # matrices looked at: a quarter of them those with the most rows
 ROWS = 512  # of each, evenly spread
 COLUMNS = 64  # of each row, the first
-PROBED = 32  # rows of each that are looked at first, for whether any are shared
+PROBED = 16  # rows of each that are looked at first, for whether any are shared
 TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
 ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
 BACK = 0.0005  # of rows, where models were rounded, that two short steps move alike
+ALIKE = 0.03  # of a row's direction: more than rounding to bfloat16 or to 8 bits takes
 CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
 UNCLEAR = 0.1  # of a matrix's rows that may be between
 FEWEST = 3  # rows that show a shrink
@@ -298,10 +299,12 @@ def shared_rows(group: Group) -> Rows:
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
     parts, most, zeros = list[tuple[NDArray[np.intp], Array]](), TOLERANCE, np.zeros(n)
     for layer in layers:
-        tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
-        most = max(most, tolerance)
         probed = _values(layer, PROBED)
         zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
+        if not _alike(probed, ALIKE):
+            continue
+        tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
+        most = max(most, tolerance)
         if same_rows(probed, tolerance)[0].size:
             parts.append(same_rows(_values(layer, ROWS), tolerance))
     return Rows.joined(parts, zeros <= SPARSE * len(layers), most)
@@ -354,6 +357,13 @@ def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np
     shared = clear & (state.max(axis=0) + 1 < len(values))
     shared &= clear.sum() >= (1 - UNCLEAR) * len(clear)
     return state[:, shared], length[:, shared]
+
+
+def _alike(values: NDArray[np.float32], tolerance: float) -> bool:
+    """Whether some models hold the same of any row, so far as that is told."""
+    return bool(values.size) and bool(
+        (_states(values, tolerance)[0].max(axis=0) + 1 < len(values)).any()
+    )
 
 
 def _states(

@@ -662,3 +662,16 @@ def test_canonical_numbers_at_the_edges():
     assert canonical(2**70) == f'"{2**70}"'
     with pytest.raises(ValueError, match="no number"):
         canonical(float("nan"))
+
+
+@pytest.mark.parametrize("name", list("(),:;[]=&'"))
+def test_a_name_that_is_a_mark_is_no_mark_in_newick(name):
+    """Readers take some of them for the mark, though they are quoted."""
+    graph = ModelGraph(
+        "gram", (Node(name, "p", "npz", "a", 1, "float32"),), (), (Tree(name, (name,)),)
+    )
+    text = FORMATS["newick"].write(graph)
+    (by_dendropy,) = dendropy.TreeList.get(data=text, schema="newick")
+    assert unspelled(by_dendropy.seed_node.taxon.label) == name
+    (by_biopython,) = Phylo.parse(io.StringIO(text), "newick")
+    assert unspelled(by_biopython.root.name) == name

@@ -60,7 +60,10 @@ def _group(clades: list[_Clade]) -> list[str | _Clade]:
 
 
 def _label(name: str) -> str:
-    """Quoted; a name that is a number would be taken for the support of a branch."""
+    """Quoted; a name that is a number would be taken for the support of a branch, and by some
+    readers one that is a single mark for that mark."""
+    if len(name) == 1 and name in _MARKS:
+        return f"'{spelled(name, name)}'"
     try:
         float(name)
     except ValueError:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from mother.index import Index
+from mother.index import index as index_module
 
 SHAPES = {f"block.{k}.fc{j}.weight": (48, 32) for k in range(3) for j in range(2)}
 
@@ -46,6 +48,36 @@ def collection(folder: Path) -> dict[str, str | None]:
         | grown(folder, "c", 4, 3, other)
         | grown(folder, "s", 1, 4)
     )
+
+
+class Killed(BaseException):
+    """No error that anyone mends."""
+
+
+def killed_at(step: str, index: Index, folder: Path) -> None:
+    """Add a folder and be stopped where more of its models is to be read."""
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(index_module.Reader, step, stop)
+        with pytest.raises(Killed):
+            index.add([folder])
+
+
+def order_does_not_matter(
+    tmp_path: Path, paths: list[Path], seeds: int, most: int, **settings: int
+) -> None:
+    """An index that grew in any order holds what one holds that was given all at once."""
+    with Index.create(tmp_path / "all", **settings) as index:
+        index.add(paths)
+        wanted = index.graph().to_json()
+    for seed in range(seeds):
+        with Index.create(tmp_path / f"grown{seed}", **settings) as index:
+            for _ in comings_and_goings(index, paths, random.Random(seed), most, 0.5):
+                assert index.verify() == []
+            assert index.graph().to_json() == wanted
 
 
 def comings_and_goings(

@@ -8,7 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from families import comings_and_goings, write
+from families import comings_and_goings, killed_at, write
 
 import mother
 from mother.cli import cli
@@ -77,22 +77,13 @@ def test_the_order_does_not_matter_and_afresh_is_the_same(close, tmp_path):
         assert index.graph().to_json() == wanted
 
 
-def test_whoever_is_stopped_before_more_is_read_goes_on(close, tmp_path, monkeypatch):
+def test_whoever_is_stopped_before_more_is_read_goes_on(close, tmp_path):
     with Index.create(tmp_path / "all", budget=BUDGET) as index:
         index.add([close])
         wanted = index.graph().to_json()
 
-    class Killed(BaseException):
-        pass
-
-    def stop(*_):
-        raise Killed
-
     with Index.create(tmp_path / "stopped", budget=BUDGET) as index:
-        with monkeypatch.context() as patched:
-            patched.setattr(index_module.Reader, "read", stop)
-            with pytest.raises(Killed):
-                index.add([close])
+        killed_at("read", index, close)
         assert (len(index), asked(index), index.verify()) == (14, {}, [])
         assert index.graph().to_json() != wanted
         again = index.add([close])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 
 import numpy as np
 import pytest
-from families import comings_and_goings, write
+from families import killed_at, order_does_not_matter, write
 
 import mother
 from mother.errors import UsageError
 from mother.index import Index
 from mother.index import closer as closer_module
-from mother.index import index as index_module
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 2 << 10
@@ -81,14 +79,7 @@ def test_what_no_sketch_tells_the_weights_do(close, tmp_path):
 
 def test_the_order_does_not_matter(close, tmp_path):
     paths = sorted(close.glob("*.safetensors"))
-    with Index.create(tmp_path / "all", budget=BUDGET) as index:
-        index.add(paths)
-        wanted = index.graph().to_json()
-    for seed in range(2):
-        with Index.create(tmp_path / f"grown{seed}", budget=BUDGET) as index:
-            for _ in comings_and_goings(index, paths, random.Random(seed), 5, 0.5):
-                assert index.verify() == []
-            assert index.graph().to_json() == wanted
+    order_does_not_matter(tmp_path, paths, seeds=2, most=5, budget=BUDGET)
 
 
 def test_it_is_not_read_twice_and_outlives_its_files(close, tmp_path, monkeypatch):
@@ -107,22 +98,13 @@ def test_it_is_not_read_twice_and_outlives_its_files(close, tmp_path, monkeypatc
         assert index.verify() == []
 
 
-def test_whoever_is_stopped_before_it_is_read_goes_on(close, tmp_path, monkeypatch):
+def test_whoever_is_stopped_before_it_is_read_goes_on(close, tmp_path):
     with Index.create(tmp_path / "all", budget=BUDGET) as index:
         index.add([close])
         wanted = index.graph().to_json()
 
-    class Killed(BaseException):
-        pass
-
-    def stop(*_):
-        raise Killed
-
     with Index.create(tmp_path / "stopped", budget=BUDGET) as index:
-        with monkeypatch.context() as patched:
-            patched.setattr(index_module.Reader, "measured", stop)
-            with pytest.raises(Killed):
-                index.add([close])
+        killed_at("measured", index, close)
         assert index.verify() == []
         assert [held for _, _, held in measured(index) if held] == []
         assert index.add([close]).closer

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 
 import numpy as np
 import pytest
-from families import comings_and_goings, write
+from families import killed_at, order_does_not_matter, write
 
 import mother
 from mother.index import Index
-from mother.index import index as index_module
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10
@@ -70,28 +68,12 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
 
 def test_the_order_does_not_matter(strangers, tmp_path):
     paths = sorted(strangers.glob("*.safetensors"))
-    with Index.create(tmp_path / "all", budget=BUDGET) as index:
-        index.add(paths)
-        wanted = index.graph().to_json()
-    for seed in range(3):
-        with Index.create(tmp_path / f"grown{seed}", budget=BUDGET) as index:
-            for _ in comings_and_goings(index, paths, random.Random(seed), 3, 0.5):
-                assert index.verify() == []
-            assert index.graph().to_json() == wanted
+    order_does_not_matter(tmp_path, paths, seeds=3, most=3, budget=BUDGET)
 
 
-def test_whoever_is_stopped_before_kinship_is_known_goes_on(strangers, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def stop(*_):
-        raise Killed
-
+def test_whoever_is_stopped_before_kinship_is_known_goes_on(strangers, tmp_path):
     with Index.create(tmp_path / "index", budget=BUDGET) as index:
-        with monkeypatch.context() as patched:
-            patched.setattr(index_module.Reader, "read", stop)
-            with pytest.raises(Killed):
-                index.add([strangers])
+        killed_at("read", index, strangers)
         assert families(index) == {(f"{name}0", f"{name}1") for name in "abcd"}
         assert undecided(index)
         assert index.verify() == []

@@ -313,9 +313,18 @@ def shared_rows(group: Group) -> Rows:
 def _picked(layers: Sequence[Layer]) -> list[Layer]:
     """LAYERS of the matrices whose rows can be compared."""
     matrices = [layer for layer in layers if _comparable(layer)]
-    by_rows = sorted(matrices, key=lambda layer: -as_matrix(layer.tensors[0].shape)[0])
-    most = by_rows[: LAYERS // 4]
-    others = [layer for layer in matrices if layer not in most]
+    return [matrices[k] for k in picked([as_matrix(x.tensors[0].shape)[0] for x in matrices])]
+
+
+def picked(rows: Sequence[int]) -> list[int]:
+    """Which of some matrices are looked at, by their numbers of rows: a quarter of LAYERS those
+    with the most, then others evenly spread.
+
+    >>> picked([4, 4, 9])
+    [2, 0, 1]
+    """
+    by_rows = sorted(range(len(rows)), key=lambda k: -rows[k])
+    most, others = by_rows[: LAYERS // 4], sorted(by_rows[LAYERS // 4 :])
     spread = np.linspace(0, len(others) - 1, LAYERS - len(most)).astype(int).tolist()
     return [*most, *(others[k] for k in dict.fromkeys(spread) if others)]
 

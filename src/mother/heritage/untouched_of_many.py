@@ -7,20 +7,19 @@ in two models where no row that they lie in was touched.
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.heritage.untouched import (
-    LAYERS,
     ROUNDED,
     TOLERANCE,
     Rows,
+    picked,
     same_rows,
     varied,
 )
 from mother.measures import is_matrix
-from mother.measures.formats import COARSE
+from mother.measures.formats import COARSE, error_of
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]
@@ -103,11 +102,7 @@ def _picked(samples: Samples) -> list[int]:
     matrices = [
         k for k, shape in enumerate(samples.shapes) if is_matrix(shape) and samples.held[k] >= PART
     ]
-    rows = sorted(matrices, key=lambda k: -samples.shapes[k][0])
-    most = rows[: LAYERS // 4]
-    others = [k for k in matrices if k not in most]
-    spread = np.linspace(0, len(others) - 1, LAYERS - len(most)).astype(int).tolist()
-    return [*most, *(others[k] for k in dict.fromkeys(spread) if others)]
+    return [matrices[k] for k in picked([samples.shapes[k][0] for k in matrices])]
 
 
 def _values(samples: Samples, layer: int, count: int) -> NDArray[np.float32]:
@@ -123,5 +118,5 @@ def _tolerance(values: NDArray[np.float32]) -> float:
     most = TOLERANCE
     for kind in COARSE:
         if (values.astype(kind) == values).all(axis=(1, 2)).any():
-            most = max(most, ROUNDED * float(ml_dtypes.finfo(kind).eps) / 24**0.5)
+            most = max(most, ROUNDED * error_of(kind))
     return most

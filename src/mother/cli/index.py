@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.filesize import decimal
 
 from mother import executors
+from mother.checkpoints import Problem
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.index import Index
@@ -27,7 +29,7 @@ def index() -> None:
     """Keep a forest that grows, one model at a time.
 
     An INDEX is a folder. It holds a small sketch of every model, so that the weights are read once
-    and never whole.
+    and not whole, unless nothing less tells.
     """
 
 
@@ -77,6 +79,11 @@ _base = click.option("--base", metavar="PATH", help="Base that LoRA adapters mer
     show_default=True,
     help="Bytes of models of one family to read in full, where no sketch tells.",
 )
+@click.option(
+    "--download",
+    is_flag=True,
+    help="What --read allows, of models on the Hub, too: kept in its cache (HF_HOME), whole files.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def create(folder: Path, **settings: Any) -> None:
     """Make a new, empty index."""
@@ -91,6 +98,19 @@ def _asked(ids: Sequence[str]) -> None:
     if ids:
         said = f"asked {len(ids)} model{'s' * (len(ids) > 1)} for more bytes"
         click.echo(f"{said}, since decisions about them were within their error")
+
+
+def _left(folder: Path, opened: Index, problems: Sequence[Problem] = ()) -> None:
+    """On stderr, what may not be read of what was wanted, and what could not be: then exit 2."""
+    if held := opened.reader.withheld:
+        them = f"{len(held)} model{'s' * (len(held) > 1)} on the Hub"
+        how = f"`mother index recover {printable(str(folder))} --download`"
+        click.echo(
+            f"mother: decisions about {them} stay within their error; {how} reads what they are"
+            f" about in full, up to {decimal(sum(held.values()))}",
+            err=True,
+        )
+    refused(printable(str(problem)) for problem in (*problems, *opened.reader.problems))
 
 
 @index.command()
@@ -116,7 +136,7 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {_models(opened)} in the index")
         _asked(added.closer)
-    refused(printable(str(problem)) for problem in added.problems)
+    _left(folder, opened, added.problems)
 
 
 @index.command()
@@ -128,6 +148,7 @@ def remove(folder: Path, ids: tuple[str, ...]) -> None:
         asked = opened.remove(ids)
         click.echo(f"{_models(opened)} in the index")
         _asked(asked)
+    _left(folder, opened)
 
 
 @index.command("list")
@@ -155,6 +176,7 @@ def place(folder: Path, path: str, base: str | None, as_json: bool) -> None:
     with Index(folder) as opened:
         found = opened.place(path, base=base)
     click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(_said(found)))
+    _left(folder, opened)
 
 
 def _said(p: Placement) -> list[str]:
@@ -191,14 +213,23 @@ def _told(read: Callable[[Index], ModelGraph], folder: Path, output: Path | None
         write_atomically(output, graph.to_json())
     else:
         print_forest(graph, None, plain=False, refused=False)
+    _left(folder, opened)
 
 
 @index.command()
 @_folder
 @_output
-def recover(folder: Path, output: Path | None) -> None:
-    """Recover the whole forest afresh from the sketches, and print it."""
-    _told(Index.recover, folder, output)
+@click.option(
+    "--download/--no-download",
+    default=None,
+    help="From now on, read models on the Hub in full, too, or no longer; as of create.",
+)
+def recover(folder: Path, output: Path | None, download: bool | None) -> None:
+    """Recover the whole forest afresh from the sketches, and print it.
+
+    What could not be read, or might not, is looked for again.
+    """
+    _told(lambda opened: opened.recover(download=download), folder, output)
 
 
 @index.command()

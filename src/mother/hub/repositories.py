@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import re
 import shutil
@@ -54,18 +55,33 @@ class Repository:
 
     def _download(self, path: Path, file: RangedFile) -> None:
         """Have the file in the library's cache, for this run and later ones."""
-        from huggingface_hub import hf_hub_download
-
         name, at = path.relative_to(self.root).as_posix(), self.address
-        cached = patiently(
-            file.shown,
-            lambda: hf_hub_download(at.repository, name, revision=at.revision),
-        )
-        if Path(cached).stat().st_size != file.size:
+        cached = patiently(file.shown, lambda: _cached_file(file, at, name))
+        if at.revision not in cached.parts:
+            raise file.fault("comes from another commit, not from the one asked for")
+        if cached.stat().st_size != file.size:
             raise file.fault(f"has {file.size} bytes by the Hub's list, and others when it is read")
         path.unlink()
         path.symlink_to(os.path.realpath(cached))
         del self.files[path]
+
+
+def _cached_file(file: RangedFile, at: Address, name: str) -> Path:
+    """Where the library's cache has the file. Raises what the client does, and where it takes what
+    passes for an end, what passes."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(at.repository, name, revision=at.revision))
+    except LocalEntryNotFoundError as error:  # whatever was answered when it looked for the file
+        raise error.__cause__ or error from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise file.fault("the Hub's cache is full; set HF_HOME to a larger disk") from None
+        if type(error) is OSError and error.errno is None:  # fewer bytes came than were announced
+            raise ConnectionError(str(error)) from None
+        raise
 
 
 def spool() -> Path:
@@ -191,7 +207,7 @@ def _opened(address: Address, download: bool) -> Repository:
         root = spool() / info.sha / at.owner / at.name
         known = _open.get(root)
         repository = known if known is not None else _mirror(at, root, info.siblings or [])
-        repository.download |= download
+        repository.download = download  # as whoever opens it now asks for
     return repository
 
 

@@ -70,6 +70,11 @@ class Catalogue:
             self.compared.cache_clear()
             raise
 
+    def reset(self, settings: Mapping[str, str]) -> None:
+        """Change what the index was created with."""
+        for name, value in settings.items():
+            self.store.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
     # models
 
     def models(self, condition: str = "1", *values: object) -> list[Model]:

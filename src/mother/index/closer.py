@@ -4,7 +4,8 @@ What is decided about a family asks for them (refinement.py). Those that are sto
 others are noted as wanted, and read once the change is committed: nobody waits for a hub to write,
 and whoever is stopped finds them noted. Then the families concerned are recovered again, which may
 ask for more. A sketch that can't be had, because the files are gone or others by now, is not looked
-for again until `recover` is asked for.
+for again until `recover` is asked for. What comes must agree with the first sketch: a disk tells by
+times that a file was written to, a Hub need not tell the truth.
 """
 
 from __future__ import annotations
@@ -14,44 +15,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import mother
-from mother.checkpoints import Checkpoint, Group
+from mother.checkpoints import Checkpoint, Group, Problem
 from mother.errors import InputError
-from mother.executors import in_order
+from mother.executors import Lost, in_order
 from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
 from mother.index.measured import measured, of_group
-from mother.index.newcomer import stamp
+from mother.index.newcomer import Newcomer, stamp
+from mother.index.settings import Settings
 from mother.index.unit import Unit, opened, sketched
 from mother.levels import TIMES
 from mother.measures import Measures
+from mother.measures.sketch import agree, sketch
 from mother.measures.sketch_bytes import load
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once
 Wanted = tuple[Model, int]
-
-
-class Lying(Protocol):
-    """A model of an index, or one to come, as it lies somewhere."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def stamp(self) -> str: ...
-    @property
-    def facts(self) -> str: ...
+Lying = Model | Newcomer  # a model of an index, or one to come, as it lies somewhere
+OTHERS = "holds other bytes than those that its sketch was made of"
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads larger sketches where models lie. Arguments as those of `sketch`."""
+    """Reads more of models where they lie: larger sketches, and at last all of them.
 
-    budget: int
-    seed: int
-    matrices: int
+    problems: what could not be read of that, and why; not what is gone from a disk, or was changed
+    there. withheld: what lies on the Hub and was to be read in full, which the settings do not
+    allow; bytes by address.
+    """
+
+    settings: Settings
+    catalogue: Catalogue
+    problems: list[Problem] = field(default_factory=list)
+    withheld: dict[str, int] = field(default_factory=dict)
 
     def read(
         self, wanted: Sequence[Wanted], executor: Executor | None = None
@@ -61,37 +60,90 @@ class Reader:
         sent = [unit for unit in units if unit is not None]
         done = iter(in_order(executor, sketched, sent, AHEAD) if executor else map(sketched, sent))
         for (model, level), unit in zip(wanted, units, strict=True):
-            content = next(done) if unit else None
-            yield model, level, content if isinstance(content, bytes) else None
+            yield model, level, self._sound(model, next(done)) if unit else None
 
     def one(self, of: Lying, level: int) -> Checkpoint | None:
         """The larger sketch of one model, or None where it can't be had."""
         unit = self._unit(of, level)
-        content = sketched(unit) if unit else None
-        return load(content, Path(of.path), seed=self.seed) if isinstance(content, bytes) else None
+        content = self._sound(of, sketched(unit)) if unit else None
+        return load(content, Path(of.path), seed=self.settings.seed) if content else None
 
     def measured(self, models: Sequence[Lying]) -> bytes | None:
-        """The inner products of models in full, or None where these can't be had: of what lies on
-        the Hub nothing is read whole."""
-        if any(is_address(model.path) for model in models):
+        """The inner products of models in full, or None where these can't be had. What lies on the
+        Hub is fetched whole, into its library's cache, so that it need not come again for the next
+        newcomer; where the settings don't allow that, nothing is."""
+        remote = {address: model for model in models for address in _on_the_hub(model)}
+        if remote and not self.settings.download:
+            self.withheld.update({at: self._bytes(model) for at, model in remote.items()})
             return None
-        units = [unit for model in models if (unit := self._unit(model, 0)) is not None]
         try:
-            return measured([opened(unit) for unit in units]) if len(units) == len(models) else None
+            whole = [c for model in models if (c := self._whole(model)) is not None]
+            return measured(whole) if len(whole) == len(models) else None
+        except InputError as fault:
+            self._refuse(fault.path, fault.fault)
+            return None
+
+    def _whole(self, of: Lying) -> Checkpoint | None:
+        """A model opened to be read in full. InputError where it holds other bytes than it did."""
+        unit = self._unit(of, 0)
+        if unit is None:
+            return None
+        whole, known = opened(unit, download=self.settings.download), self._known(of)
+        first = sketch(whole, unit.budget, seed=unit.seed, matrices=unit.matrices)
+        if known is not None and not agree(known, first):
+            raise InputError(of.path, OTHERS)
+        return whole
+
+    def _unit(self, of: Lying, level: int) -> Unit | None:
+        """What a worker must know to sketch a model again; None where that is gone from the disk,
+        or was changed there. Of the Hub's files, whoever opens them looks at the sizes."""
+        base = json.loads(of.facts)["base"]
+        files = tuple((name, size) for name, size, *_ in json.loads(of.stamp))
+        s = self.settings
+        budget = min(s.budget * TIMES**level, MOST)
+        unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__)
+        try:
+            return unit if is_address(of.path) or stamp(opened(unit)) == of.stamp else None
         except InputError:
             return None
 
-    def _unit(self, of: Lying, level: int) -> Unit | None:
-        """What a worker must know to sketch a model again; None where it does not lie where it lay,
-        with the files of then."""
-        base = json.loads(of.facts)["base"]
-        files = tuple((name, size) for name, size, *_ in json.loads(of.stamp))
-        budget = min(self.budget * TIMES**level, MOST)
-        unit = Unit(of.path, base, files, budget, self.seed, self.matrices, mother.__version__)
+    def _sound(self, of: Lying, content: bytes | Problem | Lost) -> bytes | None:
+        """What came as a larger sketch of a model, if it is one."""
+        if isinstance(content, bytes):
+            known = self._known(of)
+            larger = load(content, Path(of.path), seed=self.settings.seed)
+            if known is None or agree(known, larger):
+                return content
+            self._refuse(of.path, OTHERS)
+        elif isinstance(content, Problem):
+            self._refuse(content.shown, content.fault)
+        else:
+            self._refuse(of.path, content.fault)
+        return None
+
+    def _refuse(self, path: str, fault: str) -> None:
+        if (problem := Problem(Path(path), fault)) not in self.problems:
+            self.problems.append(problem)
+
+    def _known(self, of: Lying) -> Checkpoint | None:
+        """The first sketch of a model, None where another process has taken it out meanwhile."""
+        if isinstance(of, Newcomer):
+            return of.sketch
         try:
-            return unit if stamp(opened(unit)) == of.stamp else None
+            return self.catalogue.sketch(of.number)
         except InputError:
             return None
+
+    def _bytes(self, of: Lying) -> int:
+        known = self._known(of)
+        weights = known.tensors.values() if known is not None else ()
+        return sum(t.nbytes for t in weights if t.is_weight)
+
+
+def _on_the_hub(of: Lying) -> list[str]:
+    """Where a model, or what it is merged into, lies on the Hub."""
+    places = of.path, json.loads(of.facts)["base"]
+    return [place for place in places if place is not None and is_address(place)]
 
 
 @dataclass

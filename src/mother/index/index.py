@@ -69,17 +69,21 @@ class Index:
             self.settings = Settings.of(self._store.settings)
         except (KeyError, ValueError, UsageError):
             raise InputError(folder, "an index with broken settings") from None
-        sampled = self.settings.budget, self.settings.seed, self.settings.matrices
         self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
         self._catalogue = Catalogue(self._store, self.settings.seed)
-        self._reader = Reader(*sampled)
-        self._families = Families(self._catalogue, self._reader, self.settings.read)
+        self._read_by(self.settings)
 
     @classmethod
-    def create(cls, folder: str | PathLike[str], **settings: int) -> Index:
-        """A new index. settings: those of `Settings`. UsageError, InputError."""
-        Store.create(Path(folder), Settings(**settings).stored).close()
+    def create(
+        cls, folder: str | PathLike[str], *, download: bool = False, **settings: int
+    ) -> Index:
+        """A new index. download, settings: those of `Settings`. UsageError, InputError."""
+        Store.create(Path(folder), Settings(**settings, download=download).stored).close()
         return cls(folder)
+
+    def _read_by(self, settings: Settings) -> None:
+        self.settings, self.reader = settings, Reader(settings, self._catalogue)
+        self._families = Families(self._catalogue, self.reader, settings.read)
 
     def __enter__(self) -> Index:
         return self
@@ -202,7 +206,7 @@ class Index:
             if not wanted:
                 asked |= self._measured()
                 continue
-            read = self._reader.read(wanted, executor)
+            read = self.reader.read(wanted, executor)
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
                     found = [(m, level, content) for m, level, content in some if content]
@@ -236,7 +240,7 @@ class Index:
         for numbers in self._catalogue.unmeasured():
             models = [m for n in numbers for m in self._catalogue.models("number = ?", n)]
             whole = len(models) == len(numbers)
-            content = self._reader.measured(models) if whole else None
+            content = self.reader.measured(models) if whole else None
             with self._catalogue.writing():
                 self._catalogue.keep_measured(numbers, content)
                 if content:
@@ -305,14 +309,18 @@ class Index:
         )
         return replace(graph, nodes=nodes), stored.wanted, stored.unmeasured
 
-    def recover(self) -> ModelGraph:
+    def recover(self, *, download: bool | None = None) -> ModelGraph:
         """Find all families afresh and recover each of them, whatever is kept; larger sketches that
-        could not be had are looked for again."""
+        could not be had are looked for again. download: from now on, in place of that setting."""
+        settings = self.settings if download is None else replace(self.settings, download=download)
         with self._catalogue.writing():
+            if settings != self.settings:
+                self._catalogue.reset(settings.stored)
             self._catalogue.look_again()
             for family in sorted({m.family for m in self.models()}):
                 self._catalogue.clear(family)
             self._regroup(self._part(self.models()))
+        self._read_by(settings)
         self.settle()
         return self.graph()
 
@@ -353,7 +361,7 @@ class Index:
         known = [m.id for m in self._catalogue.models("path = ?", new.path)]
         id = known[0] if known else self._catalogue.free_id(new.id)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
-        more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self._reader, {id: new})
+        more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self.reader, {id: new})
         refined = Refinement(more, more.whole, self.settings.read) if closer else None
         graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))

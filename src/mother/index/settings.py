@@ -15,13 +15,15 @@ _SEEDS = range(1 << 31)
 _MATRICES = range(1, 1 << 31)
 _REPLICATES = range(MOST_REPLICATES + 1)
 _BYTES = range(1 << 62)
+_FLAGS = {"0": False, "1": True}
 
 
 @dataclass(frozen=True)
 class Settings:
     """budget: bytes of weights in a sketch. matrices: that are sampled of a large model at most.
     bootstrap: replicates that `support` is taken from. read: bytes of models of one family that may
-    be read in full, where the largest sketches leave a doubt. UsageError.
+    be read in full, where the largest sketches leave a doubt; download: of those on the Hub, too.
+    UsageError.
 
     >>> Settings.of(Settings(seed=7).stored).seed
     7
@@ -32,6 +34,7 @@ class Settings:
     matrices: int = MATRICES
     bootstrap: int = 0
     read: int = READ
+    download: bool = False
 
     def __post_init__(self) -> None:
         within = {
@@ -40,6 +43,7 @@ class Settings:
             "matrices": _MATRICES,
             "bootstrap": _REPLICATES,
             "read": _BYTES,
+            "download": range(2),
         }
         for name, value in asdict(self).items():
             if value not in within[name]:
@@ -49,10 +53,12 @@ class Settings:
     @property
     def stored(self) -> dict[str, str]:
         """As the database holds them."""
-        return {name: str(value) for name, value in asdict(self).items()}
+        return {name: str(int(value)) for name, value in asdict(self).items()}
 
     @classmethod
     def of(cls, stored: Mapping[str, str]) -> Settings:
-        """From what the database holds. KeyError, ValueError, UsageError where that is broken."""
+        """From what the database holds; of an index that is older than `download`, without that.
+        KeyError, ValueError, UsageError where it is broken."""
         names = ("budget", "seed", "matrices", "bootstrap", "read")
-        return cls(**{name: int(stored[name]) for name in names})
+        numbers = {name: int(stored[name]) for name in names}
+        return cls(**numbers, download=_FLAGS[stored.get("download", "0")])

@@ -40,19 +40,25 @@ def sketched(unit: Unit) -> bytes | Problem:
             here = f"the worker has mother {mother.__version__}, this is {unit.version}"
             raise InputError(unit.path, f"{here}; install the same")
         checkpoint = opened(unit)
-        if _files(checkpoint) != unit.files:
-            raise InputError(unit.path, "other files there on the worker than here")
         return reduced(checkpoint, unit.budget, seed=unit.seed, matrices=unit.matrices)
     except InputError as fault:
         return Problem(Path(fault.path), fault.fault)
 
 
-def opened(unit: Unit) -> Checkpoint:
-    """The checkpoint, as it is seen from here. InputError."""
+def opened(unit: Unit, *, download: bool = False) -> Checkpoint:
+    """The checkpoint, as it is seen from here. download: as in `open_checkpoint`. InputError, also
+    where its files are others than those told of, or have other sizes."""
+    checkpoint = _opened(unit, download)
+    if _files(checkpoint) != unit.files:
+        raise InputError(unit.path, "other files there, or of other sizes, than were seen before")
+    return checkpoint
+
+
+def _opened(unit: Unit, download: bool) -> Checkpoint:
     shards = shard_set(Path(unit.path).name)
     if shards is None or len(unit.files) == 1:
-        return open_checkpoint(unit.path, base=unit.base)
-    with folders_of([unit.path]) as (paths, problems):
+        return open_checkpoint(unit.path, base=unit.base, download=download)
+    with folders_of([unit.path], download=download) as (paths, problems):
         if problems:
             raise InputError(problems[0].shown, problems[0].fault)
         return open_shard_set(paths[0].parent, *shards)

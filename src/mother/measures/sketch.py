@@ -79,6 +79,38 @@ def absent(tensor: Tensor) -> Tensor:
     return replace(tensor, source=Absent(tensor.name, None), sample=sample)
 
 
+def agree(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two sketches can be of one checkpoint: the same tensors, and the same values where both
+    have looked.
+
+    >>> from pathlib import Path
+    >>> a, b = (
+    ...     Checkpoint("a", Path("a"), "npz", {"w": constant("w", w)})
+    ...     for w in (np.eye(64), np.ones((64, 64)))
+    ... )
+    >>> agree(sketch(a, 1024), sketch(a, 4096)), agree(sketch(a, 1024), sketch(b, 4096))
+    (True, False)
+    """
+    return one.tensors.keys() == other.tensors.keys() and all(
+        (t.shape, t.dtype) == (other.tensors[name].shape, other.tensors[name].dtype)
+        and _same(t, other.tensors[name])
+        for name, t in one.tensors.items()
+    )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    looked = window_of(one), window_of(other)
+    if looked[0] is None or looked[1] is None:
+        return True
+    places = [window.places(one.shape) for window in looked if window is not None]
+    rows, columns = (
+        np.intersect1d(*of, return_indices=True)[1:] for of in zip(*places, strict=True)
+    )
+    held = (t.kept.read().reshape(t.kept.shape) for t in (one, other))
+    parts = (x[np.ix_(*at)] for x, at in zip(held, zip(rows, columns, strict=True), strict=True))
+    return len({part.tobytes() for part in parts}) == 1
+
+
 def window_of(tensor: Tensor) -> Window | None:
     """What a sketch kept of a tensor, if anything."""
     return tensor.source.window if isinstance(tensor.source, Absent) else None

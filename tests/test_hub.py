@@ -485,8 +485,14 @@ def test_an_address_that_expires(models: Path, record: Record) -> None:
     save(models)
     record.elsewhere = True
     c = open_checkpoint(MODEL)
-    record.faults["elsewhere/org/model/" + FILE] = ["expired"]
-    assert np.array_equal(values(c)["layer3.weight"], weights(0)["layer3.weight"])
+    record.faults["elsewhere/org/model/" + FILE] = ["", "expired"]
+    for layer in reversed(c.tensors.values()):
+        expected = weights(0)[layer.name].reshape(-1)
+        assert np.array_equal(layer.read(0, 30_000), expected[:30_000])
+    asked = [path for path, _ in record.asked if path.endswith(FILE)]
+    assert len([path for path in asked if path.startswith("elsewhere/")]) > 4
+    # whatever the number of ranges: once, and once more for an address that holds good again
+    assert len([path for path in asked if not path.startswith("elsewhere/")]) == 2
 
 
 def test_download_keeps_the_files(
@@ -509,6 +515,16 @@ def test_download_keeps_the_files(
     assert offline.shown == f"hf://org/big@{COMMIT}"
     assert len(values(offline)) == 4
     assert len(record.asked) == asked
+
+
+def test_whole_files_are_for_whoever_asks(models: Path, record: Record) -> None:
+    """Another file of a repository that was opened so, and is still open, is read by ranges."""
+    np.savez(repository(models) / "a.npz", **weights(0))
+    np.savez(repository(models) / "b.npz", **weights(1))
+    whole = open_checkpoint(f"{MODEL}/a.npz", download=True)
+    assert not whole.files[0].remote
+    assert open_checkpoint(f"{MODEL}/b.npz").files[0].remote
+    assert record.served["org/model/b.npz"] < (repository(models) / "b.npz").stat().st_size
 
 
 def test_offline(models: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,8 @@ def absent(tensor: Tensor) -> Tensor:
 
 
 def agree(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether two sketches can be of one checkpoint: the same tensors, and the same values where both
-    have looked.
+    """Whether two sketches can be of one checkpoint: the same tensors, with the same values where
+    both have looked.
 
     >>> from pathlib import Path
     >>> a, b = (

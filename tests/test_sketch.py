@@ -13,7 +13,7 @@ from mother.checkpoints.tensor import Tensor, constant
 from mother.errors import InputError
 from mother.measures import measure
 from mother.measures.signature import signature
-from mother.measures.sketch import layout, sketch
+from mother.measures.sketch import agree, layout, sketch
 from mother.measures.sketch_bytes import dump, load
 from mother.measures.windows import MATRICES, VECTOR, golden, windows
 from mother.recovery import Options, recover_checkpoints
@@ -265,6 +265,34 @@ def test_bytes_come_back_the_same():
         again.tensors["embed.weight"].read()
     with pytest.raises(InputError, match="of seed 3, not 0"):
         load(data, HERE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    budgets=st.tuples(*[st.sampled_from([64, 1000, 4096, 20_000, 1 << 20])] * 2),
+    dtype=st.sampled_from([np.float32, np.float16, ml_dtypes.bfloat16]),
+    apart=st.sampled_from([0, 1 << 15]),
+)
+def test_sketches_agree_unless_a_value_that_both_hold_differs(seed, budgets, dtype, apart):
+    rng = np.random.default_rng(seed)
+    arrays = weights(rng, dtype)
+    arrays["layer.0.bias"][:] = np.nan
+    name = str(rng.choice(["embed.weight", "layer.0.weight", "layer.1.weight"]))
+    at = tuple(rng.integers(arrays[name].shape))
+    others = {n: a.copy() for n, a in arrays.items()}
+    others[name][at] += dtype(1)
+    one, same, other = (
+        sketch(model("a", a), budget, apart=apart)
+        for a, budget in zip((arrays, arrays, others), (*budgets, budgets[1]), strict=True)
+    )
+    assert agree(load(dump(one), HERE), same)
+    marked = {n: np.zeros(np.shape(a)) for n, a in arrays.items()}
+    marked[name][at] = 1
+    looked = (windows(model("a", arrays).tensors, b, apart=apart)[name] for b in budgets)
+    assert agree(one, other) == (not all(rolled(marked[name], w).any() for w in looked))
+    del others["steps"]
+    assert not agree(one, sketch(model("a", others), budgets[0], apart=apart))
 
 
 def test_layout_has_no_weights():

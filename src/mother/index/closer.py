@@ -72,22 +72,21 @@ class Reader:
         """The inner products of models in full, or None where these can't be had. What lies on the
         Hub is fetched whole, into its library's cache, so that it need not come again for the next
         newcomer; where the settings don't allow that, nothing is."""
-        remote = {address: model for model in models for address in _on_the_hub(model)}
+        remote = {at: model for model in models if (at := _on_the_hub(model)) is not None}
         if remote and not self.settings.download:
             self.withheld.update({at: self._bytes(model) for at, model in remote.items()})
             return None
+        units = [unit for model in models if (unit := self._unit(model, 0)) is not None]
+        if len(units) < len(models):
+            return None
         try:
-            whole = [c for model in models if (c := self._whole(model)) is not None]
-            return measured(whole) if len(whole) == len(models) else None
+            return measured([self._whole(*x) for x in zip(models, units, strict=True)])
         except InputError as fault:
             self._refuse(fault.path, fault.fault)
             return None
 
-    def _whole(self, of: Lying) -> Checkpoint | None:
+    def _whole(self, of: Lying, unit: Unit) -> Checkpoint:
         """A model opened to be read in full. InputError where it holds other bytes than it did."""
-        unit = self._unit(of, 0)
-        if unit is None:
-            return None
         whole, known = opened(unit, download=self.settings.download), self._known(of)
         first = sketch(whole, unit.budget, seed=unit.seed, matrices=unit.matrices)
         if known is not None and not agree(known, first):
@@ -140,10 +139,10 @@ class Reader:
         return sum(t.nbytes for t in weights if t.is_weight)
 
 
-def _on_the_hub(of: Lying) -> list[str]:
-    """Where a model, or what it is merged into, lies on the Hub."""
-    places = of.path, json.loads(of.facts)["base"]
-    return [place for place in places if place is not None and is_address(place)]
+def _on_the_hub(of: Lying) -> str | None:
+    """Where the weights of a model lie on the Hub: its base's, if it is merged into one there."""
+    places = json.loads(of.facts)["base"], of.path
+    return next((place for place in places if place is not None and is_address(place)), None)
 
 
 @dataclass

@@ -55,6 +55,8 @@ class Added:
 class Index:
     """An index in a folder. InputError where there is none, or a damaged or newer one.
 
+    settings: as created; reader: says what more was wanted of models and may not or can't be read.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Index.create(folder + "/index").close()
@@ -127,10 +129,10 @@ class Index:
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
         has added some of them, and can go on. A family of more than MANY is recovered once, when
-        all have come. executor: any of PEP 3148, that reads and sketches
-        the checkpoints where its workers are; the index is written here, and is the same whoever
-        sketched. progress: called with models done and models in all. InputError where the index
-        can't be written, MotherError where the workers are gone.
+        all have come. executor: any of PEP 3148, that reads and sketches the checkpoints where its
+        workers are; the index is written here, and is the same whoever sketched. progress: called
+        with models done and models in all. InputError where the index can't be written, MotherError
+        where the workers are gone.
 
         At last, more is read of the models that decisions within their error are about, of the
         newcomers and of those that were there (`settle`).

@@ -16,7 +16,9 @@ from mother import compare
 from mother.checkpoints import Checkpoint, Group, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import default, gram, sparse
-from mother.heritage.untouched import Rows, _differing, shared_rows, told_by_rows
+from mother.heritage.characters import Characters
+from mother.heritage.rows import Rows, _differing
+from mother.heritage.untouched import shared_rows, told_by_rows
 from mother.heritage.untouched_of_many import bottlenecks, gone_round, shared_parts
 from mother.measures import measure
 from mother.measures.samples import samples_of
@@ -315,9 +317,9 @@ def test_bottlenecks_are_the_heaviest_of_the_smallest_tree(n, pairs, seed):
 def test_the_same_whatever_the_threads_and_order():
     models = undone()
     g = group(models)
-    there = default.recover(g, measure(g, threads=2)).parents
+    there = default.recover(Characters.of(g), measure(g, threads=2)).parents
     back = group(dict(reversed(models.items())))
-    here = default.recover(back, measure(back, threads=1)).parents
+    here = default.recover(Characters.of(back), measure(back, threads=1)).parents
     names = [c.id for c in g.checkpoints]
     assert [names[p] if p >= 0 else None for p in there] == [
         (list(reversed(names))[p] if p >= 0 else None) for p in here[::-1]

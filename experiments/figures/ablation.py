@@ -17,10 +17,10 @@ from experiments.figures.methods import Array, Count, nearest_by_polarity, roote
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
-from mother.checkpoints import Group
-from mother.heritage import default, direction, gram, turns
+from mother.heritage import direction, gram, turns
+from mother.heritage.characters import Characters
 from mother.heritage.direction import Pairs
-from mother.heritage.untouched import Told, nothing_told
+from mother.heritage.rows import Told, nothing_told
 from mother.measures import Measures
 
 QUESTION = """
@@ -81,11 +81,11 @@ def _as_it_is(_m: object, _squared: object, parents: Indices, *_apart: object) -
     return parents
 
 
-def _no_rows(group: Group) -> Told:
-    return nothing_told(len(group.checkpoints))
+def _no_rows(_: object, models: Indices) -> Told:
+    return nothing_told(len(models))
 
 
-def _nowhere(_group: object, _m: object, parents: Indices) -> np.ndarray:
+def _nowhere(_: object, _m: object, parents: Indices) -> np.ndarray:
     return np.zeros((len(parents),) * 2, dtype=bool)
 
 
@@ -100,8 +100,8 @@ VARIANTS: dict[str, tuple[Patch, ...]] = {
     "without free scale": ((direction, "SCALES", np.ones_like(direction.SCALES)),),
     "without lack in edge costs": ((gram, "edge_costs", _costs),),
     "without what is held": ((gram, "held", _as_it_is),),
-    "without ranks": ((default, "passed_over", _nowhere),),
-    "without untouched rows": ((default, "told_by_rows", _no_rows),),
+    "without ranks": ((Characters, "passed_over", _nowhere),),
+    "without untouched rows": ((Characters, "rows", _no_rows),),
     "vectors as well": ((gram, "telling", _every_layer),),
 }
 

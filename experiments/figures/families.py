@@ -19,6 +19,7 @@ from experiments.courses import plan as plan_of_courses
 from experiments.plan import seed_of
 from mother.checkpoints import Group, align, discover
 from mother.heritage import default
+from mother.heritage.characters import Characters
 from mother.heritage.forest import Forest
 from mother.measures import Measures, measure
 
@@ -58,7 +59,7 @@ class Family:
 
     def recover(self) -> Forest:
         """What the default method finds, from the weights alone."""
-        return default.recover(self.group.among(self.members), self.measures)
+        return default.recover(Characters.of(self.group.among(self.members)), self.measures)
 
     def among(self, chosen: Iterable[int]) -> Family:
         """The same of some of the models; where a parent is not one of them, its edge is gone."""

@@ -17,6 +17,7 @@ from mother import ModelGraph, recover
 from mother.checkpoints import Checkpoint, Group, align
 from mother.evaluation import Truth, read_truth
 from mother.heritage import default
+from mother.heritage.characters import Characters
 from mother.heritage.duplicates import find_duplicates, originals
 from mother.heritage.forest import Forest
 from mother.measures import Measures, measure
@@ -48,7 +49,8 @@ class Kind:
 
     def recover(self, replicates: int = 0) -> Forest:
         """What the default method finds."""
-        return default.recover(self.group, self.measures, replicates, original=self.original)
+        characters = Characters.of(self.group)
+        return default.recover(characters, self.measures, replicates, original=self.original)
 
     def count(self, found: Indices) -> Count:
         """How right parents are, (n,)."""

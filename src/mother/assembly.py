@@ -20,9 +20,10 @@ from mother.graph import (
     WeightFile,
     rounded,
 )
+from mother.heritage.characters import Characters, Look
 from mother.heritage.duplicates import Duplicate
 from mother.heritage.forest import Forest
-from mother.heritage.lora import unchanged, update_rank
+from mother.heritage.lora import unchanged
 from mother.heritage.relation import has_new_layers, kept, relation
 from mother.levels import Doubt
 from mother.measures import Measures
@@ -39,7 +40,8 @@ NAMED = 4  # models that a note names
 class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
     duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
-    they may have children of their own. doubts: decisions that are within the error of sketches."""
+    they may have children of their own. doubts: decisions that are within the error of sketches.
+    looks: what was looked at more closely than `group`."""
 
     group: Group
     forest: Forest
@@ -47,6 +49,12 @@ class Part:
     duplicates: tuple[Duplicate, ...] = ()
     lossy: tuple[Duplicate, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def characters(self) -> Characters:
+        """Of its models, as closely as they were looked at."""
+        return Characters.of(self.group).closer(self.looks)
 
 
 def assemble(
@@ -150,7 +158,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     copied = {d.copy.id: d for d in part.lossy}
     labels = forest.labels()
     many = np.bincount(labels)
-    rounding = roundings(part.group)
+    rounding, characters = roundings(part.group), part.characters
     out = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
@@ -158,7 +166,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         two = part.measures.two(parent, child)
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
         shared = kept(part.measures, parent, child)
-        rank = update_rank(part.group, same, shared, parent, child)
+        rank = characters.update_rank(same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
         if ids[child] in copied:

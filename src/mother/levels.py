@@ -19,10 +19,11 @@ More = Callable[[Checkpoint, int], Checkpoint | None]
 @dataclass(frozen=True)
 class Doubt:
     """A decision that lies within its error. about: whom it is about; models: these, and all others
-    that it is between."""
+    that it is between; in_full: whether the inner products of these in full would settle it."""
 
     about: tuple[int, ...]
     models: frozenset[int]
+    in_full: bool = True
 
 
 Doubts = list[Doubt]
@@ -78,7 +79,7 @@ class Levels:
         """The models to be looked at in full, of no more than so many bytes together, where that is
         more than what was."""
         some = self.full
-        for models in (doubt.models for doubt in doubts):
+        for models in (doubt.models for doubt in doubts if doubt.in_full):
             told = models <= some or all(map(self.at_hand, models)) or models & self.lost
             if not told and self.bytes_of(some | models) <= most:
                 some |= models

@@ -27,6 +27,7 @@ from mother.errors import InputError, UsageError
 from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
 from mother.heritage import default, mother, sparse
+from mother.heritage.characters import Characters
 from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
@@ -293,20 +294,20 @@ def _recover_group(
         )
         return Part(group, forest, measures)
     original, doubts = originals(group, lossy), list[Doubt]()
-    rows = default.rows_of(group)
+    characters = Characters.of(group)
     if refinement is not None:
 
-        def decide(of: Measures) -> Forest:
-            return default.recover(group, of, trees=options.trees, original=original, rows=rows)
+        def decide(of: Measures, seen: Characters) -> Forest:
+            return default.recover(seen, of, trees=options.trees, original=original)
 
         told = options.trees is None
-        measures, doubts = refinement.refined(
+        measures, characters, doubts = refinement.refined(
             group, measures, decide, options.workers, families=told
         )
     forest = default.recover(
-        group, measures, options.bootstrap, options.seed, options.trees, original, rows
+        characters, measures, options.bootstrap, options.seed, options.trees, original
     )
-    return Part(group, forest, measures, lossy=tuple(lossy), doubts=tuple(doubts))
+    return Part(group, forest, measures, (), tuple(lossy), tuple(doubts), characters.looks[1:])
 
 
 def _is_sketched(group: Group) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Group, align
+from mother.heritage.characters import Characters, Look
 from mother.heritage.forest import Forest
 from mother.heritage.relatedness import kinship, unsure
 from mother.levels import Doubt, Doubts, Levels, More
@@ -27,7 +28,7 @@ from mother.measures.replicates import replicate
 REPLICATES = 8
 ROUNDS = 12  # of asking, at the most
 READ = 1 << 34  # bytes of models of one family that are read in full
-Decide = Callable[[Measures], Forest]
+Decide = Callable[[Measures, Characters], Forest]
 #: the measures of a group of sketches from all weights, of those of its layers where these can be
 #: had; None where they can't
 Whole = Callable[[Group], Measures | None]
@@ -54,19 +55,27 @@ class Refinement:
         threads: int = 1,
         *,
         families: bool = True,
-    ) -> tuple[Measures, Doubts]:
-        """The measures of a group of sketches, closer where that may matter to what is decided, and
-        the decisions that are within their error still. families: whether kinship decides how many
-        trees there are."""
+    ) -> tuple[Measures, Characters, Doubts]:
+        """The measures of a group of sketches and its characters, closer where that may matter to
+        what is decided, and the decisions that are within their error still. families: whether
+        kinship decides how many trees there are."""
+        characters = Characters.of(group)
 
         def doubts(closer: _Closer) -> Doubts:
-            now = closer.measures()
-            forest = decide(now)
-            found = in_doubt(forest, map(decide, closer.replicates()))
-            found = [closer.widened(doubt, forest) for doubt in found]
+            now, seen = closer.measures(), characters.closer(closer.looks)
+            forest = decide(now, seen)
+            others = [
+                decide(off, replace(seen, seed=seed))
+                for seed, off in enumerate(closer.replicates())
+            ]
+            found = [closer.widened(doubt, forest) for doubt in in_doubt(forest, others)]
+            by_ranks = in_doubt(forest, [decide(now, replace(seen, doubting=True))])
+            found += [replace(doubt, in_full=False) for doubt in by_ranks]
             return found + (_of_kinship(now) if families else [])
 
-        return self._settled(_Closer(group, coarse, threads), doubts)
+        closer = _Closer(group, coarse, threads)
+        measures, found = self._settled(closer, doubts)
+        return measures, characters.closer(closer.looks), found
 
     def related(self, one: Checkpoint, other: Checkpoint) -> bool:
         """Whether two models are relatives, from sketches as large as it takes."""
@@ -137,8 +146,13 @@ class _Closer(Levels):
     def __init__(self, group: Group, coarse: Measures, threads: int) -> None:
         super().__init__(group)
         self._coarse, self._threads = coarse, threads
-        self._parts: list[tuple[Group | None, Measures, list[int], list[int]]] = []
+        self._parts: list[tuple[Group, Measures, list[int], list[int]]] = []
         self._full: list[tuple[None, Measures, list[int], list[int]]] = []
+
+    @property
+    def looks(self) -> list[Look]:
+        """The larger sketches that were looked at."""
+        return [Look(tuple(models), group) for group, _, _, models in self._parts]
 
     def measures(self) -> Measures:
         """Of all models, of each pair as closely as both were looked at."""

@@ -23,8 +23,8 @@ from mother.heritage.hidden import SIBLINGS, hidden_ancestors
 from mother.heritage.holding import held
 from mother.heritage.relatedness import changed, inherited, kinship
 from mother.heritage.rooting import orient, settled
+from mother.heritage.rows import Told, nothing_told
 from mother.heritage.turns import runners_up, straightened, turns
-from mother.heritage.untouched import Told, nothing_told
 from mother.measures import Measures
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mother.clustering import groups, joined
 from mother.heritage.forest import Hidden
-from mother.heritage.untouched import Rows
+from mother.heritage.rows import Rows
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -28,8 +28,8 @@ from mother.heritage.near import Near
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
 from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
+from mother.heritage.rows import Rows, nothing_told
 from mother.heritage.turns import Candidates, rivals, straighten, turn_of
-from mother.heritage.untouched import Rows, nothing_told
 from mother.heritage.untouched_of_many import gone_round, shared_parts
 from mother.measures.samples import Samples
 

@@ -1,6 +1,6 @@
 """Rows that training left untouched, in families too large for n x n matrices.
 
-The same evidence as in untouched.py, on samples and on candidate pairs. A sample does not say where
+The same evidence as in rows.py, on samples and on candidate pairs. A sample does not say where
 its rows end, so what is looked at is PART weights that follow one another in it: they are the same
 in two models where no row that they lie in was touched.
 """
@@ -10,14 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.heritage.untouched import (
-    ROUNDED,
-    TOLERANCE,
-    Rows,
-    picked,
-    same_rows,
-    varied,
-)
+from mother.heritage.rows import TOLERANCE, Rows
+from mother.heritage.untouched import ROUNDED, picked, same_rows, varied
 from mother.measures import is_matrix
 from mother.measures.formats import COARSE, error_of
 from mother.measures.samples import Samples
@@ -95,7 +89,7 @@ def shared_parts(samples: Samples) -> Rows:
             most = max(most, tolerance)
             count = max(PROBED, min(PARTS, HELD // n))
             parts.append(same_rows(_values(samples, layer, count), tolerance))
-    return Rows.joined(parts, np.ones(n, dtype=bool), most)
+    return Rows.joined(parts, np.ones(n, dtype=bool), most, [1.0] * len(parts))
 
 
 def _picked(samples: Samples) -> list[int]:

@@ -54,13 +54,13 @@ def _weights(layer: Layer, seed: int) -> Array:
         return np.zeros(layer.tensors[0].size)
     rng = np.random.default_rng(number(seed, layer.name, layer.shape))
     rows, columns = (
-        np.sqrt(1 - side / whole) * _halves(side, rng)
+        np.sqrt(1 - side / whole) * halves(side, rng)
         for side, whole in zip(sides, as_matrix(layer.shape), strict=True)
     )
     return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
 
 
-def _halves(many: int, rng: np.random.Generator) -> Array:
+def halves(many: int, rng: np.random.Generator) -> Array:
     """About 1 for a random half, -1 for the other; on average 0, and nowhere below -1."""
-    signs = np.where(rng.permutation(many) % 2 == 0, 1.0, -1.0)
+    signs = np.where((np.arange(many) + rng.integers(many)) % many < many / 2, 1.0, -1.0)
     return np.asarray((signs - signs.mean()) / (1 + signs.mean()))

@@ -1,0 +1,88 @@
+"""What is told of models by characters, which are there or not, beside lengths of steps: rows that
+training left untouched, and ranks of low-rank steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group
+from mother.heritage.lora import passed_over, update_rank
+from mother.heritage.rows import Rows, Told
+from mother.heritage.untouched import looked_at
+from mother.measures import Measures
+
+Indices = NDArray[np.intp]
+Parts = list[tuple[Indices, Rows]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Some models of a group, by their numbers in it, ascending, and what of these is looked at;
+    their rows once."""
+
+    models: tuple[int, ...]
+    group: Group
+    _known: dict[bytes, Parts] = field(default_factory=dict)
+
+    def rows(self, models: Indices) -> Parts:
+        """Those of some of the models: which of these are looked at, and their rows; first of all
+        that are, then of some of which more is known."""
+        place = {k: at for at, k in enumerate(self.models)}
+        both = np.flatnonzero([k in place for k in models.tolist()])
+        if len(both) < 2:
+            return []
+        inside = np.array([place[k] for k in models[both].tolist()], dtype=np.intp)
+        key = inside.tobytes()
+        if key not in self._known:
+            rows, closer = looked_at(self.group.among(inside.tolist()))
+            self._known[key] = [(np.arange(len(inside)), rows), *closer]
+        return [(both[some], rows) for some, rows in self._known[key]]
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Those of a group's models.
+
+    looks: at all models, then at ever fewer of them ever more closely. seed: of the error that
+    their rows are off by, where some were looked at of many; None for none. doubting: of ranks that
+    are too high for a window it is believed that they make models lie between others.
+    """
+
+    looks: tuple[Look, ...]
+    seed: int | None = None
+    doubting: bool = False
+
+    @classmethod
+    def of(cls, group: Group) -> Characters:
+        return cls((Look(tuple(range(len(group.checkpoints))), group),))
+
+    def closer(self, looks: Sequence[Look]) -> Characters:
+        """The same, where some were looked at more closely."""
+        return replace(self, looks=(self.looks[0], *looks))
+
+    def rows(self, models: Indices) -> Told:
+        """What rows say of some of the models, which must be relatives."""
+        parts = [part for look in self.looks for part in look.rows(models)]
+        if self.seed is not None:
+            parts = [(some, rows.replicate(self.seed)) for some, rows in parts]
+        (_, rows), *closer = parts
+        return Told.of(rows, closer)
+
+    def passed_over(self, m: Measures, parents: Indices) -> NDArray[np.bool_]:
+        """Edges of a tree that by their ranks lead over another model, (n, n), symmetric."""
+        return passed_over([(x.models, x.group) for x in self.looks], m, parents, self.doubting)
+
+    def update_rank(
+        self, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int
+    ) -> int | None:
+        """As `lora.update_rank`, by the closest look at both."""
+        closest = next(x for x in reversed(self.looks) if {i, j} <= set(x.models))
+        known = {(x.name, x.shape): k for k, x in enumerate(self.looks[0].group.layers)}
+        at = [known[layer.name, layer.shape] for layer in closest.group.layers]
+        return update_rank(
+            closest.group, frozen[at], kept[at], closest.models.index(i), closest.models.index(j)
+        )

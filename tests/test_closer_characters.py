@@ -1,0 +1,138 @@
+"""Ranks and rows are looked at more closely where windows are too small to tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mother.checkpoints import Checkpoint, align
+from mother.checkpoints.tensor import constant
+from mother.heritage.characters import Characters, Look
+from mother.heritage.lora import highest
+from mother.heritage.rows import Rows, _differing
+from mother.levels import TIMES
+from mother.measures.sketch import sketch
+from mother.recovery import Options, recover_checkpoints
+from mother.refinement import Refinement
+
+SIDE, RANK = 256, 12
+Weights = dict[str, np.ndarray]
+
+
+def model(id: str, weights: Weights) -> Checkpoint:
+    return Checkpoint(id, Path(id), "npz", {n: constant(n, w) for n, w in weights.items()})
+
+
+def chain() -> list[Checkpoint]:
+    """Steps of LoRA: c, trained from b, undoes most of what made b of a; d and e are others' of
+    b."""
+    rng = np.random.default_rng(0)
+    a = {
+        f"block.{k}.{kind}": rng.normal(0, 1 / 16, (SIDE, SIDE)).astype(np.float32)
+        for k in range(3)
+        for kind in ("dense", "query")
+    }
+
+    def factors() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        sides = (SIDE, RANK), (RANK, SIDE)
+        return {n: tuple(rng.normal(0, 0.05, s) for s in sides) for n in a if "query" in n}
+
+    def stepped(start: Weights, by: dict[str, np.ndarray]) -> Weights:
+        return {n: (w + by.get(n, 0)).astype(np.float32) for n, w in start.items()}
+
+    first = factors()
+    b = stepped(a, {n: x @ y for n, (x, y) in first.items()})
+    back = {n: (x @ (-0.9 * y + 0.01 * rng.normal(size=y.shape))) for n, (x, y) in first.items()}
+    away = {n: 0.15 * (x @ y) for n, (x, y) in factors().items()}
+    c = stepped(b, {n: back[n] + away[n] for n in back})
+    others = [stepped(b, {n: x @ y for n, (x, y) in factors().items()}) for _ in range(2)]
+    return [model(i, w) for i, w in zip("abcde", [a, b, c, *others], strict=True)]
+
+
+def test_steps_of_lora_whose_ranks_a_window_is_too_small_for():
+    models = {m.id: m for m in chain()}
+    gap = {
+        (i, j): np.linalg.matrix_rank(
+            np.subtract(*(models[k].tensors["block.0.query"].read() for k in (i, j))).reshape(
+                SIDE, SIDE
+            ),
+            tol=1e-4,
+        )
+        for i, j in (("a", "b"), ("b", "d"), ("a", "d"))
+    }
+    assert gap["a", "b"] + gap["b", "d"] == gap["a", "d"] == 2 * RANK
+    budget, asked = 6 * 4 * 20 * 32, []
+
+    def more(checkpoint: Checkpoint, level: int) -> Checkpoint:
+        asked.append((checkpoint.id, level))
+        return sketch(models[checkpoint.id], budget * TIMES**level)
+
+    small = [sketch(m, budget) for m in models.values()]
+    (group,) = align(small)
+    assert RANK <= highest(group.layers[0]) < 2 * RANK
+
+    def whole(_: object) -> None:
+        raise AssertionError("inner products in full say nothing of ranks")
+
+    graph = recover_checkpoints(small, Options(bootstrap=0), refinement=Refinement(more, whole))
+    full = recover_checkpoints(list(models.values()), Options(bootstrap=0))
+    assert {frozenset((e.parent, e.child)): e.rank for e in graph.edges} == {
+        frozenset((e.parent, e.child)): e.rank for e in full.edges
+    }
+    assert asked
+
+
+def test_windows_of_all_rows_and_columns_ask_for_nothing():
+    models = chain()
+    whole = [sketch(m, 1 << 30) for m in models]
+
+    def more(*_: object) -> Checkpoint:
+        raise AssertionError("there is no more")
+
+    recover_checkpoints(whole, Options(bootstrap=0), refinement=Refinement(more))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_numbers_of_rows_stray_as_those_of_other_rows_do(share):
+    """Independent: there other rows are looked at, here the same ones count more or less."""
+    rng = np.random.default_rng(0)
+    height, many = 2000, 5
+    state = (rng.random((many, height)) < rng.random(height)).astype(np.intp)
+    looked = int(share * height)
+    there, here = [], []
+    for seed in range(60):
+        chosen = state[:, rng.permutation(height)[:looked]]
+        rows = Rows(chosen, np.ones(chosen.shape), np.ones(many, dtype=bool), looked=(share,))
+        there.append(_differing(chosen)[0, 1:])
+        again = rows.replicate(seed)
+        here.append(_differing(again.state, again.weight)[0, 1:] - there[-1])
+    assert 0.8 < np.std(here) / np.std(np.subtract(there, np.mean(there, axis=0))) < 1.25
+
+
+def test_rows_that_were_all_looked_at_do_not_stray():
+    rows = Rows(np.eye(3, dtype=np.intp), np.ones((3, 3)), np.ones(3, dtype=bool), looked=(1.0,))
+    again = rows.replicate(0)
+    np.testing.assert_array_equal(
+        _differing(again.state, again.weight), _differing(rows.state, rows.weight)
+    )
+
+
+def test_more_rows_of_some_models_tell_of_these():
+    """c undoes b's step but for few rows: a narrow look sees none of these."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(400, 32)).astype(np.float32)
+    b = a.copy()
+    b[::16] += rng.normal(0, 0.01, (25, 32)).astype(np.float32)
+    c = b.copy()
+    c[1::16] += rng.normal(0, 0.01, (25, 32)).astype(np.float32)
+    models = [model(i, {"embed": w}) for i, w in zip("abc", (a, b, c), strict=True)]
+    small, large = (align([sketch(m, size) for m in models])[0] for size in (512, 1 << 14))
+    every = np.arange(3)
+    before = Characters.of(small).rows(every)
+    after = Characters.of(small).closer([Look((0, 1, 2), large)]).rows(every)
+    assert not before.apart.any()
+    assert np.argwhere(after.apart).tolist() == [[0, 2], [2, 0]]
+    some = Characters.of(small).closer([Look((0, 1), large)]).rows(every)
+    assert not some.apart.any()

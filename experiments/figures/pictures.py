@@ -16,7 +16,7 @@ GREY = "#7d8590"
 #: of the paper's method, and of ours
 PAPER, OURS = "#d1742f", "#3f8fd8"
 #: of roots or layers
-COLOURS = ("#3f8fd8", "#d1742f", "#3fa45b", "#b565c4", "#c9534f", "#8f8a2e", "#2aa3a3")
+COLOURS = ("#3f8fd8", "#d1742f", "#3fa45b", "#b565c4", "#c9534f", "#8f8a2e", "#2aa3a3", "#8a6a55")
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

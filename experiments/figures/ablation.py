@@ -85,7 +85,7 @@ def _no_rows(_: object, models: Indices) -> Told:
     return nothing_told(len(models))
 
 
-def _nowhere(_: object, _m: object, parents: Indices) -> np.ndarray:
+def _nowhere(_: object, _m: object, parents: Indices, _doubting: bool = False) -> np.ndarray:
     return np.zeros((len(parents),) * 2, dtype=bool)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.assembly import Part, assemble
 from mother.checkpoints import (
@@ -297,8 +298,10 @@ def _recover_group(
     characters = Characters.of(group)
     if refinement is not None:
 
-        def decide(of: Measures, seen: Characters) -> Forest:
-            return default.recover(seen, of, trees=options.trees, original=original)
+        def decide(of: Measures, seen: Characters, without: NDArray[np.bool_] | None) -> Forest:
+            return default.recover(
+                seen, of, trees=options.trees, original=original, without=without
+            )
 
         told = options.trees is None
         measures, characters, doubts = refinement.refined(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Group, align
 from mother.heritage.characters import Characters, Look
@@ -28,7 +29,8 @@ from mother.measures.replicates import replicate
 REPLICATES = 8
 ROUNDS = 12  # of asking, at the most
 READ = 1 << 34  # bytes of models of one family that are read in full
-Decide = Callable[[Measures, Characters], Forest]
+#: the forest of a group's models, measured, with their characters, without some edges (n, n)
+Decide = Callable[[Measures, Characters, NDArray[np.bool_] | None], Forest]
 #: the measures of a group of sketches from all weights, of those of its layers where these can be
 #: had; None where they can't
 Whole = Callable[[Group], Measures | None]
@@ -63,14 +65,15 @@ class Refinement:
 
         def doubts(closer: _Closer) -> Doubts:
             now, seen = closer.measures(), characters.closer(closer.looks)
-            forest = decide(now, seen)
+            forest = decide(now, seen, None)
             others = [
-                decide(off, replace(seen, seed=seed))
+                decide(off, replace(seen, seed=seed), None)
                 for seed, off in enumerate(closer.replicates())
             ]
             found = [closer.widened(doubt, forest) for doubt in in_doubt(forest, others)]
-            by_ranks = in_doubt(forest, [decide(now, replace(seen, doubting=True))])
-            found += [replace(doubt, in_full=False) for doubt in by_ranks]
+            if (doubtful := seen.passed_over(now, forest.parents, doubting=True)).any():
+                by_ranks = in_doubt(forest, [decide(now, seen, doubtful)])
+                found += [replace(doubt, in_full=False) for doubt in by_ranks]
             return found + (_of_kinship(now) if families else [])
 
         closer = _Closer(group, coarse, threads)

@@ -48,13 +48,11 @@ class Characters:
     """Those of a group's models.
 
     looks: at all models, then at ever fewer of them ever more closely. seed: of the error that
-    their rows are off by, where some were looked at of many; None for none. doubting: of ranks that
-    are too high for a window it is believed that they make models lie between others.
+    their rows are off by, where some were looked at of many; None for none.
     """
 
     looks: tuple[Look, ...]
     seed: int | None = None
-    doubting: bool = False
 
     @classmethod
     def of(cls, group: Group) -> Characters:
@@ -72,9 +70,12 @@ class Characters:
         (_, rows), *closer = parts
         return Told.of(rows, closer)
 
-    def passed_over(self, m: Measures, parents: Indices) -> NDArray[np.bool_]:
-        """Edges of a tree that by their ranks lead over another model, (n, n), symmetric."""
-        return passed_over([(x.models, x.group) for x in self.looks], m, parents, self.doubting)
+    def passed_over(
+        self, m: Measures, parents: Indices, doubting: bool = False
+    ) -> NDArray[np.bool_]:
+        """Edges of a tree that by their ranks lead over another model, (n, n), symmetric.
+        doubting: those that may, as far as windows show ranks."""
+        return passed_over([(x.models, x.group) for x in self.looks], m, parents, doubting)
 
     def update_rank(
         self, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,20 +20,16 @@ def recover(
     seed: int = 0,
     trees: int | None = None,
     original: Indices | None = None,
+    without: NDArray[np.bool_] | None = None,
 ) -> Forest:
     """The forest of a group's models, measured: as `gram.recover`, with what the rows say that
     training left untouched, and again without the edges that by their ranks lead over another
-    model, until there is none."""
+    model, until there is none. without: edges, (n, n), symmetric, that it must not have."""
     n = m.gram.shape[1]
-    apart = np.zeros((n, n), dtype=bool)
-    sure = replace(characters, doubting=False)
+    apart = np.zeros((n, n), dtype=bool) if without is None else without
     while True:
         forest = gram.recover(m, replicates, seed, trees, original, apart, characters.rows)
-        found = sure.passed_over(m, forest.parents) & ~apart
+        found = characters.passed_over(m, forest.parents) & ~apart
         if not found.any():
-            break
-        apart |= found
-    if characters.doubting and (found := characters.passed_over(m, forest.parents)).any():
-        apart |= found
-        forest = gram.recover(m, replicates, seed, trees, original, apart, characters.rows)
-    return forest
+            return forest
+        apart = apart | found

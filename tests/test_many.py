@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
 from mother.checkpoints import align
@@ -108,3 +109,18 @@ def test_what_is_near_is_taken_as_it_is_said():
     after = sparse.recover_families(s, [np.arange(24)], near=near)[0]
     assert {c, q} in [{k, int(p)} for k, p in enumerate(after.parents)]
     assert near.among(np.array([c])).i.size == 0
+
+
+@pytest.mark.parametrize("budget", [BUDGET, 1 << 30])
+def test_ranks_tell_in_a_large_family_what_distances_do_not(budget, monkeypatch):
+    """c undoes most of the step that made its parent b, and is nearer to a; small windows show no
+    rank as high as that of both steps, and more bytes are asked for."""
+    models = chain()
+    (whole,) = align(models)
+    by_distance = sparse.recover(samples_of(whole)).parents.tolist()
+    assert {0, 2} in [{c, p} for c, p in enumerate(by_distance)]
+    monkeypatch.setattr("mother.recovery.MANY", 2)
+    small = [sketch(m, budget) for m in models]
+    graph = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
+    assert {frozenset(pair) for pair in edges(graph)} == {frozenset("b" + x) for x in "acde"}
+    assert {e.rank for e in graph.edges} == {RANK}

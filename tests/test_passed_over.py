@@ -12,7 +12,7 @@ import pytest
 from mother.checkpoints import Checkpoint, Group, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import gram
-from mother.heritage.lora import passed_over
+from mother.heritage.ways import passed_over
 from mother.measures import measure
 from mother.recovery import Options, recover_checkpoints
 

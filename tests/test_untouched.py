@@ -289,6 +289,22 @@ def test_in_families_too_large_for_matrices():
     assert forest.rows[d] == (rows.state[d] == rows.state[names.index("c")]).sum()
 
 
+@given(st.integers(3, 8), st.integers(2, 40), st.integers(0, 2**32 - 1))
+def test_pairs_among_all_are_gone_round_as_in_matrices(n, rows, seed):
+    """Of two matrices that know of different trees: each is one witness."""
+    rng = np.random.default_rng(seed)
+    state = np.zeros((n, 2 * rows), dtype=np.intp)
+    for matrix in (slice(0, rows), slice(rows, None)):
+        for child in range(1, n):
+            changed = rng.random(rows) < 0.3
+            above = state[int(rng.integers(child)), matrix]
+            state[child, matrix] = np.where(changed, child, above)
+    pairs = np.triu_indices(n, 1)
+    for first in ((0,), (0, rows)):
+        told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool), first=first)
+        assert gone_round(told, *pairs).tolist() == told.gone_round()[pairs].tolist()
+
+
 def test_who_shrank_in_a_large_family():
     models = {"a": root()}
     models |= {f"x{k:02}": trained(models["a"], k, decay=0.998) for k in range(20)}

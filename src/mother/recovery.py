@@ -28,13 +28,14 @@ from mother.errors import InputError, UsageError
 from mother.fetching import fetched, hashed, on_the_hub, within
 from mother.graph import ModelGraph, Refused
 from mother.heritage import default, mother, sparse
-from mother.heritage.characters import Characters
+from mother.heritage.characters import Characters, Look
 from mother.heritage.conversions import find_conversions
 from mother.heritage.copies import find_compressed
 from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
 from mother.heritage.forest import Forest, no_edges
 from mother.heritage.near import Near
 from mother.heritage.scores import SCORES
+from mother.heritage.ways import WaysOfMany
 from mother.hints import hints_on
 from mother.levels import Doubt
 from mother.measures import Measures, measure
@@ -330,14 +331,16 @@ def _recover_many(
     if not finite.any():
         return Part(group, no_edges(many), samples, lossy=tuple(lossy))
     original, near, doubts = originals(group, lossy), None, list[Doubt]()
+    looks: list[Look] = [Look(tuple(range(many)), group)]
+
+    def recovered(near: Near | None, looks: Sequence[Look], replicates: int = 0) -> Forest:
+        ways = WaysOfMany.of([(look.models, look.group) for look in looks], samples)
+        return sparse.recover(samples, original, near, replicates, options.seed, ways)
+
     if refinement is not None:
-
-        def recovered(near: Near | None) -> Forest:
-            return sparse.recover(samples, original, near)
-
-        near, doubts = refined_of_many(refinement, group, samples, recovered)
-    forest = sparse.recover(samples, original, near, options.bootstrap, options.seed)
-    return Part(group, forest, samples, lossy=tuple(lossy), doubts=tuple(doubts))
+        near, looks, doubts = refined_of_many(refinement, group, samples, recovered)
+    forest = recovered(near, looks, options.bootstrap)
+    return Part(group, forest, samples, (), tuple(lossy), tuple(doubts), tuple(looks[1:]))
 
 
 def _check_layers(groups: Sequence[Group], pattern: str | None) -> None:

@@ -6,15 +6,17 @@ near to each other takes the place of what the first said. Nothing is read in fu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 
 from mother.checkpoints import Group
+from mother.heritage.characters import Look
 from mother.heritage.forest import Forest
 from mother.heritage.near import Near
 from mother.heritage.unsettled import unsettled
+from mother.heritage.ways import WaysOfMany
 from mother.levels import Doubt, Doubts, Levels
 from mother.measures.replicates import offsets
 from mother.measures.samples import Samples, samples_of
@@ -25,20 +27,35 @@ def refined(
     refinement: Refinement,
     group: Group,
     samples: Samples,
-    recover: Callable[[Near | None], Forest],
-) -> tuple[Near | None, Doubts]:
+    recover: Callable[[Near | None, Sequence[Look]], Forest],
+) -> tuple[Near | None, list[Look], Doubts]:
     """What larger sketches say of pairs of a group, of the layers that all have, where that may
-    matter to its forest; and the decisions that are within their error still."""
+    matter to its forest; all looks at models; and the decisions that are within their error
+    still."""
     off, closer, near = offsets(group, REPLICATES), _Pairs(group), None
+    looks = [Look(tuple(range(len(group.checkpoints))), group)]
     for _ in range(ROUNDS):
-        forest = recover(near)
+        forest = recover(near, looks)
         doubts = [Doubt((c,), models) for c, models in unsettled(samples, forest, off, near)]
+        doubts += _by_ranks(forest, looks, samples)
         if not closer.asked(doubts, refinement.more):
             break
         closer.note(doubts)
-        near = closer.near()
+        near, looks = closer.near(), [looks[0], *closer.looks()]
     refinement.asked |= closer.counted()
-    return near, doubts
+    return near, looks, doubts
+
+
+def _by_ranks(forest: Forest, looks: Sequence[Look], samples: Samples) -> Doubts:
+    """Models whose edges may lead over their next best parents, as far as windows show ranks."""
+    ways = WaysOfMany.of([(look.models, look.group) for look in looks], samples)
+    rivals, parents = forest.rival.tolist(), forest.parents.tolist()
+    beside = [[k] if k >= 0 else [] for k in rivals]
+    doubtful = ways.passed_over(forest.parents, beside.__getitem__, doubting=True)
+    return [
+        Doubt((c,), frozenset((c, parents[c], rivals[c])), in_full=False)
+        for c in np.flatnonzero(doubtful).tolist()
+    ]
 
 
 class _Pairs(Levels):
@@ -51,6 +68,15 @@ class _Pairs(Levels):
     def note(self, doubts: Doubts) -> None:
         """Remember what pairs there are doubts between."""
         self._pairs |= {pair for d in doubts for pair in combinations(sorted(d.models), 2)}
+
+    def looks(self) -> list[Look]:
+        """The larger sketches that are held."""
+        parts = (self.reached(level) for level in range(1, max(self.levels.values()) + 1))
+        return [
+            Look(tuple(models), self.among(models, self.larger)[0])
+            for models in parts
+            if len(models) > 1
+        ]
 
     def near(self) -> Near | None:
         """What the larger sketches say of them."""

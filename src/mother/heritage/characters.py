@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Group
-from mother.heritage.lora import passed_over, update_rank
+from mother.heritage.lora import update_rank
 from mother.heritage.rows import Rows, Told
 from mother.heritage.untouched import looked_at
+from mother.heritage.ways import passed_over
 from mother.measures import Measures
 
 Indices = NDArray[np.intp]
@@ -28,10 +30,15 @@ class Look:
     group: Group
     _known: dict[bytes, Parts] = field(default_factory=dict)
 
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Of models among these."""
+        return {k: at for at, k in enumerate(self.models)}
+
     def rows(self, models: Indices) -> Parts:
         """Those of some of the models: which of these are looked at, and their rows; first of all
         that are, then of some of which more is known."""
-        place = {k: at for at, k in enumerate(self.models)}
+        place = self.place
         both = np.flatnonzero([k in place for k in models.tolist()])
         if len(both) < 2:
             return []
@@ -81,9 +88,7 @@ class Characters:
         self, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int
     ) -> int | None:
         """As `lora.update_rank`, by the closest look at both."""
-        closest = next(x for x in reversed(self.looks) if {i, j} <= set(x.models))
+        closest = next(x for x in reversed(self.looks) if i in x.place and j in x.place)
         known = {(x.name, x.shape): k for k, x in enumerate(self.looks[0].group.layers)}
         at = [known[layer.name, layer.shape] for layer in closest.group.layers]
-        return update_rank(
-            closest.group, frozen[at], kept[at], closest.models.index(i), closest.models.index(j)
-        )
+        return update_rank(closest.group, frozen[at], kept[at], closest.place[i], closest.place[j])

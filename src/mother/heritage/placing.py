@@ -16,8 +16,8 @@ from mother.heritage.direction import Products, telling, weigh_products
 from mother.heritage.gram import NEAREST as SETTLED
 from mother.heritage.leaders import cut, directions, related
 from mother.heritage.neighbours import projected, squared_distances
-from mother.heritage.sparse import View, view_of
 from mother.heritage.turns import Candidates, hung
+from mother.heritage.view import View, view_of
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]

@@ -19,26 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.heritage import leaders
-from mother.heritage.direction import COSINE, Pairs, Products, telling, weigh_products
+from mother.heritage.direction import COSINE, Pairs, Products, weigh_products
 from mother.heritage.drawn import LayerOdds, Steps
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.gram import CERTAIN, NEAREST, VECTORS, alike, descent_of_two, heavy
+from mother.heritage.gram import CERTAIN, NEAREST, alike, descent_of_two
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.near import Near
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
-from mother.heritage.relatedness import inherited
 from mother.heritage.rooting import orient_edges, settled
 from mother.heritage.rows import Rows, nothing_told
 from mother.heritage.turns import Candidates, rivals, straighten, turn_of
 from mother.heritage.untouched_of_many import gone_round, shared_parts
+from mother.heritage.view import Points, View, view_of
+from mother.heritage.ways import WaysOfMany
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]
-Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 MOST = 4 * NEAREST  # of those near to a hub that may be its parent
+BETWEEN = 7  # nearest models that may lie between another and its parent
 RIVALS = 4  # nearest models that may be the next best parent
-LOOKED_AT = 256  # models of a family that tell which layers are inherited
 
 
 def recover(
@@ -47,10 +47,12 @@ def recover(
     near: Near | None = None,
     replicates: int = 0,
     seed: int = 0,
+    ways: WaysOfMany | None = None,
 ) -> Forest:
     """The forest of the models of one architecture. original: (n,), what a model is known to be a
     compressed copy of, -1 for most: what descends from a copy hangs from its original here. near:
-    pairs that were looked at more closely. replicates: bootstraps of the layers that `support` is
+    pairs that were looked at more closely. ways: of the models, by the ranks of steps; None where
+    these are not looked at. replicates: bootstraps of the layers that `support` is
     taken from, on the same candidate pairs; 0 for none.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
@@ -64,7 +66,9 @@ def recover(
     forest, hidden = no_edges(n), list[Hidden]()
     own = np.flatnonzero(original < 0)
     groups = [own[members] for members in leaders.families(samples.among(own))]
-    parts = recover_families(samples, groups, near=near, replicates=replicates, seed=seed)
+    parts = recover_families(
+        samples, groups, near=near, replicates=replicates, seed=seed, ways=ways
+    )
     for members, part in zip(groups, parts, strict=True):
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
@@ -105,13 +109,17 @@ def recover_families(
     near: Near | None = None,
     replicates: int = 0,
     seed: int = 0,
+    ways: WaysOfMany | None = None,
 ) -> list[Forest]:
     """The trees of several families of one architecture, (n,) numbers of models each.
 
     All pairs of the small ones are weighed in one call: most families of a collection have but a
     few models.
     """
-    begun = [_begun(samples.among(members), near and near.among(members)) for members in families]
+    begun = [
+        _begun(samples.among(members), near and near.among(members), ways and ways.among(members))
+        for members in families
+    ]
     small = [
         (members, family)
         for members, family in zip(families, begun, strict=True)
@@ -124,7 +132,7 @@ def recover_families(
     return [x.recover(threads, replicates, seed) if isinstance(x, _Family) else x for x in begun]
 
 
-def _begun(family: Samples, near: Near | None) -> _Family | Forest:
+def _begun(family: Samples, near: Near | None, ways: WaysOfMany | None) -> _Family | Forest:
     """A family as it is looked at, or its forest, if there is nothing to look at."""
     n = len(family.rows)
     if n == 1:
@@ -135,8 +143,8 @@ def _begun(family: Samples, near: Near | None) -> _Family | Forest:
     if not view.layers.any():
         return alike(n)
     family = family.over(view.layers)
-    rows = shared_parts(family) if n > NEAREST + 1 else nothing_told(n).rows
-    return _Family(family, view, view.points(family), rows)
+    rows = shared_parts(family) if n > 2 else nothing_told(n).rows
+    return _Family(family, view, view.points(family), rows, ways)
 
 
 def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]]) -> None:
@@ -156,54 +164,6 @@ def _weigh_together(samples: Samples, families: Sequence[tuple[Indices, _Family]
     odds = weigh_products(i, j, Products(ii, jj, ij, samples.chance), by_layer=False).log_odds
     for (_, family), (start, stop), pair in zip(families, pairwise(ends), pairs, strict=True):
         family.note(*pair, odds[start:stop])
-
-
-@dataclass(frozen=True)
-class View:
-    """How a family is looked at: its layers that tell, (L,) of all, and of these how much each
-    counts, which are matrices, and the family's middle. norm: (n,) |w|^2 of models, so counted.
-    chance: of the cosine of two steps, as of `Candidates`."""
-
-    layers: NDArray[np.bool_]
-    weight: Array
-    tells: NDArray[np.bool_]
-    middle: NDArray[np.float32]
-    norm: Array
-    chance: float
-
-    def points(self, samples: Samples) -> Points:
-        """Points whose squared distances are the sum over layers of weight times |i - j|^2, about
-        the family's middle, so that float32 loses little of them. samples: over `layers`."""
-        column = np.repeat(np.sqrt(self.weight * samples.sizes / samples.held), samples.held)
-        points = samples.rows - self.middle
-        points *= column.astype(np.float32)
-        return points
-
-
-def view_of(family: Samples) -> View:
-    """Layers that are inherited, as some of the models tell, and that changed."""
-    n = len(family.rows)
-    some = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.intp))
-    chosen = inherited(family.among(some).measures())
-    moved = chosen & _changed(family)
-    told = moved & heavy(moved, family.sizes) if moved.any() else moved
-    norms = family.squared_norms()
-    mean = norms.mean(axis=1)
-    weight = family.sizes / family.sizes[chosen].sum() / np.where(mean > 0, mean, 1.0)
-    norm = weight[chosen] @ norms[chosen]
-    family, weight = family.over(told), weight[told]
-    tells = telling(family)
-    weight = np.where(tells, weight, VECTORS * weight)
-    middle = family.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return View(told, weight, tells, middle, norm, float(max(1, family.seen.sum()) ** -0.5))
-
-
-def _changed(family: Samples) -> NDArray[np.bool_]:
-    """The layers that differ between some models, (L,)."""
-    differs = np.zeros(family.rows.shape[1], dtype=bool)
-    for at in range(0, len(family.rows), 4096):
-        differs |= (family.rows[at : at + 4096] != family.rows[0]).any(axis=0)
-    return np.logical_or.reduceat(differs, family.columns[:-1])
 
 
 class _Distances(dict[int, float]):
@@ -229,6 +189,7 @@ class _Family:
     view: View
     points: Points
     rows: Rows
+    ways: WaysOfMany | None = None
     odds: dict[tuple[int, int], float] = field(default_factory=dict)
     closer: dict[tuple[int, int], tuple[float, Array]] = field(default_factory=dict)
 
@@ -269,13 +230,17 @@ class _Family:
         for e in self.closer_of(i, j):
             squared[e] = self.closer[int(i[e]), int(j[e])][0]
         possible = ~gone_round(self.rows, i, j)
-        i, j, squared = i[possible], j[possible], squared[possible]
-        among = self._candidates(i, j, squared)
-        parents, direction = settled(
-            spanning_tree(n, i, j, squared),
-            lambda parents: orient_edges(parents, self._odds(parents)),
-            lambda parents: straighten(parents, among),
-        )
+        while True:
+            i, j, squared = i[possible], j[possible], squared[possible]
+            among = self._candidates(i, j, squared)
+            parents, direction = settled(
+                spanning_tree(n, i, j, squared),
+                lambda parents: orient_edges(parents, self._odds(parents)),
+                partial(straighten, among=among),
+            )
+            possible = ~self._passed_over(parents, among, i, j)
+            if possible.all():
+                break
         kept, hidden = hidden_ancestors(
             parents,
             *self._edges(parents),
@@ -301,6 +266,16 @@ class _Family:
         if replicates:
             forest.support[c] = self._support(i, j, among, parents, replicates, seed)[c]
         return forest
+
+    def _passed_over(
+        self, parents: Indices, among: Candidates, i: Indices, j: Indices
+    ) -> NDArray[np.bool_]:
+        """Pairs i, j that the tree joins by an edge which leads over another model."""
+        if self.ways is None:
+            return np.zeros(len(i), dtype=bool)
+        passed = self.ways.passed_over(parents, lambda c: among.nearest[c][:BETWEEN])
+        above = np.where(passed, parents, -1)
+        return np.asarray((above[i] == j) | (above[j] == i))
 
     def _support(
         self,

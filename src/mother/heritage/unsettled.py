@@ -16,7 +16,7 @@ from mother.heritage.direction import Products, weigh_products
 from mother.heritage.forest import Forest
 from mother.heritage.near import Near
 from mother.heritage.rooting import orient_edges
-from mother.heritage.sparse import View, view_of
+from mother.heritage.view import View, view_of
 from mother.measures.samples import Samples
 
 Array = NDArray[np.float64]

@@ -35,6 +35,15 @@ def gone_round(rows: Rows, i: Indices, j: Indices) -> NDArray[np.bool_]:
     """
     if not rows.state.shape[1] or not len(i):
         return np.zeros(len(i), dtype=bool)
+    by_all, by_one = _longer_than_round(rows, i, j), np.zeros(len(i), dtype=bool)
+    for one in rows.matrices if len(rows.first) > 1 else [rows]:
+        if by_one[by_all].all():
+            break
+        by_one |= _longer_than_round(one, i, j)
+    return by_all & by_one
+
+
+def _longer_than_round(rows: Rows, i: Indices, j: Indices) -> NDArray[np.bool_]:
     apart = np.zeros(len(i))
     for state in rows.state.T:
         apart += state[i] != state[j]

@@ -1,0 +1,223 @@
+"""Edges of a tree that by the ranks of low-rank steps lead over another model.
+
+Ranks of such steps add up along a tree (paper, eq. 2), as whole numbers without noise: where
+rank(p - k) + rank(k - c) = rank(p - c) in the matrices looked at, the way from p to c leads over k,
+and neither p nor c is the other's parent. A step that undoes a part of the one before it ends
+nearer to where that began, but its rank is no less.
+
+Looked at are models that are about as near to c as p is, and pairs that LoRA made: they hold some
+matrices in common and differ by a low rank in others. A rank that is too high for a window is
+doubtful: it adds up with any, where one of the others is low, or the window is too small for most
+of those that LoRA has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Group, Layer
+from mother.heritage.direction import UNCHANGED
+from mother.heritage.lora import LOOKED_AT, ROUNDED, cut, highest, unchanged
+from mother.measures import Measures, is_matrix
+from mother.measures.formats import roundings
+from mother.measures.lowrank import noise_of, rank, sketches
+from mother.measures.samples import Samples
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+NEAREST = 6  # models that may lie between another and its parent
+TYPICAL = 16  # rank that LoRA rarely exceeds
+#: groups with the numbers of their models: of all, then of some what was looked at more closely
+Looks = Sequence[tuple[Sequence[int], Group]]
+
+
+def passed_over(
+    looks: Looks, m: Measures, parents: Indices, doubting: bool = False
+) -> NDArray[np.bool_]:
+    """Pairs of models that an edge joins which leads over another, (n, n), symmetric.
+
+    parents: (n,), -1 at a root. doubting: those that may, too, as far as windows show ranks.
+    """
+    out = np.zeros((len(parents),) * 2, dtype=bool)
+    same = unchanged(m, roundings(looks[0][1]))
+    c = np.flatnonzero(parents >= 0)
+    p = parents[c]
+    told = [k for k, layer in enumerate(looks[0][1].layers) if _is_told(layer, len(parents))]
+    apart = np.nansum(m.squared_distance[told], axis=0)
+
+    def near(child: int) -> list[int]:
+        nearest: list[int] = np.argsort(apart[child], kind="stable")[: NEAREST + 2].tolist()
+        return nearest
+
+    ways = _Ways(looks, same[:, p, c], lambda k, i, j: bool(same[k, i, j]))
+    passed = ways.lead_over(p, c, near, doubting)
+    out[p[passed], c[passed]] = out[c[passed], p[passed]] = True
+    return out
+
+
+@dataclass(frozen=True)
+class WaysOfMany:
+    """The same on samples, in families too large for n x n matrices. looks: of all layers that
+    `samples` has, in their order."""
+
+    looks: Looks
+    samples: Samples
+    rounding: Array
+
+    @classmethod
+    def of(cls, looks: Looks, samples: Samples) -> WaysOfMany:
+        return cls(looks, samples, roundings(looks[0][1]))
+
+    def among(self, members: Indices) -> WaysOfMany:
+        """The same of some of the models."""
+        place = {k: at for at, k in enumerate(members.tolist())}
+        looks = []
+        for models, group in self.looks:
+            inside = [at for at, k in enumerate(models) if k in place]
+            numbers = [place[models[at]] for at in inside]
+            looks.append((numbers, group.among(inside)))
+        return WaysOfMany(looks, self.samples.among(members), self.rounding[members])
+
+    def passed_over(
+        self,
+        parents: Indices,
+        near: Callable[[int], Sequence[int]],
+        doubting: bool = False,
+    ) -> NDArray[np.bool_]:
+        """Models whose edge leads over another one, (n,). near: those about as near to one as its
+        parent."""
+        out = np.zeros(len(parents), dtype=bool)
+        c = np.flatnonzero(parents >= 0)
+        if len(c):
+            p = parents[c]
+            ways = _Ways(self.looks, self._same(p, c), self._same_in())
+            out[c] = ways.lead_over(p, c, near, doubting)
+        return out
+
+    def _same(self, i: Indices, j: Indices) -> NDArray[np.bool_]:
+        """Layers in which pairs hold the same weights, (L, E)."""
+        ii, jj, ij = self.samples.products(i, j)
+        return np.asarray(ii + jj - 2 * ij <= self._least(i, j) * np.maximum(ii, jj))
+
+    def _least(self, i: Indices, j: Indices) -> Array:
+        """As in `unchanged`, (E,)."""
+        one, other = self.rounding[i], self.rounding[j]
+        both = ROUNDED * (one**2 + other**2)
+        return np.where(one != other, np.maximum(UNCHANGED, both), UNCHANGED)
+
+    def _same_in(self) -> Callable[[int, int, int], bool]:
+        @lru_cache(maxsize=1 << 16)
+        def same(i: int, j: int) -> NDArray[np.bool_]:
+            return self._same(np.array([i]), np.array([j]))[:, 0]
+
+        return lambda layer, i, j: bool(same(min(i, j), max(i, j))[layer])
+
+
+class _Ways:
+    """Those of edges. same: (L, E), the layers in which their ends hold the same weights; same_in:
+    whether two models do in a layer."""
+
+    def __init__(
+        self, looks: Looks, same: NDArray[np.bool_], same_in: Callable[[int, int, int], bool]
+    ) -> None:
+        models, group = looks[0]
+        told = [k for k, layer in enumerate(group.layers) if _is_told(layer, len(models))]
+        lora = same[told]
+        self._by_lora = lora.any(axis=0) & ~lora.all(axis=0)
+        order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:LOOKED_AT]
+        self._ranks = [_Ranks(_views(looks, told[k]), told[k], same_in) for k in order]
+
+    def lead_over(
+        self, p: Indices, c: Indices, near: Callable[[int], Sequence[int]], doubting: bool
+    ) -> NDArray[np.bool_]:
+        """Which edges lead over another model, (E,)."""
+        out = np.zeros(len(p), dtype=bool)
+        for e in np.flatnonzero(self._by_lora).tolist():
+            ends = int(p[e]), int(c[e])
+            others = (k for k in near(ends[1]) if k not in ends)
+            out[e] = any(self._leads(*ends, k, doubting) for k in others)
+        return out
+
+    def _leads(self, p: int, c: int, k: int, doubting: bool) -> bool:
+        between = all(r.between(p, k, c, doubting) for r in self._ranks)
+        return between and all(any(r.of(k, end) != 0 for r in self._ranks) for end in (p, c))
+
+
+def _is_told(layer: Layer, n: int) -> bool:
+    return len(layer.members) == n and _is_one_matrix(layer)
+
+
+def _is_one_matrix(layer: Layer) -> bool:
+    """Whether all members hold the same of a layer, the whole or a window, and it is a matrix."""
+    shapes = {tensor.shape for tensor in layer.tensors}
+    return len(shapes) == 1 and is_matrix(shapes.pop())
+
+
+def _views(looks: Looks, number: int) -> list[_View]:
+    """A layer of the first group in all of them, the closest first."""
+    first = looks[0][1].layers[number]
+    return [
+        _View({models[k]: at for at, k in enumerate(layer.members)}, layer)
+        for models, group in reversed(looks)
+        for layer in group.layers
+        if (layer.name, layer.shape) == (first.name, first.shape) and _is_one_matrix(layer)
+    ]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is held of one layer. place: of models in it, by their numbers."""
+
+    place: dict[int, int]
+    layer: Layer
+    _sketched: dict[int, tuple[Array, float]] = field(default_factory=dict)
+
+    def rank(self, i: int, j: int) -> int | None:
+        """That of two models' difference, None if it is not low."""
+        (one, noise), (other, more) = (self._sketch(self.place[k]) for k in (i, j))
+        found = rank(one - other, float(np.hypot(noise, more)))
+        return found if 0 < found <= highest(self.layer) else None
+
+    def _sketch(self, at: int) -> tuple[Array, float]:
+        """Of the way from the first model to one, and the noise on it."""
+        if at not in self._sketched:
+            tensors = self.layer.tensors[0], self.layer.tensors[at]
+            pair = Layer(self.layer.name, self.layer.shape, (0, 1), tensors)
+            self._sketched[at] = sketches(pair)[1], float(noise_of(pair)[1])
+        return self._sketched[at]
+
+
+class _Ranks:
+    """Ranks of the differences of models in one layer, each taken when it is asked for."""
+
+    def __init__(
+        self, views: Sequence[_View], layer: int, same_in: Callable[[int, int, int], bool]
+    ) -> None:
+        self._views, self._layer, self._same_in = views, layer, same_in
+        self._found: dict[tuple[int, int], int | None] = {}
+
+    def between(self, i: int, k: int, j: int, doubting: bool) -> bool:
+        """Whether k lies on the way from i to j."""
+        last, whole = self.of(k, j), self.of(i, j)
+        if whole is not None:
+            return last is not None and last <= whole and self.of(i, k) == whole - last
+        layer = self._view(i, j).layer
+        small = highest(layer) < TYPICAL
+        return doubting and cut(layer) and (small or bool(last) or bool(self.of(i, k)))
+
+    def of(self, i: int, j: int) -> int | None:
+        """That of i and j, None if it is not low."""
+        pair = min(i, j), max(i, j)
+        if pair not in self._found:
+            same = self._same_in(self._layer, *pair)
+            self._found[pair] = 0 if same else self._view(*pair).rank(*pair)
+        return self._found[pair]
+
+    def _view(self, i: int, j: int) -> _View:
+        """The closest of both."""
+        return next(view for view in self._views if i in view.place and j in view.place)

@@ -82,6 +82,10 @@ class Catalogue:
         query = f"SELECT {_COLUMNS} FROM models WHERE {condition} ORDER BY id"
         return [Model(*row) for row in self.store.rows(query, *values)]
 
+    def numbered(self, numbers: Iterable[int]) -> list[Model]:
+        """Those of these numbers that are there, in that order."""
+        return [model for n in numbers for model in self.models("number = ?", n)]
+
     def _load(self, number: int) -> Checkpoint:
         """The sketch of a model, known by its number for good."""
         query = "SELECT path, content FROM models JOIN sketches ON model = number WHERE number = ?"
@@ -112,7 +116,7 @@ class Catalogue:
         """The models that larger sketches are wanted of and were not yet looked for, with the level
         of each."""
         rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
-        return [(m, int(level)) for n, level in rows for m in self.models("number = ?", n)]
+        return [(m, int(level)) for n, level in rows for m in self.numbered([n])]
 
     def want(self, wanted: Mapping[int, int]) -> None:
         """Remember that larger sketches are to be read, the level by the number of the model."""
@@ -154,6 +158,10 @@ class Catalogue:
         """Store what was measured of a set of models in full, or that it could not be."""
         row = _set(numbers), digest(content) if content else None, content
         self.store.write("INSERT OR REPLACE INTO measured VALUES (?, 1, ?, ?)", *row)
+
+    def forget_measured(self, numbers: Sequence[int]) -> None:
+        """Forget a set of models that was to be measured in full."""
+        self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
 
     def look_again(self) -> None:
         """Forget what could not be found."""
@@ -265,10 +273,6 @@ class Catalogue:
                 statement = f"UPDATE doubtful SET waiting = ? WHERE one {ends} AND other {ends}"
                 self.store.write(statement, (one, other) in waiting, *(one, other) * 2)
 
-    def family(self, number: int) -> int:
-        """That of a model."""
-        return int(self.store.rows("SELECT family FROM models WHERE number = ?", number)[0][0])
-
     def forget_pool(self) -> None:
         """Read all models again when they are next looked at."""
         self._pool = None
@@ -332,7 +336,7 @@ class Catalogue:
         own = {int(row[0]) for row in self.store.rows(inside, family)}
         for numbers in self.unmeasured():
             if own & set(numbers):
-                self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
+                self.forget_measured(numbers)
         self.want(wanted)
         self.to_measure(unmeasured)
         for node in graph.nodes:

@@ -240,14 +240,18 @@ class Index:
         of those that could be read. Nobody waits meanwhile."""
         asked: set[str] = set()
         for numbers in self._catalogue.unmeasured():
-            models = [m for n in numbers for m in self._catalogue.models("number = ?", n)]
+            models = self._catalogue.numbered(numbers)
             whole = len(models) == len(numbers)
             content = self.reader.measured(models) if whole else None
             with self._catalogue.writing():
+                models = self._catalogue.numbered(numbers)
+                if len(models) < len(numbers):  # others took some out meanwhile
+                    self._catalogue.forget_measured(numbers)
+                    continue
                 self._catalogue.keep_measured(numbers, content)
                 if content:
                     asked |= {m.id for m in models}
-                    for family in sorted({self._catalogue.family(n) for n in numbers}):
+                    for family in sorted({m.family for m in models}):
                         self._recover_family(family)
         return asked
 
@@ -356,7 +360,7 @@ class Index:
             near = pool.nearest(new.architecture, new.signature, MOST)
             numbers = pool.numbers[near[inside[near]]].tolist()
             numbers += [up for number in numbers for up in self._catalogue.parents(number)]
-        rows = [m for n in sorted(set(numbers)) for m in self._catalogue.models("number = ?", n)]
+        rows = self._catalogue.numbered(sorted(set(numbers)))
         others = [
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
-from mother.errors import InputError
+from mother.errors import InputError, UsageError
 from mother.index import Index
 from mother.index.store import NAME
 
@@ -152,6 +152,34 @@ def test_an_older_schema(made):
 
 def test_no_index(tmp_path):
     assert "no index" in line(tmp_path, "add", tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["file:x", ":memory:", "a b", "50%25?mode=ro#x"])
+def test_a_folder_may_have_any_name(name, tmp_path, models, monkeypatch):
+    """Of what SQLite takes for the address of a database, too."""
+    monkeypatch.chdir(tmp_path)
+    with Index.create(name, budget=BUDGET) as index:
+        index.add([models / "a0.safetensors"])
+    with Index(name) as index:
+        assert index.verify() == []
+    assert [path.name for path in (tmp_path / name).iterdir()] == [NAME]
+
+
+def test_an_id_that_is_no_text(made):
+    done = CliRunner().invoke(cli, ["index", "remove", str(made), "\udcff"])
+    assert isinstance(done.exception, UsageError)
+    assert "is not in the index" in str(done.exception)
+
+
+@pytest.mark.parametrize("letter", [b"h", b"\xff"])
+def test_a_damaged_schema_is_found(made, letter):
+    """It may be one that SQLite still takes."""
+    path = made / NAME
+    data = path.read_bytes()
+    assert data.count(b"waiting INTEGER") == 1
+    path.write_bytes(data.replace(b"waiting INTEGER", b"waitin" + letter + b" INTEGER"))
+    done = CliRunner().invoke(cli, ["index", "verify", str(made)])
+    assert done.exit_code == 1 or isinstance(done.exception, InputError)
 
 
 def test_torn_pages_are_found(made):

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
+from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
@@ -192,7 +193,7 @@ class Index:
         with self._catalogue.writing():
             gone: list[Model] = []
             for id in dict.fromkeys(ids):
-                rows = self._catalogue.models("id = ?", id)
+                rows = self._catalogue.models("id = ?", clean(id))
                 if not rows:
                     raise UsageError(f"{id!r} is not in the index; `mother index list` shows them")
                 gone += rows

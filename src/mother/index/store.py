@@ -10,7 +10,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,8 @@ CREATE INDEX children ON edges (parent);
 CREATE INDEX hidden_of ON hidden (family);
 CREATE INDEX trees_of ON trees (family);
 """
+_TABLES = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+_DAMAGED = "; the index is damaged: restore it, or create another and add the models again"
 
 
 def is_index(folder: Path) -> bool:
@@ -104,8 +106,12 @@ class Store:
         if not is_index(folder):
             raise InputError(folder, "no index: `mother index create` makes one")
         with self.faults():
+            # in full, for SQLite may take a name such as file:x for an address
             self._connection = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+                self.path.absolute(),
+                timeout=PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
             )
             try:
                 self._open()
@@ -225,8 +231,17 @@ class Store:
     def damage(self) -> list[str]:
         """What SQLite itself finds wrong with the file."""
         found = [str(line) for (line,) in self.rows("PRAGMA integrity_check(20)") if line != "ok"]
+        if self.rows(_TABLES) != _tables():
+            found.append("its tables are not those that were made")
         lost = self.rows("PRAGMA foreign_key_check")
         return found + [f"a row of {table} without its owner" for table, *_ in lost]
+
+
+def _tables() -> list[tuple[Any, ...]]:
+    """The tables of a new index, as `_TABLES` asks for them."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        return connection.execute(_TABLES).fetchall()
 
 
 def _quoted(text: str) -> str:
@@ -241,9 +256,11 @@ def _faults_of(folder: Path) -> Iterator[None]:
         said = str(fault)
         hint = ""
         if "malformed" in said or "not a database" in said:
-            hint = "; the index is damaged: restore it, or create another and add the models again"
+            hint = _DAMAGED
         elif "full" in said or "disk I/O" in said:
             hint = "; what was committed before is unharmed"
         elif "locked" in said:
             hint = "; another process is writing, try again"
         raise InputError(folder, f"{said}{hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(folder, f"text that is no UTF-8{_DAMAGED}") from None

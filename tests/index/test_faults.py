@@ -1,5 +1,6 @@
 """What can go wrong with the disk, with other processes and with the file itself."""
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -211,10 +212,17 @@ def test_a_torn_log_leaves_what_was_committed_before(made, models, tmp_path):
     [
         (
             "UPDATE sketches SET content = zeroblob(9) WHERE model = 1",
-            "not the one that was stored",
+            "not as it was stored",
         ),
-        ("DELETE FROM sketches WHERE model = 1", "not the one that was stored"),
+        ("DELETE FROM sketches WHERE model = 1", "not as it was stored"),
+        ("UPDATE models SET signature = zeroblob(256)", "not as it was stored"),
+        ("UPDATE models SET facts = '{}' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET path = '/x' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET stamp = '[]' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET id = 'x' WHERE number = 2", "not as it was stored"),
         ("DELETE FROM edges", "the forest is not what its models make"),
+        ("DELETE FROM items", "the forest is not what its models make"),
+        ("UPDATE items SET words = '' WHERE name = 'a1'", "the forest is not what its models make"),
         ("UPDATE models SET family = 77 WHERE number = 2", "not in the family"),
     ],
 )
@@ -226,6 +234,18 @@ def test_verify_finds_what_was_altered(made, statement, fault):
     done = CliRunner().invoke(cli, ["index", "verify", str(made)])
     assert done.exit_code == 1
     assert fault in done.output
+
+
+@pytest.mark.parametrize("facts", ["", "{", "[]", "{}", '{"files": 1, "notes": [], "base": null}'])
+def test_a_damaged_row_of_a_model_is_told(made, facts):
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        connection.execute("UPDATE models SET facts = ? WHERE id = 'a1'", (facts,))
+    with Index(made) as index:
+        with pytest.raises(InputError, match="a damaged row of models"):
+            index.recover()
+        with pytest.raises(InputError, match="a damaged row of models"):
+            index.remove(["a3"])
+        assert len(index) == len(index.graph().nodes) == 7
 
 
 def test_the_commands(tmp_path, models):

@@ -145,7 +145,7 @@ def test_damage_is_found(close, tmp_path):
         index.add([close])
         with sqlite3.connect(index._store.path) as database:
             database.execute("UPDATE measured SET content = x'00' WHERE content NOTNULL")
-        assert "not the one that was stored" in index.verify()[0]
+        assert "not as it was stored" in index.verify()[0]
 
 
 def test_place_reads_as_much_as_add_would(close, tmp_path):

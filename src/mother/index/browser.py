@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, Node, parsed
 from mother.index.store import Store
 
@@ -106,7 +105,7 @@ class Browser:
             for table in ("nodes", "edges"):
                 query = f"SELECT content FROM {table} LIMIT ?"
                 for (content,) in self._store.rows(query, limit):
-                    with self._sound(table):
+                    with self._store.sound(table):
                         yield json.loads(content)
 
     @contextmanager
@@ -132,12 +131,5 @@ class Browser:
 
     def _parts(self, table: str, kind: type[Part], condition: str, value: object) -> list[Part]:
         rows = self._store.rows(f"SELECT content FROM {table} WHERE {condition}", value)
-        with self._sound(table):
+        with self._store.sound(table):
             return list(parsed(kind, [json.loads(text) for (text,) in rows]))
-
-    @contextmanager
-    def _sound(self, table: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            raise InputError(self.folder, f"a damaged row of {table}") from None

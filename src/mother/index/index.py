@@ -305,15 +305,16 @@ class Index:
         stored = Stored(self._catalogue, {m.id: m for m in models})
         refinement = Refinement(stored, stored.whole, self.settings.read)
         graph = recover_checkpoints(sketches, self._options, refinement=refinement)
-        facts = {m.id: json.loads(m.facts) for m in models}
-        nodes = tuple(
-            replace(
-                node,
-                notes=(*facts[node.id]["notes"], *node.notes),
-                files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
+        with self._store.sound("models"):
+            facts = {m.id: json.loads(m.facts) for m in models}
+            nodes = tuple(
+                replace(
+                    node,
+                    notes=(*facts[node.id]["notes"], *node.notes),
+                    files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
+                )
+                for node in graph.nodes
             )
-            for node in graph.nodes
-        )
         return replace(graph, nodes=nodes), stored.wanted, stored.unmeasured
 
     def recover(self, *, download: bool | None = None) -> ModelGraph:
@@ -385,7 +386,7 @@ class Index:
     def verify(self) -> list[str]:
         """What is wrong with the index, one line each; none where all is well.
 
-        The database's own checks, every sketch against its hash, and the families and the forest
+        The database's own checks, every model against its seal, and the families and the forest
         against those recovered afresh.
         """
         with self._store.snapshot():
@@ -393,7 +394,7 @@ class Index:
                 return faults
             self._catalogue.pool()  # what others wrote is known before anything is decided
             if altered := self._catalogue.altered():
-                return [f"{id}: its sketch is not the one that was stored" for id in altered]
+                return [f"{id}: not as it was stored" for id in altered]
             models = self.models()
             sure, _ = self._families.partition(models)
             families = self._families.afresh(set(sure))
@@ -407,9 +408,10 @@ class Index:
             members: dict[int, list[Model]] = {}
             for model in models:
                 members.setdefault(model.family, []).append(model)
-            afresh = [self._recovered(family)[0] for family in members.values()]
-            fresh = joined(afresh, self._options.recorded)
+            afresh = {family: self._recovered(own)[0] for family, own in members.items()}
+            fresh = joined(afresh.values(), self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)
-            if fresh.to_json() != kept.to_json():
+            seen = all(self._catalogue.shows(*family) for family in afresh.items())
+            if fresh.to_json() != kept.to_json() or not seen:
                 return ["the forest is not what its models make; `mother index recover` mends it"]
             return []

@@ -97,6 +97,12 @@ def architecture(checkpoint: Checkpoint) -> str:
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def seal(content: bytes, signature: bytes, *words: str) -> bytes:
+    """SHA-256 over all that is stored of a model for good."""
+    parts = [content, signature, *(word.encode() for word in words)]
+    return digest(b"".join(digest(part) for part in parts))
+
+
 def digest(content: bytes) -> bytes:
     """SHA-256."""
     return hashlib.sha256(content).digest()

@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 4
+VERSION = 5
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -32,7 +32,7 @@ CREATE TABLE models (
     family INTEGER NOT NULL,
     sure INTEGER NOT NULL,
     stamp TEXT NOT NULL,
-    digest BLOB NOT NULL,
+    seal BLOB NOT NULL,
     signature BLOB NOT NULL,
     facts TEXT NOT NULL
 );
@@ -187,6 +187,14 @@ class Store:
     def faults(self) -> AbstractContextManager[None]:
         """What the database says, as an InputError."""
         return _faults_of(self.folder)
+
+    @contextmanager
+    def sound(self, table: str) -> Iterator[None]:
+        """Reading what rows of a table hold: what is not as it was written is an InputError."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(self.folder, f"a damaged row of {table}") from None
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """All rows of a query."""

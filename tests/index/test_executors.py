@@ -133,7 +133,7 @@ def test_what_is_no_single_file_is_found_again(tmp_path, processes):
 
 def test_a_worker_refuses_other_files_and_another_version(own):
     (checkpoint, *_), _ = discover([own])
-    sent = unit(checkpoint, None, 8 << 10, 0, MATRICES)
+    sent = unit(checkpoint, 8 << 10, 0, MATRICES)
     assert isinstance(sketched(sent), bytes)
     older = sketched(replace(sent, version="0.0.1"))
     assert isinstance(older, Problem)
@@ -183,7 +183,7 @@ def test_results_come_in_order_whatever_fails(count, ahead, at):
 
 def test_who_stops_cancels_what_waits(own, tmp_path):
     (tmp_path / "asked").mkdir()
-    units = [unit(c, None, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
+    units = [unit(c, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
     with ThreadPoolExecutor(1) as thread:
         results = in_order(thread, dying.slow, units, ahead=17)
         next(results)

@@ -27,7 +27,7 @@ from mother.index.closer import Read, Reader, Stored
 from mother.index.coming import coming
 from mother.index.families import Families
 from mother.index.joined import joined
-from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
+from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, reduced
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.placement import Placement, placement
@@ -145,12 +145,12 @@ class Index:
         fresh: list[Checkpoint] = []
         for checkpoint in checkpoints:
             rows = self._catalogue.models("path = ?", address(checkpoint))
-            if rows and rows[0].stamp == stamp(checkpoint):
+            if rows and is_as_it_was(checkpoint, rows[0].stamp):
                 unchanged.append(rows[0].id)
             else:
                 fresh.append(checkpoint)
         done = len(unchanged)
-        with closing(coming(fresh, self.settings, base, executor)) as newcomers:
+        with closing(coming(fresh, self.settings, executor)) as newcomers:
             while some := list(islice(newcomers, BATCH)):
                 problems += [one for one in some if isinstance(one, Problem)]
                 for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
@@ -345,8 +345,7 @@ class Index:
         than LARGE models, with its MOST nearest relatives and their parents. closer: more is read
         of some of them, as when it is added.
         """
-        where = None if base is None else whereabouts(open_checkpoint(base))
-        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base), where), closer)
+        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)), closer)
 
     def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""
@@ -374,12 +373,11 @@ class Index:
         graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
-    def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:
-        """A checkpoint as it is stored. base: what it is merged into, in full. InputError where it
-        can't be compared."""
+    def reduce(self, checkpoint: Checkpoint) -> Newcomer:
+        """A checkpoint as it is stored. InputError where it can't be compared."""
         budget, seed = self.settings.budget, self.settings.seed
         content = reduced(checkpoint, budget, seed=seed, matrices=self.settings.matrices)
-        return newcomer(checkpoint, content, seed, base)
+        return newcomer(checkpoint, content, seed)
 
     # checking
 

@@ -183,6 +183,20 @@ def test_a_damaged_schema_is_found(made, letter):
     assert done.exit_code == 1 or isinstance(done.exception, InputError)
 
 
+def test_the_log_of_an_index_that_is_gone_makes_none_of_another(made, models, tmp_path):
+    left = tmp_path / "left"
+    left.mkdir()
+    with Index(made) as index:
+        index.add([models / "b0.safetensors"])
+        shutil.copy(made / f"{NAME}-wal", left)
+    with pytest.raises(InputError, match=f"the log of an index that is gone.*{NAME}-wal"):
+        Index.create(left, budget=BUDGET)
+    assert [path.name for path in left.iterdir()] == [f"{NAME}-wal"]
+    (left / f"{NAME}-wal").unlink()
+    with Index.create(left, budget=BUDGET) as index:
+        assert len(index) == 0
+
+
 def test_torn_pages_are_found(made):
     path = made / NAME
     data = bytearray(path.read_bytes())

@@ -148,6 +148,10 @@ class Store:
             umask = os.umask(0)
             os.umask(umask)
             path.chmod(0o666 & ~umask)
+            if not is_index(folder) and (folder / f"{NAME}-wal").exists():
+                # SQLite would take it for the log of the new one
+                gone = "holds the log of an index that is gone"
+                raise InputError(folder, f"{gone}; remove {NAME}-wal, or restore {NAME}")
             os.link(path, folder / NAME)
         except FileExistsError:
             raise InputError(folder, "holds an index already") from None

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -232,6 +233,20 @@ def test_what_cannot_be_compared_is_refused_and_the_rest_added(index, models, tm
     assert index.verify() == []
     with pytest.raises(InputError, match="NaN"):
         index.place(tmp_path / "nan.safetensors")
+
+
+def test_a_path_that_is_no_text_is_refused_and_the_rest_added(index, models, tmp_path):
+    """It could not be read again, and two such may look alike."""
+    for name in (b"x\xff", b"y", b"x\\udcff"):
+        shutil.copy(models / "a0.safetensors", tmp_path / os.fsdecode(name + b".safetensors"))
+    added = index.add([tmp_path])
+    assert added.new == ("x\\udcff.safetensors", "y")
+    (problem,) = added.problems
+    assert "its path is not UTF-8" in str(problem)
+    assert index.add([tmp_path]).unchanged == added.new
+    assert index.verify() == []
+    with pytest.raises(InputError, match="its path is not UTF-8"):
+        index.place(tmp_path / os.fsdecode(b"x\xff.safetensors"))
 
 
 def test_unknown_ids_remove_nothing(index, models):

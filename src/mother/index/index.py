@@ -144,7 +144,12 @@ class Index:
         unchanged: list[str] = []
         fresh: list[Checkpoint] = []
         for checkpoint in checkpoints:
-            rows = self._catalogue.models("path = ?", address(checkpoint))
+            try:
+                where = address(checkpoint)
+            except InputError as fault:
+                problems.append(Problem(checkpoint.path, fault.fault))
+                continue
+            rows = self._catalogue.models("path = ?", where)
             if rows and is_as_it_was(checkpoint, rows[0].stamp):
                 unchanged.append(rows[0].id)
             else:

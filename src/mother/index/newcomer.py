@@ -74,8 +74,11 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
 
 
 def address(checkpoint: Checkpoint) -> str:
-    """Where it lies, from wherever one looks."""
-    return clean(whereabouts(checkpoint))
+    """Where it lies, from wherever one looks. InputError where that is no text."""
+    where = whereabouts(checkpoint)
+    if clean(where) != where:
+        raise InputError(clean(where), "its path is not UTF-8, so it can't be kept; rename it")
+    return where
 
 
 def whereabouts(checkpoint: Checkpoint) -> str:

@@ -271,6 +271,8 @@ def _faults_of(folder: Path) -> Iterator[None]:
             hint = _DAMAGED
         elif "full" in said or "disk I/O" in said:
             hint = "; what was committed before is unharmed"
+        elif "readonly" in said or "unable to open" in said:
+            hint = "; SQLite writes beside what it reads: copy the index to a folder of your own"
         elif "locked" in said:
             hint = "; another process is writing, try again"
         raise InputError(folder, f"{said}{hint}") from None

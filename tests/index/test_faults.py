@@ -200,7 +200,7 @@ def test_the_log_of_an_index_that_is_gone_makes_none_of_another(made, models, tm
 def test_a_folder_that_can_not_be_written(made, models):
     with Index(made) as index:
         index._store.write("PRAGMA query_only = ON")
-        with pytest.raises(InputError, match="readonly database; .*copy the index"):
+        with pytest.raises(InputError, match=r"readonly database; .*copy the index"):
             index.add([models / "b0.safetensors"])
 
 

@@ -141,6 +141,19 @@ def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):
     assert index.graph().to_json() == before.to_json()
 
 
+def test_a_newcomer_of_an_architecture_that_was_not_there_is_compared(index, tmp_path):
+    """As one with a head of its own."""
+    rng = np.random.default_rng(0)
+    weights = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    for classes in (0, 2, 3, 4):
+        head = {"head.weight": rng.normal(size=(classes, 32))} if classes else {}
+        near = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in weights.items()}
+        write(tmp_path / f"m{classes}.safetensors", near | head)
+        index.add([tmp_path / f"m{classes}.safetensors"])
+        assert len(index.graph().trees) == 1
+        assert index.verify() == []
+
+
 def test_added_again(index, models, tmp_path):
     for path in models.glob("a*.safetensors"):
         shutil.copy(path, tmp_path)

@@ -219,10 +219,6 @@ class Catalogue:
     def insert(self, new: Newcomer, id: str, families: set[int]) -> tuple[int, int]:
         """Store a newcomer, and make one sure family of those that it is surely related to; its
         number and the family's. What families there are then is not yet known (`regroup`)."""
-        if not self.knows(new.architecture):
-            content = dump(layout(new.sketch), self.seed)
-            self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
-            self.compared.cache_clear()
         words = id, new.path, new.architecture, new.stamp, new.facts
         signature = new.signature.astype("<f4").tobytes()
         number = self.store.write(
@@ -291,6 +287,13 @@ class Catalogue:
         self.store.write("DELETE FROM models WHERE number = ?", number)
         self.store.write("DELETE FROM measured WHERE models LIKE ?", f"% {number} %")
         self._pool = None
+
+    def learn(self, new: Newcomer) -> None:
+        """Know the architecture of a newcomer from now on, so that it can be compared."""
+        if not self.knows(new.architecture):
+            content = dump(layout(new.sketch), self.seed)
+            self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
+            self.compared.cache_clear()
 
     def knows(self, architecture: str) -> bool:
         """Whether there was ever a model of that architecture."""

@@ -179,6 +179,7 @@ class Index:
             pool = self._catalogue.pool()
             touched: set[int] = set()
             for new in batch:
+                self._catalogue.learn(new)
                 known = old.get(new.path)
                 id = known.id if known else self._catalogue.free_id(new.id, new.path)
                 families, doubtful = self._families.of(new, pool)

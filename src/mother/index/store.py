@@ -105,6 +105,7 @@ class Store:
         self.folder, self.path = folder, folder / NAME
         if not is_index(folder):
             raise InputError(folder, "no index: `mother index create` makes one")
+        self._file = _file(self.path)
         with self.faults():
             # in full, for SQLite may take a name such as file:x for an address
             self._connection = sqlite3.connect(
@@ -188,6 +189,10 @@ class Store:
         with self.faults():
             self._connection.close()
 
+    def is_there(self) -> bool:
+        """Whether the file that was opened is still the one in the folder."""
+        return self._file == _file(self.path)
+
     def faults(self) -> AbstractContextManager[None]:
         """What the database says, as an InputError."""
         return _faults_of(self.folder)
@@ -247,6 +252,15 @@ class Store:
             found.append("its tables are not those that were made")
         lost = self.rows("PRAGMA foreign_key_check")
         return found + [f"a row of {table} without its owner" for table, *_ in lost]
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells a file from others, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _tables() -> list[tuple[Any, ...]]:

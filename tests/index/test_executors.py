@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -88,6 +89,21 @@ def test_workers_that_are_gone(own, tmp_path):
         with pytest.raises(MotherError, match=r"the workers are gone.*the same again goes on"):
             index.add([own], executor=executor)
         assert index.verify() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["dask:tcp://", "dask:127.0.0.1", "dask:ucx:///:x", "ray:127.0.0.1:1", "ray:nowhere:x"]
+)
+def test_addresses_that_lead_nowhere(name, capfd):
+    """One line at once, and what to do; their libraries say nothing of their own."""
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name.partition(":")[0]])
+    with pytest.raises(UsageError) as refused, opened(name):
+        pass
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{name}: can't be reached (")
+    assert line.endswith("); check the address, and that it is up")
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_scheduler_that_is_gone_has_cancelled_what_was_out():

@@ -197,6 +197,17 @@ def test_place_says_what_add_does_and_stores_nothing(index, models):
         index.remove([path.stem])
 
 
+def test_place_calls_a_checkpoint_as_add_would(index, models, tmp_path):
+    for name in ("z", "a"):
+        (tmp_path / name).mkdir()
+        shutil.copy(models / "a0.safetensors", tmp_path / name / "model.safetensors")
+    index.add([tmp_path / "z" / "model.safetensors"])
+    placed = index.place(tmp_path / "a" / "model.safetensors")
+    assert (placed.id, placed.found) == ("a/model", "root")
+    assert index.add([tmp_path / "a" / "model.safetensors"]).new == ("a/model",)
+    assert [(e.parent, e.child) for e in index.graph().edges] == [("a/model", "model")]
+
+
 def test_a_copy_that_comes_first_by_name_is_no_parent(index, models, tmp_path):
     index.add([models])
     for name, root in (("a6", ""), ("a0", "root")):

@@ -372,7 +372,7 @@ class Index:
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]
         known = [m.id for m in self._catalogue.models("path = ?", new.path)]
-        id = known[0] if known else self._catalogue.free_id(new.id)
+        id = known[0] if known else self._catalogue.free_id(new.id, new.path)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
         more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self.reader, {id: new})
         refined = Refinement(more, more.whole, self.settings.read) if closer else None

@@ -284,7 +284,7 @@ def _faults_of(folder: Path) -> Iterator[None]:
         if "malformed" in said or "not a database" in said:
             hint = _DAMAGED
         elif "full" in said or "disk I/O" in said:
-            hint = "; what was committed before is unharmed"
+            hint = "; what was committed before is unharmed, and with more room the same goes on"
         elif "readonly" in said or "unable to open" in said:
             hint = "; SQLite writes beside what it reads: copy the index to a folder of your own"
         elif "locked" in said:

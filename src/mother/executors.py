@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -186,11 +187,14 @@ def _follow() -> None:
 def _dask(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port, normalize_address
     except ImportError:
         raise _missing("distributed", "dask") from None
     # what it logs, tracebacks, is told in one line here
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
+        # or a client that was never one complains when it is collected
+        get_address_host_port(normalize_address(address), strict=True)
         client = Client(address, timeout=CONNECTING, set_as_default=False)
     except Exception as fault:  # of many kinds, and each means that there is no cluster
         raise _nobody(f"dask:{address}", fault) from None
@@ -206,6 +210,7 @@ def _ray(address: str) -> Iterator[Executor]:
     except ImportError:
         raise _missing("ray", "ray") from None
     try:
+        _reach(address)
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as fault:
         raise _nobody(f"ray:{address}", fault) from None
@@ -213,6 +218,13 @@ def _ray(address: str) -> Iterator[Executor]:
         yield RayTasks()
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT: Ray would try for minutes and tell each time."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), port), CONNECTING).close()
 
 
 class RayTasks(Executor):
@@ -241,4 +253,6 @@ def _missing(module: str, extra: str) -> UsageError:
 
 
 def _nobody(name: str, fault: BaseException) -> UsageError:
-    return UsageError(f"{name}: can't be reached ({_line(fault)})")
+    return UsageError(
+        f"{name}: can't be reached ({_line(fault)}); check the address, and that it is up"
+    )

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -90,6 +91,21 @@ def test_workers_that_are_gone(own, tmp_path):
         assert index.verify() == []
 
 
+@pytest.mark.parametrize(
+    "name", ["dask:tcp://", "dask:127.0.0.1", "dask:ucx:///:x", "ray:127.0.0.1:1", "ray:nowhere:x"]
+)
+def test_addresses_that_lead_nowhere(name, capfd):
+    """One line at once, and what to do; their libraries say nothing of their own."""
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name.partition(":")[0]])
+    with pytest.raises(UsageError) as refused, opened(name):
+        pass
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{name}: can't be reached (")
+    assert line.endswith("); check the address, and that it is up")
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_scheduler_that_is_gone_has_cancelled_what_was_out():
     """And takes more without a word, which nobody will ever do."""
     future = Future()
@@ -133,7 +149,7 @@ def test_what_is_no_single_file_is_found_again(tmp_path, processes):
 
 def test_a_worker_refuses_other_files_and_another_version(own):
     (checkpoint, *_), _ = discover([own])
-    sent = unit(checkpoint, None, 8 << 10, 0, MATRICES)
+    sent = unit(checkpoint, 8 << 10, 0, MATRICES)
     assert isinstance(sketched(sent), bytes)
     older = sketched(replace(sent, version="0.0.1"))
     assert isinstance(older, Problem)
@@ -183,7 +199,7 @@ def test_results_come_in_order_whatever_fails(count, ahead, at):
 
 def test_who_stops_cancels_what_waits(own, tmp_path):
     (tmp_path / "asked").mkdir()
-    units = [unit(c, None, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
+    units = [unit(c, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
     with ThreadPoolExecutor(1) as thread:
         results = in_order(thread, dying.slow, units, ahead=17)
         next(results)

@@ -1,5 +1,6 @@
 """What can go wrong with the disk, with other processes and with the file itself."""
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
-from mother.errors import InputError
+from mother.errors import InputError, UsageError
 from mother.index import Index
 from mother.index.store import NAME
 
@@ -154,6 +155,55 @@ def test_no_index(tmp_path):
     assert "no index" in line(tmp_path, "add", tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["file:x", ":memory:", "a b", "50%25?mode=ro#x"])
+def test_a_folder_may_have_any_name(name, tmp_path, models, monkeypatch):
+    """Of what SQLite takes for the address of a database, too."""
+    monkeypatch.chdir(tmp_path)
+    with Index.create(name, budget=BUDGET) as index:
+        index.add([models / "a0.safetensors"])
+    with Index(name) as index:
+        assert index.verify() == []
+    assert [path.name for path in (tmp_path / name).iterdir()] == [NAME]
+
+
+def test_an_id_that_is_no_text(made):
+    done = CliRunner().invoke(cli, ["index", "remove", str(made), "\udcff"])
+    assert isinstance(done.exception, UsageError)
+    assert "is not in the index" in str(done.exception)
+
+
+@pytest.mark.parametrize("letter", [b"h", b"\xff"])
+def test_a_damaged_schema_is_found(made, letter):
+    """It may be one that SQLite still takes."""
+    path = made / NAME
+    data = path.read_bytes()
+    assert data.count(b"waiting INTEGER") == 1
+    path.write_bytes(data.replace(b"waiting INTEGER", b"waitin" + letter + b" INTEGER"))
+    done = CliRunner().invoke(cli, ["index", "verify", str(made)])
+    assert done.exit_code == 1 or isinstance(done.exception, InputError)
+
+
+def test_the_log_of_an_index_that_is_gone_makes_none_of_another(made, models, tmp_path):
+    left = tmp_path / "left"
+    left.mkdir()
+    with Index(made) as index:
+        index.add([models / "b0.safetensors"])
+        shutil.copy(made / f"{NAME}-wal", left)
+    with pytest.raises(InputError, match=f"the log of an index that is gone.*{NAME}-wal"):
+        Index.create(left, budget=BUDGET)
+    assert [path.name for path in left.iterdir()] == [f"{NAME}-wal"]
+    (left / f"{NAME}-wal").unlink()
+    with Index.create(left, budget=BUDGET) as index:
+        assert len(index) == 0
+
+
+def test_a_folder_that_can_not_be_written(made, models):
+    with Index(made) as index:
+        index._store.write("PRAGMA query_only = ON")
+        with pytest.raises(InputError, match=r"readonly database; .*copy the index"):
+            index.add([models / "b0.safetensors"])
+
+
 def test_torn_pages_are_found(made):
     path = made / NAME
     data = bytearray(path.read_bytes())
@@ -183,10 +233,17 @@ def test_a_torn_log_leaves_what_was_committed_before(made, models, tmp_path):
     [
         (
             "UPDATE sketches SET content = zeroblob(9) WHERE model = 1",
-            "not the one that was stored",
+            "not as it was stored",
         ),
-        ("DELETE FROM sketches WHERE model = 1", "not the one that was stored"),
+        ("DELETE FROM sketches WHERE model = 1", "not as it was stored"),
+        ("UPDATE models SET signature = zeroblob(256)", "not as it was stored"),
+        ("UPDATE models SET facts = '{}' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET path = '/x' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET stamp = '[]' WHERE number = 2", "not as it was stored"),
+        ("UPDATE models SET id = 'x' WHERE number = 2", "not as it was stored"),
         ("DELETE FROM edges", "the forest is not what its models make"),
+        ("DELETE FROM items", "the forest is not what its models make"),
+        ("UPDATE items SET words = '' WHERE name = 'a1'", "the forest is not what its models make"),
         ("UPDATE models SET family = 77 WHERE number = 2", "not in the family"),
     ],
 )
@@ -198,6 +255,18 @@ def test_verify_finds_what_was_altered(made, statement, fault):
     done = CliRunner().invoke(cli, ["index", "verify", str(made)])
     assert done.exit_code == 1
     assert fault in done.output
+
+
+@pytest.mark.parametrize("facts", ["", "{", "[]", "{}", '{"files": 1, "notes": [], "base": null}'])
+def test_a_damaged_row_of_a_model_is_told(made, facts):
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        connection.execute("UPDATE models SET facts = ? WHERE id = 'a1'", (facts,))
+    with Index(made) as index:
+        with pytest.raises(InputError, match="a damaged row of models"):
+            index.recover()
+        with pytest.raises(InputError, match="a damaged row of models"):
+            index.remove(["a3"])
+        assert len(index) == len(index.graph().nodes) == 7
 
 
 def test_the_commands(tmp_path, models):

@@ -111,6 +111,25 @@ def test_whoever_is_stopped_before_it_is_read_goes_on(close, tmp_path):
         assert index.graph().to_json() == wanted
 
 
+def test_a_model_that_another_takes_out_meanwhile(close, tmp_path, monkeypatch):
+    folder, read = tmp_path / "index", closer_module.measured
+
+    def meanwhile(models):
+        with Index(folder) as other:
+            if models[0].id in [m.id for m in other.models()]:
+                other.remove([models[0].id])
+        return read(models)
+
+    with Index.create(folder, budget=BUDGET) as index:
+        with monkeypatch.context() as patched:
+            patched.setattr(closer_module, "measured", meanwhile)
+            index.add([close])
+        assert index.verify() == []
+        left = {m.number for m in index.models()}
+        assert len(left) < 10
+        assert all(left >= set(map(int, models.split())) for models, *_ in measured(index))
+
+
 def test_files_that_can_not_be_read_are_done_without(close, tmp_path, monkeypatch):
     monkeypatch.setattr(closer_module, "is_address", lambda path: True)  # as on the Hub
     with Index.create(tmp_path / "index", budget=BUDGET) as index:
@@ -126,7 +145,7 @@ def test_damage_is_found(close, tmp_path):
         index.add([close])
         with sqlite3.connect(index._store.path) as database:
             database.execute("UPDATE measured SET content = x'00' WHERE content NOTNULL")
-        assert "not the one that was stored" in index.verify()[0]
+        assert "not as it was stored" in index.verify()[0]
 
 
 def test_place_reads_as_much_as_add_would(close, tmp_path):

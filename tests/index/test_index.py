@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -140,6 +141,19 @@ def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):
     assert index.graph().to_json() == before.to_json()
 
 
+def test_a_newcomer_of_an_architecture_that_was_not_there_is_compared(index, tmp_path):
+    """As one with a head of its own."""
+    rng = np.random.default_rng(0)
+    weights = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    for classes in (0, 2, 3, 4):
+        head = {"head.weight": rng.normal(size=(classes, 32))} if classes else {}
+        near = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in weights.items()}
+        write(tmp_path / f"m{classes}.safetensors", near | head)
+        index.add([tmp_path / f"m{classes}.safetensors"])
+        assert len(index.graph().trees) == 1
+        assert index.verify() == []
+
+
 def test_added_again(index, models, tmp_path):
     for path in models.glob("a*.safetensors"):
         shutil.copy(path, tmp_path)
@@ -181,6 +195,17 @@ def test_place_says_what_add_does_and_stores_nothing(index, models):
         assert placed.children == graph.children(path.stem)
         assert index.place(path).parent == placed.parent  # itself, as it lies there, is left out
         index.remove([path.stem])
+
+
+def test_place_calls_a_checkpoint_as_add_would(index, models, tmp_path):
+    for name in ("z", "a"):
+        (tmp_path / name).mkdir()
+        shutil.copy(models / "a0.safetensors", tmp_path / name / "model.safetensors")
+    index.add([tmp_path / "z" / "model.safetensors"])
+    placed = index.place(tmp_path / "a" / "model.safetensors")
+    assert (placed.id, placed.found) == ("a/model", "root")
+    assert index.add([tmp_path / "a" / "model.safetensors"]).new == ("a/model",)
+    assert [(e.parent, e.child) for e in index.graph().edges] == [("a/model", "model")]
 
 
 def test_a_copy_that_comes_first_by_name_is_no_parent(index, models, tmp_path):
@@ -232,6 +257,20 @@ def test_what_cannot_be_compared_is_refused_and_the_rest_added(index, models, tm
     assert index.verify() == []
     with pytest.raises(InputError, match="NaN"):
         index.place(tmp_path / "nan.safetensors")
+
+
+def test_a_path_that_is_no_text_is_refused_and_the_rest_added(index, models, tmp_path):
+    """It could not be read again, and two such may look alike."""
+    for name in (b"x\xff", b"y", b"x\\udcff"):
+        shutil.copy(models / "a0.safetensors", tmp_path / os.fsdecode(name + b".safetensors"))
+    added = index.add([tmp_path])
+    assert added.new == ("x\\udcff.safetensors", "y")
+    (problem,) = added.problems
+    assert "its path is not UTF-8" in str(problem)
+    assert index.add([tmp_path]).unchanged == added.new
+    assert index.verify() == []
+    with pytest.raises(InputError, match="its path is not UTF-8"):
+        index.place(tmp_path / os.fsdecode(b"x\xff.safetensors"))
 
 
 def test_unknown_ids_remove_nothing(index, models):

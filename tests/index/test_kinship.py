@@ -7,9 +7,11 @@ import sqlite3
 import numpy as np
 import pytest
 from families import killed_at, order_does_not_matter, write
+from safetensors.numpy import save_file
 
 import mother
 from mother.index import Index
+from mother.index.relatives import kinships
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10
@@ -69,6 +71,24 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
 def test_the_order_does_not_matter(strangers, tmp_path):
     paths = sorted(strangers.glob("*.safetensors"))
     order_does_not_matter(tmp_path, paths, seeds=3, most=3, budget=BUDGET)
+
+
+def test_kinship_is_that_of_the_two_whoever_is_beside(tmp_path):
+    """Of numbers half as long, a sketch holds more: it is no smaller for those that it is not
+    compared with."""
+    rng = np.random.default_rng(0)
+    first = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    for name, kind in (("a", np.float16), ("b", np.float16), ("c", np.float32)):
+        near = {n: (w + 2 * rng.normal(size=w.shape)).astype(kind) for n, w in first.items()}
+        save_file(near, tmp_path / f"{name}.safetensors")
+    with Index.create(tmp_path / "index", budget=2 << 10, read=0) as index:
+        index.add([tmp_path])
+        new, *others = (index._catalogue.sketch(m.number) for m in index.models())
+    together = kinships(new, others)
+    alone = [kinships(new, [other]) for other in others]
+    assert [tuple(map(float, row)) for row in zip(*together, strict=True)] == [
+        (float(kin[0]), float(doubt[0])) for kin, doubt in alone
+    ]
 
 
 def test_whoever_is_stopped_before_kinship_is_known_goes_on(strangers, tmp_path):

@@ -25,7 +25,7 @@ def plant(index: Index, graph: ModelGraph) -> None:
         catalogue.store.write("INSERT OR IGNORE INTO architectures VALUES ('a', x'')")
         for node in graph.nodes:
             number = catalogue.store.write(
-                "INSERT INTO models (id, path, architecture, family, sure, stamp, digest,"
+                "INSERT INTO models (id, path, architecture, family, sure, stamp, seal,"
                 " signature, facts) VALUES (?, ?, 'a', ?, ?, '[]', x'', zeroblob(256), '{}')",
                 *(node.id, node.path, family or 0, family or 0),
             )

@@ -181,3 +181,17 @@ def test_a_damaged_row_is_one_line(tmp_path):
             ModelGraph("gram", (Node("x", "/x", "npz", "a1", 1),), trees=(Tree("x", ("x",)),)),
         )
     assert asked.get("/api/search?q=/x").json()["total"] == 1
+
+
+def test_an_index_that_is_gone_and_one_that_takes_its_place(tmp_path):
+    folder = planted(tmp_path / "index", star(2))
+    asked = client(folder)
+    before = asked.get("/api/graph").json()
+    folder.rename(tmp_path / "elsewhere")
+    for question in ("/api/graph", "/api/trees", "/api/search?q=root"):
+        assert "no index" in problem(asked.get(question), 500)
+    planted(folder, star(3))
+    after = asked.get("/api/graph").json()
+    assert (before["models"], after["models"]) == (4, 5)
+    assert before["version"] != after["version"]
+    assert asked.get("/api/search?q=root").json()["total"] == 1

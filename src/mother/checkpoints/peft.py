@@ -132,7 +132,7 @@ def merge(adapter: Checkpoint, base: Checkpoint) -> Checkpoint:
             name = _target(name, base.tensors)
         tensors[name] = replace(tensor, name=name)
     notes = (*adapter.notes, f"merged into {base.id}")
-    return replace(adapter, tensors=tensors, notes=notes)
+    return replace(adapter, tensors=tensors, notes=notes, base=base)
 
 
 def _kind(config: Mapping[str, Any]) -> str:

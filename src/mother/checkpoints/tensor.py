@@ -181,7 +181,8 @@ class Checkpoint:
 
     `format` is "safetensors", "pytorch", "npz", "npy", "peft", "diffusers" or "tfjs"; `config` is
     the parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
-    line each, what was skipped or chosen; `files` are those that the weights lie in.
+    line each, what was skipped or chosen; `files` are those that the weights lie in; `base` is what
+    an adapter was merged into.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
+    base: Checkpoint | None = None
 
     @property
     def shown(self) -> str:

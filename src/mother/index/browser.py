@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, Node, parsed
 from mother.index.store import Store
 
@@ -41,7 +40,7 @@ class Browser:
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self.folder = Path(folder)
-        self._store = Store(self.folder)
+        self._store, self._opened = Store(self.folder), 1
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -51,8 +50,8 @@ class Browser:
     @property
     def version(self) -> int:
         """A number that changes when the index does."""
-        with self._lock:
-            return self._store.version
+        with self._looking() as store:
+            return (self._opened << 32) + store.version
 
     def counts(self) -> tuple[int, int, int]:
         """How many models, hidden ancestors and trees there are."""
@@ -106,13 +105,23 @@ class Browser:
             for table in ("nodes", "edges"):
                 query = f"SELECT content FROM {table} LIMIT ?"
                 for (content,) in self._store.rows(query, limit):
-                    with self._sound(table):
+                    with self._store.sound(table):
                         yield json.loads(content)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, self._store.snapshot():
+        with self._looking() as store, store.snapshot():
             yield
+
+    @contextmanager
+    def _looking(self) -> Iterator[Store]:
+        """One at a time, at the index that lies in the folder by now."""
+        with self._lock:
+            if not self._store.is_there():
+                there = Store(self.folder)
+                self._store.close()
+                self._store, self._opened = there, self._opened + 1
+            yield self._store
 
     def _row(self, key: int) -> tuple[Any, ...]:
         for row in self._store.rows(f"SELECT {_ITEM} FROM items WHERE key = ?", key):
@@ -132,12 +141,5 @@ class Browser:
 
     def _parts(self, table: str, kind: type[Part], condition: str, value: object) -> list[Part]:
         rows = self._store.rows(f"SELECT content FROM {table} WHERE {condition}", value)
-        with self._sound(table):
+        with self._store.sound(table):
             return list(parsed(kind, [json.loads(text) for (text,) in rows]))
-
-    @contextmanager
-    def _sound(self, table: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            raise InputError(self.folder, f"a damaged row of {table}") from None

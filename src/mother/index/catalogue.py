@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, align
 from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
-from mother.index.items import items
-from mother.index.newcomer import Newcomer, digest
+from mother.index.items import Item, items
+from mother.index.newcomer import Newcomer, digest, seal
 from mother.index.relatives import Pool
 from mother.index.store import Store
 from mother.measures.signature import SIGNATURE
@@ -25,7 +25,7 @@ from mother.measures.sketch import layout
 from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
-_COLUMNS = "number, id, path, architecture, family, sure, stamp, digest, facts"
+_COLUMNS = "number, id, path, architecture, family, sure, stamp, seal, facts"
 #: the tables of the forest and what their rows are
 _PARTS: dict[str, type] = {"nodes": Node, "edges": Edge, "hidden": HiddenAncestor, "trees": Tree}
 
@@ -34,7 +34,7 @@ _PARTS: dict[str, type] = {"nodes": Node, "edges": Edge, "hidden": HiddenAncesto
 class Model:
     """What an index knows of a model beside its sketch. family: the smallest number in it. sure:
     that of the part of the family that first sketches join. stamp: name, size and time of its
-    files. facts: JSON of what else its node says."""
+    files. seal: of all that is stored of it. facts: JSON of what else its node says."""
 
     number: int
     id: str
@@ -43,7 +43,7 @@ class Model:
     family: int
     sure: int
     stamp: str
-    digest: bytes
+    seal: bytes
     facts: str
 
 
@@ -82,6 +82,10 @@ class Catalogue:
         query = f"SELECT {_COLUMNS} FROM models WHERE {condition} ORDER BY id"
         return [Model(*row) for row in self.store.rows(query, *values)]
 
+    def numbered(self, numbers: Iterable[int]) -> list[Model]:
+        """Those of these numbers that are there, in that order."""
+        return [model for n in numbers for model in self.models("number = ?", n)]
+
     def _load(self, number: int) -> Checkpoint:
         """The sketch of a model, known by its number for good."""
         query = "SELECT path, content FROM models JOIN sketches ON model = number WHERE number = ?"
@@ -112,7 +116,7 @@ class Catalogue:
         """The models that larger sketches are wanted of and were not yet looked for, with the level
         of each."""
         rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
-        return [(m, int(level)) for n, level in rows for m in self.models("number = ?", n)]
+        return [(m, int(level)) for n, level in rows for m in self.numbered([n])]
 
     def want(self, wanted: Mapping[int, int]) -> None:
         """Remember that larger sketches are to be read, the level by the number of the model."""
@@ -155,25 +159,37 @@ class Catalogue:
         row = _set(numbers), digest(content) if content else None, content
         self.store.write("INSERT OR REPLACE INTO measured VALUES (?, 1, ?, ?)", *row)
 
+    def forget_measured(self, numbers: Sequence[int]) -> None:
+        """Forget a set of models that was to be measured in full."""
+        self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
+
     def look_again(self) -> None:
         """Forget what could not be found."""
         self.store.write("UPDATE wanted SET tried = 0")
         self.store.write("UPDATE measured SET tried = 0 WHERE content IS NULL")
 
     def altered(self) -> list[str]:
-        """Ids of the models whose sketch is not the one that was stored."""
+        """Ids of the models of which something is not what was stored."""
+        larger = "SELECT content, digest FROM larger WHERE model = ?"
+        measured = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
         ids = []
         for model in self.models():
-            row = self.store.rows("SELECT content FROM sketches WHERE model = ?", model.number)
-            more = self.store.rows(
-                "SELECT content, digest FROM larger WHERE model = ?", model.number
-            )
-            known = [(content, model.digest) for (content,) in row] + more
-            query = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
-            known += self.store.rows(query, f"% {model.number} %")
-            if not row or any(digest(content) != wanted for content, wanted in known):
+            kept = self.store.rows(larger, model.number)
+            kept += self.store.rows(measured, f"% {model.number} %")
+            sealed = self._sealed(model) == model.seal
+            if not sealed or any(digest(content) != wanted for content, wanted in kept):
                 ids.append(model.id)
         return ids
+
+    def _sealed(self, model: Model) -> bytes | None:
+        """The seal of what is there of a model."""
+        query = (
+            "SELECT content, signature FROM sketches JOIN models ON model = number WHERE number = ?"
+        )
+        words = model.id, model.path, model.architecture, model.stamp, model.facts
+        for content, signature in self.store.rows(query, model.number):
+            return seal(content, signature, *words)
+        return None
 
     def signature(self, number: int) -> NDArray[np.float32]:
         """The signature of a model's sketch."""
@@ -203,16 +219,13 @@ class Catalogue:
     def insert(self, new: Newcomer, id: str, families: set[int]) -> tuple[int, int]:
         """Store a newcomer, and make one sure family of those that it is surely related to; its
         number and the family's. What families there are then is not yet known (`regroup`)."""
-        if not self.knows(new.architecture):
-            content = dump(layout(new.sketch), self.seed)
-            self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
-            self.compared.cache_clear()
+        words = id, new.path, new.architecture, new.stamp, new.facts
+        signature = new.signature.astype("<f4").tobytes()
         number = self.store.write(
             "INSERT INTO models"
-            " (id, path, architecture, family, sure, stamp, digest, signature, facts)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(id, new.path, new.architecture, 0, 0, new.stamp, digest(new.content)),
-            *(new.signature.astype("<f4").tobytes(), new.facts),
+            " (id, path, architecture, stamp, facts, signature, seal, family, sure)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
+            *(*words, signature, seal(new.content, signature, *words)),
         )
         self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
         family = min((number, *families))
@@ -265,10 +278,6 @@ class Catalogue:
                 statement = f"UPDATE doubtful SET waiting = ? WHERE one {ends} AND other {ends}"
                 self.store.write(statement, (one, other) in waiting, *(one, other) * 2)
 
-    def family(self, number: int) -> int:
-        """That of a model."""
-        return int(self.store.rows("SELECT family FROM models WHERE number = ?", number)[0][0])
-
     def forget_pool(self) -> None:
         """Read all models again when they are next looked at."""
         self._pool = None
@@ -278,6 +287,13 @@ class Catalogue:
         self.store.write("DELETE FROM models WHERE number = ?", number)
         self.store.write("DELETE FROM measured WHERE models LIKE ?", f"% {number} %")
         self._pool = None
+
+    def learn(self, new: Newcomer) -> None:
+        """Know the architecture of a newcomer from now on, so that it can be compared."""
+        if not self.knows(new.architecture):
+            content = dump(layout(new.sketch), self.seed)
+            self.store.write("INSERT INTO architectures VALUES (?, ?)", new.architecture, content)
+            self.compared.cache_clear()
 
     def knows(self, architecture: str) -> bool:
         """Whether there was ever a model of that architecture."""
@@ -332,7 +348,7 @@ class Catalogue:
         own = {int(row[0]) for row in self.store.rows(inside, family)}
         for numbers in self.unmeasured():
             if own & set(numbers):
-                self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
+                self.forget_measured(numbers)
         self.want(wanted)
         self.to_measure(unmeasured)
         for node in graph.nodes:
@@ -343,10 +359,21 @@ class Catalogue:
         for table, parts in (("hidden", graph.hidden), ("trees", graph.trees)):
             for part in parts:
                 self.store.write(f"INSERT INTO {table} VALUES (?, ?)", family, _text(part))
-        query = "SELECT id, number FROM models WHERE family = ?"
-        for item in items(graph, dict(self.store.rows(query, family))):
+        for item in self._items(family, graph):
             place = item.key, family, item.name, item.above, item.children, item.below, item.words
             self.store.write("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", *place)
+
+    def shows(self, family: int, graph: ModelGraph) -> bool:
+        """Whether what is looked at of a family is this graph, or the family waits for one."""
+        columns = "key, name, above, children, below, words"
+        rows = self.store.rows(f"SELECT {columns} FROM items WHERE family = ? ORDER BY key", family)
+        waits = not self.store.rows("SELECT 1 FROM nodes WHERE family = ? LIMIT 1", family)
+        return waits or [Item(*row) for row in rows] == self._items(family, graph)
+
+    def _items(self, family: int, graph: ModelGraph) -> list[Item]:
+        query = "SELECT id, number FROM models WHERE family = ?"
+        found = items(graph, dict(self.store.rows(query, family)))
+        return sorted(found, key=lambda item: item.key)
 
     def clear(self, family: int) -> None:
         """Forget the forest of a family."""
@@ -377,11 +404,8 @@ class Catalogue:
         for table, kind in _PARTS.items():
             for family, content in self.store.rows(f"SELECT family, content FROM {table}"):
                 parts = found.setdefault(family, {name: [] for name in _PARTS})
-                try:
+                with self.store.sound(table):
                     parts[table] += parsed(kind, [json.loads(content)])
-                except (ValueError, TypeError, AttributeError, RecursionError):
-                    fault = f"a damaged row of {table}"
-                    raise InputError(self.store.folder, fault) from None
         return [
             ModelGraph(
                 "gram",

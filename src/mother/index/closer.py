@@ -25,7 +25,7 @@ from mother.index.catalogue import Catalogue, Model
 from mother.index.measured import measured, of_group
 from mother.index.newcomer import Newcomer, stamp
 from mother.index.settings import Settings
-from mother.index.unit import Unit, opened, sketched
+from mother.index.unit import Unit, opened, sizes, sketched
 from mother.levels import TIMES
 from mother.measures import Measures
 from mother.measures.sketch import agree, sketch
@@ -97,7 +97,7 @@ class Reader:
         """What a worker must know to sketch a model again; None where that is gone from the disk,
         or was changed there. Of the Hub's files, whoever opens them looks at the sizes."""
         base = json.loads(of.facts)["base"]
-        files = tuple((name, size) for name, size, *_ in json.loads(of.stamp))
+        files = sizes(of.stamp)
         s = self.settings
         budget = min(s.budget * TIMES**level, MOST)
         unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__)

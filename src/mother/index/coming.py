@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor
-from os import PathLike
 from pathlib import Path
 
-from mother.checkpoints import Checkpoint, Problem, open_checkpoint
+from mother.checkpoints import Checkpoint, Problem
 from mother.errors import InputError
 from mother.executors import Lost, in_order
-from mother.index.newcomer import Newcomer, newcomer, reduced, whereabouts
+from mother.index.newcomer import Newcomer, newcomer, reduced
 from mother.index.settings import Settings
 from mother.index.unit import sketched, unit
 
@@ -20,7 +19,6 @@ AHEAD, HELD = 1024, 256 << 20  # checkpoints out at workers at once; bytes of th
 def coming(
     checkpoints: Sequence[Checkpoint],
     settings: Settings,
-    base: str | PathLike[str] | None = None,
     executor: Executor | None = None,
 ) -> Generator[Newcomer | Problem, None, None]:
     """Each checkpoint as it is stored, or why it can't be, in their order."""
@@ -34,10 +32,9 @@ def coming(
             return Problem(Path(fault.path), fault.fault)
 
     found: Iterator[bytes | Problem | Lost] = map(here, checkpoints)
-    where = None if base is None else whereabouts(open_checkpoint(base))
     if executor is not None:
         sampled = settings.budget, settings.seed, settings.matrices
-        units = (unit(checkpoint, where, *sampled) for checkpoint in checkpoints)
+        units = (unit(checkpoint, *sampled) for checkpoint in checkpoints)
         found = in_order(executor, sketched, units, max(1, min(AHEAD, HELD // settings.budget)))
     for checkpoint, content in zip(checkpoints, found, strict=True):
         if isinstance(content, Lost):
@@ -45,4 +42,4 @@ def coming(
         elif isinstance(content, Problem):
             yield content
         else:
-            yield newcomer(checkpoint, content, settings.seed, where)
+            yield newcomer(checkpoint, content, settings.seed)

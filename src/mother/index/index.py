@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
+from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
@@ -26,7 +27,7 @@ from mother.index.closer import Read, Reader, Stored
 from mother.index.coming import coming
 from mother.index.families import Families
 from mother.index.joined import joined
-from mother.index.newcomer import Newcomer, address, newcomer, reduced, stamp, whereabouts
+from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, reduced
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.placement import Placement, placement
@@ -143,13 +144,18 @@ class Index:
         unchanged: list[str] = []
         fresh: list[Checkpoint] = []
         for checkpoint in checkpoints:
-            rows = self._catalogue.models("path = ?", address(checkpoint))
-            if rows and rows[0].stamp == stamp(checkpoint):
+            try:
+                where = address(checkpoint)
+            except InputError as fault:
+                problems.append(Problem(checkpoint.path, fault.fault))
+                continue
+            rows = self._catalogue.models("path = ?", where)
+            if rows and is_as_it_was(checkpoint, rows[0].stamp):
                 unchanged.append(rows[0].id)
             else:
                 fresh.append(checkpoint)
         done = len(unchanged)
-        with closing(coming(fresh, self.settings, base, executor)) as newcomers:
+        with closing(coming(fresh, self.settings, executor)) as newcomers:
             while some := list(islice(newcomers, BATCH)):
                 problems += [one for one in some if isinstance(one, Problem)]
                 for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
@@ -173,6 +179,7 @@ class Index:
             pool = self._catalogue.pool()
             touched: set[int] = set()
             for new in batch:
+                self._catalogue.learn(new)
                 known = old.get(new.path)
                 id = known.id if known else self._catalogue.free_id(new.id, new.path)
                 families, doubtful = self._families.of(new, pool)
@@ -192,7 +199,7 @@ class Index:
         with self._catalogue.writing():
             gone: list[Model] = []
             for id in dict.fromkeys(ids):
-                rows = self._catalogue.models("id = ?", id)
+                rows = self._catalogue.models("id = ?", clean(id))
                 if not rows:
                     raise UsageError(f"{id!r} is not in the index; `mother index list` shows them")
                 gone += rows
@@ -240,14 +247,18 @@ class Index:
         of those that could be read. Nobody waits meanwhile."""
         asked: set[str] = set()
         for numbers in self._catalogue.unmeasured():
-            models = [m for n in numbers for m in self._catalogue.models("number = ?", n)]
+            models = self._catalogue.numbered(numbers)
             whole = len(models) == len(numbers)
             content = self.reader.measured(models) if whole else None
             with self._catalogue.writing():
+                models = self._catalogue.numbered(numbers)
+                if len(models) < len(numbers):  # others took some out meanwhile
+                    self._catalogue.forget_measured(numbers)
+                    continue
                 self._catalogue.keep_measured(numbers, content)
                 if content:
                     asked |= {m.id for m in models}
-                    for family in sorted({self._catalogue.family(n) for n in numbers}):
+                    for family in sorted({m.family for m in models}):
                         self._recover_family(family)
         return asked
 
@@ -300,15 +311,16 @@ class Index:
         stored = Stored(self._catalogue, {m.id: m for m in models})
         refinement = Refinement(stored, stored.whole, self.settings.read)
         graph = recover_checkpoints(sketches, self._options, refinement=refinement)
-        facts = {m.id: json.loads(m.facts) for m in models}
-        nodes = tuple(
-            replace(
-                node,
-                notes=(*facts[node.id]["notes"], *node.notes),
-                files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
+        with self._store.sound("models"):
+            facts = {m.id: json.loads(m.facts) for m in models}
+            nodes = tuple(
+                replace(
+                    node,
+                    notes=(*facts[node.id]["notes"], *node.notes),
+                    files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
+                )
+                for node in graph.nodes
             )
-            for node in graph.nodes
-        )
         return replace(graph, nodes=nodes), stored.wanted, stored.unmeasured
 
     def recover(self, *, download: bool | None = None) -> ModelGraph:
@@ -339,8 +351,7 @@ class Index:
         than LARGE models, with its MOST nearest relatives and their parents. closer: more is read
         of some of them, as when it is added.
         """
-        where = None if base is None else whereabouts(open_checkpoint(base))
-        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base), where), closer)
+        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)), closer)
 
     def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""
@@ -356,31 +367,30 @@ class Index:
             near = pool.nearest(new.architecture, new.signature, MOST)
             numbers = pool.numbers[near[inside[near]]].tolist()
             numbers += [up for number in numbers for up in self._catalogue.parents(number)]
-        rows = [m for n in sorted(set(numbers)) for m in self._catalogue.models("number = ?", n)]
+        rows = self._catalogue.numbered(sorted(set(numbers)))
         others = [
             replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
         ]
         known = [m.id for m in self._catalogue.models("path = ?", new.path)]
-        id = known[0] if known else self._catalogue.free_id(new.id)
+        id = known[0] if known else self._catalogue.free_id(new.id, new.path)
         together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
         more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self.reader, {id: new})
         refined = Refinement(more, more.whole, self.settings.read) if closer else None
         graph = recover_checkpoints(together, self._options, refinement=refined)
         return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
 
-    def reduce(self, checkpoint: Checkpoint, base: str | None = None) -> Newcomer:
-        """A checkpoint as it is stored. base: what it is merged into, in full. InputError where it
-        can't be compared."""
+    def reduce(self, checkpoint: Checkpoint) -> Newcomer:
+        """A checkpoint as it is stored. InputError where it can't be compared."""
         budget, seed = self.settings.budget, self.settings.seed
         content = reduced(checkpoint, budget, seed=seed, matrices=self.settings.matrices)
-        return newcomer(checkpoint, content, seed, base)
+        return newcomer(checkpoint, content, seed)
 
     # checking
 
     def verify(self) -> list[str]:
         """What is wrong with the index, one line each; none where all is well.
 
-        The database's own checks, every sketch against its hash, and the families and the forest
+        The database's own checks, every model against its seal, and the families and the forest
         against those recovered afresh.
         """
         with self._store.snapshot():
@@ -388,7 +398,7 @@ class Index:
                 return faults
             self._catalogue.pool()  # what others wrote is known before anything is decided
             if altered := self._catalogue.altered():
-                return [f"{id}: its sketch is not the one that was stored" for id in altered]
+                return [f"{id}: not as it was stored" for id in altered]
             models = self.models()
             sure, _ = self._families.partition(models)
             families = self._families.afresh(set(sure))
@@ -402,9 +412,10 @@ class Index:
             members: dict[int, list[Model]] = {}
             for model in models:
                 members.setdefault(model.family, []).append(model)
-            afresh = [self._recovered(family)[0] for family in members.values()]
-            fresh = joined(afresh, self._options.recorded)
+            afresh = {family: self._recovered(own)[0] for family, own in members.items()}
+            fresh = joined(afresh.values(), self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)
-            if fresh.to_json() != kept.to_json():
+            seen = all(self._catalogue.shows(*family) for family in afresh.items())
+            if fresh.to_json() != kept.to_json() or not seen:
                 return ["the forest is not what its models make; `mother index recover` mends it"]
             return []

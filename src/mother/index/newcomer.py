@@ -51,11 +51,8 @@ def reduced(
     return dump(small, seed)
 
 
-def newcomer(
-    checkpoint: Checkpoint, content: bytes, seed: int = 0, base: str | None = None
-) -> Newcomer:
-    """A checkpoint with its sketch, which may come from elsewhere. base: what it is merged into.
-    InputError where it is none."""
+def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
+    """A checkpoint with its sketch, which may come from elsewhere. InputError where it is none."""
     small = load(content, checkpoint.path, id=checkpoint.id, seed=seed)
     files = [WeightFile(name, file.size) for name, file in checkpoint.named_files.items()]
     return Newcomer(
@@ -67,14 +64,21 @@ def newcomer(
         content,
         signature(small),
         json.dumps(
-            {"files": [asdict(f) for f in files], "notes": list(checkpoint.notes), "base": base}
+            {
+                "files": [asdict(f) for f in files],
+                "notes": list(checkpoint.notes),
+                "base": base_of(checkpoint),
+            }
         ),
     )
 
 
 def address(checkpoint: Checkpoint) -> str:
-    """Where it lies, from wherever one looks."""
-    return clean(whereabouts(checkpoint))
+    """Where it lies, from wherever one looks. InputError where that is no text."""
+    where = whereabouts(checkpoint)
+    if clean(where) != where:
+        raise InputError(clean(where), "its path is not UTF-8, so it can't be kept; rename it")
+    return where
 
 
 def whereabouts(checkpoint: Checkpoint) -> str:
@@ -83,18 +87,46 @@ def whereabouts(checkpoint: Checkpoint) -> str:
     return shown if is_address(shown) else os.path.abspath(checkpoint.path)  # noqa: PTH100
 
 
+def base_of(checkpoint: Checkpoint) -> str | None:
+    """Whereabouts of what it is merged into, if it is."""
+    return None if checkpoint.base is None else whereabouts(checkpoint.base)
+
+
 def stamp(checkpoint: Checkpoint) -> str:
-    """Names, sizes and times of its files; on the Hub the commit stands for the times."""
-    files = checkpoint.named_files.items()
-    if is_address(checkpoint.shown):
-        return json.dumps([[name, file.size] for name, file in files])
-    return json.dumps([[name, *file.stamp] for name, file in files])
+    """Names, sizes and times of its files; on the Hub the commit stands for the times. The files of
+    what it is merged into follow by their paths in full, which start with a slash."""
+    return json.dumps(_stamps(checkpoint))
+
+
+def is_as_it_was(checkpoint: Checkpoint, known: str) -> bool:
+    """Whether its files are those of a stamp, and those of its base, if it is merged into one."""
+    was, now = json.loads(known), _stamps(checkpoint)
+    if checkpoint.base is None:
+        was = [row for row in was if not row[0].startswith("/")]
+    return bool(was == now)
+
+
+def _stamps(checkpoint: Checkpoint) -> list[list[str | int]]:
+    times = not is_address(checkpoint.shown)
+    rows: list[list[str | int]] = [
+        [name, *(file.stamp if times else (file.size,))]
+        for name, file in checkpoint.named_files.items()
+    ]
+    if (base := checkpoint.base) is not None:
+        rows += [[f"/{address(base)}/{name}", *row] for name, *row in _stamps(base)]
+    return rows
 
 
 def architecture(checkpoint: Checkpoint) -> str:
     """A key over the names and shapes of its weights."""
     rows = sorted((n, t.shape) for n, t in checkpoint.tensors.items() if t.is_weight and t.size)
     return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def seal(content: bytes, signature: bytes, *words: str) -> bytes:
+    """SHA-256 over all that is stored of a model for good."""
+    parts = [content, signature, *(word.encode() for word in words)]
+    return digest(b"".join(digest(part) for part in parts))
 
 
 def digest(content: bytes) -> bytes:

@@ -118,7 +118,9 @@ def kinships(
     found, unsure = np.zeros(len(others)), np.zeros(len(others), dtype=bool)
     kinds: dict[tuple[object, ...], list[int]] = {}
     for k, other in enumerate(others):
-        kinds.setdefault(tuple((n, t.shape) for n, t in other.tensors.items()), []).append(k)
+        # of one size, too: what is compared of any two is what both hold
+        kind = tuple((n, t.shape, t.kept.shape) for n, t in other.tensors.items())
+        kinds.setdefault(kind, []).append(k)
     for members in kinds.values():
         group = align([new, *(others[k] for k in members)])[0]
         if len(group.checkpoints) > 1:

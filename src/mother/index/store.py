@@ -10,13 +10,13 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 4
+VERSION = 5
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -32,7 +32,7 @@ CREATE TABLE models (
     family INTEGER NOT NULL,
     sure INTEGER NOT NULL,
     stamp TEXT NOT NULL,
-    digest BLOB NOT NULL,
+    seal BLOB NOT NULL,
     signature BLOB NOT NULL,
     facts TEXT NOT NULL
 );
@@ -89,6 +89,8 @@ CREATE INDEX children ON edges (parent);
 CREATE INDEX hidden_of ON hidden (family);
 CREATE INDEX trees_of ON trees (family);
 """
+_TABLES = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+_DAMAGED = "; the index is damaged: restore it, or create another and add the models again"
 
 
 def is_index(folder: Path) -> bool:
@@ -103,9 +105,14 @@ class Store:
         self.folder, self.path = folder, folder / NAME
         if not is_index(folder):
             raise InputError(folder, "no index: `mother index create` makes one")
+        self._file = _file(self.path)
         with self.faults():
+            # in full, for SQLite may take a name such as file:x for an address
             self._connection = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+                self.path.absolute(),
+                timeout=PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
             )
             try:
                 self._open()
@@ -142,6 +149,10 @@ class Store:
             umask = os.umask(0)
             os.umask(umask)
             path.chmod(0o666 & ~umask)
+            if not is_index(folder) and (folder / f"{NAME}-wal").exists():
+                # SQLite would take it for the log of the new one
+                gone = "holds the log of an index that is gone"
+                raise InputError(folder, f"{gone}; remove {NAME}-wal, or restore {NAME}")
             os.link(path, folder / NAME)
         except FileExistsError:
             raise InputError(folder, "holds an index already") from None
@@ -178,9 +189,21 @@ class Store:
         with self.faults():
             self._connection.close()
 
+    def is_there(self) -> bool:
+        """Whether the file that was opened is still the one in the folder."""
+        return self._file == _file(self.path)
+
     def faults(self) -> AbstractContextManager[None]:
         """What the database says, as an InputError."""
         return _faults_of(self.folder)
+
+    @contextmanager
+    def sound(self, table: str) -> Iterator[None]:
+        """Reading what rows of a table hold: what is not as it was written is an InputError."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(self.folder, f"a damaged row of {table}") from None
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """All rows of a query."""
@@ -225,8 +248,26 @@ class Store:
     def damage(self) -> list[str]:
         """What SQLite itself finds wrong with the file."""
         found = [str(line) for (line,) in self.rows("PRAGMA integrity_check(20)") if line != "ok"]
+        if self.rows(_TABLES) != _tables():
+            found.append("its tables are not those that were made")
         lost = self.rows("PRAGMA foreign_key_check")
         return found + [f"a row of {table} without its owner" for table, *_ in lost]
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells a file from others, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _tables() -> list[tuple[Any, ...]]:
+    """The tables of a new index, as `_TABLES` asks for them."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        return connection.execute(_TABLES).fetchall()
 
 
 def _quoted(text: str) -> str:
@@ -241,9 +282,13 @@ def _faults_of(folder: Path) -> Iterator[None]:
         said = str(fault)
         hint = ""
         if "malformed" in said or "not a database" in said:
-            hint = "; the index is damaged: restore it, or create another and add the models again"
+            hint = _DAMAGED
         elif "full" in said or "disk I/O" in said:
-            hint = "; what was committed before is unharmed"
+            hint = "; what was committed before is unharmed, and with more room the same goes on"
+        elif "readonly" in said or "unable to open" in said:
+            hint = "; SQLite writes beside what it reads: copy the index to a folder of your own"
         elif "locked" in said:
             hint = "; another process is writing, try again"
         raise InputError(folder, f"{said}{hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(folder, f"text that is no UTF-8{_DAMAGED}") from None

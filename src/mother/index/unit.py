@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from mother.checkpoints import Checkpoint, Problem, open_checkpoint
 from mother.checkpoints.discovery import folders_of
 from mother.checkpoints.folders import open_shard_set, shard_set
 from mother.errors import InputError
-from mother.index.newcomer import reduced, whereabouts
+from mother.index.newcomer import base_of, reduced, stamp, whereabouts
 
 
 @dataclass(frozen=True)
 class Unit:
     """path: in full, or an address on the Hub with its commit; base: likewise. files: name and size
-    of each. budget, seed, matrices: as for `sketch`. version: of the mother that sends it."""
+    of each, of the base's, too. budget, seed, matrices: as for `sketch`. version: of the mother
+    that sends it."""
 
     path: str
     base: str | None
@@ -27,9 +29,9 @@ class Unit:
     version: str
 
 
-def unit(checkpoint: Checkpoint, base: str | None, budget: int, seed: int, matrices: int) -> Unit:
+def unit(checkpoint: Checkpoint, budget: int, seed: int, matrices: int) -> Unit:
     """What a worker must know to sketch the checkpoint."""
-    path, files = whereabouts(checkpoint), _files(checkpoint)
+    path, base, files = whereabouts(checkpoint), base_of(checkpoint), sizes(stamp(checkpoint))
     return Unit(path, base, files, budget, seed, matrices, mother.__version__)
 
 
@@ -49,7 +51,7 @@ def opened(unit: Unit, *, download: bool = False) -> Checkpoint:
     """The checkpoint, as it is seen from here. download: as in `open_checkpoint`. InputError, also
     where its files are others than those told of, or have other sizes."""
     checkpoint = _opened(unit, download)
-    if _files(checkpoint) != unit.files:
+    if sizes(stamp(checkpoint)) != unit.files:
         raise InputError(unit.path, "other files there, or of other sizes, than were seen before")
     return checkpoint
 
@@ -64,5 +66,6 @@ def _opened(unit: Unit, download: bool) -> Checkpoint:
         return open_shard_set(paths[0].parent, *shards)
 
 
-def _files(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
-    return tuple((name, file.size) for name, file in checkpoint.named_files.items())
+def sizes(stamp: str) -> tuple[tuple[str, int], ...]:
+    """Name and size of each file in a stamp."""
+    return tuple((name, size) for name, size, *_ in json.loads(stamp))

@@ -17,7 +17,7 @@ from mother.measures.replicates import offsets, replicate
 from mother.measures.samples import samples_of
 from mother.measures.sketch import sketch
 from mother.recovery import MANY, Options, recover_checkpoints
-from mother.refinement import REPLICATES, Refinement
+from mother.refinement import REPLICATES, Refinement, in_full
 
 OPTIONS = Options(bootstrap=0, threads=1)
 
@@ -63,6 +63,34 @@ def test_a_family_of_more_than_many():
     alone = edges(recover_checkpoints(small, OPTIONS))
     assert len(alone & true) < len(found & true)
     assert 0 < len(refinement.asked) < MANY // 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
+    monkeypatch.setattr("mother.recovery.MANY", 10)
+    monkeypatch.setattr("mother.refinement_of_many.AT_ONCE", 12)
+    monkeypatch.setattr("mother.levels.LEVELS", 1)
+    models, parents = family(40, seed)
+    true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
+    of, read, budget = {m.id: m for m in models}, [], 2 << 10
+
+    def more(checkpoint, level):
+        return sketch(of[checkpoint.id], budget * TIMES**level)
+
+    def whole(group):
+        assert len(group.checkpoints) <= 12
+        read.append({c.id for c in group.checkpoints})
+        return measure(in_full(group, [of[c.id] for c in group.checkpoints]), l1=False)
+
+    small = [sketch(m, budget) for m in models]
+    refinement = Refinement(more, whole)
+    found = edges(recover_checkpoints(small, OPTIONS, refinement=refinement))
+    sketched = edges(recover_checkpoints(small, OPTIONS, refinement=Refinement(more)))
+    assert len(found & true) >= max(len(sketched & true), len(true) - 1)
+    assert read
+    assert {id for id, times in refinement.asked.items() if times > 1} == set.union(*read)
+    nothing = Refinement(more, whole, read=0)
+    assert edges(recover_checkpoints(small, OPTIONS, refinement=nothing)) == sketched
 
 
 def test_whole_weights_leave_nothing_open(monkeypatch):

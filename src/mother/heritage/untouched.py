@@ -20,7 +20,7 @@ from mother.measures.formats import rounding, roundings
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-LAYERS = 16  # matrices looked at: a quarter of them those with the most rows
+LAYERS = 8  # matrices looked at: a quarter of them those with the most rows
 ROWS = 512  # of each, evenly spread
 COLUMNS = 64  # of each row, the first
 PROBED = 16  # rows of each that are looked at first, for whether any are shared

@@ -8,6 +8,8 @@ TORCH := torch==2.13.0
 
 # Bytecode is kept of what is imported; of all that is installed it would take half a minute.
 unexport PYTHONDONTWRITEBYTECODE
+# BLAS threads of several processes would wait for work by spinning, in each other's way.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: help everything demo test test-clusters test-experiments experiments lint docs bench clean
 help:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+from threadpoolctl import threadpool_limits
 
 from mother.cli.check import check
 from mother.cli.compare import compare
@@ -48,7 +49,11 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         # not cli.main(), which makes exit code 1 of a closed pipe
-        with cli.make_context("mother", sys.argv[1:] or ["--help"]) as command:
+        with (
+            # BLAS's own threads, which wait for work by spinning, are no gain for small products
+            threadpool_limits(limits=1, user_api="blas"),
+            cli.make_context("mother", sys.argv[1:] or ["--help"]) as command,
+        ):
             cli.invoke(command)
         sys.stdout.flush()
         sys.exit(0)

@@ -134,7 +134,7 @@ def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
     >>> def of(*parents):
     ...     return Forest(np.array(parents))
     >>> in_doubt(of(-1, 0, 1), [of(-1, 0, 1), of(-1, 0, 0)])
-    [Doubt(about=(2,), models=frozenset({0, 1, 2}))]
+    [Doubt(about=(2,), models=frozenset({0, 1, 2}), in_full=True)]
     """
     parents = np.stack([forest.parents, *(other.parents for other in others)])
     return [

@@ -15,6 +15,7 @@ import numpy as np
 
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Read, Reader, Stored
+from mother.index.glance import Glance
 from mother.index.newcomer import Newcomer
 from mother.index.relatives import Pool, kinships
 from mother.refinement import Refinement
@@ -35,6 +36,8 @@ class Families:
         """The families in the pool that a newcomer is surely related to, but for itself as it was,
         and the numbers of those in others whose kinship is within its error."""
         places = pool.candidates(new.architecture, new.signature)
+        glances = [self.catalogue.glances.at(n) for n in pool.numbers[places].tolist()]
+        places = places[~Glance.at(new.sketch).strangers(glances)]
         found = {n: self.catalogue.sketch(n) for n in pool.numbers[places].tolist()}
         home = dict(zip(found, pool.families[places].tolist(), strict=True))
         others = [n for n, sketch in found.items() if sketch.shown != new.path]

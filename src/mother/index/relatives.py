@@ -100,14 +100,22 @@ class Pool:
     def candidates(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.intp]:
         """Places of the models whose kinship with one is looked at."""
         near = self.nearest(architecture, signature, NEAREST)
-        taken: dict[int, int] = {}
-        out = []
-        for place, family in zip(near.tolist(), self.families[near].tolist(), strict=True):
-            count = taken.get(family, 0)
-            if count < MEMBERS and (count or len(taken) < FAMILIES):
-                taken[family] = count + 1
-                out.append(place)
-        return np.array(out, dtype=np.intp)
+        _, first, family = np.unique(self.families[near], return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))[family]  # of its family: the nearest is 0
+        return near[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
+
+
+def _times_before(values: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How often each value stands before its place, (n,).
+
+    >>> _times_before(np.array([0, 1, 0, 0]))
+    array([0, 0, 1, 2])
+    """
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    out = np.empty_like(order)
+    out[order] = np.arange(len(values)) - np.searchsorted(ranked, ranked)
+    return out
 
 
 def kinships(

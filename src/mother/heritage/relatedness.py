@@ -128,17 +128,22 @@ def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) ->
     return np.asarray(~related & (share + off >= 1))
 
 
-def strangers(
+def told_at_a_glance(
     cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Models that are neither related nor in doubt, (n,), by cosines that are known in single
-    precision, (L, n).
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
+    (L, n), that are known in single precision.
 
-    >>> strangers(np.array([[0.01, 0.0999, 0.2]]), np.array([10_000]), np.array([10_000]))
-    array([ True, False, False])
+    >>> relatives, strangers = told_at_a_glance(
+    ...     np.array([[0.01, 0.0999, 0.1001, 0.2]]), np.array([10_000]), np.array([10_000])
+    ... )
+    >>> relatives, strangers
+    (array([False, False, False,  True]), array([ True, False, False, False]))
     """
     share, off = _share(cosine, sizes, seen)
-    return np.asarray((share + off < 1 - ROUGH) & np.isfinite(cosine).all(axis=0))
+    finite = np.isfinite(cosine).all(axis=0)
+    least = np.minimum(share - off, _kinship(cosine, sizes, seen))
+    return finite & (least > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
 
 
 def _share(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -1,4 +1,5 @@
-"""Most of whom a newcomer is compared with are strangers, which a glance at them tells."""
+"""Most of whom a newcomer is compared with are surely relatives or surely strangers, which a glance
+tells: cosines in single precision."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.heritage.relatedness import strangers, told_by
+from mother.heritage.relatedness import told_at_a_glance, told_by
 from mother.measures import as_if_drawn
 
 HELD = 1 << 28  # bytes of glances in memory
@@ -48,15 +49,16 @@ class Glance:
             np.concatenate([np.zeros(0, np.float32), *layers]),
         )
 
-    def strangers(self, others: Sequence[Glance]) -> NDArray[np.bool_]:
-        """Which of the others are surely not related to it, (n,)."""
-        out = np.zeros(len(others), dtype=bool)
+    def told(self, others: Sequence[Glance]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of the others are surely its relatives, and which surely not, (n,)."""
+        relatives, strangers = np.zeros((2, len(others)), dtype=bool)
         like = [k for k, other in enumerate(others) if other.layout == self.layout]
         if like and len(self.sizes):
             weights = np.stack([others[k].weights for k in like])
             parts = [weights[:, a:b] @ self.weights[a:b] for a, b in pairwise(self.ends)]
-            out[like] = strangers(np.stack(parts).astype(np.float64), self.sizes, self.seen)
-        return out
+            cosine = np.stack(parts).astype(np.float64)
+            relatives[like], strangers[like] = told_at_a_glance(cosine, self.sizes, self.seen)
+        return relatives, strangers
 
 
 def _of_norm_1(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -77,12 +79,17 @@ class Glances:
     def at(self, number: int) -> Glance:
         """The one at a model."""
         if number not in self._held:
-            found = Glance.at(self.sketch(number))
-            if self._bytes + found.weights.nbytes > HELD:
-                self.clear()
-            self._held[number] = found
-            self._bytes += found.weights.nbytes
+            self.keep(number, Glance.at(self.sketch(number)))
         return self._held[number]
+
+    def keep(self, number: int, glance: Glance) -> None:
+        """Hold the one at a model."""
+        if number in self._held:
+            return
+        if self._bytes + glance.weights.nbytes > HELD:
+            self.clear()
+        self._held[number] = glance
+        self._bytes += glance.weights.nbytes
 
     def clear(self) -> None:
         """Forget all."""

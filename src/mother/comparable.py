@@ -9,6 +9,7 @@ from mother.measures import Measures
 
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 SMALLEST = 1e-19  # below it, squares vanish in float32
+LEAST, MOST = 1e-9, 1e9  # far from these, sums of squares do neither
 
 
 class NotFiniteError(Exception):
@@ -27,6 +28,15 @@ def no_weights(checkpoint: Checkpoint) -> str | None:
     if 2 * checkpoint.parameters < whole:
         return "is mostly integers; quantized models can't be compared yet"
     return None
+
+
+def ordinary(sketch: Checkpoint) -> bool:
+    """Whether a sketch alone can be compared, as a first look tells: `finite_layers` has nothing
+    against weights of such sizes."""
+    kept = (t.kept for t in sketch.tensors.values() if t.is_weight and t.kept.size)
+    with np.errstate(invalid="ignore"):
+        largest = np.array([np.abs(t.read().astype(np.float64)).max() for t in kept])
+    return bool(np.isfinite(largest).all() and LEAST < largest.max(initial=0.0) < MOST)
 
 
 def finite_layers(group: Group, measures: Measures) -> np.ndarray:

@@ -305,12 +305,13 @@ def _recover_group(
             )
 
         told = options.trees is None
-        measures, characters, doubts = refinement.refined(
+        measures, characters, forest, doubts = refinement.refined(
             group, measures, decide, options.workers, families=told
         )
-    forest = default.recover(
-        characters, measures, options.bootstrap, options.seed, options.trees, original
-    )
+    if refinement is None or options.bootstrap:
+        forest = default.recover(
+            characters, measures, options.bootstrap, options.seed, options.trees, original
+        )
     return Part(group, forest, measures, (), tuple(lossy), tuple(doubts), characters.looks[1:])
 
 

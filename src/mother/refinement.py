@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Group, align
 from mother.heritage.characters import Characters, Look
-from mother.heritage.forest import Forest
+from mother.heritage.forest import Forest, no_edges
 from mother.heritage.relatedness import kinship, unsure
 from mother.levels import Doubt, Doubts, Levels, More
 from mother.measures import Measures, measure
 from mother.measures.mixed import mixed
-from mother.measures.replicates import replicate
+from mother.measures.replicates import exact, replicate
 
 REPLICATES = 8
 ROUNDS = 12  # of asking, at the most
@@ -57,19 +57,19 @@ class Refinement:
         threads: int = 1,
         *,
         families: bool = True,
-    ) -> tuple[Measures, Characters, Doubts]:
+    ) -> tuple[Measures, Characters, Forest, Doubts]:
         """The measures of a group of sketches and its characters, closer where that may matter to
-        what is decided, and the decisions that are within their error still. families: whether
-        kinship decides how many trees there are."""
+        what is decided, what is decided from them, and the decisions that are within their error
+        still. families: whether kinship decides how many trees there are."""
         characters = Characters.of(group)
+        forest = no_edges(len(group.checkpoints))
 
         def doubts(closer: _Closer) -> Doubts:
+            nonlocal forest
             now, seen = closer.measures(), characters.closer(closer.looks)
             forest = decide(now, seen, None)
-            others = [
-                decide(off, replace(seen, seed=seed), None)
-                for seed, off in enumerate(closer.replicates())
-            ]
+            off = [] if exact(group) and seen.exact else closer.replicates()
+            others = [decide(m, replace(seen, seed=seed), None) for seed, m in enumerate(off)]
             found = [closer.widened(doubt, forest) for doubt in in_doubt(forest, others)]
             if (doubtful := seen.passed_over(now, forest.parents, doubting=True)).any():
                 by_ranks = in_doubt(forest, [decide(now, seen, doubtful)])
@@ -78,7 +78,7 @@ class Refinement:
 
         closer = _Closer(group, coarse, threads)
         measures, found = self._settled(closer, doubts)
-        return measures, characters.closer(closer.looks), found
+        return measures, characters.closer(closer.looks), forest, found
 
     def related(self, one: Checkpoint, other: Checkpoint) -> bool:
         """Whether two models are relatives, from sketches as large as it takes."""

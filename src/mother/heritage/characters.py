@@ -3,7 +3,7 @@ training left untouched, and ranks of low-rank steps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -49,6 +49,11 @@ class Look:
             self._known[key] = [(np.arange(len(inside)), rows), *closer]
         return [(both[some], rows) for some, rows in self._known[key]]
 
+    @property
+    def known(self) -> Iterable[Parts]:
+        """Those of all models that were asked for."""
+        return self._known.values()
+
 
 @dataclass(frozen=True)
 class Characters:
@@ -76,6 +81,12 @@ class Characters:
             parts = [(some, rows.replicate(self.seed)) for some, rows in parts]
         (_, rows), *closer = parts
         return Told.of(rows, closer)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of the rows that were asked for were looked at: then they have no error."""
+        parts = (part for look in self.looks for parts in look.known for part in parts)
+        return all(share == 1 for _, rows in parts for share in rows.looked)
 
     def passed_over(
         self, m: Measures, parents: Indices, doubting: bool = False

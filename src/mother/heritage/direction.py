@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from mother.measures import Measures, is_matrix
 
@@ -43,7 +43,8 @@ GROWN = 0.2  # share of these in which a > 1: decay shrinks, little grows
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the layers' own a: where the sum over a is taken
 UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal inner products
 _TINY = 1e-30
-_CHUNK = 1 << 22  # numbers held at once
+_CHUNK = 1 << 18  # numbers held at once: as many as a cache holds
+_PAIRS = 16  # in a chunk at the least
 
 
 class Layers(Protocol):
@@ -96,49 +97,55 @@ def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
 
 def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
     L, E = of.ij.shape
-    log_f = np.empty((len(POLARITIES), E))
-    layers = np.empty((L if by_layer else 0, len(POLARITIES), E))
-    size = max(1, _CHUNK // ((1 + len(QUANTILES)) * len(SCALES) * L))
-    for at in range(0, E, size):
-        pairs = slice(at, at + size)
+    R = len(POLARITIES)
+    log_f = np.empty((R, E))
+    layers = np.empty((L if by_layer else 0, R, E))
+    size = max(_PAIRS, _CHUNK // (R * (1 + len(QUANTILES)) * len(SCALES) * L))
+    # parts of about one size: the sums of a pair that is left alone would round otherwise
+    for start, stop in pairwise(np.linspace(0, E, math.ceil(E / size) + 1, dtype=int).tolist()):
+        pairs = slice(start, stop)
         chance = of.chance if of.chance.shape[1] == 1 else of.chance[:, pairs]
-        part = Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], chance)
-        for k, r in enumerate(POLARITIES):
-            terms, prior = _terms(part, float(r))
-            joint = terms.sum(axis=1) + prior[:, None]  # (A, S, E)
-            log_f[k, pairs] = logsumexp(joint, axis=(0, 1)) - math.log(len(SCALES))
-            if by_layer:
-                likely = np.exp(joint - joint.max(axis=(0, 1)))
-                likely /= likely.sum(axis=(0, 1))
-                layers[:, k, pairs] = np.einsum("alse,ase->le", terms, likely)
+        terms, prior = _terms(Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], chance))
+        joint = terms.sum(axis=2) + prior[:, :, None]  # (R, A, S, E)
+        log_f[:, pairs] = _log_sum_exp(joint) - math.log(len(SCALES))
+        if by_layer:
+            likely = np.exp(joint - joint.max(axis=(1, 2), keepdims=True))
+            likely /= likely.sum(axis=(1, 2), keepdims=True)
+            layers[:, :, pairs] = np.einsum("ralse,rase->lre", terms, likely)
     return log_f, layers
 
 
-def _terms(of: Products, r: float) -> tuple[Array, Array]:
-    """log t of each layer for each a and s, (A, L, S, E), and the log prior of a, (A, E)."""
-    pp, cc, pc = of.ii, of.jj, of.ij
+def _log_sum_exp(joint: Array) -> Array:
+    """log sum exp over axes 1 and 2, as scipy's, which takes longer to look at its arguments."""
+    most = joint.max(axis=(1, 2), keepdims=True)
+    top = joint == most
+    many = top.sum(axis=(1, 2))
+    others = np.where(top, 0.0, np.exp(joint - most)).sum(axis=(1, 2))
+    return np.asarray(np.log1p(others / many) + np.log(many) + most[:, 0, 0])
+
+
+def _terms(of: Products) -> tuple[Array, Array]:
+    """log t of each layer for each r, a and s, (R, A, L, S, E); log prior of a, (R, A, E)."""
+    pp, cc, pc, r = of.ii, of.jj, of.ij, POLARITIES[:, None, None]
     start = np.maximum(pp, _TINY)
     squared = np.maximum(pp + cc - 2 * pc, 0.0)
     moves = squared > UNCHANGED * np.maximum(pp, cc)  # a frozen layer tells nothing
     own = (pc + r * squared) / start
     quantiles = _weighted_quantiles(own, np.where(moves, 1 / np.sqrt(of.chance), 0.0))
-    shrinks = np.concatenate([np.ones((1, pp.shape[1])), quantiles])
+    shrinks = np.concatenate([np.ones_like(quantiles[:, :1]), quantiles], axis=1)
+    a = shrinks[:, :, None]  # (R, A, 1, E)
     scale = (COSINE**2 + of.chance)[:, None] * SCALES[:, None] ** 2  # (L, S, E) or (L, S, 1)
-    terms = np.empty((len(shrinks), len(pp), len(SCALES), pp.shape[1]))
-    prior = np.full((len(shrinks), pp.shape[1]), math.log(1 - DECAYED))
-    for k, a in enumerate(shrinks):
-        step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
-        moved = np.sqrt(step / start)
-        stray = (pc - a * pp) / np.sqrt(step * start) + r * moved
-        square = stray[:, None] ** 2 / scale
-        log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale) / 2
-        terms[k] = np.where(moves[:, None], log_t, 0.0)
-        if k:
-            told = np.where(moves, 1 / (scale[:, 3] * np.maximum(moved, _TINY) ** 2), 0.0)
-            sharpness = np.maximum(told.sum(axis=0), _TINY)
-            prior[k] = _log_density(1 - a) + 0.5 * np.log(2 * np.pi / sharpness)
-            prior[k] -= math.log(len(QUANTILES))
-    return terms, prior
+    step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
+    moved = np.sqrt(step / start)
+    stray = (pc - a * pp) / np.sqrt(step * start) + r[:, None] * moved
+    square = stray[..., None, :] ** 2 / scale
+    log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale) / 2
+    told = np.where(moves, 1 / (scale[:, 3] * np.maximum(moved, _TINY) ** 2), 0.0)
+    sharpness = np.maximum(told.sum(axis=2), _TINY)
+    prior = _log_density(1 - shrinks) + 0.5 * np.log(2 * np.pi / sharpness)
+    prior -= math.log(len(QUANTILES))
+    prior[:, 0] = math.log(1 - DECAYED)
+    return np.where(moves[:, None], log_t, 0.0), prior
 
 
 def _log_density(shrink: Array) -> Array:
@@ -148,13 +155,13 @@ def _log_density(shrink: Array) -> Array:
 
 
 def _weighted_quantiles(values: Array, weight: Array) -> Array:
-    """QUANTILES over axis 0 of (L, E) values, (Q, E)."""
-    order = np.argsort(values, axis=0, kind="stable")
-    ranked = np.take_along_axis(values, order, axis=0)
-    mass = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
-    mass /= np.maximum(mass[-1], _TINY)
-    rows = np.stack([(mass >= q).argmax(axis=0) for q in QUANTILES])
-    return np.asarray(np.take_along_axis(ranked, rows, axis=0))
+    """QUANTILES over axis 1 of (R, L, E) values, each layer of weight (L, E); (R, Q, E)."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=1)
+    mass = np.cumsum(np.take_along_axis(weight[None], order, axis=1), axis=1)
+    mass /= np.maximum(mass[:, -1:], _TINY)
+    rows = np.stack([(mass >= q).argmax(axis=1) for q in QUANTILES], axis=1)
+    return np.asarray(np.take_along_axis(ranked, rows, axis=1))
 
 
 @dataclass(frozen=True)

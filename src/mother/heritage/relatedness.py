@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
 MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
 SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
+ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
 _EXACT = 1e-9  # standard error of a cosine that was looked at whole
 
 
@@ -122,13 +123,36 @@ def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -
 def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
     chance and beyond its error, surely not where it is below by its error."""
+    share, off = _share(cosine, sizes, seen)
+    related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
+    return np.asarray(~related & (share + off >= 1))
+
+
+def told_at_a_glance(
+    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
+    (L, n), that are known in single precision.
+
+    >>> relatives, strangers = told_at_a_glance(
+    ...     np.array([[0.01, 0.0999, 0.1001, 0.2]]), np.array([10_000]), np.array([10_000])
+    ... )
+    >>> relatives, strangers
+    (array([False, False, False,  True]), array([ True, False, False, False]))
+    """
+    share, off = _share(cosine, sizes, seen)
+    finite = np.isfinite(cosine).all(axis=0)
+    least = np.minimum(share - off, _kinship(cosine, sizes, seen))
+    return finite & (least > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
+
+
+def _share(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Median of cosine / threshold, were all weights looked at, and its error, SURE times."""
     most, weight = _beside(threshold(sizes), cosine), np.sqrt(seen)
     variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
     noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
     share = weighted_median(cosine / most, weight)
-    off = SURE * error_of_median(cosine / most, noise / most, weight)
-    related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
-    return np.asarray(~related & (share + off >= 1))
+    return share, SURE * error_of_median(cosine / most, noise / most, weight)
 
 
 def error_of_median(values: Array, noise: Array, weight: Array) -> Array:

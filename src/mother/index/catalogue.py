@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, align
 from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
+from mother.index.glance import Glances
 from mother.index.items import Item, items
 from mother.index.newcomer import Newcomer, digest, seal
 from mother.index.relatives import Pool
@@ -55,6 +56,7 @@ class Catalogue:
         self._pool: Pool | None = None
         self._seen = -1
         self.sketch = lru_cache(maxsize=CACHED)(self._load)
+        self.glances = Glances(self.sketch)
         self.compared = lru_cache(maxsize=None)(self.comparable)
 
     @contextmanager
@@ -67,6 +69,7 @@ class Catalogue:
         except BaseException:
             self._pool = None
             self.sketch.cache_clear()  # its numbers are given again
+            self.glances.clear()
             self.compared.cache_clear()
             raise
 

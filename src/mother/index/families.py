@@ -34,14 +34,17 @@ class Families:
     def of(self, new: Newcomer, pool: Pool) -> tuple[set[int], list[int]]:
         """The families in the pool that a newcomer is surely related to, but for itself as it was,
         and the numbers of those in others whose kinship is within its error."""
+        itself = [m.number for m in self.catalogue.models("path = ?", new.path)]
         places = pool.candidates(new.architecture, new.signature)
-        found = {n: self.catalogue.sketch(n) for n in pool.numbers[places].tolist()}
-        home = dict(zip(found, pool.families[places].tolist(), strict=True))
-        others = [n for n, sketch in found.items() if sketch.shown != new.path]
-        kin, unsure = kinships(new.sketch, [found[n] for n in others])
-        families = {home[n] for n, sure in zip(others, (kin > 1) & ~unsure, strict=True) if sure}
-        doubtful = [n for n, doubt in zip(others, unsure, strict=True) if doubt]
-        return families, [n for n in doubtful if home[n] not in families]
+        places = places[~np.isin(pool.numbers[places], itself)]
+        home, numbers = pool.families[places], pool.numbers[places]
+        sure, strange = new.glance.told([self.catalogue.glances.at(n) for n in numbers.tolist()])
+        families = {int(family) for family in home[sure]}
+        left = np.flatnonzero(~strange & ~np.isin(home, home[sure]))
+        kin, unsure = kinships(new.sketch, [self.catalogue.sketch(int(n)) for n in numbers[left]])
+        families |= {int(family) for family in home[left[(kin > 1) & ~unsure]]}
+        doubtful = left[unsure & ~np.isin(home[left], list(families))]
+        return families, [int(n) for n in numbers[doubtful]]
 
     def of_newcomer(self, new: Newcomer, pool: Pool, closer: bool) -> set[int]:
         """The families that a newcomer is related to. closer: larger sketches are read at once,
@@ -71,6 +74,7 @@ class Families:
             family = min((model.number, *families))
             pool.join(families, family)
             pool.extend([model.number], [family], [model.architecture], mark[None])
+            self.catalogue.glances.keep(model.number, new.glance)
         return [int(f) for f in pool.families[: pool.size]], doubtful
 
     def regroup(self, changed: set[int]) -> tuple[set[int], _Kin]:

@@ -187,6 +187,7 @@ class Index:
                 self._catalogue.doubt((number, other) for other in doubtful)
                 pool.join(families, family)
                 pool.extend([number], [family], [new.architecture], new.signature[None])
+                self._catalogue.glances.keep(number, new.glance)
                 touched = (touched - families) | {family}
                 found.append((id, known is not None))
             self._regroup(touched, at_once=False)

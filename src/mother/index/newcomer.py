@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import clean
-from mother.comparable import no_weights
+from mother.comparable import no_weights, ordinary
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
+from mother.index.glance import Glance
 from mother.measures.signature import signature
 from mother.measures.sketch import sketch
 from mother.measures.sketch_bytes import dump, load
@@ -37,6 +39,11 @@ class Newcomer:
     signature: NDArray[np.float32]
     facts: str
 
+    @cached_property
+    def glance(self) -> Glance:
+        """What tells most models from its relatives."""
+        return Glance.at(self.sketch)
+
 
 def reduced(
     checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int = MATRICES
@@ -46,8 +53,9 @@ def reduced(
     if fault := no_weights(checkpoint):
         raise InputError(checkpoint.shown, fault)
     small = sketch(checkpoint, budget, seed=seed, matrices=matrices)
-    for refused in recover_checkpoints([small], Options(bootstrap=0, threads=1)).refused:
-        raise InputError(refused.path, refused.fault)
+    if not ordinary(small):
+        for refused in recover_checkpoints([small], Options(bootstrap=0, threads=1)).refused:
+            raise InputError(refused.path, refused.fault)
     return dump(small, seed)
 
 

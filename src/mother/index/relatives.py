@@ -20,6 +20,7 @@ from mother.measures.signature import SIGNATURE
 MEMBERS = 2  # of a family that are compared with a newcomer
 FAMILIES = 64  # that are
 NEAREST = 4096  # models among which these families are looked for
+BLOCK = 1024  # signatures that are worked on at once
 _GROWTH = 1.5
 
 
@@ -94,20 +95,40 @@ class Pool:
             # float32 loses the last digits of a difference: take some more, then look closely
             places = np.argpartition(far, 4 * many)[: 4 * many]
         places = places[np.isfinite(far[places])]
-        apart = np.square(rows[places].astype(np.float64) - signature).sum(axis=1)
+        apart = _squared_distances(rows[places], signature)
+        if len(apart) > many:
+            near = apart <= np.partition(apart, many - 1)[many - 1]
+            places, apart = places[near], apart[near]
         return np.asarray(places[np.lexsort((self.numbers[places], apart))][:many])
 
     def candidates(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.intp]:
         """Places of the models whose kinship with one is looked at."""
         near = self.nearest(architecture, signature, NEAREST)
-        taken: dict[int, int] = {}
-        out = []
-        for place, family in zip(near.tolist(), self.families[near].tolist(), strict=True):
-            count = taken.get(family, 0)
-            if count < MEMBERS and (count or len(taken) < FAMILIES):
-                taken[family] = count + 1
-                out.append(place)
-        return np.array(out, dtype=np.intp)
+        _, first, family = np.unique(self.families[near], return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))[family]  # of its family: the nearest is 0
+        return near[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
+
+
+def _squared_distances(
+    rows: NDArray[np.float32], signature: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """|row - signature|^2, (n,): some at once, as many as a cache holds."""
+    wide = signature.astype(np.float64)
+    some = (rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK))
+    return np.concatenate([np.zeros(0), *(np.square(r - wide).sum(axis=1) for r in some)])
+
+
+def _times_before(values: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How often each value stands before its place, (n,).
+
+    >>> _times_before(np.array([0, 1, 0, 0]))
+    array([0, 0, 1, 2])
+    """
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    out = np.empty_like(order)
+    out[order] = np.arange(len(values)) - np.searchsorted(ranked, ranked)
+    return out
 
 
 def kinships(

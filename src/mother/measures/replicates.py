@@ -39,6 +39,11 @@ def replicate(group: Group, m: Measures, seed: int) -> Measures:
     return replace(m, gram=gram, shared=m.shared * (new / np.where(own > 0, own, 1.0))[:, :, None])
 
 
+def exact(group: Group) -> bool:
+    """Whether every replicate of a group's measures is what it is of: all of it is at hand."""
+    return not any(map(_is_window, group.layers))
+
+
 def offsets(group: Group, many: int) -> Array:
     """How much more than once each weight at hand counts in each of so many replicates, (d, many),
     layers after one another."""
@@ -49,15 +54,18 @@ def offsets(group: Group, many: int) -> Array:
 
 def _weights(layer: Layer, seed: int) -> Array:
     """How much more than once each weight of a window counts, (s,); 0 where all are at hand."""
-    sides = layer.tensors[0].shape
-    if len(sides) != 2 or layer.tensors[0].size == layer.size:
+    if not _is_window(layer):
         return np.zeros(layer.tensors[0].size)
     rng = np.random.default_rng(number(seed, layer.name, layer.shape))
     rows, columns = (
         np.sqrt(1 - side / whole) * halves(side, rng)
-        for side, whole in zip(sides, as_matrix(layer.shape), strict=True)
+        for side, whole in zip(layer.tensors[0].shape, as_matrix(layer.shape), strict=True)
     )
     return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
+
+
+def _is_window(layer: Layer) -> bool:
+    return len(layer.tensors[0].shape) == 2 and layer.tensors[0].size < layer.size
 
 
 def halves(many: int, rng: np.random.Generator) -> Array:

@@ -45,12 +45,18 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
     text = json.dumps(
         {"seed": seed, "format": sketched.format, "tensors": rows}, separators=(",", ":")
     )
-    header = zlib.compress(text.encode("ascii"), 9)
+    header = _deflated(text)
     parts = [MAGIC + VERSION, len(header).to_bytes(4, "little"), header]
     for t in tensors:
         parts.append(_little(t.kept.read()).tobytes())
     body = b"".join(parts)
     return body + hashlib.sha256(body).digest()
+
+
+@lru_cache(maxsize=64)
+def _deflated(text: str) -> bytes:
+    """Models of one architecture share it."""
+    return zlib.compress(text.encode("ascii"), 9)
 
 
 def _little(values: NDArray[Any]) -> NDArray[Any]:

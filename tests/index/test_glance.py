@@ -1,0 +1,78 @@
+"""A glance says nothing that kinship does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mother.checkpoints import Checkpoint
+from mother.checkpoints.tensor import constant
+from mother.index import glance
+from mother.index.glance import Glance, Glances
+from mother.index.relatives import kinships
+from mother.measures.sketch import sketch
+
+SHAPES = {"a.weight": (96, 80), "b.weight": (40, 64), "c.weight": (16, 16), "c.bias": (16,)}
+
+
+def model(weights, dtype=np.float32, budget=8 << 10):
+    tensors = {n: constant(n, w.astype(dtype)) for n, w in weights.items()}
+    return sketch(Checkpoint("m", Path("m"), "npz", tensors), budget)
+
+
+def at_cosines(rng, cosines):
+    """A model's weights, and others' at these cosines to it."""
+    first = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    return first, [
+        {n: c * w + np.sqrt(1 - c**2) * rng.normal(size=w.shape) for n, w in first.items()}
+        for c in cosines
+    ]
+
+
+@pytest.mark.parametrize("budget", [16 << 10, 64 << 10, 1 << 20])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_it_says_what_kinship_says(budget, dtype):
+    rng = np.random.default_rng(budget)
+    first, others = at_cosines(rng, np.linspace(0, 0.99, 200))
+    new, held = model(first, dtype, budget), [model(w, dtype, budget) for w in others]
+    relatives, strangers = Glance.at(new).told([Glance.at(other) for other in held])
+    kin, unsure = kinships(new, held)
+    assert not (relatives & ((kin <= 1) | unsure)).any()
+    assert not (strangers & ((kin > 1) | unsure)).any()
+    assert relatives[-1]
+    assert strangers[0]
+    left = ~relatives & ~strangers
+    assert left[unsure].all()
+    assert left.sum() < unsure.sum() + 6  # few are looked at again
+
+
+def test_weights_far_from_1_are_no_strangers_to_themselves():
+    for scale in (1e-25, 1e25):
+        one = model({"w": np.eye(64) * scale}, np.float64)
+        relatives, strangers = Glance.at(one).told([Glance.at(one)])
+        assert relatives.all()
+        assert not strangers.any()
+
+
+def test_what_it_can_not_tell_is_left_open():
+    rng = np.random.default_rng(0)
+    first, (near,) = at_cosines(rng, [0.9])
+    new = Glance.at(model(first))
+    zeros = model(near | {"a.weight": np.zeros(SHAPES["a.weight"])})
+    others = [zeros, model(near, budget=4 << 10), model({"w": near["a.weight"]}), model({})]
+    for told in new.told([Glance.at(other) for other in others]):
+        assert not told.any()
+    assert [told.tolist() for told in new.told([])] == [[], []]
+
+
+def test_no_more_are_held_than_fit(monkeypatch):
+    first, _ = at_cosines(np.random.default_rng(0), [])
+    loaded = []
+    glances = Glances(lambda number: loaded.append(number) or model(first))
+    monkeypatch.setattr(glance, "HELD", 2 * glances.at(0).weights.nbytes)
+    glances.keep(0, glances.at(0))
+    for number in (1, 1, 0, 2, 2, 0):
+        glances.at(number)
+    assert loaded == [0, 1, 2, 0]

@@ -12,9 +12,10 @@ from mother.checkpoints.tensor import constant
 from mother.heritage.characters import Characters, Look
 from mother.heritage.lora import highest
 from mother.heritage.rows import Rows, _differing
+from mother.index.measured import measured, of_group
 from mother.levels import TIMES
 from mother.measures import measure
-from mother.measures.sketch import sketch
+from mother.measures.sketch import sketch, window_of
 from mother.recovery import Options, recover_checkpoints
 from mother.refinement import Refinement
 
@@ -149,3 +150,52 @@ def test_more_rows_of_some_models_tell_of_these():
     assert np.argwhere(after.apart).tolist() == [[0, 2], [2, 0]]
     some = Characters.of(small).closer([Look((0, 1), large)]).rows(every)
     assert not some.apart.any()
+
+
+def spoilt(checkpoint: Checkpoint, name: str, value: float) -> Checkpoint:
+    """With one weight that is no number, which a larger sketch sees and the first one does not."""
+    seen = [window_of(sketch(checkpoint, BUDGET * k).tensors[name]) for k in (1, TIMES)]
+    first, larger = (set(zip(*w.places((SIDE, SIDE)), strict=False)) for w in seen if w)
+    weights = {n: t.read().reshape(SIDE, SIDE).copy() for n, t in checkpoint.tensors.items()}
+    weights[name][min(larger - first)] = value
+    return model(checkpoint.id, weights)
+
+
+@pytest.mark.parametrize("many", [2, 512])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("who", range(3))
+def test_what_only_a_larger_sketch_shows_to_be_no_weight_is_not_looked_at(
+    who: int, value: float, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mother.recovery.MANY", many)
+    models = chain()
+    small = [sketch(m, BUDGET) for m in models]
+    models[who] = spoilt(models[who], "block.1.query", value)
+    of = {m.id: m for m in models}
+    assert sketch(models[who], BUDGET).tensors["block.1.query"].kept.read().tolist() == (
+        small[who].tensors["block.1.query"].kept.read().tolist()
+    )
+
+    def more(checkpoint: Checkpoint, level: int) -> Checkpoint | None:
+        return sketch(of[checkpoint.id], BUDGET * TIMES**level)
+
+    def none_of_it(checkpoint: Checkpoint, level: int) -> Checkpoint | None:
+        return None if checkpoint.id == models[who].id else more(checkpoint, level)
+
+    found, without = (
+        recover_checkpoints(small, Options(bootstrap=0, threads=1), refinement=Refinement(of))
+        for of in (more, none_of_it)
+    )
+    assert found.to_json() == without.to_json()
+
+
+def test_layers_that_are_no_weights_in_full_are_not_looked_at_in_full() -> None:
+    models = chain()[:3]
+    models[1] = spoilt(models[1], "block.1.query", np.nan)
+    (group,) = align([sketch(m, BUDGET) for m in models])
+    content = measured(models)
+    assert content is not None
+    whole = of_group(content, group)
+    assert whole is not None
+    assert {layer.name for layer in group.layers} - set(whole.names) == {"block.1.query"}
+    assert np.isfinite(whole.gram).all()

@@ -11,6 +11,7 @@ from mother.checkpoints import align
 from mother.heritage import sparse
 from mother.heritage.near import Near
 from mother.heritage.unsettled import unsettled
+from mother.heritage.ways import WaysOfMany
 from mother.levels import LEVELS, TIMES
 from mother.measures import measure
 from mother.measures.replicates import offsets, replicate
@@ -152,3 +153,20 @@ def test_ranks_tell_in_a_large_family_what_distances_do_not(budget, monkeypatch)
     graph = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
     assert {frozenset(pair) for pair in edges(graph)} == {frozenset("b" + x) for x in "acde"}
     assert {e.rank for e in graph.edges} == {RANK}
+
+
+def test_what_is_asked_about_the_families_of_a_hub_costs_no_more_than_its_models(monkeypatch):
+    """Strangers by the hundred, each a family: none looks through what is held of the others."""
+    models = [m for seed in range(12) for m in family(4, seed)[0]]
+    (group,) = align([sketch(m, 2 << 10) for m in models])
+    samples, every = samples_of(group), tuple(range(len(models)))
+    ways = WaysOfMany.of([(every, group), (every, group)], samples)
+
+    def looked(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("mother.checkpoints.Group.among", looked)
+    monkeypatch.setattr("mother.heritage.ways._is_one_matrix", looked)
+    found = sparse.recover(samples, ways=ways)
+    assert (found.parents >= 0).sum() == 36
+    assert found.parents.tolist() == sparse.recover(samples).parents.tolist()

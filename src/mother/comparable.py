@@ -53,7 +53,7 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
         faults = {
             m: fault
             for m, tensor in zip(members, layer.tensors, strict=True)
-            if (fault := _fault(tensor))
+            if (fault := unfit(tensor))
         }
         if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
             bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
@@ -74,10 +74,11 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
     return finite
 
 
-def _fault(tensor: Tensor) -> str | None:
+def unfit(tensor: Tensor) -> str | None:
+    """Why its values can't be compared, if so."""
     values = tensor.read()
     with np.errstate(over="ignore", invalid="ignore"):
-        largest = float(np.abs(values.astype(np.float64)).max())
+        largest = float(np.abs(values.astype(np.float64)).max(initial=0.0))
     if not np.isfinite(largest):
         return "NaN or infinite weights"
     if largest > LARGEST:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mother.checkpoints import Checkpoint, Group, Layer
 from mother.checkpoints.alignment import common_part
+from mother.comparable import unfit
 from mother.measures import is_matrix
 
 TIMES = 4  # as many bytes, each time that more are asked for
@@ -31,7 +32,8 @@ Doubts = list[Doubt]
 
 class Levels:
     """How closely the models of a group of sketches are looked at. levels: of those that larger
-    ones are held of. lost: models that none could be had of. full: those looked at in full."""
+    ones are held of. lost: models that none could be had of that can be compared. full: those
+    looked at in full."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -45,7 +47,7 @@ class Levels:
         wanted = self.wanted(doubts)
         for k, level in wanted.items():
             sketch = more(self.group.checkpoints[k], level)
-            if sketch is None:
+            if sketch is None or _spoilt(sketch, self.group.checkpoints[k]):
                 self.lost.add(k)
             else:
                 self.levels[k], self.larger[k] = level, sketch
@@ -128,3 +130,10 @@ class Levels:
             sum(n) for n in zip(*((t.kept.nbytes, t.nbytes) for t in tensors), strict=True)
         )
         return int(min(all_, kept * TIMES**level))
+
+
+def _spoilt(larger: Checkpoint, first: Checkpoint) -> bool:
+    """Whether a larger sketch of a model holds what is no weight, such as NaN, where the first one
+    holds none."""
+    both = ((t.kept, larger.tensors[n].kept) for n, t in first.tensors.items() if t.is_weight)
+    return any(unfit(more) and not unfit(small) for small, more in both)

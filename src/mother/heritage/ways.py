@@ -13,8 +13,9 @@ of those that LoRA has.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -47,41 +48,83 @@ def passed_over(
     same = unchanged(m, roundings(looks[0][1]))
     c = np.flatnonzero(parents >= 0)
     p = parents[c]
-    told = [k for k, layer in enumerate(looks[0][1].layers) if _is_told(layer, len(parents))]
-    apart = np.nansum(m.squared_distance[told], axis=0)
+    matrices = _Matrices.of(looks)
+    apart = np.nansum(m.squared_distance[list(matrices.told)], axis=0)
 
     def near(child: int) -> list[int]:
         nearest: list[int] = np.argsort(apart[child], kind="stable")[: NEAREST + 2].tolist()
         return nearest
 
-    ways = _Ways(looks, same[:, p, c], lambda k, i, j: bool(same[k, i, j]))
+    ways = _Ways(matrices, same[:, p, c], lambda k, i, j: bool(same[k, i, j]))
     passed = ways.lead_over(p, c, near, doubting)
     out[p[passed], c[passed]] = out[c[passed], p[passed]] = True
     return out
 
 
 @dataclass(frozen=True)
-class WaysOfMany:
-    """The same on samples, in families too large for n x n matrices. looks: of all layers that
-    `samples` has, in their order."""
+class _Look:
+    """The matrices that are held of models, by name and shape. place: of models in these, by their
+    numbers."""
 
-    looks: Looks
+    place: dict[int, int]
+    matrices: dict[tuple[str, tuple[int, ...]], Layer]
+
+    @classmethod
+    def at(cls, models: Sequence[int], group: Group) -> _Look:
+        matrices = {(x.name, x.shape): x for x in group.layers if _is_one_matrix(x)}
+        return cls({k: at for at, k in enumerate(models)}, matrices)
+
+
+@dataclass(frozen=True)
+class _Matrices:
+    """Those that are told of: of the layers of the first group by number, those that all of its
+    models have. looks: the closest first."""
+
+    told: dict[int, tuple[str, tuple[int, ...]]]
+    looks: Sequence[_Look]
+
+    @classmethod
+    def of(cls, looks: Looks) -> _Matrices:
+        models, group = looks[0]
+        told = {
+            k: (x.name, x.shape)
+            for k, x in enumerate(group.layers)
+            if len(x.members) == len(models) and _is_one_matrix(x)
+        }
+        return cls(told, [_Look.at(*look) for look in reversed(looks)])
+
+    def among(self, members: Indices) -> _Matrices:
+        """The same of some of the models, at a cost of these alone: a hub has many families."""
+        looks = []
+        for look in self.looks:
+            numbers = enumerate(members.tolist())
+            place = {at: look.place[k] for at, k in numbers if k in look.place}
+            looks.append(replace(look, place=place))
+        return replace(self, looks=looks)
+
+    def views(self, number: int) -> list[_View]:
+        """A layer in all looks that hold it, the closest first."""
+        key = self.told[number]
+        return [_View(x.place, x.matrices[key]) for x in self.looks if key in x.matrices]
+
+
+@dataclass(frozen=True)
+class WaysOfMany:
+    """The same on samples, in families too large for n x n matrices; of all layers that `samples`
+    has, in their order."""
+
+    matrices: _Matrices
     samples: Samples
     rounding: Array
 
     @classmethod
     def of(cls, looks: Looks, samples: Samples) -> WaysOfMany:
-        return cls(looks, samples, roundings(looks[0][1]))
+        return cls(_Matrices.of(looks), samples, roundings(looks[0][1]))
 
     def among(self, members: Indices) -> WaysOfMany:
         """The same of some of the models."""
-        place = {k: at for at, k in enumerate(members.tolist())}
-        looks = []
-        for models, group in self.looks:
-            inside = [at for at, k in enumerate(models) if k in place]
-            numbers = [place[models[at]] for at in inside]
-            looks.append((numbers, group.among(inside)))
-        return WaysOfMany(looks, self.samples.among(members), self.rounding[members])
+        own = self.matrices.among(members)
+        return WaysOfMany(own, self.samples.among(members), self.rounding[members])
 
     def passed_over(
         self,
@@ -95,7 +138,7 @@ class WaysOfMany:
         c = np.flatnonzero(parents >= 0)
         if len(c):
             p = parents[c]
-            ways = _Ways(self.looks, self._same(p, c), self._same_in())
+            ways = _Ways(self.matrices, self._same(p, c), self._same_in())
             out[c] = ways.lead_over(p, c, near, doubting)
         return out
 
@@ -123,14 +166,16 @@ class _Ways:
     whether two models do in a layer."""
 
     def __init__(
-        self, looks: Looks, same: NDArray[np.bool_], same_in: Callable[[int, int, int], bool]
+        self,
+        matrices: _Matrices,
+        same: NDArray[np.bool_],
+        same_in: Callable[[int, int, int], bool],
     ) -> None:
-        models, group = looks[0]
-        told = [k for k, layer in enumerate(group.layers) if _is_told(layer, len(models))]
+        told = list(matrices.told)
         lora = same[told]
         self._by_lora = lora.any(axis=0) & ~lora.all(axis=0)
-        order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:LOOKED_AT]
-        self._ranks = [_Ranks(_views(looks, told[k]), told[k], same_in) for k in order]
+        order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:LOOKED_AT].tolist()
+        self._ranks = [_Ranks(matrices.views(told[k]), told[k], same_in) for k in order]
 
     def lead_over(
         self, p: Indices, c: Indices, near: Callable[[int], Sequence[int]], doubting: bool
@@ -148,48 +193,39 @@ class _Ways:
         return between and all(any(r.of(k, end) != 0 for r in self._ranks) for end in (p, c))
 
 
-def _is_told(layer: Layer, n: int) -> bool:
-    return len(layer.members) == n and _is_one_matrix(layer)
-
-
 def _is_one_matrix(layer: Layer) -> bool:
     """Whether all members hold the same of a layer, the whole or a window, and it is a matrix."""
     shapes = {tensor.shape for tensor in layer.tensors}
     return len(shapes) == 1 and is_matrix(shapes.pop())
 
 
-def _views(looks: Looks, number: int) -> list[_View]:
-    """A layer of the first group in all of them, the closest first."""
-    first = looks[0][1].layers[number]
-    return [
-        _View({models[k]: at for at, k in enumerate(layer.members)}, layer)
-        for models, group in reversed(looks)
-        for layer in group.layers
-        if (layer.name, layer.shape) == (first.name, first.shape) and _is_one_matrix(layer)
-    ]
-
-
 @dataclass(frozen=True)
 class _View:
-    """What is held of one layer. place: of models in it, by their numbers."""
+    """What is held of one layer. place: of models in its group, by their numbers."""
 
     place: dict[int, int]
     layer: Layer
     _sketched: dict[int, tuple[Array, float]] = field(default_factory=dict)
 
+    def at(self, i: int) -> int:
+        """Where among the layer's tensors a model's is, -1 if it holds none."""
+        k = self.place.get(i, -1)
+        at = bisect_left(self.layer.members, k)
+        return at if self.layer.members[at : at + 1] == (k,) else -1
+
     def rank(self, i: int, j: int) -> int | None:
         """That of two models' difference, None if it is not low."""
-        (one, noise), (other, more) = (self._sketch(self.place[k]) for k in (i, j))
+        (one, noise), (other, more) = self._sketch(i), self._sketch(j)
         found = rank(one - other, float(np.hypot(noise, more)))
         return found if 0 < found <= highest(self.layer) else None
 
-    def _sketch(self, at: int) -> tuple[Array, float]:
-        """Of the way from the first model to one, and the noise on it."""
-        if at not in self._sketched:
-            tensors = self.layer.tensors[0], self.layer.tensors[at]
+    def _sketch(self, i: int) -> tuple[Array, float]:
+        """Of the way from the layer's first model to one, and the noise on it."""
+        if i not in self._sketched:
+            tensors = self.layer.tensors[0], self.layer.tensors[self.at(i)]
             pair = Layer(self.layer.name, self.layer.shape, (0, 1), tensors)
-            self._sketched[at] = sketches(pair)[1], float(noise_of(pair)[1])
-        return self._sketched[at]
+            self._sketched[i] = sketches(pair)[1], float(noise_of(pair)[1])
+        return self._sketched[i]
 
 
 class _Ranks:
@@ -220,4 +256,4 @@ class _Ranks:
 
     def _view(self, i: int, j: int) -> _View:
         """The closest of both."""
-        return next(view for view in self._views if i in view.place and j in view.place)
+        return next(x for x in self._views if min(x.at(i), x.at(j)) >= 0)

@@ -35,8 +35,8 @@ def measured(models: Sequence[Checkpoint]) -> bytes | None:
 
 
 def of_group(content: bytes, group: Group) -> Measures | None:
-    """The same for the layers of a group of these models that are found; None where it is no such
-    content.
+    """The same for the layers of a group of these models that are found and are finite; None where
+    it is no such content.
 
     >>> from pathlib import Path
     >>> from mother.checkpoints.tensor import constant
@@ -60,7 +60,10 @@ def of_group(content: bytes, group: Group) -> Measures | None:
         tuple((m, t.name) for m, t in zip(x.members, x.tensors, strict=True)) for x in group.layers
     ]
     found = [
-        (layer, stored[key]) for layer, key in zip(group.layers, own, strict=True) if key in stored
+        (layer, stored[key])
+        for layer, key in zip(group.layers, own, strict=True)
+        if key in stored
+        and np.isfinite(gram[stored[key]][np.ix_(layer.members, layer.members)]).all()
     ]
     at = [k for _, k in found]
     return Measures(

@@ -235,3 +235,18 @@ def test_support_is_that_of_the_dense_method(n: int, step: float) -> None:
     gap = np.abs(found.support[same] - dense.support[same])
     assert gap.mean() < 0.08
     assert ((found.support[same] > 0) & (found.support[same] <= 1)).all()
+
+
+def test_a_family_stays_one_though_all_edges_lead_over_others() -> None:
+    """What is near to a model may be joined to the rest by one pair alone."""
+
+    class All:
+        def among(self, _: np.ndarray) -> All:
+            return self
+
+        def passed_over(self, parents: np.ndarray, _: object) -> np.ndarray:
+            return np.asarray(parents >= 0)
+
+    s, _ = tree(np.random.default_rng(0), 30)
+    (forest,) = sparse.recover_families(s, [np.arange(30)], replicates=3, ways=All())  # type: ignore[arg-type]
+    assert (forest.parents >= 0).sum() == 29

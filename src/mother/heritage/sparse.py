@@ -22,7 +22,7 @@ from mother.heritage import leaders
 from mother.heritage.direction import COSINE, Pairs, Products, weigh_products
 from mother.heritage.drawn import LayerOdds, Steps
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.heritage.gram import CERTAIN, NEAREST, alike, descent_of_two
+from mother.heritage.gram import CERTAIN, NEAREST, RULED_OUT, alike, descent_of_two
 from mother.heritage.hidden import hidden_ancestors
 from mother.heritage.near import Near
 from mother.heritage.neighbours import candidate_pairs, spanning_tree, squared_distances
@@ -230,17 +230,22 @@ class _Family:
         for e in self.closer_of(i, j):
             squared[e] = self.closer[int(i[e]), int(j[e])][0]
         possible = ~gone_round(self.rows, i, j)
+        i, j, squared = i[possible], j[possible], squared[possible]
+        passed = np.zeros(len(i), dtype=bool)
         while True:
-            i, j, squared = i[possible], j[possible], squared[possible]
-            among = self._candidates(i, j, squared)
+            among = self._candidates(i[~passed], j[~passed], squared[~passed])
+            # one that leads over another may be all that joins what is near to its ends
             parents, direction = settled(
-                spanning_tree(n, i, j, squared),
+                spanning_tree(n, i, j, np.where(passed, RULED_OUT * squared, squared)),
                 lambda parents: orient_edges(parents, self._odds(parents)),
                 partial(straighten, among=among),
             )
-            possible = ~self._passed_over(parents, among, i, j)
-            if possible.all():
+            found = self._passed_over(parents, among, i, j) & ~passed
+            if not found.any():
                 break
+            passed |= found
+        joined = ~passed | (parents[i] == j) | (parents[j] == i)
+        i, j = i[joined], j[joined]
         kept, hidden = hidden_ancestors(
             parents,
             *self._edges(parents),

@@ -12,7 +12,7 @@ import pytest
 from mother.checkpoints import Checkpoint, Group, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import gram
-from mother.heritage.ways import passed_over
+from mother.heritage.ways import Matrices, passed_over
 from mother.measures import measure
 from mother.recovery import Options, recover_checkpoints
 
@@ -35,9 +35,9 @@ def factors(seed: int, rank: int) -> np.ndarray:
     return rng.normal(0, 0.3 / np.sqrt(SIDE), (LAYERS, 2, SIDE, rank)) * SIDE**-0.25
 
 
-def looks(group: Group) -> list[tuple[range, Group]]:
+def matrices(group: Group) -> Matrices:
     """All of a group, once."""
-    return [(range(len(group.checkpoints)), group)]
+    return Matrices.of([(range(len(group.checkpoints)), group)])
 
 
 def trained(start: Weights, steps: np.ndarray, size: float = 1.0) -> Weights:
@@ -94,7 +94,7 @@ def test_an_edge_is_passed_over_where_numpys_ranks_add_up() -> None:
             for k in range(5)
             if k not in (p, c)
         )
-        found = passed_over(looks(group), m, parents)
+        found = passed_over(matrices(group), m, parents)
         assert found[p, c] == found[c, p] == between
         assert found.sum() == 2 * between
 
@@ -118,7 +118,7 @@ def test_where_rounding_hides_the_rank_nothing_is_said(dtype: type) -> None:
         for i, m in family().items()
     }
     group = aligned(rounded)
-    assert not passed_over(looks(group), measure(group), np.array([-1, 0, 0, 0, 0])).any()
+    assert not passed_over(matrices(group), measure(group), np.array([-1, 0, 0, 0, 0])).any()
 
 
 def test_full_fine_tuning_is_not_looked_at() -> None:
@@ -129,4 +129,4 @@ def test_full_fine_tuning_is_not_looked_at() -> None:
         for k in range(3)
     }
     group = aligned({"a": a, **models})
-    assert not passed_over(looks(group), measure(group), np.array([-1, 0, 0, 0])).any()
+    assert not passed_over(matrices(group), measure(group), np.array([-1, 0, 0, 0])).any()

@@ -17,10 +17,10 @@ from experiments.figures.methods import Array, Count, nearest_by_polarity, roote
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
-from mother.heritage import direction, gram, turns
-from mother.heritage.characters import Characters
+from mother.checkpoints import Group
+from mother.heritage import characters, direction, gram, turns
 from mother.heritage.direction import Pairs
-from mother.heritage.rows import Told, nothing_told
+from mother.heritage.rows import Rows, nothing_told
 from mother.measures import Measures
 
 QUESTION = """
@@ -81,8 +81,8 @@ def _as_it_is(_m: object, _squared: object, parents: Indices, *_apart: object) -
     return parents
 
 
-def _no_rows(_: object, models: Indices) -> Told:
-    return nothing_told(len(models))
+def _no_rows(group: Group) -> tuple[Rows, list[object]]:
+    return nothing_told(len(group.checkpoints)).rows, []
 
 
 def _nowhere(_: object, _m: object, parents: Indices, _doubting: bool = False) -> np.ndarray:
@@ -100,8 +100,8 @@ VARIANTS: dict[str, tuple[Patch, ...]] = {
     "without free scale": ((direction, "SCALES", np.ones_like(direction.SCALES)),),
     "without lack in edge costs": ((gram, "edge_costs", _costs),),
     "without what is held": ((gram, "held", _as_it_is),),
-    "without ranks": ((Characters, "passed_over", _nowhere),),
-    "without untouched rows": ((Characters, "rows", _no_rows),),
+    "without ranks": ((characters, "passed_over", _nowhere),),
+    "without untouched rows": ((characters, "looked_at", _no_rows),),
     "vectors as well": ((gram, "telling", _every_layer),),
 }
 

@@ -91,12 +91,12 @@ def test_workers_that_are_gone(own, tmp_path):
         assert index.verify() == []
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     "name", ["dask:tcp://", "dask:127.0.0.1", "dask:ucx:///:x", "ray:127.0.0.1:1", "ray:nowhere:x"]
 )
 def test_addresses_that_lead_nowhere(name, capfd):
     """One line at once, and what to do; their libraries say nothing of their own."""
-    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name.partition(":")[0]])
     with pytest.raises(UsageError) as refused, opened(name):
         pass
     (line,) = str(refused.value).splitlines()

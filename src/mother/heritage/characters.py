@@ -14,7 +14,7 @@ from mother.checkpoints import Group
 from mother.heritage.lora import update_rank
 from mother.heritage.rows import Rows, Told
 from mother.heritage.untouched import looked_at
-from mother.heritage.ways import passed_over
+from mother.heritage.ways import Matrices, passed_over
 from mother.measures import Measures
 
 Indices = NDArray[np.intp]
@@ -65,6 +65,7 @@ class Characters:
 
     looks: tuple[Look, ...]
     seed: int | None = None
+    _matrices: list[Matrices] = field(default_factory=list)  # one, once it is asked for
 
     @classmethod
     def of(cls, group: Group) -> Characters:
@@ -72,7 +73,7 @@ class Characters:
 
     def closer(self, looks: Sequence[Look]) -> Characters:
         """The same, where some were looked at more closely."""
-        return replace(self, looks=(self.looks[0], *looks))
+        return replace(self, looks=(self.looks[0], *looks), _matrices=[])
 
     def rows(self, models: Indices) -> Told:
         """What rows say of some of the models, which must be relatives."""
@@ -93,7 +94,9 @@ class Characters:
     ) -> NDArray[np.bool_]:
         """Edges of a tree that by their ranks lead over another model, (n, n), symmetric.
         doubting: those that may, as far as windows show ranks."""
-        return passed_over([(x.models, x.group) for x in self.looks], m, parents, doubting)
+        if not self._matrices:
+            self._matrices.append(Matrices.of([(x.models, x.group) for x in self.looks]))
+        return passed_over(self._matrices[0], m, parents, doubting)
 
     def update_rank(
         self, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int

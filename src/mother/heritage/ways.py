@@ -33,22 +33,22 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 NEAREST = 6  # models that may lie between another and its parent
 TYPICAL = 16  # rank that LoRA rarely exceeds
+KEPT = 2 * LOOKED_AT  # layers of which sketches and ranks are
 #: groups with the numbers of their models: of all, then of some what was looked at more closely
 Looks = Sequence[tuple[Sequence[int], Group]]
 
 
 def passed_over(
-    looks: Looks, m: Measures, parents: Indices, doubting: bool = False
+    matrices: Matrices, m: Measures, parents: Indices, doubting: bool = False
 ) -> NDArray[np.bool_]:
     """Pairs of models that an edge joins which leads over another, (n, n), symmetric.
 
     parents: (n,), -1 at a root. doubting: those that may, too, as far as windows show ranks.
     """
     out = np.zeros((len(parents),) * 2, dtype=bool)
-    same = unchanged(m, roundings(looks[0][1]))
+    same = unchanged(m, matrices.rounding)
     c = np.flatnonzero(parents >= 0)
     p = parents[c]
-    matrices = _Matrices.of(looks)
     apart = np.nansum(m.squared_distance[list(matrices.told)], axis=0)
 
     def near(child: int) -> list[int]:
@@ -76,36 +76,43 @@ class _Look:
 
 
 @dataclass(frozen=True)
-class _Matrices:
+class Matrices:
     """Those that are told of: of the layers of the first group by number, those that all of its
-    models have. looks: the closest first."""
+    models have. looks: the closest first. rounding: (n,) as of `roundings`."""
 
     told: dict[int, tuple[str, tuple[int, ...]]]
     looks: Sequence[_Look]
+    rounding: Array
+    _views: dict[int, list[_View]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, looks: Looks) -> _Matrices:
+    def of(cls, looks: Looks) -> Matrices:
         models, group = looks[0]
         told = {
             k: (x.name, x.shape)
             for k, x in enumerate(group.layers)
             if len(x.members) == len(models) and _is_one_matrix(x)
         }
-        return cls(told, [_Look.at(*look) for look in reversed(looks)])
+        return cls(told, [_Look.at(*look) for look in reversed(looks)], roundings(group))
 
-    def among(self, members: Indices) -> _Matrices:
+    def among(self, members: Indices) -> Matrices:
         """The same of some of the models, at a cost of these alone: a hub has many families."""
         looks = []
         for look in self.looks:
             numbers = enumerate(members.tolist())
             place = {at: look.place[k] for at, k in numbers if k in look.place}
             looks.append(replace(look, place=place))
-        return replace(self, looks=looks)
+        return replace(self, looks=looks, rounding=self.rounding[members], _views={})
 
     def views(self, number: int) -> list[_View]:
-        """A layer in all looks that hold it, the closest first."""
-        key = self.told[number]
-        return [_View(x.place, x.matrices[key]) for x in self.looks if key in x.matrices]
+        """A layer in all looks that hold it, the closest first; of few layers kept."""
+        if number not in self._views:
+            if len(self._views) >= KEPT:
+                self._views.clear()
+            key = self.told[number]
+            looks = [x for x in self.looks if key in x.matrices]
+            self._views[number] = [_View(x.place, x.matrices[key]) for x in looks]
+        return self._views[number]
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,16 @@ class WaysOfMany:
     """The same on samples, in families too large for n x n matrices; of all layers that `samples`
     has, in their order."""
 
-    matrices: _Matrices
+    matrices: Matrices
     samples: Samples
-    rounding: Array
 
     @classmethod
     def of(cls, looks: Looks, samples: Samples) -> WaysOfMany:
-        return cls(_Matrices.of(looks), samples, roundings(looks[0][1]))
+        return cls(Matrices.of(looks), samples)
 
     def among(self, members: Indices) -> WaysOfMany:
         """The same of some of the models."""
-        own = self.matrices.among(members)
-        return WaysOfMany(own, self.samples.among(members), self.rounding[members])
+        return WaysOfMany(self.matrices.among(members), self.samples.among(members))
 
     def passed_over(
         self,
@@ -149,7 +154,8 @@ class WaysOfMany:
 
     def _least(self, i: Indices, j: Indices) -> Array:
         """As in `unchanged`, (E,)."""
-        one, other = self.rounding[i], self.rounding[j]
+        rounding = self.matrices.rounding
+        one, other = rounding[i], rounding[j]
         both = ROUNDED * (one**2 + other**2)
         return np.where(one != other, np.maximum(UNCHANGED, both), UNCHANGED)
 
@@ -167,7 +173,7 @@ class _Ways:
 
     def __init__(
         self,
-        matrices: _Matrices,
+        matrices: Matrices,
         same: NDArray[np.bool_],
         same_in: Callable[[int, int, int], bool],
     ) -> None:
@@ -206,6 +212,7 @@ class _View:
     place: dict[int, int]
     layer: Layer
     _sketched: dict[int, tuple[Array, float]] = field(default_factory=dict)
+    _ranks: dict[tuple[int, int], int | None] = field(default_factory=dict)
 
     def at(self, i: int) -> int:
         """Where among the layer's tensors a model's is, -1 if it holds none."""
@@ -214,10 +221,12 @@ class _View:
         return at if self.layer.members[at : at + 1] == (k,) else -1
 
     def rank(self, i: int, j: int) -> int | None:
-        """That of two models' difference, None if it is not low."""
-        (one, noise), (other, more) = self._sketch(i), self._sketch(j)
-        found = rank(one - other, float(np.hypot(noise, more)))
-        return found if 0 < found <= highest(self.layer) else None
+        """That of two models' difference, None if it is not low; i < j."""
+        if (i, j) not in self._ranks:
+            (one, noise), (other, more) = self._sketch(i), self._sketch(j)
+            found = rank(one - other, float(np.hypot(noise, more)))
+            self._ranks[i, j] = found if 0 < found <= highest(self.layer) else None
+        return self._ranks[i, j]
 
     def _sketch(self, i: int) -> tuple[Array, float]:
         """Of the way from the layer's first model to one, and the noise on it."""

@@ -332,15 +332,16 @@ def _recover_many(
     if not finite.any():
         return Part(group, no_edges(many), samples, lossy=tuple(lossy))
     original, near, doubts = originals(group, lossy), None, list[Doubt]()
-    looks: list[Look] = [Look(tuple(range(many)), group)]
+    looks = [Look.of(group)]
 
     def recovered(near: Near | None, looks: Sequence[Look], replicates: int = 0) -> Forest:
         ways = WaysOfMany.of([(look.models, look.group) for look in looks], samples)
         return sparse.recover(samples, original, near, replicates, options.seed, ways)
 
     if refinement is not None:
-        near, looks, doubts = refined_of_many(refinement, group, samples, recovered)
-    forest = recovered(near, looks, options.bootstrap)
+        near, looks, forest, doubts = refined_of_many(refinement, group, samples, recovered)
+    if refinement is None or options.bootstrap:
+        forest = recovered(near, looks, options.bootstrap)
     return Part(group, forest, samples, (), tuple(lossy), tuple(doubts), tuple(looks[1:]))
 
 

@@ -35,14 +35,14 @@ def refined(
     group: Group,
     samples: Samples,
     recover: Callable[[Near | None, Sequence[Look]], Forest],
-) -> tuple[Near | None, list[Look], Doubts]:
+) -> tuple[Near | None, list[Look], Forest, Doubts]:
     """What larger sketches say of pairs of a group, of the layers that all have, where that may
-    matter to its forest; all looks at models; and the decisions that are within their error
-    still."""
+    matter to its forest; all looks at models; the forest; and the decisions that are within their
+    error still."""
     off, closer, near = offsets(group, REPLICATES), _Pairs(group), None
-    looks, left = [Look(tuple(range(len(group.checkpoints))), group)], refinement.read
+    looks, left = [Look.of(group)], refinement.read
+    forest = recover(near, looks)
     for _ in range(ROUNDS):
-        forest = recover(near, looks)
         doubts = [Doubt((c,), models) for c, models in unsettled(samples, forest, off, near)]
         doubts += _by_ranks(forest, looks, samples)
         if not closer.asked(doubts, refinement.more):
@@ -52,8 +52,9 @@ def refined(
             left -= closer.bytes_of(some)
         closer.note(doubts)
         near, looks = closer.near(), [looks[0], *closer.looks()]
+        forest = recover(near, looks)
     refinement.asked |= closer.counted()
-    return near, looks, doubts
+    return near, looks, forest, doubts
 
 
 def _by_ranks(forest: Forest, looks: Sequence[Look], samples: Samples) -> Doubts:

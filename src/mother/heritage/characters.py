@@ -30,6 +30,11 @@ class Look:
     group: Group
     _known: dict[bytes, Parts] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, group: Group) -> Look:
+        """At all of a group."""
+        return cls(tuple(range(len(group.checkpoints))), group)
+
     @cached_property
     def place(self) -> dict[int, int]:
         """Of models among these."""
@@ -69,7 +74,7 @@ class Characters:
 
     @classmethod
     def of(cls, group: Group) -> Characters:
-        return cls((Look(tuple(range(len(group.checkpoints))), group),))
+        return cls((Look.of(group),))
 
     def closer(self, looks: Sequence[Look]) -> Characters:
         """The same, where some were looked at more closely."""
@@ -102,7 +107,12 @@ class Characters:
         self, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int
     ) -> int | None:
         """As `lora.update_rank`, by the closest look at both."""
-        closest = next(x for x in reversed(self.looks) if i in x.place and j in x.place)
-        known = {(x.name, x.shape): k for k, x in enumerate(self.looks[0].group.layers)}
-        at = [known[layer.name, layer.shape] for layer in closest.group.layers]
+        both = zip(self.looks, self._layers, strict=True)
+        closest, at = next(x for x in reversed([*both]) if i in x[0].place and j in x[0].place)
         return update_rank(closest.group, frozen[at], kept[at], closest.place[i], closest.place[j])
+
+    @cached_property
+    def _layers(self) -> list[list[int]]:
+        """The layers of each look, by their numbers in the first."""
+        known = {(x.name, x.shape): k for k, x in enumerate(self.looks[0].group.layers)}
+        return [[known[x.name, x.shape] for x in look.group.layers] for look in self.looks]

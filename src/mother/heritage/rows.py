@@ -67,7 +67,7 @@ class Rows:
         parts: Sequence[tuple[Indices, Array]],
         told: NDArray[np.bool_],
         tolerance: float,
-        looked: Sequence[float],
+        looked: Sequence[float] = (),
     ) -> Rows:
         """State and length, (n, C) each, of matrices by matrix."""
         n = len(told)

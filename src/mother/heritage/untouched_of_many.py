@@ -35,8 +35,11 @@ def gone_round(rows: Rows, i: Indices, j: Indices) -> NDArray[np.bool_]:
     """
     if not rows.state.shape[1] or not len(i):
         return np.zeros(len(i), dtype=bool)
-    by_all, by_one = _longer_than_round(rows, i, j), np.zeros(len(i), dtype=bool)
-    for one in rows.matrices if len(rows.first) > 1 else [rows]:
+    by_all = _longer_than_round(rows, i, j)
+    if len(rows.first) == 1:
+        return by_all
+    by_one = np.zeros(len(i), dtype=bool)
+    for one in rows.matrices:
         if by_one[by_all].all():
             break
         by_one |= _longer_than_round(one, i, j)
@@ -98,7 +101,7 @@ def shared_parts(samples: Samples) -> Rows:
             most = max(most, tolerance)
             count = max(PROBED, min(PARTS, HELD // n))
             parts.append(same_rows(_values(samples, layer, count), tolerance))
-    return Rows.joined(parts, np.ones(n, dtype=bool), most, [1.0] * len(parts))
+    return Rows.joined(parts, np.ones(n, dtype=bool), most)
 
 
 def _picked(samples: Samples) -> list[int]:

@@ -230,8 +230,8 @@ def test_place_among_none_and_of_an_unknown_architecture(index, models, tmp_path
 
 
 def test_large_families_are_placed_by_their_nearest(index, models, monkeypatch):
-    monkeypatch.setattr("mother.index.index.LARGE", 3)
-    monkeypatch.setattr("mother.index.index.MOST", 3)
+    monkeypatch.setattr("mother.index.placing.LARGE", 3)
+    monkeypatch.setattr("mother.index.placing.MOST", 3)
     index.add([p for p in models.glob("*.safetensors") if p.stem != "a6"])
     placed = index.place(models / "a6.safetensors")
     whole = mother.recover([models], bootstrap=0)

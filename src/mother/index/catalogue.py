@@ -18,8 +18,9 @@ from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
 from mother.index.glance import Glances
 from mother.index.items import Item, items
-from mother.index.newcomer import Newcomer, digest, seal
-from mother.index.relatives import Pool
+from mother.index.newcomer import Newcomer, contents_of, seal
+from mother.index.readings import Readings
+from mother.index.relatives import HOLDERS, Pool
 from mother.index.store import Store
 from mother.measures.signature import SIGNATURE
 from mother.measures.sketch import layout
@@ -49,10 +50,11 @@ class Model:
 
 
 class Catalogue:
-    """What an index holds. seed: that of its sketches."""
+    """What an index holds. seed: that of its sketches. readings: what is read of them beside."""
 
     def __init__(self, store: Store, seed: int) -> None:
         self.store, self.seed = store, seed
+        self.readings = Readings(store, seed)
         self._pool: Pool | None = None
         self._seen = -1
         self.sketch = lru_cache(maxsize=CACHED)(self._load)
@@ -85,6 +87,10 @@ class Catalogue:
         query = f"SELECT {_COLUMNS} FROM models WHERE {condition} ORDER BY id"
         return [Model(*row) for row in self.store.rows(query, *values)]
 
+    def members(self, sure: int) -> list[Model]:
+        """Those of a sure family, by id."""
+        return self.models("sure = ?", sure)
+
     def numbered(self, numbers: Iterable[int]) -> list[Model]:
         """Those of these numbers that are there, in that order."""
         return [model for n in numbers for model in self.models("number = ?", n)]
@@ -97,92 +103,15 @@ class Catalogue:
             raise InputError(self.store.folder, f"the sketch of model {number} is missing")
         return load(rows[0][1], Path(rows[0][0]), seed=self.seed)
 
-    def larger(self, number: int, level: int) -> Checkpoint | None:
-        """A larger sketch of a model, if it is here."""
-        query = (
-            "SELECT path, content FROM models JOIN larger ON model = number"
-            " WHERE number = ? AND level = ?"
-        )
-        for path, content in self.store.rows(query, number, level):
-            return load(content, Path(path), seed=self.seed)
-        return None
-
-    def keep(self, number: int, level: int, content: bytes) -> int | None:
-        """Store a larger sketch; the family of its model, if that is still there."""
-        for (family,) in self.store.rows("SELECT family FROM models WHERE number = ?", number):
-            row = number, level, digest(content), content
-            self.store.write("INSERT OR IGNORE INTO larger VALUES (?, ?, ?, ?)", *row)
-            return int(family)
-        return None
-
-    def wanted(self) -> list[tuple[Model, int]]:
-        """The models that larger sketches are wanted of and were not yet looked for, with the level
-        of each."""
-        rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
-        return [(m, int(level)) for n, level in rows for m in self.numbered([n])]
-
-    def want(self, wanted: Mapping[int, int]) -> None:
-        """Remember that larger sketches are to be read, the level by the number of the model."""
-        for number, level in wanted.items():
-            self.store.write("INSERT OR IGNORE INTO wanted VALUES (?, ?, 0)", number, level)
-
-    def looked_for(self, number: int, level: int) -> None:
-        """Remember that a larger sketch was looked for, found or not."""
-        statement = "INSERT OR REPLACE INTO wanted SELECT number, ?, 1 FROM models WHERE number = ?"
-        self.store.write(statement, level, number)
-
-    def tried(self, number: int, level: int) -> bool:
-        """Whether a larger sketch was looked for."""
-        query = "SELECT 1 FROM wanted WHERE model = ? AND level = ? AND tried"
-        return bool(self.store.rows(query, number, level))
-
-    def measured(self, numbers: Sequence[int]) -> bytes | None:
-        """What was measured of a set of models in full, if it was."""
-        query = "SELECT content FROM measured WHERE models = ? AND content IS NOT NULL"
-        return next((content for (content,) in self.store.rows(query, _set(numbers))), None)
-
-    def measured_in_vain(self, numbers: Sequence[int]) -> bool:
-        """Whether a set of models was to be measured in full and could not be."""
-        query = "SELECT 1 FROM measured WHERE models = ? AND tried AND content IS NULL"
-        return bool(self.store.rows(query, _set(numbers)))
-
-    def unmeasured(self) -> list[tuple[int, ...]]:
-        """The sets of models that are still to be measured in full."""
-        rows = self.store.rows("SELECT models FROM measured WHERE NOT tried ORDER BY models")
-        return [tuple(map(int, models.split())) for (models,) in rows]
-
-    def to_measure(self, sets: Iterable[Sequence[int]]) -> None:
-        """Remember sets of models to be measured in full."""
-        for numbers in sets:
-            statement = "INSERT OR IGNORE INTO measured VALUES (?, 0, NULL, NULL)"
-            self.store.write(statement, _set(numbers))
-
-    def keep_measured(self, numbers: Sequence[int], content: bytes | None) -> None:
-        """Store what was measured of a set of models in full, or that it could not be."""
-        row = _set(numbers), digest(content) if content else None, content
-        self.store.write("INSERT OR REPLACE INTO measured VALUES (?, 1, ?, ?)", *row)
-
-    def forget_measured(self, numbers: Sequence[int]) -> None:
-        """Forget a set of models that was to be measured in full."""
-        self.store.write("DELETE FROM measured WHERE models = ?", _set(numbers))
-
-    def look_again(self) -> None:
-        """Forget what could not be found."""
-        self.store.write("UPDATE wanted SET tried = 0")
-        self.store.write("UPDATE measured SET tried = 0 WHERE content IS NULL")
-
     def altered(self) -> list[str]:
         """Ids of the models of which something is not what was stored."""
-        larger = "SELECT content, digest FROM larger WHERE model = ?"
-        measured = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
-        ids = []
-        for model in self.models():
-            kept = self.store.rows(larger, model.number)
-            kept += self.store.rows(measured, f"% {model.number} %")
-            sealed = self._sealed(model) == model.seal
-            if not sealed or any(digest(content) != wanted for content, wanted in kept):
-                ids.append(model.id)
-        return ids
+        return [
+            model.id
+            for model in self.models()
+            if self._sealed(model) != model.seal
+            or self.contents(model.number) != contents_of(self.sketch(model.number))
+            or self.readings.altered(model.number)
+        ]
 
     def _sealed(self, model: Model) -> bytes | None:
         """The seal of what is there of a model."""
@@ -193,6 +122,25 @@ class Catalogue:
         for content, signature in self.store.rows(query, model.number):
             return seal(content, signature, *words)
         return None
+
+    def contents(self, number: int) -> frozenset[int]:
+        """What a model holds, as it is looked up."""
+        rows = self.store.rows("SELECT hash FROM contents WHERE model = ?", number)
+        return frozenset(content for (content,) in rows)
+
+    def shared(self, number: int) -> frozenset[int]:
+        """Those of the contents of a model that others hold, too."""
+        query = (
+            "SELECT hash FROM contents own WHERE model = ? AND EXISTS"
+            " (SELECT 1 FROM contents WHERE hash = own.hash AND model <> own.model)"
+        )
+        return frozenset(content for (content,) in self.store.rows(query, number))
+
+    def holders(self, content: int) -> list[int]:
+        """The first HOLDERS models that hold a content."""
+        query = f"SELECT model FROM contents WHERE hash = ? ORDER BY model LIMIT {HOLDERS}"
+        with self.store.sound("contents"):
+            return [int(number) for (number,) in self.store.rows(query, content)]
 
     def signature(self, number: int) -> NDArray[np.float32]:
         """The signature of a model's sketch."""
@@ -214,7 +162,7 @@ class Catalogue:
             rows = self.store.rows(
                 "SELECT number, sure, architecture, signature FROM models ORDER BY number"
             )
-            self._pool, self._seen = Pool(self.compared), version
+            self._pool, self._seen = Pool(self.compared, self.holders), version
             numbers, families, kinds = ([row[k] for row in rows] for k in range(3))
             self._pool.extend(numbers, families, kinds, self._signatures(rows))
         return self._pool
@@ -231,6 +179,8 @@ class Catalogue:
             *(*words, signature, seal(new.content, signature, *words)),
         )
         self.store.write("INSERT INTO sketches VALUES (?, ?)", number, new.content)
+        for content in sorted(new.contents):
+            self.store.write("INSERT INTO contents VALUES (?, ?)", content, number)
         family = min((number, *families))
         self.move(number, family)
         for other in families - {family}:
@@ -288,7 +238,7 @@ class Catalogue:
     def delete(self, number: int) -> None:
         """Take a model out, with its sketch."""
         self.store.write("DELETE FROM models WHERE number = ?", number)
-        self.store.write("DELETE FROM measured WHERE models LIKE ?", f"% {number} %")
+        self.readings.delete(number)
         self._pool = None
 
     def learn(self, new: Newcomer) -> None:
@@ -346,14 +296,9 @@ class Catalogue:
         would have been looked at, the level by the number of the model; unmeasured: what sets of
         models in full."""
         self.clear(family)
-        inside = "SELECT number FROM models WHERE family = ?"
-        self.store.write(f"DELETE FROM wanted WHERE NOT tried AND model IN ({inside})", family)
-        own = {int(row[0]) for row in self.store.rows(inside, family)}
-        for numbers in self.unmeasured():
-            if own & set(numbers):
-                self.forget_measured(numbers)
-        self.want(wanted)
-        self.to_measure(unmeasured)
+        self.readings.forget_wishes(family)
+        self.readings.want(wanted)
+        self.readings.to_measure(unmeasured)
         for node in graph.nodes:
             self.store.write("INSERT INTO nodes VALUES (?, ?, ?)", node.id, family, _text(node))
         for edge in graph.edges:
@@ -419,10 +364,6 @@ class Catalogue:
             )
             for parts in found.values()
         ]
-
-
-def _set(numbers: Sequence[int]) -> str:
-    return f" {' '.join(map(str, numbers))} "
 
 
 def _text(part: Any) -> str:

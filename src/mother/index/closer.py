@@ -10,7 +10,6 @@ times that a file was written to, a Hub need not tell the truth.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from mother.executors import Lost, in_order
 from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
 from mother.index.measured import measured, of_group
-from mother.index.newcomer import Newcomer, stamp
+from mother.index.newcomer import Newcomer, base_in, stamp
 from mother.index.settings import Settings
 from mother.index.unit import Unit, opened, sizes, sketched
 from mother.levels import TIMES
@@ -72,7 +71,7 @@ class Reader:
         """The inner products of models in full, or None where these can't be had. What lies on the
         Hub is fetched whole, into its library's cache, so that it need not come again for the next
         newcomer; where the settings don't allow that, nothing is."""
-        remote = {at: model for model in models if (at := _on_the_hub(model)) is not None}
+        remote = {at: model for model in models if (at := self._on_the_hub(model)) is not None}
         if remote and not self.settings.download:
             self.withheld.update({at: self._bytes(model) for at, model in remote.items()})
             return None
@@ -96,8 +95,8 @@ class Reader:
     def _unit(self, of: Lying, level: int) -> Unit | None:
         """What a worker must know to sketch a model again; None where that is gone from the disk,
         or was changed there. Of the Hub's files, whoever opens them looks at the sizes."""
-        base = json.loads(of.facts)["base"]
-        files = sizes(of.stamp)
+        with self.catalogue.store.sound("models"):
+            base, files = base_in(of.facts), sizes(of.stamp)
         s = self.settings
         budget = min(s.budget * TIMES**level, MOST)
         unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__)
@@ -133,16 +132,16 @@ class Reader:
         except InputError:
             return None
 
+    def _on_the_hub(self, of: Lying) -> str | None:
+        """Where the weights of a model lie on the Hub: its base's, if it is merged into one."""
+        with self.catalogue.store.sound("models"):
+            places = base_in(of.facts), of.path
+        return next((place for place in places if place is not None and is_address(place)), None)
+
     def _bytes(self, of: Lying) -> int:
         known = self._known(of)
         weights = known.tensors.values() if known is not None else ()
         return sum(t.nbytes for t in weights if t.is_weight)
-
-
-def _on_the_hub(of: Lying) -> str | None:
-    """Where the weights of a model lie on the Hub: its base's, if it is merged into one there."""
-    places = json.loads(of.facts)["base"], of.path
-    return next((place for place in places if place is not None and is_address(place)), None)
 
 
 @dataclass
@@ -160,21 +159,28 @@ class Stored:
     def waiting(self) -> bool:
         """Whether some of what is wanted was not looked for in vain."""
         return bool(self.unmeasured) or any(
-            not self.catalogue.tried(n, level) for n, level in self.wanted.items()
+            not self.catalogue.readings.tried(n, level) for n, level in self.wanted.items()
         )
 
     def whole(self, group: Group) -> Measures | None:
         """What was measured of a group's models in full, if it was."""
-        numbers = tuple(self.models[c.id].number for c in group.checkpoints)
-        if content := self.catalogue.measured(numbers):
+        numbers = self._numbers(group)
+        if content := self.catalogue.readings.measured(numbers):
             return of_group(content, group)
-        if not self.waiting and not self.catalogue.measured_in_vain(numbers):
+        if not self.waiting and not self.in_vain(group):
             self.unmeasured.add(numbers)
         return None
 
+    def in_vain(self, group: Group) -> bool:
+        """Whether a group's models were to be measured in full and could not be."""
+        return self.catalogue.readings.measured_in_vain(self._numbers(group))
+
+    def _numbers(self, group: Group) -> tuple[int, ...]:
+        return tuple(self.models[c.id].number for c in group.checkpoints)
+
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         number = self.models[checkpoint.id].number
-        found = self.catalogue.larger(number, level)
+        found = self.catalogue.readings.larger(number, level)
         if found is None:
             self.wanted[number] = level
         return found
@@ -182,24 +188,32 @@ class Stored:
 
 @dataclass
 class Read:
-    """The same, and what is not stored is read from where the model lies. newcomers: by id, those
-    that are not in the index."""
+    """The same, and what is not stored, and was not looked for in vain, is read from where the
+    model lies. reader: None where nothing is to be read; newcomers: by id, those that are not in
+    the index."""
 
     stored: Stored
-    reader: Reader
+    reader: Reader | None
     newcomers: Mapping[str, Lying]
 
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         if (new := self.newcomers.get(checkpoint.id)) is not None:
-            return self.reader.one(new, level)
+            return self.reader.one(new, level) if self.reader else None
         known = self.stored.models[checkpoint.id]
-        return self.stored(checkpoint, level) or self.reader.one(known, level)
+        if (found := self.stored(checkpoint, level)) is not None or self.reader is None:
+            return found
+        tried = self.stored.catalogue.readings.tried(known.number, level)
+        return None if tried else self.reader.one(known, level)
 
     def whole(self, group: Group) -> Measures | None:
         """The same of a group's models in full."""
         ids = [c.id for c in group.checkpoints]
-        if not self.newcomers.keys() & ids and (found := self.stored.whole(group)) is not None:
-            return found
+        if not self.newcomers.keys() & ids:
+            found = self.stored.whole(group)
+            if found is not None or self.stored.in_vain(group):
+                return found
+        if self.reader is None:
+            return None
         lying: dict[str, Lying] = {**self.stored.models, **self.newcomers}
         content = self.reader.measured([lying[id] for id in ids])
         return of_group(content, group) if content else None

@@ -9,17 +9,16 @@ While larger sketches are still to be read, the two families pass for strangers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mother.index.catalogue import Catalogue, Model
-from mother.index.closer import Read, Reader, Stored
+from mother.index.closer import Reader, Stored
+from mother.index.kin import nearest, related
 from mother.index.newcomer import Newcomer
-from mother.index.relatives import Pool, kinships
-from mother.refinement import Refinement
+from mother.index.relatives import HOLDERS, Pool, kinships
 
-NEAREST = 64  # members of a family among which the nearest to another family is looked for
 Pairs = set[tuple[int, int]]
 
 
@@ -35,7 +34,7 @@ class Families:
         """The families in the pool that a newcomer is surely related to, but for itself as it was,
         and the numbers of those in others whose kinship is within its error."""
         itself = [m.number for m in self.catalogue.models("path = ?", new.path)]
-        places = pool.candidates(new.architecture, new.signature)
+        places = pool.candidates(new.architecture, new.signature, new.contents)
         places = places[~np.isin(pool.numbers[places], itself)]
         home, numbers = pool.families[places], pool.numbers[places]
         sure, strange = new.glance.told([self.catalogue.glances.at(n) for n in numbers.tolist()])
@@ -46,35 +45,25 @@ class Families:
         doubtful = left[unsure & ~np.isin(home[left], list(families))]
         return families, [int(n) for n in numbers[doubtful]]
 
-    def of_newcomer(self, new: Newcomer, pool: Pool, closer: bool) -> set[int]:
-        """The families that a newcomer is related to. closer: larger sketches are read at once,
-        where it takes these."""
-        sure, doubtful = self.of(new, pool)
-        for number in doubtful:
-            models = {str(number): m for m in self.catalogue.models("number = ?", number)}
-            more = Read(Stored(self.catalogue, models), self.reader, {"": new})
-            refinement = Refinement(lambda *_: None)
-            if closer:
-                refinement = Refinement(more, more.whole, self.read)
-            other = replace(self.catalogue.sketch(number), id=str(number))
-            if refinement.related(replace(new.sketch, id=""), other):
-                sure.add(pool.family(number))
-        return {family for s in sure for family in self.catalogue.homes(s)}
-
     def partition(self, models: Sequence[Model]) -> tuple[list[int], Pairs]:
         """The sure family of each, as if they had come in this order, and the pairs of models, by
         number, whose kinship is within its error."""
-        pool, doubtful = Pool(self.catalogue.compared), Pairs()
+        held: dict[int, list[int]] = {}
+        pool = Pool(self.catalogue.compared, lambda content: held.get(content, [])[:HOLDERS])
+        doubtful = Pairs()
         for model in models:
             sketch = self.catalogue.sketch(model.number)
             mark = self.catalogue.signature(model.number)
-            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, "")
+            shared = self.catalogue.shared(model.number)
+            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, shared, "")
             families, others = self.of(new, pool)
             doubtful |= {(model.number, other) for other in others}
             family = min((model.number, *families))
             pool.join(families, family)
             pool.extend([model.number], [family], [model.architecture], mark[None])
             self.catalogue.glances.keep(model.number, new.glance)
+            for content in shared:
+                held.setdefault(content, []).append(model.number)
         return [int(f) for f in pool.families[: pool.size]], doubtful
 
     def regroup(self, changed: set[int]) -> tuple[set[int], _Kin]:
@@ -136,32 +125,12 @@ class _Kin:
 
     def of(self, one: int, other: int) -> bool:
         """As the nearest two say."""
-        held = (self.catalogue.models("sure = ?", sure) for sure in (one, other))
-        pair = sorted(self._nearest(*held), key=lambda model: model.number)
-        stored = Stored(self.catalogue, {str(m.number): m for m in pair})
-        sketches = (replace(self.catalogue.sketch(m.number), id=str(m.number)) for m in pair)
-        found = Refinement(stored, stored.whole, self.read).related(*sketches)
+        pair = nearest(self.catalogue, one, other)
+        stored = Stored(self.catalogue, pair)
+        found = related(self.catalogue, pair, stored, self.read)
         if not stored.waiting:
             return found
         self.waiting.add((one, other))
         self.wanted |= stored.wanted
         self.unmeasured |= stored.unmeasured
         return False
-
-    def _nearest(self, one: Sequence[Model], other: Sequence[Model]) -> tuple[Model, Model]:
-        """The two with the most kinship by first sketches, of equal ones the first by id."""
-        if other[0].id < one[0].id:
-            one, other = other, one
-        one, other = self._facing(one, other), self._facing(other, one)
-        sketches = [self.catalogue.sketch(m.number) for m in other]
-        kin = np.array([kinships(self.catalogue.sketch(m.number), sketches)[0] for m in one])
-        k, at = divmod(int(kin.argmax()), len(other))
-        return one[k], other[at]
-
-    def _facing(self, some: Sequence[Model], others: Sequence[Model]) -> Sequence[Model]:
-        """The NEAREST to the middle of others, by signature."""
-        if len(some) <= NEAREST:
-            return some
-        middle = np.mean([self.catalogue.signature(m.number) for m in others], axis=0)
-        far = [np.square(self.catalogue.signature(m.number) - middle).sum() for m in some]
-        return [some[k] for k in np.sort(np.argsort(far, kind="stable")[:NEAREST])]

@@ -16,27 +16,24 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
-from mother.index.closer import Read, Reader, Stored
+from mother.index.closer import Reader, Stored
 from mother.index.coming import coming
 from mother.index.families import Families
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, reduced
+from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
-from mother.placement import Placement, placement
+from mother.placement import Placement
 from mother.recovery import MANY, Options, recover_checkpoints
 from mother.refinement import Refinement
 
 Progress = Callable[[int, int], None]
-LARGE = 256  # models in a family, beyond which a checkpoint is placed
-MOST = 64  # with so many of its relatives
 BATCH = 64  # models that are added in one transaction
 
 
@@ -74,6 +71,7 @@ class Index:
             raise InputError(folder, "an index with broken settings") from None
         self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
         self._catalogue = Catalogue(self._store, self.settings.seed)
+        self._readings = self._catalogue.readings
         self._read_by(self.settings)
 
     @classmethod
@@ -150,7 +148,9 @@ class Index:
                 problems.append(Problem(checkpoint.path, fault.fault))
                 continue
             rows = self._catalogue.models("path = ?", where)
-            if rows and is_as_it_was(checkpoint, rows[0].stamp):
+            with self._store.sound("models"):
+                known = any(is_as_it_was(checkpoint, row.stamp) for row in rows)
+            if known:
                 unchanged.append(rows[0].id)
             else:
                 fresh.append(checkpoint)
@@ -212,7 +212,7 @@ class Index:
         all of them, and recover their families again, until there are none, or none that can be
         had. Ids of the models that more was read of."""
         asked: set[str] = set()
-        while (wanted := self._wanted()) or self._catalogue.unmeasured():
+        while (wanted := self._wanted()) or self._readings.unmeasured():
             if not wanted:
                 asked |= self._measured()
                 continue
@@ -220,9 +220,9 @@ class Index:
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
                     found = [(m, level, content) for m, level, content in some if content]
-                    families = {self._catalogue.keep(m.number, at, c) for m, at, c in found}
+                    families = {self._readings.keep(m.number, at, c) for m, at, c in found}
                     for model, level, _ in some:
-                        self._catalogue.looked_for(model.number, level)
+                        self._readings.looked_for(model.number, level)
                     self._again({f for f in families if f is not None})
                 asked |= {model.id for model, _, _ in found}
             self._recover_waiting()
@@ -233,30 +233,31 @@ class Index:
         if self._catalogue.doubts(waiting=True):
             with self._catalogue.writing():
                 self._regroup({s for pair in self._catalogue.doubts(waiting=True) for s in pair})
-        return self._catalogue.wanted()
+        wanted = self._readings.wanted()
+        return [(m, level) for number, level in wanted for m in self._catalogue.numbered([number])]
 
     def _regroup(self, changed: set[int], at_once: bool = True) -> None:
         """Find the families around some sure families that changed, and recover them. at_once:
         those of more than MANY, too."""
         families, kin = self._families.regroup(changed)
         self._again(families, at_once)
-        self._catalogue.want(kin.wanted)
-        self._catalogue.to_measure(kin.unmeasured)
+        self._readings.want(kin.wanted)
+        self._readings.to_measure(kin.unmeasured)
 
     def _measured(self) -> set[str]:
         """Look at models in full that this is still to be done of, and recover their families: ids
         of those that could be read. Nobody waits meanwhile."""
         asked: set[str] = set()
-        for numbers in self._catalogue.unmeasured():
+        for numbers in self._readings.unmeasured():
             models = self._catalogue.numbered(numbers)
             whole = len(models) == len(numbers)
             content = self.reader.measured(models) if whole else None
             with self._catalogue.writing():
                 models = self._catalogue.numbered(numbers)
                 if len(models) < len(numbers):  # others took some out meanwhile
-                    self._catalogue.forget_measured(numbers)
+                    self._readings.forget_measured(numbers)
                     continue
-                self._catalogue.keep_measured(numbers, content)
+                self._readings.keep_measured(numbers, content)
                 if content:
                     asked |= {m.id for m in models}
                     for family in sorted({m.family for m in models}):
@@ -331,7 +332,7 @@ class Index:
         with self._catalogue.writing():
             if settings != self.settings:
                 self._catalogue.reset(settings.stored)
-            self._catalogue.look_again()
+            self._readings.look_again()
             for family in sorted({m.family for m in self.models()}):
                 self._catalogue.clear(family)
             self._regroup(self._part(self.models()))
@@ -348,37 +349,14 @@ class Index:
     ) -> Placement:
         """Where the checkpoint at a path would hang; nothing is stored. InputError.
 
-        It is recovered together with the families that it is related to, or, where they hold more
-        than LARGE models, with its MOST nearest relatives and their parents. closer: more is read
-        of some of them, as when it is added.
+        It is recovered together with the families that it is related to, or with the nearest of
+        large ones. closer: more is read of some of them, as when it is added.
         """
         return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)), closer)
 
     def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""
-        pool = self._catalogue.pool()
-        if not self._catalogue.knows(new.architecture):
-            comparable = self._catalogue.comparable(new.architecture, new.sketch)
-            pool = replace(pool, comparable=lambda _: comparable)
-        families = self._families.of_newcomer(new, pool, closer)
-        kin = [m.number for f in families for m in self._catalogue.models("family = ?", f)]
-        inside = np.isin(pool.numbers[: pool.size], kin)
-        numbers = pool.numbers[: pool.size][inside].tolist()
-        if len(numbers) > LARGE:
-            near = pool.nearest(new.architecture, new.signature, MOST)
-            numbers = pool.numbers[near[inside[near]]].tolist()
-            numbers += [up for number in numbers for up in self._catalogue.parents(number)]
-        rows = self._catalogue.numbered(sorted(set(numbers)))
-        others = [
-            replace(self._catalogue.sketch(m.number), id=m.id) for m in rows if m.path != new.path
-        ]
-        known = [m.id for m in self._catalogue.models("path = ?", new.path)]
-        id = known[0] if known else self._catalogue.free_id(new.id, new.path)
-        together = sorted([replace(new.sketch, id=id), *others], key=lambda c: c.id)
-        more = Read(Stored(self._catalogue, {m.id: m for m in rows}), self.reader, {id: new})
-        refined = Refinement(more, more.whole, self.settings.read) if closer else None
-        graph = recover_checkpoints(together, self._options, refinement=refined)
-        return placement(graph, id, int(pool.comparable_to(new.architecture).sum()))
+        return place(new, self._families, self._options, closer)
 
     def reduce(self, checkpoint: Checkpoint) -> Newcomer:
         """A checkpoint as it is stored. InputError where it can't be compared."""

@@ -18,6 +18,7 @@ from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
 from mother.index.glance import Glance
+from mother.measures.contents import contents
 from mother.measures.signature import signature
 from mother.measures.sketch import sketch
 from mother.measures.sketch_bytes import dump, load
@@ -28,7 +29,8 @@ from mother.recovery import Options, recover_checkpoints
 @dataclass(frozen=True)
 class Newcomer:
     """path: in full. stamp: tells whether the files have changed since. sketch: with `content`, the
-    bytes that it is stored as. facts: JSON of what else its node in the graph says."""
+    bytes that it is stored as. contents: hashes of its layers. facts: JSON of what else its node in
+    the graph says."""
 
     id: str
     path: str
@@ -37,12 +39,18 @@ class Newcomer:
     sketch: Checkpoint
     content: bytes
     signature: NDArray[np.float32]
+    contents: frozenset[int]
     facts: str
 
     @cached_property
     def glance(self) -> Glance:
         """What tells most models from its relatives."""
         return Glance.at(self.sketch)
+
+
+def contents_of(sketch: Checkpoint) -> frozenset[int]:
+    """Hashes of the layers of a sketch, whatever these are called."""
+    return frozenset(contents(sketch).values())
 
 
 def reduced(
@@ -71,6 +79,7 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
         small,
         content,
         signature(small),
+        contents_of(small),
         json.dumps(
             {
                 "files": [asdict(f) for f in files],
@@ -98,6 +107,14 @@ def whereabouts(checkpoint: Checkpoint) -> str:
 def base_of(checkpoint: Checkpoint) -> str | None:
     """Whereabouts of what it is merged into, if it is."""
     return None if checkpoint.base is None else whereabouts(checkpoint.base)
+
+
+def base_in(facts: str) -> str | None:
+    """The same from what is kept of a model. ValueError, TypeError, KeyError where that is none."""
+    base = json.loads(facts)["base"]
+    if not isinstance(base, str | None):
+        raise TypeError(base)
+    return base
 
 
 def stamp(checkpoint: Checkpoint) -> str:

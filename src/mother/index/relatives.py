@@ -3,10 +3,14 @@
 Two models are joined by their kinship, which needs both sketches. Whose sketches are read is told
 by signatures: of each family that can be compared, the models nearest to the newcomer, the nearest
 families first. A newcomer that is related to any member of a family is related to its nearest one.
+It is not where it holds some large layers of the family bit for bit and others of its own: beside
+strangers these make its signature. So contents are looked up as well: of each family, the models
+that share the most of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +24,7 @@ from mother.measures.signature import SIGNATURE
 MEMBERS = 2  # of a family that are compared with a newcomer
 FAMILIES = 64  # that are
 NEAREST = 4096  # models among which these families are looked for
+HOLDERS = 256  # models that are looked up for one content: the first that came
 BLOCK = 1024  # signatures that are worked on at once
 _GROWTH = 1.5
 
@@ -28,10 +33,12 @@ _GROWTH = 1.5
 class Pool:
     """The models known so far: number, family, architecture and signature of each, (n,).
 
-    comparable: from an architecture to those it can be compared with, itself among them.
+    comparable: from an architecture to those it can be compared with, itself among them. holders:
+    from a content to the numbers of the first HOLDERS models that hold it.
     """
 
     comparable: Callable[[str], frozenset[str]]
+    holders: Callable[[int], Sequence[int]]
     size: int = 0
     numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     families: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -101,12 +108,35 @@ class Pool:
             places, apart = places[near], apart[near]
         return np.asarray(places[np.lexsort((self.numbers[places], apart))][:many])
 
-    def candidates(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Places of the models whose kinship with one is looked at."""
-        near = self.nearest(architecture, signature, NEAREST)
-        _, first, family = np.unique(self.families[near], return_index=True, return_inverse=True)
-        rank = np.argsort(np.argsort(first))[family]  # of its family: the nearest is 0
-        return near[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
+    def sharing(
+        self, architecture: str, signature: NDArray[np.float32], contents: Iterable[int]
+    ) -> NDArray[np.intp]:
+        """Places of the comparable models that hold some of these contents, those with the most
+        first; of equally many the nearest by signature first, then the older."""
+        shared = Counter(number for content in contents for number in self.holders(content))
+        if not shared:
+            return np.zeros(0, np.intp)
+        numbers = self.numbers[: self.size]
+        known = np.isin(numbers, list(shared)) & self.comparable_to(architecture)
+        places = np.flatnonzero(known)
+        times = [shared[number] for number in numbers[places].tolist()]
+        apart = _squared_distances(self.signatures[places], signature)
+        return places[np.lexsort((numbers[places], apart, np.negative(times)))]
+
+    def candidates(
+        self, architecture: str, signature: NDArray[np.float32], contents: Iterable[int]
+    ) -> NDArray[np.intp]:
+        """Places of the models whose kinship with one is looked at: those near by signature, and
+        those that share contents."""
+        near = self._some(self.nearest(architecture, signature, NEAREST))
+        sharing = self._some(self.sharing(architecture, signature, contents))
+        return np.append(near, sharing[~np.isin(sharing, near)])
+
+    def _some(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The first MEMBERS of each of the first FAMILIES, in an order of places."""
+        _, first, family = np.unique(self.families[places], return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))[family]  # of its family: that of the first is 0
+        return places[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
 
 
 def _squared_distances(

@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 5
+VERSION = 6
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -42,6 +42,12 @@ CREATE TABLE sketches (
     model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
     content BLOB NOT NULL
 );
+CREATE TABLE contents (
+    hash INTEGER NOT NULL,
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    PRIMARY KEY (hash, model)
+) WITHOUT ROWID;
+CREATE INDEX contents_of ON contents (model);
 CREATE TABLE larger (
     model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
     level INTEGER NOT NULL,
@@ -202,7 +208,7 @@ class Store:
         """Reading what rows of a table hold: what is not as it was written is an InputError."""
         try:
             yield
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             raise InputError(self.folder, f"a damaged row of {table}") from None
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:

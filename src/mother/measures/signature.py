@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.measures.shapes import is_matrix
+from mother.measures.sketch import telling
 from mother.measures.windows import alike, number
 
 SIGNATURE = 64  # numbers in a signature
@@ -36,18 +36,18 @@ def signature(sketched: Checkpoint) -> NDArray[np.float32]:
     True
     """
     out = np.zeros(SIGNATURE)
-    kept = {n: t.kept for n, t in sketched.tensors.items() if t.kept.size}
-    matrices = {n for n in kept if is_matrix(sketched.tensors[n].shape)} or set(kept)
-    for key, name in alike(sketched.tensors, matrices):
-        sides = tuple(map(min, kept[name].shape, _CORNER))
-        corner = kept[name].read().reshape(kept[name].shape)[: sides[0], : sides[1]]
+    layers = telling(sketched)
+    for key, name in alike(sketched.tensors, layers):
+        kept = sketched.tensors[name].kept
+        sides = tuple(map(min, kept.shape, _CORNER))
+        corner = kept.read().reshape(kept.shape)[: sides[0], : sides[1]]
         with np.errstate(all="ignore"):
             values = np.nan_to_num(corner.astype(np.float64), posinf=0.0, neginf=0.0)
             norm = float(np.sqrt(np.square(values).sum()))
         if norm > 0 and math.isfinite(norm):
             signs = _projection(number(*key, sketched.tensors[name].shape))
             out += np.tensordot(signs[:, : sides[0], : sides[1]], values / norm, 2)
-    return np.asarray(out / math.sqrt(SIGNATURE * max(1, len(matrices))), dtype=np.float32)
+    return np.asarray(out / math.sqrt(SIGNATURE * max(1, len(layers))), dtype=np.float32)
 
 
 @lru_cache(maxsize=4096)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
 from mother.errors import InputError
-from mother.measures.shapes import as_matrix
+from mother.measures.shapes import as_matrix, is_matrix
 from mother.measures.windows import APART, BUDGET, MATRICES, Window, windows
 
 
@@ -128,6 +128,13 @@ class Absent:
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
         return iter(())
+
+
+def telling(sketched: Checkpoint) -> list[str]:
+    """Names of the layers that tell of kinship, of those that something is kept of: matrices, where
+    there are any."""
+    kept = [name for name, tensor in sketched.tensors.items() if tensor.kept.size]
+    return [name for name in kept if is_matrix(sketched.tensors[name].shape)] or kept
 
 
 def layout(checkpoint: Checkpoint) -> Checkpoint:

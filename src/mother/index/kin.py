@@ -1,0 +1,57 @@
+"""Whether two sure families are one, where sketches leave it in doubt: as the nearest two say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint
+from mother.index.catalogue import Model
+from mother.index.closer import Read, Stored
+from mother.index.relatives import kinships
+from mother.refinement import Refinement
+
+NEAREST = 64  # members of a family among which the nearest to another family is looked for
+
+
+class Held(Protocol):
+    """An index, as it is or would be. By number: members of a sure family, by id, and sketch and
+    signature of a model."""
+
+    def members(self, sure: int, /) -> list[Model]: ...
+
+    def sketch(self, number: int, /) -> Checkpoint: ...
+
+    def signature(self, number: int, /) -> NDArray[np.float32]: ...
+
+
+def nearest(held: Held, one: int, other: int) -> dict[str, Model]:
+    """The two of two sure families with the most kinship by first sketches, of equal ones the first
+    by id: in the order of their numbers, by these."""
+    some, others = sorted((held.members(sure) for sure in (one, other)), key=lambda x: x[0].id)
+    some, others = _facing(held, some, others), _facing(held, others, some)
+    sketches = [held.sketch(m.number) for m in others]
+    kin = np.array([kinships(held.sketch(m.number), sketches)[0] for m in some])
+    k, at = divmod(int(kin.argmax()), len(others))
+    pair = sorted((some[k], others[at]), key=lambda model: model.number)
+    return {str(model.number): model for model in pair}
+
+
+def _facing(held: Held, some: list[Model], others: list[Model]) -> list[Model]:
+    """The NEAREST to the middle of others, by signature."""
+    if len(some) <= NEAREST:
+        return some
+    middle = np.mean([held.signature(m.number) for m in others], axis=0)
+    far = [np.square(held.signature(m.number) - middle).sum() for m in some]
+    return [some[k] for k in np.sort(np.argsort(far, kind="stable")[:NEAREST])]
+
+
+def related(held: Held, pair: Mapping[str, Model], larger: Stored | Read, read: int) -> bool:
+    """Whether two models, by their numbers, are relatives. larger: their larger sketches; read: as
+    of `Refinement`."""
+    one, other = (replace(held.sketch(m.number), id=number) for number, m in pair.items())
+    return Refinement(larger, larger.whole, read).related(one, other)

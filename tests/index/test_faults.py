@@ -269,6 +269,38 @@ def test_a_damaged_row_of_a_model_is_told(made, facts):
         assert len(index) == len(index.graph().nodes) == 7
 
 
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [("facts", wrong) for wrong in ("", "{", "[]", "{}", '{"base": 5}')]
+    + [("stamp", wrong) for wrong in ("", "{", "5", "[5]", "[[]]")],
+)
+def test_a_damaged_row_of_a_model_that_more_is_wanted_of_is_told(made, models, column, wrong):
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        connection.execute(f"UPDATE models SET {column} = ? WHERE id = 'a1'", (wrong,))
+        connection.execute("INSERT OR REPLACE INTO wanted VALUES (2, 3, 0)")
+    with Index(made) as index:
+        (model,) = (m for m in index.models() if m.id == "a1")
+        for ask in (index.settle, lambda: index.reader.one(model, 3)):
+            with pytest.raises(InputError, match="a damaged row of models"):
+                ask()
+    assert "a damaged row of models" in line(made, "add", made, models / "a0.safetensors")
+
+
+@pytest.mark.parametrize("facts", ["", "{", "[]", "{}", '{"base": 5}'])
+def test_damaged_facts_of_a_model_that_is_to_be_read_in_full_are_told(made, facts):
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        connection.execute("UPDATE models SET facts = ? WHERE id = 'a1'", (facts,))
+    with Index(made) as index, pytest.raises(InputError, match="a damaged row of models"):
+        index.reader.measured(index.models())
+
+
+@pytest.mark.parametrize("stamp", ["", "{", "5", "[5]", "[[]]"])
+def test_a_damaged_stamp_of_a_model_that_is_added_again_is_told(made, models, stamp):
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        connection.execute("UPDATE models SET stamp = ? WHERE id = 'a1'", (stamp,))
+    assert "a damaged row of models" in line(made, "add", made, models / "a1.safetensors")
+
+
 def test_the_commands(tmp_path, models):
     run, folder = CliRunner(), str(tmp_path / "index")
 

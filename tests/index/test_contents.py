@@ -36,7 +36,7 @@ def near(rng, weights):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A newcomer whose largest layer is that of a family, bit for bit, and says that they are
+    """A newcomer, z, whose largest layer is that of a family, bit for bit, and says that they are
     relatives; and so many strangers to both that are near to it in all of the others, that no
     member of the family is among the nearest."""
     folder, rng = tmp_path_factory.mktemp("hub"), np.random.default_rng(0)
@@ -47,20 +47,20 @@ def hub(tmp_path_factory):
         write(folder / f"a{k}.safetensors", root | near(rng, {n: root[n] for n in SMALL}))
     for k in range(STRANGERS):
         write(folder / f"s{k:02}.safetensors", drawn(rng, LARGE) | near(rng, own))
-    write(folder / "new.safetensors", {n: root[n] for n in LARGE} | own)
+    write(folder / "z.safetensors", {n: root[n] for n in LARGE} | own)
     return folder
 
 
-FAMILY = {"a0", "a1", "a2", "a3", "new"}
+FAMILY = {"a0", "a1", "a2", "a3", "z"}
 
 
-def family(index, id="new"):
+def family(index, id="z"):
     (own,) = (m.family for m in index.models() if m.id == id)
     return {m.id for m in index.models() if m.family == own}
 
 
 def test_a_relative_that_is_far_by_signature_is_found(hub, tmp_path):
-    new = hub / "new.safetensors"
+    new = hub / "z.safetensors"
     with Index.create(tmp_path / "index") as index:
         index.add([path for path in hub.iterdir() if path != new])
         assert len({m.family for m in index.models()}) == STRANGERS + 1
@@ -103,7 +103,7 @@ def test_of_a_layer_that_many_hold_the_first_are_looked_at(hub, tmp_path, monkey
     monkeypatch.setattr("mother.index.families.HOLDERS", 2)
     with Index.create(tmp_path / "index") as index:
         index.add([hub])
-        (content,) = index.reduce(open_checkpoint(hub / "new.safetensors")).contents & (
+        (content,) = index.reduce(open_checkpoint(hub / "z.safetensors")).contents & (
             index.reduce(open_checkpoint(hub / "a3.safetensors")).contents
         )
         assert len(index._catalogue.holders(content)) == 2

@@ -14,7 +14,7 @@ from mother.heritage.unsettled import unsettled
 from mother.heritage.ways import WaysOfMany
 from mother.levels import LEVELS, TIMES
 from mother.measures import measure
-from mother.measures.replicates import offsets, replicate
+from mother.measures.replicates import offsets, replicates
 from mother.measures.samples import samples_of
 from mother.measures.sketch import sketch
 from mother.recovery import MANY, Options, recover_checkpoints
@@ -116,7 +116,7 @@ def test_offsets_are_those_of_the_replicates():
     gap = np.square(s.rows[0].astype(np.float64) - s.rows[2])
     for seed in range(3):
         heavier = np.add.reduceat(gap * (1 + off[:, seed]), s.columns[:-1]) * s.sizes / s.held
-        wanted = replicate(group, m, seed).squared_distance[:, 0, 2]
+        wanted = replicates(group, m, [seed])[0].squared_distance[:, 0, 2]
         np.testing.assert_allclose(heavier, wanted, rtol=1e-4)
 
 

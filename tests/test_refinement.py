@@ -11,7 +11,7 @@ from mother.heritage import gram
 from mother.levels import LEVELS, TIMES
 from mother.measures import measure
 from mother.measures.mixed import mixed
-from mother.measures.replicates import replicate
+from mother.measures.replicates import replicates
 from mother.measures.sketch import sketch
 from mother.recovery import Options, recover_checkpoints
 from mother.refinement import Refinement, in_full
@@ -59,7 +59,7 @@ def test_replicates_stray_as_sketches_of_other_windows_do(budget):
         (group,) = align([sketch(m, budget, seed=seed) for m in models])
         m = measure(group)
         errors.append(squared(m, 0, 1) - exact)
-        said += [squared(replicate(group, m, k), 0, 1) - squared(m, 0, 1) for k in range(4)]
+        said += [squared(replicates(group, m, [k])[0], 0, 1) - squared(m, 0, 1) for k in range(4)]
     assert 0.6 < np.sqrt(np.mean(np.square(said)) / np.mean(np.square(errors))) < 2
 
 
@@ -68,14 +68,14 @@ def test_replicates_of_whole_weights_are_the_weights():
     for small in (models, [sketch(m, 1 << 30) for m in models]):
         (group,) = align(small)
         m = measure(group)
-        np.testing.assert_array_equal(replicate(group, m, 0).gram, m.gram)
+        np.testing.assert_array_equal(replicates(group, m, [0])[0].gram, m.gram)
 
 
 def test_replicates_can_be_distances():
     models, _ = family(6)
     (group,) = align([sketch(m, 4096) for m in models])
     for seed in range(8):
-        values = np.linalg.eigvalsh(replicate(group, measure(group), seed).gram)
+        values = np.linalg.eigvalsh(replicates(group, measure(group), [seed])[0].gram)
         assert (values > -1e-6 * values.max()).all()
 
 

@@ -243,7 +243,9 @@ def test_the_error_of_a_median_is_what_draws_show(seed, many):
     values = rng.normal(size=(many, 1))
     drawn = values + noise * rng.normal(size=(many, 4000))
     found = relatedness.weighted_median(drawn, weight).std()
-    said = relatedness.error_of_median(values, noise, weight)[0]
+    said = relatedness.error_of_median(
+        values, noise, weight, relatedness.weighted_median(values, weight)
+    )[0]
     assert 0.6 < said / found < 1.7
 
 
@@ -265,7 +267,11 @@ def test_kinship_strays_over_windows_by_its_error(alike):
         cosine = relatedness.cosines(m)[:, :1, 1]
         found.append(relatedness.weighted_median(cosine, np.sqrt(m.seen))[0])
         noise = (1 - cosine**2) * np.sqrt(1 / m.seen - 1 / m.sizes)[:, None]
-        said.append(relatedness.error_of_median(cosine, noise, np.sqrt(m.seen))[0])
+        said.append(
+            relatedness.error_of_median(
+                cosine, noise, np.sqrt(m.seen), relatedness.weighted_median(cosine, np.sqrt(m.seen))
+            )[0]
+        )
     assert 1.2 < np.mean(said) / np.std(found) < 3.2
 
 

@@ -223,7 +223,7 @@ def test_strangers_share_no_rows():
     rows = shared_rows(group({"a": root(0), "b": root(1), "c": root(2)}))
     assert rows.state.shape == (3, 0)
     assert not rows.gone_round().any()
-    assert not rows.shrunk().any()
+    assert not rows.shrunk.any()
 
 
 @given(st.integers(3, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))

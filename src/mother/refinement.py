@@ -24,9 +24,10 @@ from mother.heritage.relatedness import kinship, unsure
 from mother.levels import Doubt, Doubts, Levels, More
 from mother.measures import Measures, measure
 from mother.measures.mixed import mixed
-from mother.measures.replicates import exact, replicate
+from mother.measures.replicates import exact, replicates
 
 REPLICATES = 8
+AT_ONCE = 1 << 23  # inner products of replicates that are held at once
 ROUNDS = 12  # of asking, at the most
 READ = 1 << 34  # bytes of models of one family that are read in full
 #: the forest of a group's models, measured, with their characters, without some edges (n, n)
@@ -175,12 +176,14 @@ class _Closer(Levels):
 
     def replicates(self) -> Iterator[Measures]:
         """The same, off by a standard error."""
-        for seed in range(REPLICATES):
-            out = replicate(self.group, self._coarse, seed)
+        many = max(1, AT_ONCE // max(1, self._coarse.gram.size))
+        for at in range(0, REPLICATES, many):
+            seeds = range(at, min(at + many, REPLICATES))
+            out = replicates(self.group, self._coarse, seeds)
             for group, fine, layers, models in [*self._parts, *self._full]:
-                off = fine if group is None else replicate(group, fine, seed)
-                out = mixed(out, off, layers, models)
-            yield out
+                off = [fine] * len(seeds) if group is None else replicates(group, fine, seeds)
+                out = [mixed(m, f, layers, models) for m, f in zip(out, off, strict=True)]
+            yield from out
 
     def measure(self) -> None:
         """Look at the larger sketches that are held."""

@@ -82,11 +82,8 @@ class Characters:
 
     def rows(self, models: Indices) -> Told:
         """What rows say of some of the models, which must be relatives."""
-        parts = [part for look in self.looks for part in look.rows(models)]
-        if self.seed is not None:
-            parts = [(some, rows.replicate(self.seed)) for some, rows in parts]
-        (_, rows), *closer = parts
-        return Told.of(rows, closer)
+        (_, rows), *closer = [part for look in self.looks for part in look.rows(models)]
+        return Told.of(rows, closer, self.seed)
 
     @property
     def exact(self) -> bool:

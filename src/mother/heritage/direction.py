@@ -76,6 +76,17 @@ class Products:
         """Of the pairs (j[e], i[e])."""
         return Products(self.jj, self.ii, self.ij, self.chance)
 
+    def beside(self, other: Products) -> Products:
+        """Of these pairs and then of others, of the same layers."""
+        ii, jj, ij = (
+            np.concatenate(two, axis=1)
+            for two in ((self.ii, other.ii), (self.jj, other.jj), (self.ij, other.ij))
+        )
+        chance = self.chance
+        if chance.shape[1] > 1:
+            chance = np.concatenate([chance, other.chance], axis=1)
+        return Products(ii, jj, ij, chance)
+
 
 def products(m: Measures, i: Indices, j: Indices) -> Products:
     """Those of pairs of measured models."""
@@ -207,9 +218,9 @@ def weigh(m: Measures, i: Indices, j: Indices) -> Pairs:
 def weigh_products(i: Indices, j: Indices, of: Products, *, by_layer: bool = True) -> Pairs:
     """The same from inner products of the pairs; without what each layer adds where that would
     only take room."""
-    forward = _log_likelihoods(of, by_layer=by_layer)
-    back = _log_likelihoods(of.turned(), by_layer=by_layer)
-    return Pairs(i, j, forward[0], back[0], forward[1], back[1])
+    both, by_both = _log_likelihoods(of.beside(of.turned()), by_layer=by_layer)
+    many = len(i)
+    return Pairs(i, j, both[:, :many], both[:, many:], by_both[:, :, :many], by_both[:, :, many:])
 
 
 def _mean_polarity(log_f: Array) -> Array:

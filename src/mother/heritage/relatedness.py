@@ -123,16 +123,17 @@ def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -
 def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
     chance and beyond its error, surely not where it is below by its error."""
-    share, off = _share(cosine, sizes, seen)
+    share, error = _share(cosine, sizes, seen)
+    off = SURE * error
     related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
     return np.asarray(~related & (share + off >= 1))
 
 
 def told_at_a_glance(
-    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]
+    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64], sure: float = SURE
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
-    (L, n), that are known in single precision.
+    (L, n), that are known in single precision. sure: standard errors from the threshold.
 
     >>> relatives, strangers = told_at_a_glance(
     ...     np.array([[0.01, 0.0999, 0.1001, 0.2]]), np.array([10_000]), np.array([10_000])
@@ -140,31 +141,31 @@ def told_at_a_glance(
     >>> relatives, strangers
     (array([False, False, False,  True]), array([ True, False, False, False]))
     """
-    share, off = _share(cosine, sizes, seen)
-    finite = np.isfinite(cosine).all(axis=0)
+    share, error = _share(cosine, sizes, seen)
+    off, finite = sure * error, np.isfinite(cosine).all(axis=0)
     least = np.minimum(share - off, _kinship(cosine, sizes, seen))
     return finite & (least > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
 
 
 def _share(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Median of cosine / threshold, were all weights looked at, and its error, SURE times."""
+    """Median of cosine / threshold, were all weights looked at, and its standard error."""
     most, weight = _beside(threshold(sizes), cosine), np.sqrt(seen)
     variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
     noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
     share = weighted_median(cosine / most, weight)
-    return share, SURE * error_of_median(cosine / most, noise / most, weight)
+    return share, error_of_median(cosine / most, noise / most, weight, share)
 
 
-def error_of_median(values: Array, noise: Array, weight: Array) -> Array:
+def error_of_median(values: Array, noise: Array, weight: Array, median: Array) -> Array:
     """The standard error of the lower weighted median over axis 0 of independent normal values,
     each with its own standard deviation: the median M solves sum w_i sign(x_i - M) = 0, so its
     variance is sum w_i^2 p_i (1 - p_i) / (sum w_i f_i)^2, p_i the chance that x_i falls below M and
     f_i its density there. 0 where all are NaN.
 
-    >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100)).round(3)
+    >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100), np.zeros(1)).round(3)
     array([0.125])
     """
-    far = (weighted_median(values, weight) - values) / noise
+    far = (median - values) / noise
     below, density = ndtr(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
     own = _beside(weight, values)
     stray = np.nansum(own**2 * below * (1 - below), axis=0)
@@ -195,13 +196,15 @@ def weighted_median(values: Array, weight: Array) -> Array:
     >>> weighted_median(np.array([[1.0], [2.0], [9.0]]), np.array([1.0, 1.0, 1.0]))
     array([2.])
     """
-    order = np.argsort(values, axis=0, kind="stable")
-    ranked = np.take_along_axis(values, order, axis=0)
-    own = weight[order] if weight.ndim == 1 else np.take_along_axis(weight, order, axis=0)
+    flat = values.reshape(len(values), -1)
+    each = np.arange(flat.shape[1])
+    order = np.argsort(flat, axis=0, kind="stable")
+    ranked = flat[order, each]
+    own = weight[order] if weight.ndim == 1 else weight.reshape(flat.shape)[order, each]
     mass = np.where(np.isnan(ranked), 0.0, own)
     reached = np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2
-    middle = np.take_along_axis(ranked, reached.argmax(axis=0)[None], axis=0)[0]
-    return np.asarray(np.nan_to_num(middle))
+    middle = ranked[reached.argmax(axis=0), each]
+    return np.asarray(np.nan_to_num(middle).reshape(values.shape[1:]))
 
 
 def inherited(m: Measures) -> NDArray[np.bool_]:

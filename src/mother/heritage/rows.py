@@ -77,9 +77,11 @@ class Rows:
         ends = np.cumsum([part.shape[1] for part, _ in parts]).tolist()
         return cls(state, length, told, tolerance, (0, *ends[:-1]), tuple(looked))
 
-    def replicate(self, seed: int) -> Rows:
+    def replicate(self, seed: int | None) -> Rows:
         """The same, counted so that their numbers are off by their standard error: in parts of
-        EXACT, of which sums are exact in any order."""
+        EXACT, of which sums are exact in any order. As they are without a seed."""
+        if seed is None:
+            return self
         rng = np.random.default_rng(seed)
         off = np.zeros(self.state.shape[1])
         for (start, stop), share in zip(self._bounds, self.looked, strict=False):
@@ -157,6 +159,7 @@ class Rows:
         back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
         return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
+    @cached_property
     def shrunk(self) -> Array:
         """Log-odds of the row being the column's parent, (n, n), antisymmetric, from the rows that
         both hold but for their length: weight decay shrinks them, and nothing makes them grow.
@@ -164,7 +167,7 @@ class Rows:
         matrix, says nothing.
 
         >>> rows = Rows(np.zeros((2, 3), int), np.array([[1.0] * 3, [0.99] * 3]), np.ones(2, bool))
-        >>> rows.shrunk()
+        >>> rows.shrunk
         array([[  0.,  10.],
                [-10.,   0.]])
         """
@@ -287,14 +290,20 @@ class Told:
     shrunk: Array
 
     @classmethod
-    def of(cls, rows: Rows, closer: Sequence[tuple[Indices, Rows]] = ()) -> Told:
+    def of(
+        cls,
+        rows: Rows,
+        closer: Sequence[tuple[Indices, Rows]] = (),
+        seed: int | None = None,
+    ) -> Told:
         """closer: more rows, or rows known more precisely, of some of the models, (k,) their
-        numbers; what they say of these goes before what was said till then."""
-        apart, shrunk = rows.gone_round(), rows.shrunk()
+        numbers; what they say of these goes before what was said till then. seed: of the error that
+        numbers of rows are off by; None for none."""
+        apart, shrunk = rows.replicate(seed).gone_round(), rows.shrunk.copy()
         for models, own in closer:
             pairs = np.ix_(models, models)
-            apart[pairs] |= own.gone_round()
-            shrunk[pairs] = own.shrunk()
+            apart[pairs] |= own.replicate(seed).gone_round()
+            shrunk[pairs] = own.shrunk
         return cls(rows, apart, shrunk)
 
     def same(self, i: Indices, j: Indices) -> Array:

@@ -37,7 +37,7 @@ class Families:
         places = pool.candidates(new.architecture, new.signature, new.contents)
         places = places[~np.isin(pool.numbers[places], itself)]
         home, numbers = pool.families[places], pool.numbers[places]
-        sure, strange = new.glance.told([self.catalogue.glances.at(n) for n in numbers.tolist()])
+        sure, strange = self.catalogue.glances.told(new.glance, new.sketch, numbers)
         families = {int(family) for family in home[sure]}
         left = np.flatnonzero(~strange & ~np.isin(home, home[sure]))
         kin, unsure = kinships(new.sketch, [self.catalogue.sketch(int(n)) for n in numbers[left]])

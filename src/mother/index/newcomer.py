@@ -17,7 +17,7 @@ from mother.comparable import no_weights, ordinary
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
-from mother.index.glance import Glance
+from mother.index.glance import CORNERS, Glance
 from mother.measures.contents import contents
 from mother.measures.signature import signature
 from mother.measures.sketch import sketch
@@ -44,8 +44,8 @@ class Newcomer:
 
     @cached_property
     def glance(self) -> Glance:
-        """What tells most models from its relatives."""
-        return Glance.at(self.sketch)
+        """The first look at it, which tells most models from its relatives."""
+        return Glance.at(self.sketch, CORNERS)
 
 
 def contents_of(sketch: Checkpoint) -> frozenset[int]:

@@ -23,8 +23,8 @@ from mother.measures.signature import SIGNATURE
 
 MEMBERS = 2  # of a family that are compared with a newcomer
 FAMILIES = 64  # that are
-NEAREST = 4096  # models among which these families are looked for
 HOLDERS = 256  # models that are looked up for one content: the first that came
+ROUNDED = 1e-5  # of two squared norms: more than single precision takes from their distance
 BLOCK = 1024  # signatures that are worked on at once
 _GROWTH = 1.5
 
@@ -94,19 +94,24 @@ class Pool:
     ) -> NDArray[np.intp]:
         """Places of the comparable models nearest by signature, nearest first; of equally near ones
         the older first."""
-        rows = self.signatures[: self.size]
-        far = self.squares[: self.size] - 2 * (rows @ signature)
-        far[~self.comparable_to(architecture)] = np.inf
+        far = self._far(architecture, signature)
         places = np.arange(self.size)
         if self.size > 4 * many:
             # float32 loses the last digits of a difference: take some more, then look closely
             places = np.argpartition(far, 4 * many)[: 4 * many]
         places = places[np.isfinite(far[places])]
-        apart = _squared_distances(rows[places], signature)
+        apart = _squared_distances(self.signatures[places], signature)
         if len(apart) > many:
             near = apart <= np.partition(apart, many - 1)[many - 1]
             places, apart = places[near], apart[near]
         return np.asarray(places[np.lexsort((self.numbers[places], apart))][:many])
+
+    def _far(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared distances, less the square of the signature, (size,), as single precision has
+        them; infinite where a model can't be compared."""
+        far = self.squares[: self.size] - 2 * (self.signatures[: self.size] @ signature)
+        far[~self.comparable_to(architecture)] = np.inf
+        return np.asarray(far)
 
     def sharing(
         self, architecture: str, signature: NDArray[np.float32], contents: Iterable[int]
@@ -128,15 +133,50 @@ class Pool:
     ) -> NDArray[np.intp]:
         """Places of the models whose kinship with one is looked at: those near by signature, and
         those that share contents."""
-        near = self._some(self.nearest(architecture, signature, NEAREST))
+        near = self._some(self._near(architecture, signature))
         sharing = self._some(self.sharing(architecture, signature, contents))
         return np.append(near, sharing[~np.isin(sharing, near)])
+
+    def _near(self, architecture: str, signature: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Places of comparable models nearest by signature, nearest first, of equally near ones the
+        older first: those among which the first ones of the first families are."""
+        far = self._far(architecture, signature)
+        places = np.flatnonzero(np.isfinite(far))
+        if not len(places):
+            return places
+        error = ROUNDED * (self.squares[: self.size].max() + np.square(signature).sum())
+        places = places[_first_of_each(far[places], self.families[places], error)]
+        apart = _squared_distances(self.signatures[places], signature)
+        return np.asarray(places[np.lexsort((self.numbers[places], apart))])
 
     def _some(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The first MEMBERS of each of the first FAMILIES, in an order of places."""
         _, first, family = np.unique(self.families[places], return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(first))[family]  # of its family: that of the first is 0
         return places[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
+
+
+def _first_of_each(
+    far: NDArray[np.float32], family: NDArray[np.int64], error: float
+) -> NDArray[np.bool_]:
+    """The MEMBERS nearest of each of the FAMILIES nearest families, and whoever may be nearer than
+    these if all may be off by an error, (n,).
+
+    >>> far = np.array([1.0, 9.0, 2.0, 3.0, 2.1], dtype=np.float32)
+    >>> _first_of_each(far, np.array([0, 1, 0, 0, 0]), 0.2)
+    array([ True,  True,  True, False,  True])
+    """
+    least = np.full(int(family.max()) + 1, np.inf, dtype=np.float32)
+    np.minimum.at(least, family, far)
+    known = least[np.isfinite(least)]
+    farthest = np.partition(known, min(FAMILIES, len(known)) - 1)[:FAMILIES].max()
+    near = least[family] <= farthest + error
+    for _ in range(MEMBERS - 1):
+        others = near & (far > least[family])
+        next_ = np.full_like(least, np.inf)
+        np.minimum.at(next_, family[others], far[others])
+        least = np.where(np.isfinite(next_), next_, least)
+    return np.asarray(near & (far <= least[family] + error))
 
 
 def _squared_distances(

@@ -10,7 +10,9 @@ otherwise from a replicate lies within the error of the sample.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +25,22 @@ from mother.measures.windows import number
 Array = NDArray[np.float64]
 
 
-def replicate(group: Group, m: Measures, seed: int) -> Measures:
-    """The measures of a group of sketches, off by one standard error in a direction that the seed
-    decides, in each layer its own."""
-    gram = m.gram.copy()
+def replicates(group: Group, m: Measures, seeds: Sequence[int]) -> list[Measures]:
+    """The measures of a group of sketches, off by one standard error in directions that the seeds
+    decide, in each layer another one."""
+    grams = np.repeat(m.gram[None], len(seeds), axis=0)
     for k, layer in enumerate(group.layers):
-        off = _weights(layer, seed)
-        if off.any():
-            rows = np.array(layer.members)
-            weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        if not _is_window(layer):
+            continue
+        rows = np.array(layer.members)
+        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        for gram, seed in zip(grams, seeds, strict=True):
+            off = _weights(layer, seed)
             gram[k, rows[:, None], rows] += layer.size / off.size * ((weights * off) @ weights.T)
+    return [_with(m, gram) for gram in grams]
+
+
+def _with(m: Measures, gram: Array) -> Measures:
     if not len(m.shared):
         return replace(m, gram=gram)
     own, new = (np.diagonal(g, axis1=1, axis2=2) for g in (m.gram, gram))
@@ -56,12 +64,21 @@ def _weights(layer: Layer, seed: int) -> Array:
     """How much more than once each weight of a window counts, (s,); 0 where all are at hand."""
     if not _is_window(layer):
         return np.zeros(layer.tensors[0].size)
-    rng = np.random.default_rng(number(seed, layer.name, layer.shape))
+    rows, columns = _sides(seed, layer.name, layer.shape, layer.tensors[0].shape)
+    return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
+
+
+@lru_cache(maxsize=4096)
+def _sides(
+    seed: int, name: str, shape: tuple[int, ...], window: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """By how much more than once the rows of a window count, and its columns."""
+    rng = np.random.default_rng(number(seed, name, shape))
     rows, columns = (
         np.sqrt(1 - side / whole) * halves(side, rng)
-        for side, whole in zip(layer.tensors[0].shape, as_matrix(layer.shape), strict=True)
+        for side, whole in zip(window, as_matrix(shape), strict=True)
     )
-    return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
+    return rows, columns
 
 
 def _is_window(layer: Layer) -> bool:

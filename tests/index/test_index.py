@@ -85,7 +85,7 @@ def test_a_large_family_is_that_of_the_weights(index, models):
     sketches = [index._catalogue.sketch(m.number) for m in index.models()]
     ids = [m.id for m in index.models()]
     named = [replace(sketch, id=id) for sketch, id in zip(sketches, ids, strict=True)]
-    stored = Stored(index._catalogue, {m.id: m for m in index.models()})
+    stored = Stored(index._catalogue.readings, {m.id: m for m in index.models()})
     at_once = mother.recovery.recover_checkpoints(
         named, mother.recovery.Options(bootstrap=0), refinement=Refinement(stored)
     )

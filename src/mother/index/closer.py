@@ -23,6 +23,7 @@ from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
 from mother.index.measured import measured, of_group
 from mother.index.newcomer import Newcomer, base_in, stamp
+from mother.index.readings import Kept, Readings
 from mother.index.settings import Settings
 from mother.index.unit import Unit, opened, sizes, sketched
 from mother.levels import TIMES
@@ -150,7 +151,7 @@ class Stored:
     were and are not there, the level by the number of the model; unmeasured: sets of models, by
     number, that should be looked at in full and were not."""
 
-    catalogue: Catalogue
+    readings: Readings | Kept
     models: Mapping[str, Model]
     wanted: dict[int, int] = field(default_factory=dict)
     unmeasured: set[tuple[int, ...]] = field(default_factory=set)
@@ -159,13 +160,13 @@ class Stored:
     def waiting(self) -> bool:
         """Whether some of what is wanted was not looked for in vain."""
         return bool(self.unmeasured) or any(
-            not self.catalogue.readings.tried(n, level) for n, level in self.wanted.items()
+            not self.readings.tried(n, level) for n, level in self.wanted.items()
         )
 
     def whole(self, group: Group) -> Measures | None:
         """What was measured of a group's models in full, if it was."""
         numbers = self._numbers(group)
-        if content := self.catalogue.readings.measured(numbers):
+        if content := self.readings.measured(numbers):
             return of_group(content, group)
         if not self.waiting and not self.in_vain(group):
             self.unmeasured.add(numbers)
@@ -173,14 +174,14 @@ class Stored:
 
     def in_vain(self, group: Group) -> bool:
         """Whether a group's models were to be measured in full and could not be."""
-        return self.catalogue.readings.measured_in_vain(self._numbers(group))
+        return self.readings.measured_in_vain(self._numbers(group))
 
     def _numbers(self, group: Group) -> tuple[int, ...]:
         return tuple(self.models[c.id].number for c in group.checkpoints)
 
     def __call__(self, checkpoint: Checkpoint, level: int) -> Checkpoint | None:
         number = self.models[checkpoint.id].number
-        found = self.catalogue.readings.larger(number, level)
+        found = self.readings.larger(number, level)
         if found is None:
             self.wanted[number] = level
         return found
@@ -202,7 +203,7 @@ class Read:
         known = self.stored.models[checkpoint.id]
         if (found := self.stored(checkpoint, level)) is not None or self.reader is None:
             return found
-        tried = self.stored.catalogue.readings.tried(known.number, level)
+        tried = self.stored.readings.tried(known.number, level)
         return None if tried else self.reader.one(known, level)
 
     def whole(self, group: Group) -> Measures | None:

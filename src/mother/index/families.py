@@ -126,7 +126,7 @@ class _Kin:
     def of(self, one: int, other: int) -> bool:
         """As the nearest two say."""
         pair = nearest(self.catalogue, one, other)
-        stored = Stored(self.catalogue, pair)
+        stored = Stored(self.catalogue.readings, pair)
         found = related(self.catalogue, pair, stored, self.read)
         if not stored.waiting:
             return found

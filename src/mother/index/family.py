@@ -1,45 +1,40 @@
-"""A family of an index as it is sent to whoever recovers it: all that is known of its models.
+"""Families of an index, recovered here or by the workers of an executor.
 
-What is kept goes along, so that it is recovered where there is no index. What it wants and has not
-comes back with its graph.
+A family goes with all that is known of its models, so that it is recovered where there is no index;
+its forest comes back, with what larger sketches it wants and has not. Small families go together.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import mother
 from mother.checkpoints import Checkpoint, Problem
 from mother.errors import InputError, MotherError
 from mother.executors import Lost, in_order
-from mother.graph import ModelGraph, WeightFile
+from mother.graph import ModelGraph
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Stored
-from mother.measures.sketch_bytes import load
+from mother.index.readings import Kept
 from mother.recovery import Options, recover_checkpoints
 from mother.refinement import Refinement
 
-TOGETHER = 1 << 24  # bytes of sketches of the families that one worker is given at once
-AHEAD = 8  # such pieces out at workers at once
+TOGETHER = 1 << 24  # bytes of sketches, of which families go together: about a second of work
+AHEAD = 64  # such parts out at workers at once
 
 
 @dataclass(frozen=True)
 class Family:
-    """models: by id; sketches: their bytes. larger: of some, by number and level. tried: what was
-    looked for, likewise. measured: what sets of models gave in full, by numbers, None for what could
-    not be had. seed: of the sketches; options, read: as to `recover_checkpoints`, `Refinement`.
-    version: of the mother that sends it."""
+    """models: by id. sketches: the first ones, likewise. kept: what else was read of them.
+    options, read: as of `recover_checkpoints` and `Refinement`."""
 
     models: tuple[Model, ...]
-    sketches: tuple[bytes, ...]
-    larger: Mapping[tuple[int, int], bytes]
-    tries: frozenset[tuple[int, int]]
-    looks: Mapping[tuple[int, ...], bytes | None]
-    seed: int
+    sketches: tuple[Checkpoint, ...]
+    kept: Kept
     options: Options
     read: int
     version: str = mother.__version__
@@ -48,15 +43,74 @@ class Family:
     def of(
         cls, catalogue: Catalogue, models: Sequence[Model], options: Options, read: int
     ) -> Family:
-        """Of an index."""
-        numbers = [m.number for m in models]
-        return cls(
-            tuple(models),
-            tuple(map(catalogue.content, numbers)),
-            catalogue.all_larger(numbers),
-            catalogue.all_tried(numbers),
-            catalogue.all_measured(numbers),
-            catalogue.seed,
-            options,
-            read,
-        )
+        """One as an index holds it."""
+        sketches = (replace(catalogue.sketch(m.number), id=m.id) for m in models)
+        kept = catalogue.readings.of([m.number for m in models])
+        return cls(tuple(models), tuple(sketches), kept, options, read)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its sketches."""
+        tensors = (t for sketch in self.sketches for t in sketch.tensors.values())
+        return self.kept.nbytes + sum(t.kept.nbytes for t in tensors)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """graph: of a family's models alone. wanted: what larger sketches were and are not there, the
+    level by the number of the model; unmeasured: sets of models, by number, that should be looked
+    at in full and were not."""
+
+    graph: ModelGraph
+    wanted: dict[int, int]
+    unmeasured: set[tuple[int, ...]]
+
+
+def recovered(families: Iterable[Family], executor: Executor | None) -> Iterator[Recovered]:
+    """Each of them, in their order. InputError where what is kept is damaged, MotherError where the
+    workers are gone."""
+    parts = _together(families)
+    if executor is not None:
+        some = list(islice(parts, 2))
+        parts = chain(some, parts)
+        if len(some) > 1:  # one alone is sooner recovered than sent
+            for found in in_order(executor, _recovered, parts, AHEAD):
+                if isinstance(found, Problem):
+                    raise InputError(found.path, found.fault)
+                if isinstance(found, Lost):
+                    raise MotherError(f"a family was not recovered: {found.fault}")
+                yield from found
+            return
+    for part in parts:
+        yield from map(_alone, part)
+
+
+def _together(families: Iterable[Family]) -> Iterator[list[Family]]:
+    """Parts of TOGETHER bytes, or one family."""
+    part, held = list[Family](), 0
+    for family in families:
+        if part and held + family.nbytes > TOGETHER:
+            yield part
+            part, held = [], 0
+        part.append(family)
+        held += family.nbytes
+    if part:
+        yield part
+
+
+def _recovered(families: list[Family]) -> list[Recovered] | Problem:
+    """What a worker does."""
+    try:
+        if (sent := families[0].version) != mother.__version__:
+            fault = f"the worker has mother {mother.__version__}, this is {sent}; install the same"
+            return Problem(Path(families[0].models[0].path), fault)
+        return list(map(_alone, families))
+    except InputError as fault:
+        return Problem(Path(fault.path), fault.fault)
+
+
+def _alone(family: Family) -> Recovered:
+    stored = Stored(family.kept, {m.id: m for m in family.models})
+    refinement = Refinement(stored, stored.whole, family.read)
+    graph = recover_checkpoints(family.sketches, family.options, refinement=refinement)
+    return Recovered(graph, stored.wanted, stored.unmeasured)

@@ -8,11 +8,11 @@ newcomer changes the families that it is related to, and no other. Each change i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, tee
 from os import PathLike
 from pathlib import Path
 
@@ -21,17 +21,17 @@ from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
-from mother.index.closer import Reader, Stored
+from mother.index.closer import Reader
 from mother.index.coming import coming
 from mother.index.families import Families
+from mother.index.family import Family, Recovered, recovered
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, reduced
 from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.placement import Placement
-from mother.recovery import MANY, Options, recover_checkpoints
-from mother.refinement import Refinement
+from mother.recovery import MANY, Options
 
 Progress = Callable[[int, int], None]
 BATCH = 64  # models that are added in one transaction
@@ -72,6 +72,7 @@ class Index:
         self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
         self._catalogue = Catalogue(self._store, self.settings.seed)
         self._readings = self._catalogue.readings
+        self._executor: Executor | None = None
         self._read_by(self.settings)
 
     @classmethod
@@ -110,8 +111,17 @@ class Index:
 
     def _forests(self) -> list[ModelGraph]:
         """Of each family; of a large one that newcomers left without, afresh."""
-        fresh = [self._recovered(members)[0] for members in self._catalogue.waiting()]
-        return [*self._catalogue.forests(), *fresh]
+        fresh = self._recovered(self._catalogue.waiting())
+        return [*self._catalogue.forests(), *(found.graph for _, found in fresh)]
+
+    @contextmanager
+    def _by(self, executor: Executor | None) -> Iterator[None]:
+        """Meanwhile, who else may work than this process."""
+        before, self._executor = self._executor, executor or self._executor
+        try:
+            yield
+        finally:
+            self._executor = before
 
     # adding and removing
 
@@ -128,8 +138,9 @@ class Index:
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
         has added some of them, and can go on. A family of more than MANY is recovered once, when
-        all have come. executor: any of PEP 3148, that reads and sketches the checkpoints where its
-        workers are; the index is written here, and is the same whoever sketched. progress: called
+        all have come. executor: any of PEP 3148, whose workers read and sketch the checkpoints
+        where they are, and recover families; the index is written here, and is the same whoever
+        did. progress: called
         with models done and models in all. InputError where the index can't be written, MotherError
         where the workers are gone.
 
@@ -155,7 +166,7 @@ class Index:
             else:
                 fresh.append(checkpoint)
         done = len(unchanged)
-        with closing(coming(fresh, self.settings, executor)) as newcomers:
+        with self._by(executor), closing(coming(fresh, self.settings, executor)) as newcomers:
             while some := list(islice(newcomers, BATCH)):
                 problems += [one for one in some if isinstance(one, Problem)]
                 for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
@@ -163,8 +174,8 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
-        self._recover_waiting()
-        closer = self.settle(executor)
+            self._recover_waiting()
+            closer = self.settle()
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
     def insert(self, batch: Sequence[Newcomer]) -> list[tuple[str, bool]]:
@@ -207,7 +218,7 @@ class Index:
             self._forget(gone)
         return self.settle()
 
-    def settle(self, executor: Executor | None = None) -> tuple[str, ...]:
+    def settle(self) -> tuple[str, ...]:
         """Read larger sketches of the models that decisions within their error are about, at last
         all of them, and recover their families again, until there are none, or none that can be
         had. Ids of the models that more was read of."""
@@ -216,7 +227,7 @@ class Index:
             if not wanted:
                 asked |= self._measured()
                 continue
-            read = self.reader.read(wanted, executor)
+            read = self.reader.read(wanted, self._executor)
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
                     found = [(m, level, content) for m, level, content in some if content]
@@ -260,8 +271,7 @@ class Index:
                 self._readings.keep_measured(numbers, content)
                 if content:
                     asked |= {m.id for m in models}
-                    for family in sorted({m.family for m in models}):
-                        self._recover_family(family)
+                    self._again({m.family for m in models}, at_once=True)
         return asked
 
     def _forget(self, gone: Sequence[Model]) -> None:
@@ -288,31 +298,33 @@ class Index:
     def _again(self, families: set[int], at_once: bool = False) -> None:
         """Recover families; those of more than MANY later, unless at once: of whoever asks
         meanwhile, they are recovered."""
-        for family in sorted(families):
-            if self._catalogue.size(family) > MANY and not at_once:
-                self._catalogue.clear(family)
-            else:
-                self._recover_family(family)
+        later = {f for f in families if not at_once and self._catalogue.size(f) > MANY}
+        for family in sorted(later):
+            self._catalogue.clear(family)
+        self._put(self._catalogue.models("family = ?", f) for f in sorted(families - later))
 
     def _recover_waiting(self) -> None:
         """Recover the families that were left for later."""
         with self._catalogue.writing():
-            for members in self._catalogue.waiting():
-                self._catalogue.put(members[0].family, *self._recovered(members))
+            self._put(self._catalogue.waiting())
 
-    def _recover_family(self, family: int) -> None:
-        members = self._catalogue.models("family = ?", family)
-        self._catalogue.put(family, *self._recovered(members))
+    def _put(self, families: Iterable[Sequence[Model]]) -> None:
+        """Recover families, each by its members, and write down their forests."""
+        for models, found in self._recovered(families):
+            self._catalogue.put(models[0].family, found.graph, found.wanted, found.unmeasured)
 
     def _recovered(
-        self, models: Sequence[Model]
-    ) -> tuple[ModelGraph, dict[int, int], set[tuple[int, ...]]]:
-        """The graph of models alone, from their sketches, of which of them larger ones were wanted
-        that are not stored, and which were to be looked at in full and were not."""
-        sketches = [replace(self._catalogue.sketch(m.number), id=m.id) for m in models]
-        stored = Stored(self._catalogue, {m.id: m for m in models})
-        refinement = Refinement(stored, stored.whole, self.settings.read)
-        graph = recover_checkpoints(sketches, self._options, refinement=refinement)
+        self, families: Iterable[Sequence[Model]]
+    ) -> Iterator[tuple[Sequence[Model], Recovered]]:
+        """Each family, and what was recovered of its models alone, from their sketches."""
+        sent, known = tee(families)
+        read = self.settings.read
+        every = (Family.of(self._catalogue, models, self._options, read) for models in sent)
+        for models, found in zip(known, recovered(every, self._executor), strict=True):
+            yield models, replace(found, graph=self._with_facts(found.graph, models))
+
+    def _with_facts(self, graph: ModelGraph, models: Sequence[Model]) -> ModelGraph:
+        """A graph, with what else is known of its models."""
         with self._store.sound("models"):
             facts = {m.id: json.loads(m.facts) for m in models}
             nodes = tuple(
@@ -323,13 +335,16 @@ class Index:
                 )
                 for node in graph.nodes
             )
-        return replace(graph, nodes=nodes), stored.wanted, stored.unmeasured
+        return replace(graph, nodes=nodes)
 
-    def recover(self, *, download: bool | None = None) -> ModelGraph:
+    def recover(
+        self, *, download: bool | None = None, executor: Executor | None = None
+    ) -> ModelGraph:
         """Find all families afresh and recover each of them, whatever is kept; larger sketches that
-        could not be had are looked for again. download: from now on, in place of that setting."""
+        could not be had are looked for again. download: from now on, in place of that setting.
+        executor: as of `add`; its workers recover the families."""
         settings = self.settings if download is None else replace(self.settings, download=download)
-        with self._catalogue.writing():
+        with self._by(executor), self._catalogue.writing():
             if settings != self.settings:
                 self._catalogue.reset(settings.stored)
             self._readings.look_again()
@@ -337,7 +352,8 @@ class Index:
                 self._catalogue.clear(family)
             self._regroup(self._part(self.models()))
         self._read_by(settings)
-        self.settle()
+        with self._by(executor):
+            self.settle()
         return self.graph()
 
     def place(
@@ -366,13 +382,14 @@ class Index:
 
     # checking
 
-    def verify(self) -> list[str]:
-        """What is wrong with the index, one line each; none where all is well.
+    def verify(self, executor: Executor | None = None) -> list[str]:
+        """What is wrong with the index, one line each; none where all is well. executor: as of
+        `recover`.
 
         The database's own checks, every model against its seal, and the families and the forest
         against those recovered afresh.
         """
-        with self._store.snapshot():
+        with self._by(executor), self._store.snapshot():
             if faults := self._store.damage():
                 return faults
             self._catalogue.pool()  # what others wrote is known before anything is decided
@@ -391,7 +408,8 @@ class Index:
             members: dict[int, list[Model]] = {}
             for model in models:
                 members.setdefault(model.family, []).append(model)
-            afresh = {family: self._recovered(own)[0] for family, own in members.items()}
+            every = self._recovered(members.values())
+            afresh = {own[0].family: found.graph for own, found in every}
             fresh = joined(afresh.values(), self._options.recorded)
             kept = joined(self._forests(), self._options.recorded)
             seen = all(self._catalogue.shows(*family) for family in afresh.items())

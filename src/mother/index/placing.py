@@ -111,4 +111,4 @@ class Arrival:
     def larger(self, models: dict[str, Model], id: str) -> Read:
         """Larger sketches of models, and of the newcomer, which has that id among them."""
         reader = self.families.reader if self.closer else None
-        return Read(Stored(self.families.catalogue, models), reader, {id: self.new})
+        return Read(Stored(self.families.catalogue.readings, models), reader, {id: self.new})

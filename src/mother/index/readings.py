@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint
@@ -28,6 +29,24 @@ class Readings:
         for path, content in self.store.rows(query, number, level):
             return load(content, Path(path), seed=self.seed)
         return None
+
+    def of(self, numbers: Sequence[int]) -> Kept:
+        """What is here of some models, and what was looked for."""
+        larger: dict[tuple[int, int], tuple[Path, bytes]] = {}
+        tried: set[tuple[int, int]] = set()
+        query = (
+            "SELECT level, path, content FROM models JOIN larger ON model = number WHERE number = ?"
+        )
+        for number in numbers:
+            for level, path, content in self.store.rows(query, number):
+                larger[number, level] = Path(path), content
+            looked = "SELECT level FROM wanted WHERE model = ? AND tried"
+            tried |= {(number, level) for (level,) in self.store.rows(looked, number)}
+        own, measured = set(numbers), dict[tuple[int, ...], bytes | None]()
+        for (models,) in self.store.rows("SELECT models FROM measured WHERE tried"):
+            if own.issuperset(some := _numbers(models)):
+                measured[some] = self.measured(some)
+        return Kept(larger, frozenset(tried), measured, self.seed)
 
     def keep(self, number: int, level: int, content: bytes) -> int | None:
         """Store a larger sketch; the family of its model, if that is still there."""
@@ -71,7 +90,7 @@ class Readings:
     def unmeasured(self) -> list[tuple[int, ...]]:
         """The sets of models that are still to be measured in full."""
         rows = self.store.rows("SELECT models FROM measured WHERE NOT tried ORDER BY models")
-        return [tuple(map(int, models.split())) for (models,) in rows]
+        return [_numbers(models) for (models,) in rows]
 
     def to_measure(self, sets: Iterable[Sequence[int]]) -> None:
         """Remember sets of models to be measured in full."""
@@ -112,6 +131,47 @@ class Readings:
         measured = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
         kept = self.store.rows(larger, number) + self.store.rows(measured, f"% {number} %")
         return any(digest(content) != stored for content, stored in kept)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is read of some models, apart from an index: larger sketches by number and level, what
+    was looked for likewise, and what was measured in full of sets of them, None in vain."""
+
+    sketches: Mapping[tuple[int, int], tuple[Path, bytes]]
+    looked_for: frozenset[tuple[int, int]]
+    whole: Mapping[tuple[int, ...], bytes | None]
+    seed: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of all that is read."""
+        return sum(len(x) for _, x in self.sketches.values()) + sum(
+            len(x) for x in self.whole.values() if x is not None
+        )
+
+    def larger(self, number: int, level: int) -> Checkpoint | None:
+        """As of `Readings`."""
+        if (found := self.sketches.get((number, level))) is None:
+            return None
+        path, content = found
+        return load(content, path, seed=self.seed)
+
+    def tried(self, number: int, level: int) -> bool:
+        """As of `Readings`."""
+        return (number, level) in self.looked_for
+
+    def measured(self, numbers: Sequence[int]) -> bytes | None:
+        """As of `Readings`."""
+        return self.whole.get(tuple(numbers))
+
+    def measured_in_vain(self, numbers: Sequence[int]) -> bool:
+        """As of `Readings`."""
+        return self.whole.get(tuple(numbers), b"") is None
+
+
+def _numbers(models: str) -> tuple[int, ...]:
+    return tuple(map(int, models.split()))
 
 
 def _set(numbers: Sequence[int]) -> str:

@@ -141,7 +141,7 @@ def test_more_rows_of_some_models_tell_of_these():
     b[::16] += rng.normal(0, 0.01, (25, 32)).astype(np.float32)
     c = b.copy()
     c[1::16] += rng.normal(0, 0.01, (25, 32)).astype(np.float32)
-    models = [model(i, {"embed": w}) for i, w in zip("abc", (a, b, c), strict=True)]
+    models = [model(i, {"0.mlp": w}) for i, w in zip("abc", (a, b, c), strict=True)]
     small, large = (align([sketch(m, size) for m in models])[0] for size in (512, 1 << 14))
     every = np.arange(3)
     before = Characters.of(small).rows(every)

@@ -306,7 +306,7 @@ def test_other_versions_and_strangers_are_refused():
     for altered, fault in (
         (b"", "not a sketch"),
         (b"\x89PNG" + data, "not a sketch"),
-        (data.replace(b"/3\n", b"/4\n", 1), "upgrade mother"),
+        (data.replace(b"/4\n", b"/5\n", 1), "upgrade mother"),
         (data[:20], "cut off"),
         (data[:-40], "torn or altered"),
         (data[:900] + b"\0" + data[901:], "torn or altered"),
@@ -341,7 +341,7 @@ def test_hostile_headers_are_refused_in_one_line():
 
     def of(**header):
         text = zlib.compress(json.dumps(header).encode())
-        data = b"mother.sketch/3\n" + len(text).to_bytes(4, "little") + text
+        data = b"mother.sketch/4\n" + len(text).to_bytes(4, "little") + text
         return data + bytes(32)
 
     good = ["w", "float32", [8, 8], [0, 0, 1, 1, 1, 1]]
@@ -373,7 +373,7 @@ def test_hostile_headers_are_refused_in_one_line():
         with pytest.raises(InputError, match="broken header"):
             load(of(**header), HERE, verified=True)
     bomb = zlib.compress(b" " * (80 << 20), 9)
-    data = b"mother.sketch/3\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
+    data = b"mother.sketch/4\n" + len(bomb).to_bytes(4, "little") + bomb + bytes(32)
     with pytest.raises(InputError, match="sensible length"):
         load(data, HERE, verified=True)
 

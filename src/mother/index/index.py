@@ -298,10 +298,11 @@ class Index:
     def _again(self, families: set[int], at_once: bool = False) -> None:
         """Recover families; those of more than MANY later, unless at once: of whoever asks
         meanwhile, they are recovered."""
-        later = {f for f in families if not at_once and self._catalogue.size(f) > MANY}
-        for family in sorted(later):
+        sizes = {family: self._catalogue.size(family) for family in sorted(families)}
+        now = [f for f, size in sizes.items() if 0 < size and (at_once or size <= MANY)]
+        for family in families.difference(now):
             self._catalogue.clear(family)
-        self._put(self._catalogue.models("family = ?", f) for f in sorted(families - later))
+        self._put(self._catalogue.models("family = ?", family) for family in now)
 
     def _recover_waiting(self) -> None:
         """Recover the families that were left for later."""

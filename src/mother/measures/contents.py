@@ -8,9 +8,9 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.measures.sketch import telling
-from mother.measures.windows import NARROWEST
+from mother.measures.windows import ALONE
 
-HASHED = NARROWEST  # weights of a window: those that it has in any budget and number type
+HASHED = ALONE  # weights of a window: those that it has in any budget and number type
 
 
 def contents(sketched: Checkpoint) -> dict[str, int]:

@@ -22,7 +22,7 @@ from mother.measures.sketch import Absent, absent, standing, window_of
 from mother.measures.windows import Window
 
 MAGIC = b"mother.sketch/"
-VERSION = b"3\n"
+VERSION = b"4\n"
 _DIGEST = 32
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS = 32

@@ -10,7 +10,9 @@ Its rows lie far apart, at golden steps, so that any number of them is spread ev
 neighbours, the tokens of an embedding, the neurons of a head, change alike. On a hub each stretch
 of a file costs a request. So in a matrix that is too large to be read whole they follow one
 another, and what lies apart are its columns, which costs nothing; and of a large model no more than
-MATRICES are sampled, the same ones of all models of an architecture.
+MATRICES are sampled, the same ones of all models of an architecture. A matrix that there is one of is
+mostly an embedding, whose rows are tokens: training leaves rows untouched that nothing reaches, and
+which these are tells who came from whom. So there the window has many rows and few columns.
 
 What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
 and its share of the distance grows with its size: so a layer gets bytes by the square root of its
@@ -43,6 +45,8 @@ MATRICES = 40  # that are sampled of a larger one
 APART = 1 << 15  # weights of a matrix whose rows are taken far apart: a hub sends it in one request
 WIDER = 24  # times what is kept of a larger one may be read: its rows whole
 NARROWEST = 32  # columns of a window, where the matrix has them
+ALONE = 16  # of one in a matrix that blocks don't repeat, as embeddings, until it has
+TALLEST = 512  # rows: as many as are looked at
 NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -211,12 +215,16 @@ def _shares(tensors: Mapping[str, Tensor], budget: int) -> dict[str, int]:
 
 
 def _window(place: tuple[object, ...], shape: Shape, many: int, apart: int) -> Window:
-    """A window of about so many weights, nearly square but for NARROWEST and WIDER."""
+    """A window of about so many weights, nearly square but for NARROWEST and WIDER; tall where
+    rows are tokens."""
     height, width = as_matrix(shape)
-    near = height * width > apart
-    columns = min(width, max(NARROWEST, 1 << round(math.log2(many) / 2)), many)
-    if near:
-        columns = min(max(columns, -(-width // WIDER)), many)
+    near, (_, _, blocks, _) = height * width > apart, place
+    columns = max(NARROWEST, 1 << round(math.log2(many) / 2))
+    if not blocks:
+        columns = min(columns, max(ALONE, many // TALLEST))
+    elif near:
+        columns = max(columns, -(-width // WIDER))
+    columns = min(width, columns, many)
     rows = min(height, many // columns)
     columns = min(width, many // rows)
     return Window(

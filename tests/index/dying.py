@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+from mother.index.family import _recovered
 from mother.index.unit import sketched
 
 
@@ -31,3 +32,18 @@ def slow(unit):
     (Path(unit.path).parent.parent / "asked" / Path(unit.path).stem).touch()
     time.sleep(0.5)
     return sketched(unit)
+
+
+def recovers_once(families):
+    """Kills its worker at the family of b2, the first time."""
+    paths = [Path(m.path) for family in families for m in family.models]
+    mark = paths[0].parent.parent / "died"
+    if any(path.stem == "b2" for path in paths) and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _recovered(families)
+
+
+def never_recovers(families):
+    """Kills its worker, each time."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -74,7 +74,11 @@ def test_graphs_are_those_made_here(cluster, own, tmp_path, monkeypatch):
     """With a torn checkpoint among them, and with a worker killed in the middle."""
     (own / "torn.safetensors").write_bytes(b"\xff" * 30)
     wanted = forest(tmp_path / "alone", own)
+    monkeypatch.setattr("mother.index.family.TOGETHER", 1)  # each family is sent alone
     assert forest(tmp_path / "sent", own, executor=cluster) == wanted
+    with Index(tmp_path / "sent") as index:
+        assert index.recover(executor=cluster).to_json() == wanted[0]
+        assert index.verify(cluster) == []
     monkeypatch.setattr("mother.index.coming.sketched", dying.dies_once)
     assert forest(tmp_path / "again", own, executor=cluster) == wanted
     assert (tmp_path / "died").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from mother.graph import ModelGraph
 from mother.index import Index
 from mother.measures.windows import BUDGET, MATRICES
 from mother.placement import Placement
+from mother.recovery import Options
 from mother.refinement import READ
 from mother.views.explanation import odds
 from mother.views.terminal import printable
+
+MANY = 1000  # models that are worth starting processes for
 
 
 @click.group()
@@ -44,6 +48,11 @@ def _size(_: click.Context, __: click.Parameter, value: str) -> int:
 _folder = click.argument("folder", metavar="INDEX", type=click.Path(path_type=Path))
 _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there."
+)
+_executor = click.option(
+    "--executor",
+    metavar="local:N|dask:ADDRESS|ray:ADDRESS",
+    help="Work in N processes, or on a cluster of Dask or Ray.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 _base = click.option("--base", metavar="PATH", help="Base that LoRA adapters merge into.")
@@ -90,6 +99,13 @@ def create(folder: Path, **settings: Any) -> None:
     Index.create(folder, **settings).close()
 
 
+def _workers(name: str | None, models: int = 0) -> AbstractContextManager[Executor | None]:
+    """Those of that name; for many models as many processes as there are processors, if none."""
+    if name is None and models >= MANY and Options().workers > 1:
+        name = f"local:{Options().workers}"
+    return nullcontext() if name is None else executors.opened(name)
+
+
 def _models(opened: Index) -> str:
     return "1 model" if len(opened) == 1 else f"{len(opened)} models"
 
@@ -117,11 +133,7 @@ def _left(folder: Path, opened: Index, problems: Sequence[Problem] = ()) -> None
 @_folder
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_base
-@click.option(
-    "--executor",
-    metavar="local:N|dask:ADDRESS|ray:ADDRESS",
-    help="Read and sketch in N processes, or on a cluster of Dask or Ray.",
-)
+@_executor
 def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | None) -> None:
     """Add checkpoints, or all in folders, and update the forest around them.
 
@@ -129,8 +141,7 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
     be read is named on stderr, the rest is added, and the exit code is 2. The workers of a cluster
     must find the checkpoints under the same paths, or on the Hub.
     """
-    workers = nullcontext() if executor is None else executors.opened(executor)
-    with Index(folder) as opened, workers as taking:
+    with Index(folder) as opened, _workers(executor) as taking:
         added = opened.add(paths, base=base, executor=taking)
         counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
@@ -224,12 +235,18 @@ def _told(read: Callable[[Index], ModelGraph], folder: Path, output: Path | None
     default=None,
     help="From now on, read models on the Hub in full, too, or no longer; as of create.",
 )
-def recover(folder: Path, output: Path | None, download: bool | None) -> None:
+@_executor
+def recover(folder: Path, output: Path | None, download: bool | None, executor: str | None) -> None:
     """Recover the whole forest afresh from the sketches, and print it.
 
     What could not be read, or might not, is looked for again.
     """
-    _told(lambda opened: opened.recover(download=download), folder, output)
+
+    def read(opened: Index) -> ModelGraph:
+        with _workers(executor, len(opened)) as taking:
+            return opened.recover(download=download, executor=taking)
+
+    _told(read, folder, output)
 
 
 @index.command()
@@ -242,13 +259,16 @@ def export(folder: Path, output: Path | None) -> None:
 
 @index.command()
 @_folder
-def verify(folder: Path) -> None:
+@_executor
+def verify(folder: Path, executor: str | None) -> None:
     """Check the database, every sketch, and that the forest is what its models make.
 
     Exit 1 where something is wrong.
     """
     with Index(folder) as opened:
-        faults, count = opened.verify(), len(opened)
+        count = len(opened)
+        with _workers(executor, count) as taking:
+            faults = opened.verify(taking)
     for fault in faults:
         click.echo(printable(fault))
     if faults:

@@ -299,7 +299,7 @@ class Index:
         """Recover families; those of more than MANY later, unless at once: of whoever asks
         meanwhile, they are recovered."""
         sizes = {family: self._catalogue.size(family) for family in sorted(families)}
-        now = [f for f, size in sizes.items() if 0 < size and (at_once or size <= MANY)]
+        now = [f for f, size in sizes.items() if size > 0 and (at_once or size <= MANY)]
         for family in families.difference(now):
             self._catalogue.clear(family)
         self._put(self._catalogue.models("family = ?", family) for family in now)

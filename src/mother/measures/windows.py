@@ -10,9 +10,10 @@ Its rows lie far apart, at golden steps, so that any number of them is spread ev
 neighbours, the tokens of an embedding, the neurons of a head, change alike. On a hub each stretch
 of a file costs a request. So in a matrix that is too large to be read whole they follow one
 another, and what lies apart are its columns, which costs nothing; and of a large model no more than
-MATRICES are sampled, the same ones of all models of an architecture. A matrix that there is one of is
-mostly an embedding, whose rows are tokens: training leaves rows untouched that nothing reaches, and
-which these are tells who came from whom. So there the window has many rows and few columns.
+MATRICES are sampled, the same ones of all models of an architecture.
+
+A matrix that there is one of is mostly an embedding, and its rows are tokens: those that training
+never reached tell who came from whom. So its window has many rows and few columns.
 
 What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
 and its share of the distance grows with its size: so a layer gets bytes by the square root of its

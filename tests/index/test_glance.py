@@ -76,3 +76,38 @@ def test_no_more_are_held_than_fit(monkeypatch):
     for number in (1, 1, 0, 2, 2, 0):
         glances.at(number)
     assert loaded == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("most", [64, 256, 1024])
+def test_corners_do_not_contradict_what_all_says(most):
+    """One layer outweighs the others, of which as much is looked at."""
+    rng = np.random.default_rng(most)
+    first, others = at_cosines(rng, np.linspace(0, 0.99, 200))
+    strangers_but_there = [
+        {n: rng.normal(size=w.shape) if n != "a.weight" else w for n, w in other.items()}
+        for other in others
+    ]
+    new = model(first, budget=1 << 20)
+    held = [model(w, budget=1 << 20) for w in [*others, *strangers_but_there]]
+    relatives, strangers = Glance.at(new, most).told([Glance.at(x, most) for x in held])
+    kin, _ = kinships(new, held)
+    assert not (relatives & (kin <= 1)).any()
+    assert not (strangers & (kin > 1)).any()
+    assert relatives[[199, 399]].all()
+
+
+def test_all_is_looked_at_where_corners_leave_it_open(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, others = at_cosines(rng, np.linspace(0, 0.3, 40))
+    held = [model(first), *map(model, others)]
+    monkeypatch.setattr(glance, "CORNERS", 96)
+    glances, numbers = Glances(held.__getitem__), np.arange(1, 41)
+    new = Glance.at(held[0], glance.CORNERS)
+    assert not new.whole
+    relatives, strangers = glances.told(new, held[0], numbers)
+    at_corners = np.logical_or(*new.told([glances.at(n) for n in numbers.tolist()]))
+    by_all = Glance.at(held[0]).told([glances.at(n, whole=True) for n in numbers.tolist()])
+    assert (relatives | strangers)[at_corners].all()
+    assert 0 < (~at_corners).sum()
+    for found, wanted in zip((relatives, strangers), by_all, strict=True):
+        assert (found == wanted)[~at_corners].all()

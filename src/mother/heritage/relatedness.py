@@ -123,33 +123,41 @@ def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -
 def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
     chance and beyond its error, surely not where it is below by its error."""
-    share, error = _share(cosine, sizes, seen)
+    share, error = _share(cosine, sizes, seen, seen)
     off = SURE * error
     related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
     return np.asarray(~related & (share + off >= 1))
 
 
 def told_at_a_glance(
-    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64], sure: float = SURE
+    cosine: Array,
+    sizes: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    among: NDArray[np.int64],
+    sure: float = SURE,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
-    (L, n), that are known in single precision. sure: standard errors from the threshold.
+    (L, n), that are known in single precision, and of some of the weights that are at hand: of so
+    many `among`, (L,). sure: standard errors from the threshold.
 
-    >>> relatives, strangers = told_at_a_glance(
-    ...     np.array([[0.01, 0.0999, 0.1001, 0.2]]), np.array([10_000]), np.array([10_000])
-    ... )
+    >>> many = np.array([10_000])
+    >>> cosine = np.array([[0.01, 0.0999, 0.1001, 0.2]])
+    >>> relatives, strangers = told_at_a_glance(cosine, many, many, many)
     >>> relatives, strangers
     (array([False, False, False,  True]), array([ True, False, False, False]))
     """
-    share, error = _share(cosine, sizes, seen)
+    share, error = _share(cosine, sizes, seen, among)
     off, finite = sure * error, np.isfinite(cosine).all(axis=0)
-    least = np.minimum(share - off, _kinship(cosine, sizes, seen))
-    return finite & (least > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
+    kin = weighted_median(cosine / _beside(allowed(sizes, seen), cosine), np.sqrt(among))
+    return finite & (np.minimum(share - off, kin) > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
 
 
-def _share(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Median of cosine / threshold, were all weights looked at, and its standard error."""
-    most, weight = _beside(threshold(sizes), cosine), np.sqrt(seen)
+def _share(
+    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64], among: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Median of cosine / threshold, were all weights looked at, and its standard error. among: by
+    which layers weigh, as `seen`."""
+    most, weight = _beside(threshold(sizes), cosine), np.sqrt(among)
     variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
     noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
     share = weighted_median(cosine / most, weight)

@@ -29,16 +29,21 @@ class Glance:
     precision, (S,); NaN where a layer is 0.
 
     layout: what must be equal for two to be compared. ends: where layers begin, and where the last
-    one ends, (L + 1,). sizes, seen: weights in each, and looked at, (L,), as in `Measures`. whole:
-    whether these are all that the sketch holds.
+    one ends, (L + 1,). sizes, seen: weights in each, and looked at, (L,), as in `Measures`. among:
+    of how many that the sketch holds, likewise.
     """
 
     layout: str
     ends: tuple[int, ...]
     sizes: NDArray[np.int64]
     seen: NDArray[np.int64]
+    among: NDArray[np.int64]
     weights: NDArray[np.float32]
-    whole: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all that the sketch holds."""
+        return bool((self.seen == self.among).all())
 
     @classmethod
     def at(cls, sketch: Checkpoint, most: int | None = None) -> Glance:
@@ -57,8 +62,8 @@ class Glance:
             tuple(np.cumsum([0, *held]).tolist()),
             sizes,
             as_if_drawn(sizes, held),
+            as_if_drawn(sizes, kept),
             np.concatenate([np.zeros(0, np.float32), *layers]),
-            bool((held == kept).all()),
         )
 
     def told(self, others: Sequence[Glance]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -70,7 +75,7 @@ class Glance:
             parts = [weights[:, a:b] @ self.weights[a:b] for a, b in pairwise(self.ends)]
             cosine = np.stack(parts).astype(np.float64)
             sure = SURE if self.whole else BEYOND
-            found = told_at_a_glance(cosine, self.sizes, self.seen, sure)
+            found = told_at_a_glance(cosine, self.sizes, self.seen, self.among, sure)
             relatives[like], strangers[like] = found
         return relatives, strangers
 

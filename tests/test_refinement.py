@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
@@ -270,3 +272,23 @@ def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypat
     )
     assert not [node for node in found.nodes if node.notes]
     assert len(opened[-1]) > len(opened[0])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([256, 1024, 1 << 14]))
+def test_the_order_in_which_models_are_given_does_not_matter(seed, budget):
+    """Not even where the data leaves it open, as among unrelated models and equal steps."""
+    rng = np.random.default_rng(seed)
+    held = [rng.normal(size=(2, 32, 32)).astype(np.float32)]
+    for _ in range(int(rng.integers(3, 10))):
+        start = held[int(rng.integers(len(held)))]
+        step = rng.choice([0.0, 0.01, 0.1, 3.0], size=(2, 1, 1)).astype(np.float32)
+        held.append(start + step * rng.normal(size=start.shape).astype(np.float32))
+    models = [model(f"m{k}", {"a.w": w[0], "b.w": w[1]}) for k, w in enumerate(held)]
+    small = [sketch(m, budget) for m in models]
+    options = Options(bootstrap=0, threads=1)
+    graphs = {
+        recover_checkpoints(some, options).to_json()
+        for some in (small, small[::-1], [small[k] for k in rng.permutation(len(small))])
+    }
+    assert len(graphs) == 1

@@ -168,8 +168,9 @@ def recover_checkpoints(
     progress: Progress | None = None,
     refinement: Refinement | None = None,
 ) -> ModelGraph:
-    """The same for checkpoints already opened. refinement: where larger sketches come from, if they
-    are sketches, and by the default method."""
+    """The same for checkpoints already opened, in any order. refinement: where larger sketches come
+    from, if they are sketches, and by the default method."""
+    checkpoints = sorted(checkpoints, key=lambda c: (c.id, c.shown))
     unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
     if unknown:
         raise UsageError(f"stages names {unknown[0]!r}, which is not among the inputs")

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -311,18 +311,18 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
 
 def plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """A node, an edge or another part of a graph as JSON has it, figures rounded."""
-    content = {key: value for key, value in asdict(item).items() if key not in without}
-    return {key: _rounded_all(value) for key, value in content.items()}
+    names = (field.name for field in fields(item))
+    return {name: _plain(getattr(item, name)) for name in names if name not in without}
 
 
-def _rounded_all(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return rounded(value)
     if isinstance(value, tuple | list):
-        return [_rounded_all(x) for x in value]
+        return [_plain(x) for x in value]
     if isinstance(value, dict):
-        return {key: _rounded_all(x) for key, x in value.items()}
-    return value
+        return {key: _plain(x) for key, x in value.items()}
+    return plain(value) if is_dataclass(value) else value
 
 
 @cache

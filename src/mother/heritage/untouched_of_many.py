@@ -19,7 +19,7 @@ from mother.measures.samples import Samples
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 PART = 32  # weights
-PARTS = 64  # of each matrix; of families of thousands fewer
+PARTS = 512  # of each matrix, as many as rows of smaller families; of those of thousands fewer
 PROBED = 8  # of each that are looked at first, for whether any are shared
 HELD = 1 << 19  # parts of all models that are looked at together
 LARGEST = 1 << 14  # models of a family

@@ -15,6 +15,8 @@ from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError, UsageError
 from mother.index import Index, Settings
+from mother.index.browser import Browser
+from mother.index.catalogue import Catalogue
 from mother.index.closer import Stored
 from mother.refinement import Refinement
 
@@ -105,6 +107,36 @@ def test_order_does_not_matter_to_large_families(tmp_path, models):
         index.add([models / "a3.safetensors"])
         assert index.graph().to_json() == wanted
         assert index.verify() == []
+
+
+def test_a_family_that_grows_one_by_one_is_recovered_but_now_and_then(
+    tmp_path, models, monkeypatch
+):
+    """And is seen as it was meanwhile."""
+    monkeypatch.setattr("mother.index.index.BATCH", 1)
+    paths, recovered = sorted(models.glob("a*.safetensors")), []
+    put = Catalogue.put
+    monkeypatch.setattr(
+        Catalogue,
+        "put",
+        lambda self, family, graph, *rest: (
+            recovered.append(len(graph.nodes)),
+            put(self, family, graph, *rest),
+        ),
+    )
+    with Index.create(tmp_path / "index", budget=1 << 20) as index:
+        browser = Browser(tmp_path / "index")
+        seen = [
+            [index.insert([index.reduce(open_checkpoint(p))]), browser.counts()[0]] for p in paths
+        ]
+        many = len(paths)
+        assert [n for _, n in seen] == [1 << k.bit_length() - 1 for k in range(1, many + 1)]
+        assert recovered == [1 << k for k in range(many.bit_length())]
+        assert index.verify() == []
+        index.add(paths)
+        assert browser.counts()[0] == many
+        assert index.graph().to_json() == index.recover().to_json()
+        browser.close()
 
 
 @pytest.mark.usefixtures("few_are_many")

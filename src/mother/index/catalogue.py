@@ -28,6 +28,8 @@ from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
 _COLUMNS = "number, id, path, architecture, family, sure, stamp, seal, facts"
+#: the families whose forest is that of all their models
+_FORESTS = "SELECT family FROM nodes EXCEPT SELECT family FROM waiting"
 #: the tables of the forest and what their rows are
 _PARTS: dict[str, type] = {"nodes": Node, "edges": Edge, "hidden": HiddenAncestor, "trees": Tree}
 
@@ -315,8 +317,8 @@ class Catalogue:
         """Whether what is looked at of a family is this graph, or the family waits for one."""
         columns = "key, name, above, children, below, words"
         rows = self.store.rows(f"SELECT {columns} FROM items WHERE family = ? ORDER BY key", family)
-        waits = not self.store.rows("SELECT 1 FROM nodes WHERE family = ? LIMIT 1", family)
-        return waits or [Item(*row) for row in rows] == self._items(family, graph)
+        waits = self.store.rows(f"SELECT 1 WHERE ? NOT IN ({_FORESTS})", family)
+        return bool(waits) or [Item(*row) for row in rows] == self._items(family, graph)
 
     def _items(self, family: int, graph: ModelGraph) -> list[Item]:
         query = "SELECT id, number FROM models WHERE family = ?"
@@ -325,8 +327,12 @@ class Catalogue:
 
     def clear(self, family: int) -> None:
         """Forget the forest of a family."""
-        for table in ("items", *_PARTS):
+        for table in ("waiting", "items", *_PARTS):
             self.store.write(f"DELETE FROM {table} WHERE family = ?", family)
+
+    def put_off(self, family: int) -> None:
+        """Remember that a family waits for a new forest; meanwhile it is seen in its old one."""
+        self.store.write("INSERT OR IGNORE INTO waiting VALUES (?)", family)
 
     def parents(self, number: int) -> list[int]:
         """The number of a model's parent, if it has one."""
@@ -336,21 +342,24 @@ class Catalogue:
         )
         return [int(row[0]) for row in self.store.rows(query, number)]
 
-    def size(self, family: int) -> int:
-        """How many models a family has."""
-        return int(self.store.rows("SELECT count(*) FROM models WHERE family = ?", family)[0][0])
+    def sizes(self, family: int) -> tuple[int, int]:
+        """How many models a family has, and how many are in its forest."""
+        query = "SELECT count(*) FROM {} WHERE family = ?"
+        has, seen = (self.store.rows(query.format(t), family)[0][0] for t in ("models", "nodes"))
+        return int(has), int(seen)
 
     def waiting(self) -> list[list[Model]]:
-        """The members of each family that has no forest yet."""
-        query = "SELECT DISTINCT family FROM models WHERE family NOT IN (SELECT family FROM nodes)"
+        """The members of each family that has no forest yet, or not that of all of them."""
+        query = f"SELECT DISTINCT family FROM models WHERE family NOT IN ({_FORESTS})"
         families = sorted(int(row[0]) for row in self.store.rows(query))
         return [self.models("family = ?", family) for family in families]
 
     def forests(self) -> list[ModelGraph]:
-        """Of each family. InputError where a part is damaged."""
+        """Of each family that does not wait. InputError where a part is damaged."""
         found: dict[int, dict[str, list[Any]]] = {}
         for table, kind in _PARTS.items():
-            for family, content in self.store.rows(f"SELECT family, content FROM {table}"):
+            query = f"SELECT family, content FROM {table} WHERE family IN ({_FORESTS})"
+            for family, content in self.store.rows(query):
                 parts = found.setdefault(family, {name: [] for name in _PARTS})
                 with self.store.sound(table):
                     parts[table] += parsed(kind, [json.loads(content)])

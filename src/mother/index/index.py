@@ -35,6 +35,7 @@ from mother.recovery import MANY, Options
 
 Progress = Callable[[int, int], None]
 BATCH = 64  # models that are added in one transaction
+GROWN = 2  # times as large a family is recovered again, and when all have come
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,11 @@ class Index:
 
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
-        has added some of them, and can go on. A family of more than MANY is recovered once, when
-        all have come. executor: any of PEP 3148, whose workers read and sketch the checkpoints
-        where they are, and recover families; the index is written here, and is the same whoever
-        did. progress: called
-        with models done and models in all. InputError where the index can't be written, MotherError
-        where the workers are gone.
+        has added some of them, and can go on. A family is recovered when it has grown GROWN times,
+        one of more than MANY not so, and when all have come. executor: any of PEP 3148, whose
+        workers read and sketch the checkpoints where they are, and recover families; the index is
+        written here, and is the same whoever did. progress: called with models done and models in
+        all. InputError where the index can't be written, MotherError where the workers are gone.
 
         At last, more is read of the models that decisions within their error are about, of the
         newcomers and of those that were there (`settle`).
@@ -296,12 +296,17 @@ class Index:
     # recovering
 
     def _again(self, families: set[int], at_once: bool = False) -> None:
-        """Recover families; those of more than MANY later, unless at once: of whoever asks
-        meanwhile, they are recovered."""
-        sizes = {family: self._catalogue.size(family) for family in sorted(families)}
-        now = [f for f, size in sizes.items() if size > 0 and (at_once or size <= MANY)]
-        for family in families.difference(now):
-            self._catalogue.clear(family)
+        """Recover families that have grown GROWN times, and those of more than MANY later, unless
+        all at once; of whoever asks meanwhile for all that there is, the others are, too."""
+        now = []
+        for family in sorted(families):
+            has, seen = self._catalogue.sizes(family)
+            if not has:
+                self._catalogue.clear(family)
+            elif at_once or GROWN * seen <= has <= MANY:
+                now.append(family)
+            else:
+                self._catalogue.put_off(family)
         self._put(self._catalogue.models("family = ?", family) for family in now)
 
     def _recover_waiting(self) -> None:

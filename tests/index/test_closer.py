@@ -13,7 +13,7 @@ from families import comings_and_goings, killed_at, write
 import mother
 from mother.cli import cli
 from mother.index import Index
-from mother.index import index as index_module
+from mother.index import forests
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10
@@ -134,7 +134,7 @@ def test_it_is_said(close, tmp_path):
 def test_so_does_a_family_too_large_for_matrices(close, tmp_path, monkeypatch):
     whole = edges(mother.recover([close], bootstrap=0))
     monkeypatch.setattr("mother.recovery.MANY", 6)
-    monkeypatch.setattr(index_module, "MANY", 6)
+    monkeypatch.setattr(forests, "MANY", 6)
     paths = sorted(close.glob("*.safetensors"))
     with Index.create(tmp_path / "all", budget=BUDGET) as index:
         assert 0 < len(index.add(paths).closer) < len(paths)

@@ -72,7 +72,7 @@ def test_order_does_not_matter(tmp_path, models, seed):
 def few_are_many(monkeypatch):
     """Families of four and more are too large for matrices."""
     monkeypatch.setattr("mother.recovery.MANY", 3)
-    monkeypatch.setattr("mother.index.index.MANY", 3)
+    monkeypatch.setattr("mother.index.forests.MANY", 3)
 
 
 @pytest.mark.usefixtures("few_are_many")

@@ -7,35 +7,33 @@ newcomer changes the families that it is related to, and no other. Each change i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice, tee
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
-from mother.graph import ModelGraph, WeightFile
+from mother.graph import ModelGraph
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Reader
 from mother.index.coming import coming
 from mother.index.families import Families
-from mother.index.family import Family, Recovered, recovered
+from mother.index.forests import Forests
 from mother.index.joined import joined
 from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, reduced
 from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.placement import Placement
-from mother.recovery import MANY, Options
+from mother.recovery import Options
 
 Progress = Callable[[int, int], None]
 BATCH = 64  # models that are added in one transaction
-GROWN = 2  # times as large a family is recovered again, and when all have come
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class Index:
         self._options = Options(bootstrap=self.settings.bootstrap, threads=1)
         self._catalogue = Catalogue(self._store, self.settings.seed)
         self._readings = self._catalogue.readings
-        self._executor: Executor | None = None
         self._read_by(self.settings)
 
     @classmethod
@@ -87,6 +84,7 @@ class Index:
     def _read_by(self, settings: Settings) -> None:
         self.settings, self.reader = settings, Reader(settings, self._catalogue)
         self._families = Families(self._catalogue, self.reader, settings.read)
+        self._forests = Forests(self._catalogue, self._options, settings.read)
 
     def __enter__(self) -> Index:
         return self
@@ -108,21 +106,7 @@ class Index:
     def graph(self) -> ModelGraph:
         """The whole forest, as it is kept. InputError where a part of it is damaged."""
         with self._store.snapshot():
-            return joined(self._forests(), self._options.recorded)
-
-    def _forests(self) -> list[ModelGraph]:
-        """Of each family; of a large one that newcomers left without, afresh."""
-        fresh = self._recovered(self._catalogue.waiting())
-        return [*self._catalogue.forests(), *(found.graph for _, found in fresh)]
-
-    @contextmanager
-    def _by(self, executor: Executor | None) -> Iterator[None]:
-        """Meanwhile, who else may work than this process."""
-        before, self._executor = self._executor, executor or self._executor
-        try:
-            yield
-        finally:
-            self._executor = before
+            return joined(self._forests.every(), self._options.recorded)
 
     # adding and removing
 
@@ -138,8 +122,8 @@ class Index:
 
         Those whose files are as they were when they were added are left alone; those that changed
         take the place of what they were. Models come in transactions of BATCH: whoever is stopped
-        has added some of them, and can go on. A family is recovered when it has grown GROWN times,
-        one of more than MANY not so, and when all have come. executor: any of PEP 3148, whose
+        has added some of them, and can go on. A family is recovered when it is twice as large as it
+        was, a large one not even then, and when all have come. executor: any of PEP 3148, whose
         workers read and sketch the checkpoints where they are, and recover families; the index is
         written here, and is the same whoever did. progress: called with models done and models in
         all. InputError where the index can't be written, MotherError where the workers are gone.
@@ -166,7 +150,10 @@ class Index:
             else:
                 fresh.append(checkpoint)
         done = len(unchanged)
-        with self._by(executor), closing(coming(fresh, self.settings, executor)) as newcomers:
+        with (
+            self._forests.by(executor),
+            closing(coming(fresh, self.settings, executor)) as newcomers,
+        ):
             while some := list(islice(newcomers, BATCH)):
                 problems += [one for one in some if isinstance(one, Problem)]
                 for id, known in self.insert([one for one in some if isinstance(one, Newcomer)]):
@@ -174,7 +161,7 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
-            self._recover_waiting()
+            self._forests.catch_up()
             closer = self.settle()
         return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
 
@@ -227,16 +214,16 @@ class Index:
             if not wanted:
                 asked |= self._measured()
                 continue
-            read = self.reader.read(wanted, self._executor)
+            read = self.reader.read(wanted, self._forests.executor)
             while some := list(islice(read, BATCH)):
                 with self._catalogue.writing():
                     found = [(m, level, content) for m, level, content in some if content]
                     families = {self._readings.keep(m.number, at, c) for m, at, c in found}
                     for model, level, _ in some:
                         self._readings.looked_for(model.number, level)
-                    self._again({f for f in families if f is not None})
+                    self._forests.again({f for f in families if f is not None})
                 asked |= {model.id for model, _, _ in found}
-            self._recover_waiting()
+            self._forests.catch_up()
         return tuple(sorted(asked))
 
     def _wanted(self) -> list[tuple[Model, int]]:
@@ -251,7 +238,7 @@ class Index:
         """Find the families around some sure families that changed, and recover them. at_once:
         those of more than MANY, too."""
         families, kin = self._families.regroup(changed)
-        self._again(families, at_once)
+        self._forests.again(families, at_once)
         self._readings.want(kin.wanted)
         self._readings.to_measure(kin.unmeasured)
 
@@ -271,7 +258,7 @@ class Index:
                 self._readings.keep_measured(numbers, content)
                 if content:
                     asked |= {m.id for m in models}
-                    self._again({m.family for m in models}, at_once=True)
+                    self._forests.again({m.family for m in models}, at_once=True)
         return asked
 
     def _forget(self, gone: Sequence[Model]) -> None:
@@ -293,56 +280,6 @@ class Index:
         self._catalogue.forget_pool()
         return set(families)
 
-    # recovering
-
-    def _again(self, families: set[int], at_once: bool = False) -> None:
-        """Recover families that have grown GROWN times, and those of more than MANY later, unless
-        all at once; of whoever asks meanwhile for all that there is, the others are, too."""
-        now = []
-        for family in sorted(families):
-            has, seen = self._catalogue.sizes(family)
-            if not has:
-                self._catalogue.clear(family)
-            elif at_once or GROWN * seen <= has <= MANY:
-                now.append(family)
-            else:
-                self._catalogue.put_off(family)
-        self._put(self._catalogue.models("family = ?", family) for family in now)
-
-    def _recover_waiting(self) -> None:
-        """Recover the families that were left for later."""
-        with self._catalogue.writing():
-            self._put(self._catalogue.waiting())
-
-    def _put(self, families: Iterable[Sequence[Model]]) -> None:
-        """Recover families, each by its members, and write down their forests."""
-        for models, found in self._recovered(families):
-            self._catalogue.put(models[0].family, found.graph, found.wanted, found.unmeasured)
-
-    def _recovered(
-        self, families: Iterable[Sequence[Model]]
-    ) -> Iterator[tuple[Sequence[Model], Recovered]]:
-        """Each family, and what was recovered of its models alone, from their sketches."""
-        sent, known = tee(families)
-        read = self.settings.read
-        every = (Family.of(self._catalogue, models, self._options, read) for models in sent)
-        for models, found in zip(known, recovered(every, self._executor), strict=True):
-            yield models, replace(found, graph=self._with_facts(found.graph, models))
-
-    def _with_facts(self, graph: ModelGraph, models: Sequence[Model]) -> ModelGraph:
-        """A graph, with what else is known of its models."""
-        with self._store.sound("models"):
-            facts = {m.id: json.loads(m.facts) for m in models}
-            nodes = tuple(
-                replace(
-                    node,
-                    notes=(*facts[node.id]["notes"], *node.notes),
-                    files=tuple(WeightFile(**file) for file in facts[node.id]["files"]),
-                )
-                for node in graph.nodes
-            )
-        return replace(graph, nodes=nodes)
-
     def recover(
         self, *, download: bool | None = None, executor: Executor | None = None
     ) -> ModelGraph:
@@ -350,7 +287,7 @@ class Index:
         could not be had are looked for again. download: from now on, in place of that setting.
         executor: as of `add`; its workers recover the families."""
         settings = self.settings if download is None else replace(self.settings, download=download)
-        with self._by(executor), self._catalogue.writing():
+        with self._forests.by(executor), self._catalogue.writing():
             if settings != self.settings:
                 self._catalogue.reset(settings.stored)
             self._readings.look_again()
@@ -358,7 +295,7 @@ class Index:
                 self._catalogue.clear(family)
             self._regroup(self._part(self.models()))
         self._read_by(settings)
-        with self._by(executor):
+        with self._forests.by(executor):
             self.settle()
         return self.graph()
 
@@ -395,7 +332,7 @@ class Index:
         The database's own checks, every model against its seal, and the families and the forest
         against those recovered afresh.
         """
-        with self._by(executor), self._store.snapshot():
+        with self._forests.by(executor), self._store.snapshot():
             if faults := self._store.damage():
                 return faults
             self._catalogue.pool()  # what others wrote is known before anything is decided
@@ -414,10 +351,10 @@ class Index:
             members: dict[int, list[Model]] = {}
             for model in models:
                 members.setdefault(model.family, []).append(model)
-            every = self._recovered(members.values())
+            every = self._forests.recovered(members.values())
             afresh = {own[0].family: found.graph for own, found in every}
             fresh = joined(afresh.values(), self._options.recorded)
-            kept = joined(self._forests(), self._options.recorded)
+            kept = joined(self._forests.every(), self._options.recorded)
             seen = all(self._catalogue.shows(*family) for family in afresh.items())
             if fresh.to_json() != kept.to_json() or not seen:
                 return ["the forest is not what its models make; `mother index recover` mends it"]

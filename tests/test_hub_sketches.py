@@ -59,11 +59,23 @@ def older(blocks: int, width: int, words: int) -> Shapes:
     return out
 
 
+def turned(shapes: Shapes) -> Shapes:
+    """The same with the head the other way round, as in and out stand in some formats."""
+    return shapes | {"lm_head.weight": shapes["lm_head.weight"][::-1]}
+
+
+def unnumbered(shapes: Shapes) -> Shapes:
+    """The same with blocks that are told apart by no number of its own, as `h_3`."""
+    return {name.replace("h.", "h_", 1): shape for name, shape in shapes.items()}
+
+
 LAYOUTS = {
     "24 blocks in BF16": (decoder(24, 1024, 2816, 1024, 151_936), "BF16"),
     "32 blocks in BF16": (decoder(32, 1280, 3456, 320, 32_000), "BF16"),
     "16 blocks in F32": (decoder(16, 768, 2048, 256, 151_936), "F32"),
     "24 blocks in F32": (older(24, 1024, 50_257), "F32"),
+    "head the other way round": (turned(decoder(24, 1024, 2816, 1024, 151_936)), "BF16"),
+    "blocks without numbers": (unnumbered(older(24, 1024, 50_257)), "F32"),
 }
 
 

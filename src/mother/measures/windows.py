@@ -12,8 +12,9 @@ of a file costs a request. So in a matrix that is too large to be read whole the
 another, and what lies apart are its columns, which costs nothing; and of a large model no more than
 MATRICES are sampled, the same ones of all models of an architecture.
 
-A matrix that there is one of is mostly an embedding, and its rows are tokens: those that training
-never reached tell who came from whom. So its window has many rows and few columns.
+A matrix that there is one of and that is high is mostly an embedding, and its rows are tokens: those
+that training never reached tell who came from whom. So its window has many rows and few columns.
+Of a wide one, as a head is where it is stored the other way round, many rows would be all of it.
 
 What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
 and its share of the distance grows with its size: so a layer gets bytes by the square root of its
@@ -46,7 +47,8 @@ MATRICES = 40  # that are sampled of a larger one
 APART = 1 << 15  # weights of a matrix whose rows are taken far apart: a hub sends it in one request
 WIDER = 24  # times what is kept of a larger one may be read: its rows whole
 NARROWEST = 32  # columns of a window, where the matrix has them
-ALONE = 16  # of one in a matrix that blocks don't repeat, as embeddings, until it has
+HIGH = 2  # times as many rows as columns has what is taken for an embedding
+ALONE = 16  # columns of a window in one that blocks don't repeat, until it has
 TALLEST = 512  # rows: as many as are looked at
 NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -221,7 +223,7 @@ def _window(place: tuple[object, ...], shape: Shape, many: int, apart: int) -> W
     height, width = as_matrix(shape)
     near, (_, _, blocks, _) = height * width > apart, place
     columns = max(NARROWEST, 1 << round(math.log2(many) / 2))
-    if not blocks:
+    if not blocks and height >= HIGH * width:
         columns = min(columns, max(ALONE, many // TALLEST))
     elif near:
         columns = max(columns, -(-width // WIDER))

@@ -75,6 +75,15 @@ def test_weighted_median_against_brute_force(given_):
     assert found.tolist() == [brute_median(c, weight) for c in columns.T]
 
 
+@pytest.mark.parametrize("many", range(2, 40, 2))
+def test_of_two_halves_the_median_is_the_lower_one(many):
+    """Whichever way sums of their weights are rounded."""
+    values = np.arange(many, dtype=float)[:, None]
+    for size in range(1, 200):
+        found = relatedness.weighted_median(values, np.full(many, np.sqrt(size)))
+        assert found == [many / 2 - 1]
+
+
 def test_weighted_median_of_matrices():
     rng = np.random.default_rng(0)
     values, weight = rng.normal(size=(12, 4, 5)), rng.integers(1, 9, 12).astype(float)

@@ -210,7 +210,8 @@ def weighted_median(values: Array, weight: Array) -> Array:
     ranked = flat[order, each]
     own = weight[order] if weight.ndim == 1 else weight.reshape(flat.shape)[order, each]
     mass = np.where(np.isnan(ranked), 0.0, own)
-    reached = np.cumsum(mass, axis=0) >= mass.sum(axis=0) / 2
+    half = mass.sum(axis=0) * (0.5 - _EXACT)  # which no rounding of sums shall decide
+    reached = np.cumsum(mass, axis=0) >= half
     middle = ranked[reached.argmax(axis=0), each]
     return np.asarray(np.nan_to_num(middle).reshape(values.shape[1:]))
 

@@ -12,9 +12,9 @@ of a file costs a request. So in a matrix that is too large to be read whole the
 another, and what lies apart are its columns, which costs nothing; and of a large model no more than
 MATRICES are sampled, the same ones of all models of an architecture.
 
-A matrix that there is one of and that is high is mostly an embedding, and its rows are tokens: those
-that training never reached tell who came from whom. So its window has many rows and few columns.
-Of a wide one, as a head is where it is stored the other way round, many rows would be all of it.
+A high matrix that there is one of is mostly an embedding, and its rows are tokens: those that
+training never reached tell who came from whom. So its window has many rows and few columns. Of a
+wide one, as a head is where it is stored the other way round, many rows would be most of it.
 
 What a layer says of direction grows with the weights seen in it, but little beyond some thousands,
 and its share of the distance grows with its size: so a layer gets bytes by the square root of its

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
-from mother.errors import InputError, UsageError
+from mother.errors import InputError, MotherError, UsageError
 from mother.index import Index
 from mother.index.store import NAME
 
@@ -299,6 +299,34 @@ def test_a_damaged_stamp_of_a_model_that_is_added_again_is_told(made, models, st
     with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
         connection.execute("UPDATE models SET stamp = ? WHERE id = 'a1'", (stamp,))
     assert "a damaged row of models" in line(made, "add", made, models / "a1.safetensors")
+
+
+@pytest.mark.parametrize("wrong", ["x", b"\xff", 1 << 62, 1.5])
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("models.id", "models.path", "models.family", "models.sure", "models.signature"),
+        *("contents.model", "sketches.content", "architectures.layout", "larger.content"),
+        *("wanted.model", "doubtful.one", "measured.models", "measured.content"),
+    ],
+)
+def test_what_is_in_the_place_of_another_type_does_no_harm(made, models, column, wrong):
+    """Each command does what it is for, or says in one line what it is about."""
+    table, of = column.split(".")
+    with contextlib.closing(sqlite3.connect(made / NAME)) as connection, connection:
+        if table == "measured":
+            connection.execute("INSERT INTO measured VALUES (' 1 2 ', 1, x'00', x'00')")
+        else:
+            connection.execute("INSERT OR IGNORE INTO larger VALUES (1, 3, x'00', x'00')")
+            connection.execute("INSERT OR REPLACE INTO wanted VALUES (2, 3, 0)")
+            connection.execute("INSERT OR IGNORE INTO doubtful VALUES (1, 2, 0)")
+        first = f"(SELECT {of} FROM {table} LIMIT 1)"
+        connection.execute(f"UPDATE {table} SET {of} = ? WHERE {of} = {first}", (wrong,))
+    new, folder = str(models / "b1.safetensors"), str(made)
+    for words in (["list"], ["export"], ["verify"], ["place", new], ["remove", "a3"], ["add", new]):
+        done = CliRunner().invoke(cli, ["index", words[0], folder, *words[1:]])
+        assert isinstance(done.exception, SystemExit | MotherError | None)
+        assert "\n" not in str(done.exception)
 
 
 def test_the_commands(tmp_path, models):

@@ -28,6 +28,7 @@ from mother.measures.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
 _COLUMNS = "number, id, path, architecture, family, sure, stamp, seal, facts"
+_TYPES = int, str, str, str, int, int, str, bytes, str
 #: the families whose forest is that of all their models
 _FORESTS = "SELECT family FROM nodes EXCEPT SELECT family FROM waiting"
 #: the tables of the forest and what their rows are
@@ -87,7 +88,7 @@ class Catalogue:
     def models(self, condition: str = "1", *values: object) -> list[Model]:
         """Those that meet the condition, by id."""
         query = f"SELECT {_COLUMNS} FROM models WHERE {condition} ORDER BY id"
-        return [Model(*row) for row in self.store.rows(query, *values)]
+        return [Model(*row) for row in self.store.typed("models", _TYPES, query, *values)]
 
     def members(self, sure: int) -> list[Model]:
         """Those of a sure family, by id."""
@@ -100,7 +101,7 @@ class Catalogue:
     def _load(self, number: int) -> Checkpoint:
         """The sketch of a model, known by its number for good."""
         query = "SELECT path, content FROM models JOIN sketches ON model = number WHERE number = ?"
-        rows = self.store.rows(query, number)
+        rows = self.store.typed("sketches", (str, bytes), query, number)
         if not rows:
             raise InputError(self.store.folder, f"the sketch of model {number} is missing")
         return load(rows[0][1], Path(rows[0][0]), seed=self.seed)
@@ -121,7 +122,7 @@ class Catalogue:
             "SELECT content, signature FROM sketches JOIN models ON model = number WHERE number = ?"
         )
         words = model.id, model.path, model.architecture, model.stamp, model.facts
-        for content, signature in self.store.rows(query, model.number):
+        for content, signature in self.store.typed("sketches", (bytes,) * 2, query, model.number):
             return seal(content, signature, *words)
         return None
 
@@ -141,12 +142,12 @@ class Catalogue:
     def holders(self, content: int) -> list[int]:
         """The first HOLDERS models that hold a content."""
         query = f"SELECT model FROM contents WHERE hash = ? ORDER BY model LIMIT {HOLDERS}"
-        with self.store.sound("contents"):
-            return [int(number) for (number,) in self.store.rows(query, content)]
+        return self._numbers("contents", query, content)
 
     def signature(self, number: int) -> NDArray[np.float32]:
         """The signature of a model's sketch."""
-        rows = self.store.rows("SELECT signature FROM models WHERE number = ?", number)
+        query = "SELECT signature FROM models WHERE number = ?"
+        rows = self.store.typed("models", (bytes,), query, number)
         return np.asarray(self._signatures(rows)[0])
 
     def _signatures(self, rows: list[tuple[Any, ...]]) -> NDArray[np.float32]:
@@ -161,9 +162,8 @@ class Catalogue:
         version = self.store.version
         if self._pool is None or version != self._seen:
             self.compared.cache_clear()
-            rows = self.store.rows(
-                "SELECT number, sure, architecture, signature FROM models ORDER BY number"
-            )
+            query = "SELECT number, sure, architecture, signature FROM models ORDER BY number"
+            rows = self.store.typed("models", (int, int, str, bytes), query)
             self._pool, self._seen = Pool(self.compared, self.holders), version
             numbers, families, kinds = ([row[k] for row in rows] for k in range(3))
             self._pool.extend(numbers, families, kinds, self._signatures(rows))
@@ -201,12 +201,12 @@ class Catalogue:
     def homes(self, sure: int) -> set[int]:
         """The families that members of a sure family were last put into; newcomers: none."""
         query = "SELECT DISTINCT family FROM models WHERE sure = ? AND family > 0"
-        return {int(family) for (family,) in self.store.rows(query, sure)}
+        return set(self._numbers("models", query, sure))
 
     def parts(self, family: int) -> set[int]:
         """The sure families in a family."""
         query = "SELECT DISTINCT sure FROM models WHERE family = ?"
-        return {int(sure) for (sure,) in self.store.rows(query, family)}
+        return set(self._numbers("models", query, family))
 
     def doubt(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Remember pairs of models, by number, of which sketches don't tell whether they are
@@ -222,7 +222,7 @@ class Catalogue:
             "SELECT a.sure, b.sure FROM doubtful JOIN models a ON a.number = one"
             " JOIN models b ON b.number = other WHERE a.sure <> b.sure"
         )
-        rows = self.store.rows(query + " AND waiting" * waiting)
+        rows = self.store.typed("models", (int, int), query + " AND waiting" * waiting)
         return {(min(pair), max(pair)) for pair in rows}
 
     def wait(self, waiting: set[tuple[int, int]], around: set[int]) -> None:
@@ -257,9 +257,10 @@ class Catalogue:
 
     def comparable(self, architecture: str, new: Checkpoint | None = None) -> frozenset[str]:
         """The architectures that one can be compared with. new: a model of it, if none is there."""
+        query = "SELECT key, layout FROM architectures"
         layouts = {
             key: load(content, self.store.folder, id=key, seed=self.seed)
-            for key, content in self.store.rows("SELECT key, layout FROM architectures")
+            for key, content in self.store.typed("architectures", (str, bytes), query)
         }
         if new is not None:
             layouts[architecture] = replace(layout(new), id=architecture)
@@ -284,6 +285,9 @@ class Catalogue:
 
     def _taken(self, id: str) -> bool:
         return bool(self.store.rows("SELECT 1 FROM models WHERE id = ?", id))
+
+    def _numbers(self, table: str, query: str, *values: object) -> list[int]:
+        return [number for (number,) in self.store.typed(table, (int,), query, *values)]
 
     # the forest
 
@@ -340,7 +344,7 @@ class Catalogue:
             "SELECT p.number FROM models c JOIN edges e ON e.child = c.id"
             " JOIN models p ON p.id = e.parent WHERE c.number = ?"
         )
-        return [int(row[0]) for row in self.store.rows(query, number)]
+        return self._numbers("models", query, number)
 
     def sizes(self, family: int) -> tuple[int, int]:
         """How many models a family has, and how many are in its forest."""
@@ -351,7 +355,7 @@ class Catalogue:
     def waiting(self) -> list[list[Model]]:
         """The members of each family that has no forest yet, or not that of all of them."""
         query = f"SELECT DISTINCT family FROM models WHERE family NOT IN ({_FORESTS})"
-        families = sorted(int(row[0]) for row in self.store.rows(query))
+        families = sorted(self._numbers("models", query))
         return [self.models("family = ?", family) for family in families]
 
     def forests(self) -> list[ModelGraph]:

@@ -26,7 +26,7 @@ class Readings:
             "SELECT path, content FROM models JOIN larger ON model = number"
             " WHERE number = ? AND level = ?"
         )
-        for path, content in self.store.rows(query, number, level):
+        for path, content in self.store.typed("larger", (str, bytes), query, number, level):
             return load(content, Path(path), seed=self.seed)
         return None
 
@@ -38,13 +38,15 @@ class Readings:
             "SELECT level, path, content FROM models JOIN larger ON model = number WHERE number = ?"
         )
         for number in numbers:
-            for level, path, content in self.store.rows(query, number):
+            for level, path, content in self.store.typed(
+                "larger", (int, str, bytes), query, number
+            ):
                 larger[number, level] = Path(path), content
             looked = "SELECT level FROM wanted WHERE model = ? AND tried"
             tried |= {(number, level) for (level,) in self.store.rows(looked, number)}
         own, measured = set(numbers), dict[tuple[int, ...], bytes | None]()
-        for (models,) in self.store.rows("SELECT models FROM measured WHERE tried"):
-            if own.issuperset(some := _numbers(models)):
+        for some in self._sets("tried"):
+            if own.issuperset(some):
                 measured[some] = self.measured(some)
         return Kept(larger, frozenset(tried), measured, self.seed)
 
@@ -59,8 +61,8 @@ class Readings:
     def wanted(self) -> list[tuple[int, int]]:
         """The models that larger sketches are wanted of and were not yet looked for, with the level
         of each."""
-        rows = self.store.rows("SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2")
-        return [(int(number), int(level)) for number, level in rows]
+        query = "SELECT model, level FROM wanted WHERE NOT tried ORDER BY 1, 2"
+        return [(number, level) for number, level in self.store.typed("wanted", (int, int), query)]
 
     def want(self, wanted: Mapping[int, int]) -> None:
         """Remember that larger sketches are to be read, the level by the number of the model."""
@@ -80,7 +82,8 @@ class Readings:
     def measured(self, numbers: Sequence[int]) -> bytes | None:
         """What was measured of a set of models in full, if it was."""
         query = "SELECT content FROM measured WHERE models = ? AND content IS NOT NULL"
-        return next((content for (content,) in self.store.rows(query, _set(numbers))), None)
+        rows = self.store.typed("measured", (bytes,), query, _set(numbers))
+        return next((content for (content,) in rows), None)
 
     def measured_in_vain(self, numbers: Sequence[int]) -> bool:
         """Whether a set of models was to be measured in full and could not be."""
@@ -89,8 +92,12 @@ class Readings:
 
     def unmeasured(self) -> list[tuple[int, ...]]:
         """The sets of models that are still to be measured in full."""
-        rows = self.store.rows("SELECT models FROM measured WHERE NOT tried ORDER BY models")
-        return [_numbers(models) for (models,) in rows]
+        return self._sets("NOT tried")
+
+    def _sets(self, condition: str) -> list[tuple[int, ...]]:
+        query = f"SELECT models FROM measured WHERE {condition} ORDER BY models"
+        with self.store.sound("measured"):
+            return [tuple(map(int, models.split())) for (models,) in self.store.rows(query)]
 
     def to_measure(self, sets: Iterable[Sequence[int]]) -> None:
         """Remember sets of models to be measured in full."""
@@ -129,7 +136,9 @@ class Readings:
         """Whether some of what was read of a model is not what was stored."""
         larger = "SELECT content, digest FROM larger WHERE model = ?"
         measured = "SELECT content, digest FROM measured WHERE models LIKE ? AND content NOTNULL"
-        kept = self.store.rows(larger, number) + self.store.rows(measured, f"% {number} %")
+        types = bytes, bytes
+        kept = self.store.typed("larger", types, larger, number)
+        kept += self.store.typed("measured", types, measured, f"% {number} %")
         return any(digest(content) != stored for content, stored in kept)
 
 
@@ -168,10 +177,6 @@ class Kept:
     def measured_in_vain(self, numbers: Sequence[int]) -> bool:
         """As of `Readings`."""
         return self.whole.get(tuple(numbers), b"") is None
-
-
-def _numbers(models: str) -> tuple[int, ...]:
-    return tuple(map(int, models.split()))
 
 
 def _set(numbers: Sequence[int]) -> str:

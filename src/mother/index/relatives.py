@@ -26,6 +26,7 @@ FAMILIES = 64  # that are
 HOLDERS = 256  # models that are looked up for one content: the first that came
 ROUNDED = 1e-5  # of two squared norms: more than single precision takes from their distance
 BLOCK = 1024  # signatures that are worked on at once
+CLOSE = 4  # times as many numbers as models are few
 _GROWTH = 1.5
 
 
@@ -145,7 +146,7 @@ class Pool:
         if not len(places):
             return places
         error = ROUNDED * (self.squares[: self.size].max() + np.square(signature).sum())
-        places = places[_first_of_each(far[places], self.families[places], error)]
+        places = places[_first_of_each(far[places], _close(self.families[places]), error)]
         apart = _squared_distances(self.signatures[places], signature)
         return np.asarray(places[np.lexsort((self.numbers[places], apart))])
 
@@ -154,6 +155,17 @@ class Pool:
         _, first, family = np.unique(self.families[places], return_index=True, return_inverse=True)
         rank = np.argsort(np.argsort(first))[family]  # of its family: that of the first is 0
         return places[(rank < FAMILIES) & (_times_before(family) < MEMBERS)]
+
+
+def _close(family: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The families by numbers of which there are few: as they are, but where many models are gone.
+
+    >>> _close(np.array([1, 3, 1])), _close(np.array([10, 1 << 60, 10]))
+    (array([1, 3, 1]), array([0, 1, 0]))
+    """
+    if family.min() >= 0 and family.max() < CLOSE * len(family):
+        return family
+    return np.unique(family, return_inverse=True)[1]
 
 
 def _first_of_each(

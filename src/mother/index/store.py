@@ -217,6 +217,16 @@ class Store:
         with self.faults():
             return self._connection.execute(query, values).fetchall()
 
+    def typed(
+        self, table: str, types: tuple[type, ...], query: str, *values: object
+    ) -> list[tuple[Any, ...]]:
+        """The same of a table, whose columns hold these: SQLite gives what is there, whatever a
+        column was made for, and a damaged row is an InputError."""
+        found = self.rows(query, *values)
+        if any(tuple(map(type, row)) != types for row in found):
+            raise InputError(self.folder, f"a damaged row of {table}")
+        return found
+
     def write(self, statement: str, *values: object) -> int:
         """Run one statement; the number of the row that it made, if it made one."""
         with self.faults():

@@ -12,8 +12,7 @@ from families import comings_and_goings, killed_at, write
 
 import mother
 from mother.cli import cli
-from mother.index import Index
-from mother.index import forests
+from mother.index import Index, forests
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10

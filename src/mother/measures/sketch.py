@@ -37,7 +37,7 @@ def sketch(
     >>> from pathlib import Path
     >>> whole = Checkpoint("a", Path("a"), "npz", {"w": constant("w", np.eye(64))})
     >>> sketch(whole, 1024).tensors["w"].kept.shape, sketch(whole, 1024).tensors["w"].shape
-    ((8, 16), (64, 64))
+    ((4, 32), (64, 64))
     """
     chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices, apart=apart)
     prefetch(

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import mother
 from mother.index import Index
+from mother.index.kin import nearest
 from mother.index.relatives import kinships
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
@@ -124,3 +125,24 @@ def test_place_asks_as_add_does(strangers, tmp_path):
         index.add([strangers / "b0.safetensors"])
         (edge,) = [e for e in index.graph().edges if e.child == "b0"] or [None]
         assert placed.edge == edge
+
+
+def test_who_came_first_rounds_nothing(tmp_path):
+    """Beside a layer of another scale, what is left of the products of the other model depends on
+    which of the two is the first."""
+    rng = np.random.default_rng(0)
+    root = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    noise = {n: rng.normal(size=s) for n, s in SHAPES.items()}
+    other = {n: 0.12 * w + 0.99 * noise[n] for n, w in root.items()}
+    other["block.0.fc0.weight"] *= 1e-6
+    paths = [write(tmp_path / f"{n}.safetensors", w) for n, w in (("a", root), ("b", other))]
+    kin = []
+    for order in (paths, paths[::-1]):
+        with Index.create(tmp_path / order[0].stem, budget=BUDGET) as index:
+            for path in order:
+                index.add([path])
+            one, other = (m.sure for m in index.models())
+            assert one != other
+            pair = nearest(index._catalogue, one, other)
+            kin.append([m.id for m in pair.values()])
+    assert kin == [["a", "b"]] * 2

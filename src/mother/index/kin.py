@@ -31,13 +31,14 @@ class Held(Protocol):
 
 def nearest(held: Held, one: int, other: int) -> dict[str, Model]:
     """The two of two sure families with the most kinship by first sketches, of equal ones the first
-    by id: in the order of their numbers, by these."""
+    by id: in the order of their ids, by number."""
     some, others = sorted((held.members(sure) for sure in (one, other)), key=lambda x: x[0].id)
     some, others = _facing(held, some, others), _facing(held, others, some)
     sketches = [held.sketch(m.number) for m in others]
     kin = np.array([kinships(held.sketch(m.number), sketches)[0] for m in some])
     k, at = divmod(int(kin.argmax()), len(others))
-    pair = sorted((some[k], others[at]), key=lambda model: model.number)
+    # not of their numbers: rounding shall not depend on who came first
+    pair = sorted((some[k], others[at]), key=lambda model: model.id)
     return {str(model.number): model for model in pair}
 
 

@@ -14,7 +14,7 @@ from mother.checkpoints import Checkpoint, align
 from mother.checkpoints.tensor import constant
 from mother.heritage import relatedness
 from mother.heritage.forest import Forest, Hidden, no_edges
-from mother.measures import measure
+from mother.measures import Measures, measure
 from mother.measures.sketch import sketch
 
 SHAPES = {
@@ -92,6 +92,13 @@ def test_weighted_median_of_matrices():
     for i in range(4):
         for j in range(5):
             assert found[i, j] == brute_median(values[:, i, j], weight)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_norm_that_rounding_left_below_nothing_is_none():
+    gram = np.array([[[1.0, 0.0], [0.0, -1e-9]]])
+    m = Measures(("w",), ((4, 4),), np.array([16]), gram)
+    assert np.isnan(relatedness.cosines(m)[0, 0, 1])
 
 
 def test_cosines_against_numpy():

@@ -24,7 +24,7 @@ _EXACT = 1e-9  # standard error of a cosine that was looked at whole
 def cosines(m: Measures) -> Array:
     """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer, or
     holds zeros in it."""
-    norm = np.sqrt(m.norms)
+    norm = np.sqrt(np.maximum(m.norms, 0.0))  # one that is nothing beside another's may be less
     product = norm * norm.transpose(0, 2, 1)
     # beside a layer of zeros, what rounding left of an inner product is no cosine
     return np.asarray(m.gram / np.where(product == 0, np.nan, product))

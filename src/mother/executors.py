@@ -138,7 +138,7 @@ class Processes(Executor):
     """
 
     def __init__(self, count: int) -> None:
-        self._threads = ThreadPoolExecutor(count)
+        self._threads = ThreadPoolExecutor(count, initializer=_shield)
         self._idle = SimpleQueue[ProcessPoolExecutor]()
         for _ in range(count):
             self._idle.put(_process())
@@ -163,6 +163,12 @@ class Processes(Executor):
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while not self._idle.empty():
             self._idle.get().shutdown(wait)
+
+
+def _shield() -> None:
+    """Ctrl-C is not for this thread, nor for the processes that it starts, before they know so."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 def _process() -> ProcessPoolExecutor:

@@ -245,6 +245,13 @@ def test_ctrl_c_stops_the_command_and_its_processes(own, tmp_path):
         assert len(left) < 17
 
 
+def test_ctrl_c_is_not_for_workers_that_are_starting(processes):
+    """They are in the group of processes that a terminal sends it to, and have not read a line of
+    ours while they import what they need."""
+    blocked = processes.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
+    assert signal.SIGINT in blocked
+
+
 def test_processes_end_with_who_started_them(tmp_path):
     program = (
         "import os, time; from mother.executors import Processes\n"

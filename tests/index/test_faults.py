@@ -243,6 +243,8 @@ def test_a_torn_log_leaves_what_was_committed_before(made, models, tmp_path):
         ("UPDATE models SET id = 'x' WHERE number = 2", "not as it was stored"),
         ("DELETE FROM edges", "the forest is not what its models make"),
         ("DELETE FROM items", "the forest is not what its models make"),
+        ("UPDATE nodes SET id = 'x' WHERE id = 'a1'", "the forest is not what its models make"),
+        ("UPDATE edges SET parent = 'x' WHERE child = 'a1'", "the forest is not what its models"),
         ("UPDATE items SET words = '' WHERE name = 'a1'", "the forest is not what its models make"),
         ("UPDATE models SET family = 77 WHERE number = 2", "not in the family"),
     ],

@@ -319,10 +319,20 @@ class Catalogue:
 
     def shows(self, family: int, graph: ModelGraph) -> bool:
         """Whether what is looked at of a family is this graph, or the family waits for one."""
-        columns = "key, name, above, children, below, words"
-        rows = self.store.rows(f"SELECT {columns} FROM items WHERE family = ? ORDER BY key", family)
-        waits = self.store.rows(f"SELECT 1 WHERE ? NOT IN ({_FORESTS})", family)
-        return bool(waits) or [Item(*row) for row in rows] == self._items(family, graph)
+        if self.store.rows(f"SELECT 1 WHERE ? NOT IN ({_FORESTS})", family):
+            return True
+        kept = {
+            "key, name, above, children, below, words FROM items": [
+                (i.key, i.name, i.above, i.children, i.below, i.words)
+                for i in self._items(family, graph)
+            ],
+            "id FROM nodes": sorted((node.id,) for node in graph.nodes),
+            "child, parent FROM edges": sorted((edge.child, edge.parent) for edge in graph.edges),
+        }
+        return all(
+            self.store.rows(f"SELECT {columns} WHERE family = ? ORDER BY 1", family) == rows
+            for columns, rows in kept.items()
+        )
 
     def _items(self, family: int, graph: ModelGraph) -> list[Item]:
         query = "SELECT id, number FROM models WHERE family = ?"

@@ -124,3 +124,19 @@ def test_the_command_recovers_by_workers(grown_index, tmp_path):
         outs.append(Path(out).read_bytes())
         assert CliRunner().invoke(cli, ["index", "verify", str(copy), *sent]).exit_code == 0
     assert outs[0] == outs[1]
+
+
+def test_what_was_read_of_a_family_goes_along(grown_index):
+    sets = [(1, 2), (1, 2, 3), (12,), (2, 12), (3,), (1, 20), (11, 2)]
+    with Index(grown_index) as index:
+        with index._catalogue.writing():
+            for k, some in enumerate(sets):
+                index._readings.keep_measured(some, bytes([k]) if k % 2 else None)
+            index._readings.to_measure([(1,), (2, 3)])
+        for own in ([1, 2, 3], [12, 2], [1, 20, 2, 11], [7]):
+            kept = index._readings.of(own)
+            inside = [some for some in [*sets, (1,), (2, 3)] if set(some) <= set(own)]
+            for some in inside:
+                assert kept.measured(some) == index._readings.measured(some)
+                assert kept.measured_in_vain(some) == index._readings.measured_in_vain(some)
+            assert set(kept.whole) == set(inside) & set(sets)

@@ -45,9 +45,13 @@ class Readings:
             looked = "SELECT level FROM wanted WHERE model = ? AND tried"
             tried |= {(number, level) for (level,) in self.store.rows(looked, number)}
         own, measured = set(numbers), dict[tuple[int, ...], bytes | None]()
-        for some in self._sets("tried"):
-            if own.issuperset(some):
-                measured[some] = self.measured(some)
+        for number in numbers:
+            # sets of which it is the first, in the order of their text: ! comes after the space
+            for some in self._sets(
+                "tried AND models BETWEEN ? AND ?", f" {number} ", f" {number}!"
+            ):
+                if own.issuperset(some):
+                    measured[some] = self.measured(some)
         return Kept(larger, frozenset(tried), measured, self.seed)
 
     def keep(self, number: int, level: int, content: bytes) -> int | None:
@@ -94,10 +98,10 @@ class Readings:
         """The sets of models that are still to be measured in full."""
         return self._sets("NOT tried")
 
-    def _sets(self, condition: str) -> list[tuple[int, ...]]:
+    def _sets(self, condition: str, *values: object) -> list[tuple[int, ...]]:
         query = f"SELECT models FROM measured WHERE {condition} ORDER BY models"
         with self.store.sound("measured"):
-            return [tuple(map(int, models.split())) for (models,) in self.store.rows(query)]
+            return [tuple(map(int, m.split())) for (m,) in self.store.rows(query, *values)]
 
     def to_measure(self, sets: Iterable[Sequence[int]]) -> None:
         """Remember sets of models to be measured in full."""

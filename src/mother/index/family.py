@@ -23,7 +23,7 @@ from mother.index.readings import Kept
 from mother.recovery import Options, recover_checkpoints
 from mother.refinement import Refinement
 
-TOGETHER = 1 << 24  # bytes of sketches, of which families go together: about a second of work
+TOGETHER = 1 << 22  # bytes of sketches of which families go together: a quarter of a second
 AHEAD = 64  # such parts out at workers at once
 
 

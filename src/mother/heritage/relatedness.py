@@ -19,6 +19,7 @@ MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of 
 SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
 ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
 _EXACT = 1e-9  # standard error of a cosine that was looked at whole
+_ROUNDING = 1e-9  # of a sum of weights: more than its rounding
 
 
 def cosines(m: Measures) -> Array:
@@ -210,7 +211,7 @@ def weighted_median(values: Array, weight: Array) -> Array:
     ranked = flat[order, each]
     own = weight[order] if weight.ndim == 1 else weight.reshape(flat.shape)[order, each]
     mass = np.where(np.isnan(ranked), 0.0, own)
-    half = mass.sum(axis=0) * (0.5 - _EXACT)  # which no rounding of sums shall decide
+    half = mass.sum(axis=0) * (0.5 - _ROUNDING)
     reached = np.cumsum(mass, axis=0) >= half
     middle = ranked[reached.argmax(axis=0), each]
     return np.asarray(np.nan_to_num(middle).reshape(values.shape[1:]))

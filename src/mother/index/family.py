@@ -20,6 +20,7 @@ from mother.graph import ModelGraph
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Stored
 from mother.index.readings import Kept
+from mother.index.unit import same_version
 from mother.recovery import Options, recover_checkpoints
 from mother.refinement import Refinement
 
@@ -50,7 +51,7 @@ class Family:
 
     @property
     def nbytes(self) -> int:
-        """Of its sketches."""
+        """Of its sketches, and of what else was read of its models."""
         tensors = (t for sketch in self.sketches for t in sketch.tensors.values())
         return self.kept.nbytes + sum(t.kept.nbytes for t in tensors)
 
@@ -69,31 +70,32 @@ class Recovered:
 def recovered(families: Iterable[Family], executor: Executor | None) -> Iterator[Recovered]:
     """Each of them, in their order. InputError where what is kept is damaged, MotherError where the
     workers are gone."""
+    if executor is None:
+        yield from map(_alone, families)
+        return
     parts = _together(families)
-    if executor is not None:
-        some = list(islice(parts, 2))
-        parts = chain(some, parts)
-        if len(some) > 1:  # one alone is sooner recovered than sent
-            for found in in_order(executor, _recovered, parts, AHEAD):
-                if isinstance(found, Problem):
-                    raise InputError(found.path, found.fault)
-                if isinstance(found, Lost):
-                    raise MotherError(f"a family was not recovered: {found.fault}")
-                yield from found
-            return
-    for part in parts:
-        yield from map(_alone, part)
+    some = list(islice(parts, 2))
+    if len(some) < 2:  # one part is sooner recovered than sent
+        yield from map(_alone, chain.from_iterable(some))
+        return
+    for found in in_order(executor, _recovered, chain(some, parts), AHEAD):
+        if isinstance(found, Problem):
+            raise InputError(found.path, found.fault)
+        if isinstance(found, Lost):
+            raise MotherError(f"a family was not recovered: {found.fault}")
+        yield from found
 
 
 def _together(families: Iterable[Family]) -> Iterator[list[Family]]:
     """Parts of TOGETHER bytes, or one family."""
     part, held = list[Family](), 0
     for family in families:
-        if part and held + family.nbytes > TOGETHER:
+        more = family.nbytes
+        if part and held + more > TOGETHER:
             yield part
             part, held = [], 0
         part.append(family)
-        held += family.nbytes
+        held += more
     if part:
         yield part
 
@@ -101,9 +103,7 @@ def _together(families: Iterable[Family]) -> Iterator[list[Family]]:
 def _recovered(families: list[Family]) -> list[Recovered] | Problem:
     """What a worker does."""
     try:
-        if (sent := families[0].version) != mother.__version__:
-            fault = f"the worker has mother {mother.__version__}, this is {sent}; install the same"
-            return Problem(Path(families[0].models[0].path), fault)
+        same_version(families[0].version, families[0].models[0].path)
         return list(map(_alone, families))
     except InputError as fault:
         return Problem(Path(fault.path), fault.fault)

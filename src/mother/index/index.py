@@ -235,8 +235,8 @@ class Index:
         return [(m, level) for number, level in wanted for m in self._catalogue.numbered([number])]
 
     def _regroup(self, changed: set[int], at_once: bool = True) -> None:
-        """Find the families around some sure families that changed, and recover them. at_once:
-        those of more than MANY, too."""
+        """Find the families around some sure families that changed, and recover them. at_once: as
+        of `Forests.again`."""
         families, kin = self._families.regroup(changed)
         self._forests.again(families, at_once)
         self._readings.want(kin.wanted)

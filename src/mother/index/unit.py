@@ -38,13 +38,18 @@ def unit(checkpoint: Checkpoint, budget: int, seed: int, matrices: int) -> Unit:
 def sketched(unit: Unit) -> bytes | Problem:
     """The sketch, or what is wrong with the checkpoint as it is seen from here."""
     try:
-        if unit.version != mother.__version__:
-            here = f"the worker has mother {mother.__version__}, this is {unit.version}"
-            raise InputError(unit.path, f"{here}; install the same")
+        same_version(unit.version, unit.path)
         checkpoint = opened(unit)
         return reduced(checkpoint, unit.budget, seed=unit.seed, matrices=unit.matrices)
     except InputError as fault:
         return Problem(Path(fault.path), fault.fault)
+
+
+def same_version(sent: str, path: str) -> None:
+    """InputError naming a model where a worker has another version of mother than who sends it."""
+    if sent != mother.__version__:
+        here = f"the worker has mother {mother.__version__}, this is {sent}"
+        raise InputError(path, f"{here}; install the same")
 
 
 def opened(unit: Unit, *, download: bool = False) -> Checkpoint:

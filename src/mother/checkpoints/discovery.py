@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mother.checkpoints.folders import (
     components_of,
+    folder_format,
     is_folder,
     is_training_state,
     listing,
@@ -19,7 +20,7 @@ from mother.checkpoints.folders import (
     shard_set,
     weights_of,
 )
-from mother.checkpoints.formats import ending, open_file
+from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
@@ -219,8 +220,8 @@ class _Search:
 
         Returns the subfolders that belong to it; None where the folder is no checkpoint.
         """
-        weights = weights_of(names)
-        if not (is_adapter(names) or "model_index.json" in names or weights):
+        weights, whole = weights_of(names), folder_format(names)
+        if not (is_adapter(names) or "model_index.json" in names or weights or whole):
             return None
         # a folder's one file of weights may be named on its own, too
         alone = weights is not None and not weights.endswith(".json") and not is_adapter(names)
@@ -236,7 +237,9 @@ class _Search:
             if opened is not None:
                 name = clean(_folder_name(folder))
                 self.found[real] = _Found(opened, name, name)
-            return components_of(folder, names) if "model_index.json" in names else []
+            if "model_index.json" in names:
+                return components_of(folder, names)
+            return list(whole.inside) if whole else []
         except InputError as error:
             inside = Path(error.path).name
             self._refuse(
@@ -245,7 +248,8 @@ class _Search:
             return []
 
     def _visit_files(self, folder: Path, files: list[str]) -> None:
-        present, done = set(files), set()
+        present = set(files)
+        done = {part for name in files for part in parts_of(name, present)}
         for name in files:
             if name in done:
                 continue

@@ -5,23 +5,47 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mother.checkpoints.formats import ending, open_file
+from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.storage import File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
-from mother.checkpoints.tfjs_files import MANIFEST, is_tfjs, read_tfjs
+from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
 from mother.errors import InputError
+
+
+class FolderFormat(NamedTuple):
+    """How one format that takes a whole folder is told and read.
+
+    matches: whether a folder with these names is of it. read: its checkpoint; raises InputError.
+    inside: the subfolders that are part of it.
+    """
+
+    matches: Callable[[list[str]], bool]
+    read: Callable[[Path], Checkpoint]
+    inside: tuple[str, ...] = ()
+
+
+#: the first that matches reads the folder, unless it holds weights under a standard name
+FOLDERS = (FolderFormat(is_tfjs, read_tfjs),)
 
 MAX_JSON = 64 << 20
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _ENDINGS = (".safetensors", ".bin")
 #: weights by their standard names, the preferred ones first
 _STANDARD = [
-    f"{stem}{end}{index}" for end in _ENDINGS for stem in _STEMS for index in ("", ".index.json")
+    *(
+        f"{stem}{end}{index}"
+        for end in _ENDINGS
+        for stem in _STEMS
+        for index in ("", ".index.json")
+    ),
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "model.weights.h5",
 ]
 _VARIANT = re.compile(
     r"(?:model|diffusion_pytorch_model|pytorch_model)"
@@ -95,18 +119,28 @@ def weights_of(names: list[str]) -> str | None:
     >>> weights_of(["a.safetensors", "b.safetensors"]) is None
     True
     """
-    present = set(names)
+    belongs = {part for name in names for part in parts_of(name, set(names))}
+    present = set(names) - belongs
     standard = [name for name in _STANDARD if name in present]
     standard += [name for name in names if _VARIANT.fullmatch(name) and name not in standard]
-    if is_tfjs(names):
-        standard.append(MANIFEST)
     if not standard:
         return None
-    weights = [name for name in names if ending(name) and not is_training_state(name)]
+    weights = [n for n in names if ending(n) and not is_training_state(n) and n not in belongs]
     foreign = [n for n in weights if n not in standard and not _SHARD.fullmatch(n)]
     if foreign and "config.json" not in present and not standard[0].endswith(".json"):
         return None
     return standard[0]
+
+
+def folder_format(names: list[str]) -> FolderFormat | None:
+    """The format that takes a whole folder with these names, if one does.
+
+    >>> folder_format(["model.safetensors"]) is None
+    True
+    """
+    if weights_of(names) is not None:
+        return None
+    return next((each for each in FOLDERS if each.matches(names)), None)
 
 
 def open_model_folder(folder: Path) -> Checkpoint | None:
@@ -114,18 +148,18 @@ def open_model_folder(folder: Path) -> Checkpoint | None:
     names = listing(folder)
     if "model_index.json" in names:
         return _open_diffusers(folder, names)
-    weights = weights_of(names)
-    if weights is None:
+    weights, whole = weights_of(names), folder_format(names)
+    if whole is not None:
+        checkpoint = whole.read(folder)
+    elif weights is None:
         return None
-    if weights == MANIFEST:
-        checkpoint = read_tfjs(folder)
     elif weights.endswith(".json"):
         checkpoint = _open_sharded(folder / weights)
     else:
         checkpoint = open_file(folder / weights)
     others = [n for n in names if n in _STANDARD or _VARIANT.fullmatch(n)]
     notes = [*checkpoint.notes]
-    if len(others) > 1:
+    if weights is not None and len(others) > 1:
         left = ", ".join(clean(n) for n in others if n != weights)
         notes.insert(0, f"read {clean(weights)}, left out {left}")
     config: Mapping[str, Any] = {}

@@ -1,9 +1,11 @@
-"""One file of any format, told by its content."""
+"""One file of any format, told by its content: a format is one module and one line in `FORMATS`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
@@ -17,18 +19,54 @@ from mother.checkpoints.torch_files import (
 )
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
 
+#: bytes of a file that tell its format
+HEAD = 64
+
+
+def _none(name: str, names: Set[str]) -> Set[str]:
+    return frozenset()
+
+
+class Format(NamedTuple):
+    """How one format of files is told and read.
+
+    endings: of files that a search in folders takes for it. matches: whether a file is of it, by
+    its first bytes. read: its checkpoint; raises InputError. parts: of a file's name and all names
+    in its folder, the other files that it is stored in, which are no checkpoints of their own.
+    """
+
+    endings: tuple[str, ...]
+    matches: Callable[[File, bytes], bool]
+    read: Callable[[File], Checkpoint]
+    parts: Callable[[str, Set[str]], Set[str]] = _none
+
+
+def _read_zip(file: File) -> Checkpoint:
+    members = read_members(file)
+    if has_torch_members(members):
+        return read_torch_zip(file, members)
+    if any(name.endswith(".npy") for name in members):
+        return read_npz(file, members)
+    raise file.fault("a zip archive that holds neither PyTorch data nor .npy arrays")
+
+
+def _is_safetensors(file: File, start: bytes) -> bool:
+    return looks_like_safetensors(start) or file.path.suffix.lower() == ".safetensors"
+
+
+_TORCH_ENDINGS = (".pth.tar", ".pt.tar", ".bin", ".pt", ".pth", ".ckpt", ".tar")
+
+#: the first that matches reads the file; those without a magic of their own come last
+FORMATS = (
+    Format((*_TORCH_ENDINGS, ".npz"), lambda file, start: looks_like_zip(start), _read_zip),
+    Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
+    Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
+    Format((".safetensors",), _is_safetensors, read_safetensors),
+)
+
 #: endings by which checkpoints are known in a folder; a file that is named may have any
-ENDINGS = (
-    ".safetensors",
-    ".pth.tar",
-    ".pt.tar",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".tar",
-    ".npz",
-    ".npy",
+ENDINGS = tuple(
+    sorted({end for each in FORMATS for end in each.endings}, key=lambda e: (-len(e), e))
 )
 
 _KNOWN_OTHERS = {
@@ -51,35 +89,32 @@ def ending(name: str) -> str:
     return ""
 
 
+def parts_of(name: str, names: Set[str]) -> Set[str]:
+    """The files of a folder that belong to the checkpoint in a file beside them, by their names."""
+    found: set[str] = set()
+    for each in FORMATS:
+        if name.lower().endswith(each.endings):
+            found |= each.parts(name, names)
+    return found
+
+
 def open_file(path: Path) -> Checkpoint:
     """The checkpoint in one file; raises InputError for whatever is none."""
     file = File(path)
-    return replace(_read(file), files=(file,))
+    checkpoint = _read(file)
+    return checkpoint if checkpoint.files else replace(checkpoint, files=(file,))
 
 
 def _read(file: File) -> Checkpoint:
     with file.held():
-        start = file.read(0, min(32, file.size))
+        start = file.read(0, min(HEAD, file.size))
         if not start:
             raise file.fault("the file is empty")
-        if looks_like_zip(start):
-            return _open_zip(file)
-        if looks_like_npy(start):
-            return read_npy(file)
-        if looks_like_legacy_torch(start):
-            return read_legacy_torch(file)
         for magic, fault in _KNOWN_OTHERS.items():
-            if start.startswith(magic) and not looks_like_safetensors(start):
+            told = start.startswith(magic) and not looks_like_safetensors(start)
+            if told and not looks_like_legacy_torch(start):
                 raise file.fault(fault)
-        if looks_like_safetensors(start) or file.path.suffix.lower() == ".safetensors":
-            return read_safetensors(file)
-    raise file.fault("no checkpoint: neither safetensors, PyTorch, .npz nor .npy")
-
-
-def _open_zip(file: File) -> Checkpoint:
-    members = read_members(file)
-    if has_torch_members(members):
-        return read_torch_zip(file, members)
-    if any(name.endswith(".npy") for name in members):
-        return read_npz(file, members)
-    raise file.fault("a zip archive that holds neither PyTorch data nor .npy arrays")
+        for each in FORMATS:
+            if each.matches(file, start):
+                return each.read(file)
+    raise file.fault("no checkpoint: its bytes are of no format that is read")

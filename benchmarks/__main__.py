@@ -23,7 +23,7 @@ import networkx
 import numpy as np
 
 from benchmarks.generate import DEPTH, family
-from mother.arborescence import minimum_arborescence
+from mother.trees.arborescence import minimum_arborescence
 
 Figures = dict[str, float]
 

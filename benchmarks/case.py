@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 import mother
-from mother.evaluation import evaluate, read_truth
+from mother.graph.evaluation import evaluate, read_truth
 
 PIECE = 1 << 22  # bytes summed at a time
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import mother
 from mother.cli.output import print_lines, progress_bar, write_atomically
-from mother.evaluation import read_truth
+from mother.graph.evaluation import read_truth
 from mother.views.page import page
 from mother.views.terminal import forest
 

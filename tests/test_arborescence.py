@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mother.arborescence import (
+from mother.trees.arborescence import (
     arborescence_cost,
     minimum_arborescence,
     minimum_arborescence_sparse,

@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage.characters import Characters, Look
-from mother.heritage.lora import highest
-from mother.heritage.rows import Rows, _differing
+from mother.evidence.characters import Characters, Look
+from mother.evidence.ranks import highest
+from mother.evidence.rows import Rows, _differing
 from mother.index.measured import measured, of_group
-from mother.levels import TIMES
+from mother.layouts import align
 from mother.measures import measure
-from mother.measures.sketch import sketch, window_of
+from mother.methods.refinement import Refinement
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import Refinement
+from mother.sketches.levels import TIMES
+from mother.sketches.sketch import sketch, window_of
 
 SIDE, RANK = 256, 12
 BUDGET = 6 * 4 * 20 * 32  # windows of 20 rows, 32 columns

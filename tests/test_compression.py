@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import mother
-from mother.checkpoints import align, open_checkpoint
+from mother.checkpoints import open_checkpoint
+from mother.layouts import align
 from mother.measures import measure
 from mother.measures.formats import grid_step
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mother
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import Tensor, constant
+from mother.copies.conversions import find_conversions
 from mother.graph import ModelGraph
-from mother.heritage.conversions import find_conversions
+from mother.layouts import align
 from mother.recovery import Options, recover_checkpoints
 
 #: PyTorch's name and shape, TensorFlow's name, and the axes in its order

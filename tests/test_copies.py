@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import mother
-from mother.heritage.copies import descended
+from mother.copies.compressed import descended
 from mother.measures import Measures
 
 Weights = dict[str, np.ndarray]

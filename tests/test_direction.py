@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from mother.heritage import direction
-from mother.heritage.direction import POLARITIES, log_likelihoods, telling, weigh
+from mother.evidence import direction
+from mother.evidence.direction import POLARITIES, log_likelihoods, telling, weigh
 from mother.measures import Measures
 
 ONE, OTHER = np.array([0]), np.array([1])

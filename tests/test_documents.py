@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import check_one_line, model, run, save, tuned
 
-from mother.documents import read_json, read_text
 from mother.errors import InputError, MotherError, UsageError
-from mother.evaluation import read_truth
 from mother.gate.policy import Policy
 from mother.graph import ModelGraph
+from mother.graph.documents import read_json, read_text
+from mother.graph.evaluation import read_truth
 
 ENDLESS = Path("/dev/zero")
 MARK = b"\xef\xbb\xbf"
@@ -58,7 +58,7 @@ def test_read_as_any_editor_saves_it(folder: Path, kind: str, ends: str, mark: b
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_what_does_not_end_is_refused(folder: Path, kind: str, monkeypatch) -> None:
-    monkeypatch.setattr("mother.graph.LARGEST", 1 << 20)
+    monkeypatch.setattr("mother.graph.model_graph.LARGEST", 1 << 20)
     check_one_line(run(*reading(folder, ENDLESS)[kind]), "/dev/zero: larger than", "MiB")
 
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from mother.checkpoints import Checkpoint, align, open_checkpoint
+from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import duplicates
-from mother.heritage.duplicates import find_duplicates, without
+from mother.copies import duplicates
+from mother.copies.duplicates import find_duplicates, without
+from mother.layouts import align
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)

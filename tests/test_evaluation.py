@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from mother.errors import InputError
-from mother.evaluation import Truth, evaluate, read_truth
 from mother.graph import Edge, ModelGraph, Node, Tree
+from mother.graph.evaluation import Truth, evaluate, read_truth
 
 
 def graph_of(ids, edges, trees=None):

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims
-from mother.descent import Descent
 from mother.gate.inspection import weigh
 from mother.gate.licences import DEFAULT, permits
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.verdicts import Inputs
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
+from mother.graph.descent import Descent
 
 
 def edge(parent: str, child: str, sure: float | None = 0.99, relation: str = "fine-tune") -> Edge:

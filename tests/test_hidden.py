@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mother.heritage.hidden import hidden_ancestors
+from mother.trees.latent import hidden_ancestors
 
 NOBODY = -1
 

@@ -131,7 +131,7 @@ def test_a_card_beside_several_files_speaks_of_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -86400, 2**60, -(2**60)])
 def test_impossible_dates(lab: Path, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mother.hints._written", lambda c: (seconds * 10**9, c.id))
+    monkeypatch.setattr("mother.graph.hints._written", lambda c: (seconds * 10**9, c.id))
     found = [h for h in mother.recover(lab / "base", hints=True).hints if h.kind == "date"]
     assert len(found) == 1
     assert ("1970" in found[0].says) == (seconds != -86400)

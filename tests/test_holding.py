@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.heritage import gram
-from mother.heritage.holding import held
+from mother.evidence.shares import held
 from mother.measures import Measures
+from mother.methods import gram
 
 LAYERS, SIDE = 16, 48
 

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from mother.checkpoints import open_checkpoint
 from mother.index import Index
-from mother.measures.sketch import sketch
-from mother.measures.sketch_bytes import dump
+from mother.sketches.sketch import sketch
+from mother.sketches.sketch_bytes import dump
 
 REQUESTS = 48  # a few dozen, with the list of files and the headers
 Shapes = dict[str, tuple[int, ...]]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
+from mother.layouts import align
 from mother.measures import is_matrix, lowrank, measure, pair_rank, rank_distances
 from mother.measures.formats import rounding
 

@@ -7,18 +7,18 @@ import pytest
 from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
-from mother.checkpoints import align
-from mother.heritage import sparse
-from mother.heritage.near import Near
-from mother.heritage.unsettled import unsettled
-from mother.heritage.ways import WaysOfMany
-from mother.levels import LEVELS, TIMES
+from mother.evidence.ways import WaysOfMany
+from mother.layouts import align
 from mother.measures import measure
-from mother.measures.replicates import offsets, replicates
-from mother.measures.samples import samples_of
-from mother.measures.sketch import sketch
+from mother.methods import sparse
+from mother.methods.refinement import REPLICATES, Refinement, in_full
+from mother.methods.unsettled import unsettled
 from mother.recovery import MANY, Options, recover_checkpoints
-from mother.refinement import REPLICATES, Refinement, in_full
+from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.near import Near
+from mother.sketches.replicates import offsets, replicates
+from mother.sketches.samples import samples_of
+from mother.sketches.sketch import sketch
 
 OPTIONS = Options(bootstrap=0, threads=1)
 
@@ -69,8 +69,8 @@ def test_a_family_of_more_than_many():
 @pytest.mark.parametrize("seed", range(3))
 def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
     monkeypatch.setattr("mother.recovery.MANY", 10)
-    monkeypatch.setattr("mother.refinement_of_many.AT_ONCE", 12)
-    monkeypatch.setattr("mother.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.methods.refinement_of_many.AT_ONCE", 12)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
     models, parents = family(40, seed)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
     of, read, budget = {m.id: m for m in models}, [], 2 << 10
@@ -166,7 +166,7 @@ def test_what_is_asked_about_the_families_of_a_hub_costs_no_more_than_its_models
         raise AssertionError
 
     monkeypatch.setattr("mother.checkpoints.Group.among", looked)
-    monkeypatch.setattr("mother.heritage.ways._is_one_matrix", looked)
+    monkeypatch.setattr("mother.evidence.ways._is_one_matrix", looked)
     found = sparse.recover(samples, ways=ways)
     assert (found.parents >= 0).sum() == 36
     assert found.parents.tolist() == sparse.recover(samples).parents.tolist()

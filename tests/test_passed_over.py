@@ -9,11 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mother.checkpoints import Checkpoint, Group, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import gram
-from mother.heritage.ways import Matrices, passed_over
+from mother.evidence.ways import Matrices, passed_over
+from mother.layouts import Group, align
 from mother.measures import measure
+from mother.methods import gram
 from mother.recovery import Options, recover_checkpoints
 
 SIDE, LAYERS = 64, 3

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import gram
-from mother.levels import LEVELS, TIMES
+from mother.layouts import align
 from mother.measures import measure
-from mother.measures.mixed import mixed
-from mother.measures.replicates import replicates
-from mother.measures.sketch import sketch
+from mother.methods import gram
+from mother.methods.refinement import Refinement, in_full
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import Refinement, in_full
+from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.mixed import mixed
+from mother.sketches.replicates import replicates
+from mother.sketches.sketch import sketch
 
 SHAPES = {f"block.{k}.fc.weight": (96, 128) for k in range(4)}
 
@@ -137,7 +138,7 @@ def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed
 
 
 def test_no_more_is_held_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.levels.HELD", 0)
+    monkeypatch.setattr("mother.sketches.levels.HELD", 0)
     models, _ = family(12, 1)
 
     def more(checkpoint, level):
@@ -210,7 +211,7 @@ def in_full_of(models):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed, monkeypatch):
-    monkeypatch.setattr("mother.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
     models, _ = family(12, seed)
     of = {m.id: m for m in models}
     options = Options(bootstrap=0, threads=1)
@@ -237,7 +238,7 @@ def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed,
 
 
 def test_no_more_is_read_in_full_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
     models, _ = family(12, 1)
     each = sum(t.nbytes for t in models[0].tensors.values())
     for most in (3, 5, 9, 40):
@@ -250,7 +251,7 @@ def test_no_more_is_read_in_full_than_may_be(monkeypatch):
 
 
 def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights(monkeypatch):
-    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
     models = strangers()
     small = {m.id: sketch(m, 4 << 10) for m in models}
     for other in "bcd":
@@ -263,7 +264,7 @@ def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights
 
 def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypatch):
     """Layers are weighed by the norms of all of a tree, and a rule may look at all of its edges."""
-    monkeypatch.setattr("mother.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
     models, _ = family(12, 0)
     whole, opened = in_full_of(models)
     small = [sketch(m, 2 << 10) for m in models]

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import relatedness
-from mother.heritage.forest import Forest, Hidden, no_edges
+from mother.evidence import kinship as relatedness
+from mother.layouts import align
 from mother.measures import Measures, measure
-from mother.measures.sketch import sketch
+from mother.sketches.sketch import sketch
+from mother.trees.forest import Forest, Hidden, no_edges
 
 SHAPES = {
     "embed.weight": (64, 3, 4, 4),

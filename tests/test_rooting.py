@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.heritage.rooting import orient
+from mother.trees.rooting import orient
 
 
 def random_tree(rng: np.random.Generator, n: int) -> np.ndarray:

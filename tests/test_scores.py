@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import scores
+from mother.layouts import align
 from mother.measures import measure, reference, stream
+from mother.methods import scores
 
 SHAPES = {"conv": (16, 3, 3, 3), "fc": (40, 60), "norm": (50,)}
 

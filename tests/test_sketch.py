@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import Tensor, constant
 from mother.errors import InputError
+from mother.layouts import align
 from mother.measures import measure
-from mother.measures.signature import signature
-from mother.measures.sketch import agree, layout, sketch
-from mother.measures.sketch_bytes import dump, load
-from mother.measures.windows import MATRICES, VECTOR, golden, windows
 from mother.recovery import Options, recover_checkpoints
+from mother.sketches.signature import signature
+from mother.sketches.sketch import agree, layout, sketch
+from mother.sketches.sketch_bytes import dump, load
+from mother.sketches.windows import MATRICES, VECTOR, golden, windows
 
 HERE = Path("here")
 
@@ -186,7 +187,7 @@ def test_a_small_model_is_sampled_everywhere():
 
 
 def test_what_a_sketch_holds_nothing_of_says_nothing_of_it(monkeypatch):
-    monkeypatch.setattr("mother.measures.windows.SMALL", 1000)
+    monkeypatch.setattr("mother.sketches.windows.SMALL", 1000)
     rng = np.random.default_rng(0)
     arrays = {f"layers.{k}.weight": rng.normal(size=(64, 64)) for k in range(12)}
     few = sketch(model("few", arrays), matrices=4)

@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.clustering import components
-from mother.heritage import gram, neighbours, sparse
-from mother.heritage.leaders import families
-from mother.heritage.neighbours import candidate_pairs, nearest, spanning_tree
-from mother.heritage.placing import Known
-from mother.heritage.relatedness import kinship
-from mother.heritage.turns import Candidates, straighten
+from mother.evidence.kinship import kinship
+from mother.evidence.leaders import families
+from mother.layouts import align
 from mother.measures import measure
-from mother.measures.samples import Samples, samples_of
-from mother.measures.sketch import sketch
+from mother.methods import gram, sparse
+from mother.methods.placing import Known
+from mother.sketches.samples import Samples, samples_of
+from mother.sketches.sketch import sketch
+from mother.trees import neighbours
+from mother.trees.clustering import components
+from mother.trees.neighbours import candidate_pairs, nearest, spanning_tree
+from mother.trees.turns import Candidates, straighten
 
 LAYERS, SEEN = 6, 400
 SEEDS = st.integers(0, 2**32 - 1)

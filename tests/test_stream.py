@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.checkpoints import Checkpoint, Tensor, align
+from mother.checkpoints import Checkpoint, Tensor
 from mother.checkpoints.tensor import constant
+from mother.layouts import align
 from mother.measures import measure, reference, stream
 
 BF16 = np.dtype(ml_dtypes.bfloat16)

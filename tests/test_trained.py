@@ -16,10 +16,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import mother
-from mother.checkpoints import align, open_checkpoint
-from mother.heritage import mother as paper
-from mother.heritage.scores import kurtosis
+from mother.checkpoints import open_checkpoint
+from mother.layouts import align
 from mother.measures import measure
+from mother.methods import paper
+from mother.methods.scores import kurtosis
 
 IMAGES, LABELS = load_digits(return_X_y=True)
 TASKS = {

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.clustering import minimum_spanning_trees
-from mother.heritage.turns import TURN, runners_up, straightened, turns
+from mother.trees.clustering import minimum_spanning_trees
+from mother.trees.turns import TURN, runners_up, straightened, turns
 
 
 def squared(points: np.ndarray) -> np.ndarray:

@@ -13,16 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mother import compare
-from mother.checkpoints import Checkpoint, Group, align
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.heritage import default, gram, sparse
-from mother.heritage.characters import Characters
-from mother.heritage.rows import Rows, _differing
-from mother.heritage.untouched import shared_rows, told_by_rows
-from mother.heritage.untouched_of_many import bottlenecks, gone_round, shared_parts
+from mother.evidence.characters import Characters
+from mother.evidence.rows import Rows, _differing
+from mother.evidence.untouched import shared_rows, told_by_rows
+from mother.evidence.untouched_of_many import bottlenecks, gone_round, shared_parts
+from mother.layouts import Group, align
 from mother.measures import measure
-from mother.measures.samples import samples_of
+from mother.methods import default, gram, sparse
 from mother.recovery import Options, recover_checkpoints
+from mother.sketches.samples import samples_of
 
 TOKENS, WIDTH = 200, 32
 BF16 = ml_dtypes.bfloat16

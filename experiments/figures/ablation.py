@@ -17,11 +17,13 @@ from experiments.figures.methods import Array, Count, nearest_by_polarity, roote
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
-from mother.checkpoints import Group
-from mother.heritage import characters, direction, gram, turns
-from mother.heritage.direction import Pairs
-from mother.heritage.rows import Rows, nothing_told
+from mother.evidence import characters, direction
+from mother.evidence.direction import Pairs
+from mother.evidence.rows import Rows, nothing_told
+from mother.layouts import Group
 from mother.measures import Measures
+from mother.methods import gram
+from mother.trees import turns
 
 QUESTION = """
 The default method without one kind of evidence at a time, on the same measurements, and what is

@@ -15,7 +15,7 @@ from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import GREY, OURS, panels
 from experiments.figures.splits import by_ours, there
 from mother import ModelGraph
-from mother.evaluation import Truth
+from mother.graph.evaluation import Truth
 
 QUESTION = """
 Each edge has the probability that it points the right way, and bootstrap support: the share of

@@ -9,7 +9,7 @@ from experiments.figures.families import Data
 from experiments.figures.methods import CHOSEN, DISTANCE, count, ours, papers, papers_told
 from experiments.figures.pages import Page, Table, markdown, mean, spread
 from experiments.figures.pictures import COLOURS, OURS, PAPER, panels
-from mother.heritage import mother as paper
+from mother.methods import paper
 
 SPLITS = ("ft", "lora-f", "lora-v")
 VALUES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

@@ -13,8 +13,9 @@ from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import bars, legend_below, panels
 from experiments.figures.splits import best, both_methods, figures, there
 from mother import ModelGraph
-from mother.checkpoints import Checkpoint, align, discover
-from mother.evaluation import Truth
+from mother.checkpoints import Checkpoint, discover
+from mother.graph.evaluation import Truth
+from mother.layouts import align
 from mother.recovery import Options, recover_checkpoints
 
 QUESTION = """

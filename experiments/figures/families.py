@@ -17,11 +17,12 @@ from scipy.sparse import csgraph
 from experiments.build import Build, Workers
 from experiments.courses import plan as plan_of_courses
 from experiments.plan import seed_of
-from mother.checkpoints import Group, align, discover
-from mother.heritage import default
-from mother.heritage.characters import Characters
-from mother.heritage.forest import Forest
+from mother.checkpoints import discover
+from mother.evidence.characters import Characters
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
+from mother.methods import default
+from mother.trees.forest import Forest
 
 Indices = NDArray[np.intp]
 

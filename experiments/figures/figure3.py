@@ -17,7 +17,7 @@ from experiments.figures.families import Data
 from experiments.figures.methods import chosen, matrices, parent_probability, polarity
 from experiments.figures.pages import Page, Table, markdown, spread
 from experiments.figures.pictures import legend_below, panels
-from mother.heritage.scores import kurtosis
+from mother.methods.scores import kurtosis
 
 QUESTION = """
 Kurtosis over a training run, which the paper finds growing in pre-training and falling in

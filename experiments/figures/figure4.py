@@ -14,8 +14,8 @@ from experiments.figures.methods import chosen, count, ours
 from experiments.figures.pages import Page, Table, markdown, mean, spread
 from experiments.figures.pictures import bars, legend_below, panels
 from experiments.plan import seed_of
-from mother.heritage import mother as paper
-from mother.heritage.scores import kurtosis
+from mother.methods import paper
+from mother.methods.scores import kurtosis
 
 #: ft is of the specialization stage, continued of the generalization stage
 SPLITS = {"ft": "dense", "continued": "dense"}

@@ -13,9 +13,8 @@ from experiments.figures.methods import chosen
 from experiments.figures.pages import Page, Table, markdown, mean, spread
 from experiments.figures.pictures import COLOURS, OURS, PAPER, panels
 from experiments.plan import seed_of
-from mother.clustering import adjusted_rand_index
-from mother.heritage import gram
-from mother.heritage import mother as paper
+from mother.methods import gram, paper
+from mother.trees.clustering import adjusted_rand_index
 
 SPLITS = ("ft", "lora-v")
 DRAWS = 10

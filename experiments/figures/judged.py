@@ -14,13 +14,14 @@ from experiments.figures.families import Indices
 from experiments.figures.methods import Count, count
 from experiments.figures.splits import read
 from mother import ModelGraph, recover
-from mother.checkpoints import Checkpoint, Group, align
-from mother.evaluation import Truth, read_truth
-from mother.heritage import default
-from mother.heritage.characters import Characters
-from mother.heritage.duplicates import find_duplicates, originals
-from mother.heritage.forest import Forest
+from mother.checkpoints import Checkpoint
+from mother.copies.duplicates import find_duplicates, originals
+from mother.evidence.characters import Characters
+from mother.graph.evaluation import Truth, read_truth
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
+from mother.methods import default
+from mother.trees.forest import Forest
 
 #: what each scale is for
 ROLE = {

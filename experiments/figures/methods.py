@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csgraph
 
 from experiments.figures.families import Family, Indices
-from mother.clustering import minimum_spanning_trees
-from mother.heritage import gram
-from mother.heritage import mother as paper
-from mother.heritage.forest import Forest
-from mother.heritage.lora import unchanged
-from mother.heritage.relatedness import changed, inherited
-from mother.heritage.scores import kurtosis
+from mother.evidence.kinship import changed, inherited
+from mother.evidence.ranks import unchanged
 from mother.measures import Measures, is_matrix, rank_distances
+from mother.methods import gram, paper
+from mother.methods.scores import kurtosis
+from mother.trees.clustering import minimum_spanning_trees
+from mother.trees.forest import Forest
 
 Array = NDArray[np.float64]
 Score = Callable[[Measures], Array]

@@ -22,7 +22,7 @@ from experiments.plan import seed_of
 from mother import ModelGraph, evaluate
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.evaluation import Truth
+from mother.graph.evaluation import Truth
 from mother.measures import is_matrix
 from mother.recovery import Options, recover_checkpoints
 

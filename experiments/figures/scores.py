@@ -11,7 +11,7 @@ from experiments.figures.methods import chosen, parent_probability, polarity
 from experiments.figures.pages import Page, Table, markdown, spread
 from experiments.figures.pictures import legend_below, panels
 from experiments.scales import SCALES
-from mother.heritage.scores import SCORES
+from mother.methods.scores import SCORES
 
 NAMES = ("mean", "variance", "skewness", "kurtosis", "entropy")
 OURS = "ours: polarity"

@@ -11,13 +11,14 @@ from experiments.figures.pages import Page, Table, markdown, mean
 from experiments.figures.pictures import legend_below, panels
 from experiments.figures.splits import Built, by_ours, there
 from mother import ModelGraph, evaluate
-from mother.checkpoints import Checkpoint, Group
-from mother.levels import LEVELS, TIMES
+from mother.checkpoints import Checkpoint
+from mother.layouts import Group
 from mother.measures import Measures, measure
-from mother.measures.sketch import sketch
-from mother.measures.windows import APART, BUDGET
+from mother.methods.refinement import Refinement, in_full
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import Refinement, in_full
+from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.sketch import sketch
+from mother.sketches.windows import APART, BUDGET
 
 QUESTION = """
 A sketch holds a window of every layer, and the method runs on it as on the weights. Where a

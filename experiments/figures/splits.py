@@ -22,7 +22,7 @@ from experiments.scales import SCALES
 from experiments.splits import available
 from mother import ModelGraph, evaluate
 from mother.checkpoints import Checkpoint, open_checkpoint
-from mother.evaluation import Truth
+from mother.graph.evaluation import Truth
 from mother.recovery import Options, recover_checkpoints
 
 QUESTION = """

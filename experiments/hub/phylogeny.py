@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.hub.steps import FIGURES, read_steps
-from mother.measures.samples import Samples
+from mother.sketches.samples import Samples
 
 Indices = NDArray[np.intp]
 Array = NDArray[np.float64]

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.figures.splits import read
-from mother.checkpoints import align
-from mother.heritage.direction import UNCHANGED, telling
-from mother.heritage.gram import families
-from mother.heritage.relatedness import changed, inherited
+from mother.evidence.direction import UNCHANGED, telling
+from mother.evidence.kinship import changed, inherited
+from mother.layouts import align
 from mother.measures import Measures, measure
+from mother.methods.gram import families
 
 #: of the repository: measured once, and read by the simulation
 STEPS = Path(__file__).with_name("steps.csv")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from experiments.hub.phylogeny import LAYERS, SEEN, Hub, Steps, draw
 from experiments.hub.work import Memory, Stored, computed, families, processes, recover
-from mother.clustering import adjusted_rand_index
-from mother.heritage.forest import Forest
-from mother.heritage.placing import Known
+from mother.methods.placing import Known
+from mother.trees.clustering import adjusted_rand_index
+from mother.trees.forest import Forest
 
 Indices = NDArray[np.intp]
 NEWCOMERS = 500

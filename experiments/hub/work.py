@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.heritage import leaders
-from mother.heritage.forest import Forest, no_edges
-from mother.heritage.sparse import recover_families
-from mother.measures.samples import Samples
+from mother.evidence import leaders
+from mother.methods.sparse import recover_families
+from mother.sketches.samples import Samples
+from mother.trees.forest import Forest, no_edges
 
 Indices = NDArray[np.intp]
 MODELS_AT_ONCE = 500  # of small families that a process is given

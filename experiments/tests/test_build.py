@@ -21,7 +21,7 @@ from experiments.training import TrainingFailed
 from safetensors.torch import load_file
 
 from mother import recover
-from mother.evaluation import evaluate, read_truth
+from mother.graph.evaluation import evaluate, read_truth
 
 SPLITS = ["ft", "lora-v", "lora-f", "ft-wd", "ft-light", "continued", "same-seed", "strangers"]
 SPLITS += ["cnn", "text"]

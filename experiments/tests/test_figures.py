@@ -30,8 +30,8 @@ from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from mother import recover
-from mother.evaluation import evaluate, read_truth
-from mother.heritage import mother as paper
+from mother.graph.evaluation import evaluate, read_truth
+from mother.methods import paper
 
 
 def _run(*words: str) -> Any:

@@ -27,7 +27,7 @@ from torch.nn.utils import prune
 
 from mother import Edge, ModelGraph, evaluate, recover
 from mother.checkpoints import open_checkpoint
-from mother.evaluation import Truth
+from mother.graph.evaluation import Truth
 
 NAMES = ("direction", "strangers", "calibration", "robustness", "ablation")
 

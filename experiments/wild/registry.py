@@ -20,7 +20,7 @@ from experiments.wild import page
 from mother.checkpoints import open_checkpoint
 from mother.cli.output import progress_bar
 from mother.errors import InputError
-from mother.evaluation import read_truth
+from mother.graph.evaluation import read_truth
 from mother.recovery import Progress
 
 FACES = ("facenet-pytorch==2.6.0", "mtcnn==0.1.1")

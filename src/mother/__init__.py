@@ -9,9 +9,9 @@ mother.errors.InputError: no/such/folder: no such file or folder
 
 from mother.comparison import Comparison, compare
 from mother.errors import InputError, MotherError, UsageError
-from mother.evaluation import Evaluation, evaluate
 from mother.gate import Policy, check
 from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
+from mother.graph.evaluation import Evaluation, evaluate
 from mother.recovery import recover
 
 __version__ = "0.1.0"

@@ -7,24 +7,24 @@ from os import PathLike
 
 import numpy as np
 
-from mother import reasons
-from mother.assembly import evidence_of_rows
-from mother.checkpoints import Group, align, open_checkpoint, prefetch
-from mother.comparable import NotFiniteError, finite_layers, no_weights
+from mother.checkpoints import open_checkpoint, prefetch
+from mother.copies.compressed import find_compressed
+from mother.copies.conversions import find_conversions
+from mother.copies.duplicates import Duplicate, find_duplicates, originals
 from mother.errors import InputError, UsageError
-from mother.graph import Evidence, rounded
-from mother.heritage import gram
-from mother.heritage.conversions import find_conversions
-from mother.heritage.copies import find_compressed
-from mother.heritage.direction import Pairs, weigh
-from mother.heritage.duplicates import Duplicate, find_duplicates, originals
-from mother.heritage.lora import unchanged, update_rank
-from mother.heritage.relatedness import cosines, kinship
-from mother.heritage.relation import has_new_layers, kept
-from mother.heritage.relation import relation as relation_of
-from mother.heritage.untouched import told_by_rows
+from mother.evidence.direction import Pairs, weigh
+from mother.evidence.kinship import cosines, kinship
+from mother.evidence.ranks import unchanged, update_rank
+from mother.evidence.relation import has_new_layers, kept
+from mother.evidence.relation import relation as relation_of
+from mother.evidence.untouched import told_by_rows
+from mother.graph import Evidence, reasons, rounded
+from mother.graph.assembly import evidence_of_rows
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
+from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
+from mother.methods import gram
 from mother.recovery import Options
 
 

@@ -12,36 +12,29 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.assembly import Part, assemble
-from mother.checkpoints import (
-    Checkpoint,
-    File,
-    Group,
-    Problem,
-    Slice,
-    align,
-    discover,
-    lacking,
-)
-from mother.comparable import NotFiniteError, finite_layers, no_weights
+from mother.checkpoints import Checkpoint, File, Problem, Slice, discover, lacking
+from mother.copies.compressed import find_compressed
+from mother.copies.conversions import find_conversions
+from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.errors import InputError, UsageError
-from mother.fetching import fetched, hashed, on_the_hub, within
+from mother.evidence.characters import Characters, Look
+from mother.evidence.ways import WaysOfMany
 from mother.graph import ModelGraph, Refused
-from mother.heritage import default, mother, sparse
-from mother.heritage.characters import Characters, Look
-from mother.heritage.conversions import find_conversions
-from mother.heritage.copies import find_compressed
-from mother.heritage.duplicates import Duplicate, find_duplicates, originals, without
-from mother.heritage.forest import Forest, no_edges
-from mother.heritage.near import Near
-from mother.heritage.scores import SCORES
-from mother.heritage.ways import WaysOfMany
-from mother.hints import hints_on
-from mother.levels import Doubt
+from mother.graph.assembly import Part, assemble
+from mother.graph.hints import hints_on
+from mother.hub.fetching import fetched, hashed, on_the_hub, within
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
-from mother.measures.samples import samples_of
-from mother.refinement import Refinement
-from mother.refinement_of_many import refined as refined_of_many
+from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
+from mother.methods import default, sparse
+from mother.methods import paper as mother
+from mother.methods.refinement import Refinement
+from mother.methods.refinement_of_many import refined as refined_of_many
+from mother.methods.scores import SCORES
+from mother.sketches.levels import Doubt
+from mother.sketches.near import Near
+from mother.sketches.samples import samples_of
+from mother.trees.forest import Forest, no_edges
 
 METHODS = ("gram", "mother")
 DISTANCES = ("auto", "ft", "lora")

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mother.checkpoints import Checkpoint, Tensor, align
+from mother.checkpoints import Checkpoint, Tensor
+from mother.layouts import align
 
 
 class Nothing:

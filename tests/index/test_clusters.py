@@ -10,8 +10,8 @@ from pathlib import Path
 import dying
 import pytest
 
-from mother.executors import TRIES, opened
 from mother.index import Index
+from mother.index.executors import TRIES, opened
 
 pytestmark = pytest.mark.cluster
 

@@ -19,8 +19,8 @@ from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.checkpoints.tensor import constant
 from mother.index import Index, relatives
 from mother.index.store import NAME
-from mother.measures.contents import contents
-from mother.measures.sketch import sketch, window_of
+from mother.sketches.contents import contents
+from mother.sketches.sketch import sketch, window_of
 
 LARGE, SMALL = {"embed.weight": (128, 128)}, {f"fc.{k}.weight": (8, 8) for k in range(10)}
 STRANGERS = relatives.FAMILIES + 6

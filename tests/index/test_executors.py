@@ -19,10 +19,10 @@ from safetensors.numpy import save_file
 
 from mother.checkpoints import Problem, discover
 from mother.errors import MotherError, UsageError
-from mother.executors import TRIES, Lost, Processes, in_order, opened
 from mother.index import Index
+from mother.index.executors import TRIES, Lost, Processes, in_order, opened
 from mother.index.unit import sketched, unit
-from mother.measures.windows import MATRICES
+from mother.sketches.windows import MATRICES
 
 
 def forest(folder, path, **options):
@@ -254,7 +254,7 @@ def test_ctrl_c_is_not_for_workers_that_are_starting(processes):
 
 def test_processes_end_with_who_started_them(tmp_path):
     program = (
-        "import os, time; from mother.executors import Processes\n"
+        "import os, time; from mother.index.executors import Processes\n"
         "if __name__ == '__main__':\n"
         "    with Processes(1) as one: print(one.submit(os.getpid).result(), flush=True); "
         "time.sleep(600)\n"

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from mother.checkpoints import Problem
 from mother.cli import cli
 from mother.errors import InputError, MotherError
-from mother.executors import TRIES, Processes
 from mother.index import Index, family
+from mother.index.executors import TRIES, Processes
 from mother.index.family import Family, recovered
 
 

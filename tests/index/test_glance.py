@@ -12,7 +12,7 @@ from mother.checkpoints.tensor import constant
 from mother.index import glance
 from mother.index.glance import Glance, Glances
 from mother.index.relatives import kinships
-from mother.measures.sketch import sketch
+from mother.sketches.sketch import sketch
 
 SHAPES = {"a.weight": (96, 80), "b.weight": (40, 64), "c.weight": (16, 16), "c.bias": (16,)}
 

@@ -20,7 +20,7 @@ BUDGET = 2 << 10
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Sketches grow once, to a twentieth of the weights."""
-    monkeypatch.setattr("mother.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from mother.index import Index, Settings
 from mother.index.browser import Browser
 from mother.index.catalogue import Catalogue
 from mother.index.closer import Stored
-from mother.refinement import Refinement
+from mother.methods.refinement import Refinement
 
 
 def edges(graph):

@@ -14,9 +14,9 @@ from families import write
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mother.graph.placement import placement
 from mother.index import Index
 from mother.index.store import NAME
-from mother.placement import placement
 
 SHAPES = {f"block.{k}.weight": (48, 48) for k in range(3)}
 BUDGET = 1 << 10
@@ -63,7 +63,7 @@ def stored(folder):
 def few_replicates():
     """What is asked for kinship does not depend on them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mother.refinement.REPLICATES", 1)
+        patched.setattr("mother.methods.refinement.REPLICATES", 1)
         yield
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mother.index import relatives
 from mother.index.relatives import Pool
-from mother.measures.signature import SIGNATURE
+from mother.sketches.signature import SIGNATURE
 
 
 def pool(rng, count, spread, apart=1):

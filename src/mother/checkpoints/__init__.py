@@ -4,7 +4,6 @@ Nothing in a file is executed, every allocation is bounded by the file's size, a
 refused is an InputError of one line.
 """
 
-from mother.checkpoints.alignment import Group, Layer, align
 from mother.checkpoints.discovery import discover, open_checkpoint
 from mother.checkpoints.peft import lora_rank
 from mother.checkpoints.storage import File, lacking, prefetch
@@ -13,12 +12,9 @@ from mother.checkpoints.tensor import Checkpoint, Problem, Slice, Tensor
 __all__ = [
     "Checkpoint",
     "File",
-    "Group",
-    "Layer",
     "Problem",
     "Slice",
     "Tensor",
-    "align",
     "discover",
     "lacking",
     "lora_rank",

@@ -9,9 +9,9 @@ from dataclasses import asdict
 import click
 
 import mother.comparison
-from mother.assembly import UNSURE
 from mother.cli.output import print_lines
 from mother.comparison import Comparison, LayerEvidence
+from mother.graph.assembly import UNSURE
 from mother.views.explanation import odds
 from mother.views.heat import heat
 from mother.views.terminal import printable, shortened

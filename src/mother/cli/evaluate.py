@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-import mother.evaluation
+import mother.graph.evaluation
 from mother.graph import ModelGraph, rounded
 from mother.views.terminal import printable
 
@@ -26,8 +26,8 @@ def evaluate(graph: Path, truth: Path, as_json: bool) -> None:
 
     accuracy is the paper's: edges found with their direction, over true edges.
     """
-    true = mother.evaluation.read_truth(truth)
-    result = mother.evaluation.evaluate(ModelGraph.load(graph), true)
+    true = mother.graph.evaluation.read_truth(truth)
+    result = mother.graph.evaluation.evaluate(ModelGraph.load(graph), true)
     if as_json:
         content = asdict(result)
         plain = {k: rounded(v) if isinstance(v, float) else v for k, v in content.items()}

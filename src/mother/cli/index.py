@@ -13,15 +13,14 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
-from mother import executors
 from mother.checkpoints import Problem
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
-from mother.index import Index
-from mother.measures.windows import BUDGET, MATRICES
-from mother.placement import Placement
+from mother.graph.placement import Placement
+from mother.index import Index, executors
+from mother.methods.refinement import READ
 from mother.recovery import Options
-from mother.refinement import READ
+from mother.sketches.windows import BUDGET, MATRICES
 from mother.views.explanation import odds
 from mother.views.terminal import printable
 

@@ -16,10 +16,10 @@ from mother.cli.output import (
     refused,
     write_atomically,
 )
-from mother.documents import read_json
 from mother.errors import UsageError
-from mother.evaluation import LARGEST
-from mother.heritage.scores import SCORES
+from mother.graph.documents import read_json
+from mother.graph.evaluation import LARGEST
+from mother.methods.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
 from mother.views.explanation import explanation
 from mother.views.page import page

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import clean, printable
-from mother.descent import Ancestry, Descent, Line, Step
 from mother.gate.licences import normalised, permits, restricts, terms
 from mother.gate.policy import Policy
 from mother.gate.report import Finding, ModelVerdict
 from mother.gate.verdicts import Inputs, way
+from mother.graph.descent import Ancestry, Descent, Line, Step
 from mother.hub import shown
 
 _STEPS = {"finetune", "merge", "adapter"}

@@ -8,20 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from mother.checkpoints import Checkpoint, align, discover
+from mother.checkpoints import Checkpoint, discover
 from mother.checkpoints.claims import is_gguf, read_all_claims
 from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND, folders_of
 from mother.checkpoints.folders import is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Problem, clean
-from mother.descent import Descent
 from mother.errors import InputError
 from mother.gate.findings import Weighing, unreadable, weighed
 from mother.gate.policy import Policy
 from mother.gate.report import ModelVerdict, Report
 from mother.gate.verdicts import Inputs, judge
 from mother.graph import ModelGraph
+from mother.graph.descent import Descent
+from mother.layouts import align
 from mother.recovery import Options, Progress, recover_checkpoints
 
 _CHUNK = 1 << 24

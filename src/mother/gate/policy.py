@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from mother.documents import read_text
 from mother.errors import UsageError
 from mother.gate.licences import DEFAULT, normalised
+from mother.graph.documents import read_text
 from mother.names import printable
 
 LEVELS = ("error", "warn", "note", "off")

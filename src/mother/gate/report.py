@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mother.checkpoints.claims import Claim
-from mother.descent import Line
 from mother.gate.policy import RULES
+from mother.graph.descent import Line
 from mother.hub import shown
 
 SCHEMA = "mother.check/1"

@@ -11,10 +11,10 @@ from pathlib import Path
 from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims, repository
 from mother.checkpoints.tensor import printable
-from mother.descent import Descent, Line
 from mother.gate.licences import normalised
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
+from mother.graph.descent import Descent, Line
 
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
@@ -158,7 +158,7 @@ def _compare(
 def way(line: Line) -> str:
     """A way through the graph in words, from its top.
 
-    >>> from mother.descent import Step
+    >>> from mother.graph.descent import Step
     >>> from mother.graph import Edge
     >>> edge = Edge("base", "mid", "fine-tune", distance=0.1, direction_probability=0.99)
     >>> way((Step("copy", "tuned", "mid"), Step("edge", "mid", "base", edge)))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, align
+from mother.checkpoints import Checkpoint
 from mother.errors import InputError
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, parsed, plain
 from mother.index.glance import Glances
@@ -22,9 +22,10 @@ from mother.index.newcomer import Newcomer, contents_of, seal
 from mother.index.readings import Readings
 from mother.index.relatives import HOLDERS, Pool
 from mother.index.store import Store
-from mother.measures.signature import SIGNATURE
-from mother.measures.sketch import layout
-from mother.measures.sketch_bytes import dump, load
+from mother.layouts import align
+from mother.sketches.signature import SIGNATURE
+from mother.sketches.sketch import layout
+from mother.sketches.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
 _COLUMNS = "number, id, path, architecture, family, sure, stamp, seal, facts"

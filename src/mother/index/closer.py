@@ -1,11 +1,11 @@
 """Larger sketches of models in an index, where decisions about them lie within their error.
 
-What is decided about a family asks for them (refinement.py). Those that are stored are at hand; the
-others are noted as wanted, and read once the change is committed: nobody waits for a hub to write,
-and whoever is stopped finds them noted. Then the families concerned are recovered again, which may
-ask for more. A sketch that can't be had, because the files are gone or others by now, is not looked
-for again until `recover` is asked for. What comes must agree with the first sketch: a disk tells by
-times that a file was written to, a Hub need not tell the truth.
+What is decided about a family asks for them (methods/refinement.py). Those that are stored are at
+hand; others are noted as wanted, and read once the change is committed: nobody waits for a hub to
+write, and whoever is stopped finds them noted. Then the families concerned are recovered again,
+which may ask for more. A sketch that can't be had, because the files are gone or others by now, is
+not looked for again until `recover` is asked for. What comes must agree with the first sketch: a
+disk tells by times that a file was written to, a Hub need not tell the truth.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mother
-from mother.checkpoints import Checkpoint, Group, Problem
+from mother.checkpoints import Checkpoint, Problem
 from mother.errors import InputError
-from mother.executors import Lost, in_order
 from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
+from mother.index.executors import Lost, in_order
 from mother.index.measured import measured, of_group
 from mother.index.newcomer import Newcomer, base_in, stamp
 from mother.index.readings import Kept, Readings
 from mother.index.settings import Settings
 from mother.index.unit import Unit, opened, sizes, sketched
-from mother.levels import TIMES
+from mother.layouts import Group
 from mother.measures import Measures
-from mother.measures.sketch import agree, sketch
-from mother.measures.sketch_bytes import load
+from mother.sketches.levels import TIMES
+from mother.sketches.sketch import agree, sketch
+from mother.sketches.sketch_bytes import load
 
 MOST = 1 << 30  # bytes of a sketch
 AHEAD = 16  # models of which larger sketches are being read at once

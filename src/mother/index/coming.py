@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mother.checkpoints import Checkpoint, Problem
 from mother.errors import InputError
-from mother.executors import Lost, in_order
+from mother.index.executors import Lost, in_order
 from mother.index.newcomer import Newcomer, newcomer, reduced
 from mother.index.settings import Settings
 from mother.index.unit import sketched, unit

@@ -15,14 +15,14 @@ from pathlib import Path
 import mother
 from mother.checkpoints import Checkpoint, Problem
 from mother.errors import InputError, MotherError
-from mother.executors import Lost, in_order
 from mother.graph import ModelGraph
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Stored
+from mother.index.executors import Lost, in_order
 from mother.index.readings import Kept
 from mother.index.unit import same_version
+from mother.methods.refinement import Refinement
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import Refinement
 
 TOGETHER = 1 << 22  # bytes of sketches of which families go together: a quarter of a second
 AHEAD = 64  # such parts out at workers at once

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.heritage.relatedness import SURE, told_at_a_glance, told_by
+from mother.evidence.kinship import SURE, told_at_a_glance, told_by
 from mother.measures import as_if_drawn
 
 HELD = 1 << 30  # bytes of glances in memory

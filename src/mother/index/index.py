@@ -19,6 +19,7 @@ from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph
+from mother.graph.placement import Placement
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Reader
 from mother.index.coming import coming
@@ -29,7 +30,6 @@ from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, red
 from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
-from mother.placement import Placement
 from mother.recovery import Options
 
 Progress = Callable[[int, int], None]

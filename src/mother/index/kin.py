@@ -13,7 +13,7 @@ from mother.checkpoints import Checkpoint
 from mother.index.catalogue import Model
 from mother.index.closer import Read, Stored
 from mother.index.relatives import kinships
-from mother.refinement import Refinement
+from mother.methods.refinement import Refinement
 
 NEAREST = 64  # members of a family among which the nearest to another family is looked for
 

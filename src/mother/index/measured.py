@@ -13,7 +13,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, Group, align
+from mother.checkpoints import Checkpoint
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
 
 MEMORY = 1 << 28  # bytes of blocks that are being read

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import clean
-from mother.comparable import no_weights, ordinary
 from mother.errors import InputError
 from mother.graph import WeightFile
 from mother.hub import is_address
 from mother.index.glance import CORNERS, Glance
-from mother.measures.contents import contents
-from mother.measures.signature import signature
-from mother.measures.sketch import sketch
-from mother.measures.sketch_bytes import dump, load
-from mother.measures.windows import MATRICES
+from mother.measures.comparable import no_weights, ordinary
 from mother.recovery import Options, recover_checkpoints
+from mother.sketches.contents import contents
+from mother.sketches.signature import signature
+from mother.sketches.sketch import sketch
+from mother.sketches.sketch_bytes import dump, load
+from mother.sketches.windows import MATRICES
 
 
 @dataclass(frozen=True)

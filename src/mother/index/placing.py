@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
+from mother.graph.placement import Placement, placement
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Read, Stored
 from mother.index.families import Families
 from mother.index.kin import nearest, related
 from mother.index.newcomer import Newcomer
 from mother.index.relatives import Pool
-from mother.placement import Placement, placement
+from mother.methods.refinement import Refinement
 from mother.recovery import Options, recover_checkpoints
-from mother.refinement import Refinement
 
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives

@@ -9,7 +9,7 @@ from pathlib import Path
 from mother.checkpoints import Checkpoint
 from mother.index.newcomer import digest
 from mother.index.store import Store
-from mother.measures.sketch_bytes import load
+from mother.sketches.sketch_bytes import load
 
 
 class Readings:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, align
-from mother.heritage.relatedness import kinship_of_first
-from mother.measures.signature import SIGNATURE
+from mother.checkpoints import Checkpoint
+from mother.evidence.kinship import kinship_of_first
+from mother.layouts import align
+from mother.sketches.signature import SIGNATURE
 
 MEMBERS = 2  # of a family that are compared with a newcomer
 FAMILIES = 64  # that are

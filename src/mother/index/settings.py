@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from mother.errors import UsageError
-from mother.measures.windows import BUDGET, MATRICES
+from mother.methods.refinement import READ
 from mother.recovery import MOST_REPLICATES
-from mother.refinement import READ
+from mother.sketches.windows import BUDGET, MATRICES
 
 BUDGETS = range(1 << 10, (1 << 30) + 1)
 _SEEDS = range(1 << 31)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Group, Layer
+from mother.layouts import Group, Layer
 from mother.measures.formats import FEWEST, REPEATED, grid_step, rounding_noise
 from mother.measures.shapes import as_matrix, is_matrix
 

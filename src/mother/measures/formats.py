@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Group, Tensor
+from mother.checkpoints import Tensor
+from mother.layouts import Group
 from mother.measures.shapes import as_matrix, is_matrix
 
 Array = NDArray[np.float64]

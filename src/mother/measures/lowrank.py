@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from mother.checkpoints import Layer
+from mother.layouts import Layer
 from mother.measures import kernel
 from mother.measures.formats import rounding
 from mother.measures.shapes import as_matrix, is_matrix

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Layer
-from mother.clustering import minimum_spanning_trees
+from mother.layouts import Layer
+from mother.trees.clustering import minimum_spanning_trees
 
 LAYERS = 32  # layers looked at
 BLOCK = 512  # weights read of each

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Group, Layer
+from mother.layouts import Group, Layer
 from mother.measures import kernel, reference
 from mother.measures.compression import common_norms, pruned_or_rounded
 from mother.measures.numpy_kernel import Sums, known

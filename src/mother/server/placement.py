@@ -9,10 +9,11 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, Group, align, open_checkpoint
-from mother.comparable import no_weights
+from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.errors import InputError
-from mother.placement import Placement, placement
+from mother.graph.placement import Placement, placement
+from mother.layouts import Group, align
+from mother.measures.comparable import no_weights
 from mother.recovery import Options, recover_checkpoints
 
 MOST = 64  # relatives that it is recovered with

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mother.comparison import Comparison
 from mother.graph import Edge
-from mother.placement import Placement
+from mother.graph.placement import Placement
 
 __all__ = [
     "Comparison",

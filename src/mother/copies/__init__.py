@@ -1,0 +1,1 @@
+"""Copies of models: the same bits, converted, quantized or pruned. They are leaves."""

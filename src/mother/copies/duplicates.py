@@ -1,0 +1,204 @@
+"""Checkpoints that hold the same weights: bit for bit, in another format, or after conversion to
+a coarser number type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.layouts import Group
+
+_CHUNK = 1 << 20
+_Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
+_COARSE = tuple(
+    np.dtype(t)
+    for t in (
+        np.float32,
+        np.float16,
+        ml_dtypes.bfloat16,
+        ml_dtypes.float8_e4m3fn,
+        ml_dtypes.float8_e5m2,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized" or
+    "pruned"."""
+
+    original: Checkpoint
+    copy: Checkpoint
+    relation: str
+
+
+def find_duplicates(group: Group) -> list[Duplicate]:
+    """All copies in a group, each with its original: the most precise, then the first by id.
+
+    Models are bucketed by a few of their weights, so only likely copies are compared in full.
+    """
+    aligned = aligned_tensors(group)
+    few = [_few(tensors) for tensors in aligned]
+    # stored wide but rounded before is no more precise than what it was rounded to
+    order = sorted(
+        range(len(aligned)),
+        key=lambda i: (-_precision(aligned[i]), few[i].is_coarse, group.checkpoints[i].id),
+    )
+    mixtures = {f.mixture for f in few if len(set(f.mixture)) > 1}
+    buckets: dict[tuple[object, bytes], list[int]] = {}
+    found = []
+    for i in order:
+        stored = few[i].fingerprint()
+        own = few[i].mixture
+        for kind in (None, own, *_COARSE):
+            originals = buckets.get((kind, stored), [])
+            original = next((o for o in originals if _same(aligned[o], aligned[i], kind)), None)
+            if original is not None:
+                relation = "duplicate" if kind is None else "converted"
+                found.append(Duplicate(group.checkpoints[original], group.checkpoints[i], relation))
+                break
+        else:
+            for kind in (None, *_COARSE, *mixtures):
+                buckets.setdefault((kind, few[i].fingerprint(kind)), []).append(i)
+    copies = {id(d.copy) for d in found}
+    roots = [i for i in order if id(group.checkpoints[i]) not in copies]
+    return found + _widened(group, aligned, few, roots, buckets)
+
+
+def _widened(
+    group: Group,
+    aligned: Sequence[Aligned],
+    few: Sequence[_Few],
+    roots: Sequence[int],
+    buckets: Mapping[tuple[object, bytes], Sequence[int]],
+) -> list[Duplicate]:
+    """Copies that are stored wider than their originals, and lost what a type on the way could not
+    hold: bfloat16 through float16 to float32. roots: those that are no copies, widest first."""
+    found = []
+    wider = set[int]()  # than the one looked at, and no copies
+    for i in roots:
+        for kind in _COARSE[1:]:
+            alike = buckets.get((None, few[i].fingerprint(kind)), ())
+            for k in sorted(wider.intersection(alike)):
+                if _same(aligned[i], aligned[k], kind):
+                    found.append(Duplicate(group.checkpoints[i], group.checkpoints[k], "converted"))
+                    wider.discard(k)
+        wider.add(i)
+    return found
+
+
+def originals(group: Group, duplicates: Sequence[Duplicate]) -> NDArray[np.intp]:
+    """What each of the group's checkpoints is a copy of, (n,), -1 where it is none."""
+    at = {id(c): k for k, c in enumerate(group.checkpoints)}
+    out = np.full(len(at), -1, dtype=np.intp)
+    for d in duplicates:
+        if id(d.copy) in at:
+            out[at[id(d.copy)]] = at[id(d.original)]
+    return out
+
+
+def without(group: Group, duplicates: Sequence[Duplicate]) -> list[Checkpoint]:
+    """The group's checkpoints that are no copies."""
+    copies = {id(d.copy) for d in duplicates}
+    return [c for c in group.checkpoints if id(c) not in copies]
+
+
+Aligned = dict[tuple[str, tuple[int, ...]], Tensor]
+
+
+def aligned_tensors(group: Group) -> list[Aligned]:
+    """Per checkpoint its tensors by canonical name; those without a partner by their own."""
+    out: list[Aligned] = [{} for _ in group.checkpoints]
+    paired: list[set[str]] = [set() for _ in group.checkpoints]
+    for layer in group.layers:
+        for member, tensor in zip(layer.members, layer.tensors, strict=True):
+            out[member][layer.name, layer.shape] = tensor
+            paired[member].add(tensor.name)
+    for i, checkpoint in enumerate(group.checkpoints):
+        for tensor in checkpoint.tensors.values():
+            if tensor.is_weight and tensor.size and tensor.name not in paired[i]:
+                out[i][tensor.name, tensor.shape] = tensor.kept
+    return out
+
+
+def _precision(tensors: Aligned) -> float:
+    """Bits of the significand, averaged over the weights."""
+    sizes = Counter[np.dtype[np.generic]]()
+    for t in tensors.values():
+        sizes[t.dtype] += t.size
+    bits = sum(int(ml_dtypes.finfo(dtype).nmant) * size for dtype, size in sizes.items())
+    return bits / max(sizes.total(), 1)
+
+
+def _rounded(
+    values: NDArray[np.generic], dtype: np.dtype[np.generic] | None
+) -> NDArray[np.generic]:
+    """As stored in `dtype`, widened to float64 for comparison with any other type."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype is not None:
+            values = values.astype(np.float32).astype(dtype)
+        return values.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Few:
+    """A few weights from the middle of every tensor: LoRA leaves most of them as they were."""
+
+    stored: tuple[NDArray[np.generic], ...]
+    wide: NDArray[np.float64]  # all of them
+
+    @property
+    def mixture(self) -> tuple[np.dtype[np.generic], ...]:
+        """Their types: more than one where a model is of mixed precision."""
+        return tuple(values.dtype for values in self.stored)
+
+    def fingerprint(self, kind: _Kind = None) -> bytes:
+        """What two copies share, one of them rounded to `kind` before."""
+        if not isinstance(kind, tuple):
+            return _rounded(self.wide, kind).tobytes()
+        if len(kind) != len(self.stored):
+            return b""
+        return b"".join(_rounded(v, t).tobytes() for v, t in zip(self.stored, kind, strict=True))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether they are as if rounded to a type coarser than float32."""
+        stored = self.fingerprint()
+        return any(self.fingerprint(dtype) == stored for dtype in _COARSE[1:])
+
+
+def _few(tensors: Aligned) -> _Few:
+    stored = [t.read(t.size // 2, t.size // 2 + 16) for _, t in sorted(tensors.items())]
+    # all of one type in most models: joined before they are widened, which is the slower step
+    alike = len({values.dtype for values in stored}) == 1
+    parts = stored if alike else [values.astype(np.float64) for values in stored]
+    wide = np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+    return _Few(tuple(stored), wide)
+
+
+def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:
+    """dtype: what the original is rounded to first; of a mixture, each tensor to its copy's."""
+    if original.keys() != copy.keys():
+        return False
+    return all(
+        np.array_equal(
+            _rounded(a, b.dtype if isinstance(dtype, tuple) else dtype),
+            _rounded(b, None),
+            equal_nan=True,
+        )
+        for key in original
+        for a, b in chunks(original[key], copy[key])
+    )
+
+
+def chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    """The values of two tensors of one size, a part of both at a time."""
+    for start in range(0, a.size, _CHUNK):
+        stop = min(start + _CHUNK, a.size)
+        yield a.read(start, stop), b.read(start, stop)

@@ -1,0 +1,234 @@
+"""Who is related to whom at all, and which layers tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from mother.layouts import Group
+from mother.measures import Measures, as_if_drawn, is_matrix
+from mother.trees.clustering import minimum_spanning_trees
+
+Array = NDArray[np.float64]
+RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
+MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
+SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
+ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
+_EXACT = 1e-9  # standard error of a cosine that was looked at whole
+_ROUNDING = 1e-9  # of a sum of weights: more than its rounding
+
+
+def cosines(m: Measures) -> Array:
+    """Cosine of each pair of models in each layer, (L, n, n); NaN where one lacks the layer, or
+    holds zeros in it."""
+    norm = np.sqrt(np.maximum(m.norms, 0.0))  # one that is nothing beside another's may be less
+    product = norm * norm.transpose(0, 2, 1)
+    # beside a layer of zeros, what rounding left of an inner product is no cosine
+    return np.asarray(m.gram / np.where(product == 0, np.nan, product))
+
+
+def threshold(size: NDArray[np.int64] | Array) -> Array:
+    """Cosine above which a layer of that many weights speaks for kinship: RELATED, or five
+    standard deviations of the cosine of independent weights, 1/sqrt(P), where that is more."""
+    return np.asarray(np.maximum(RELATED, 5 / np.sqrt(size)))
+
+
+def threshold_of_many(
+    sizes: NDArray[np.int64], seen: NDArray[np.int64], many: float | Array
+) -> Array:
+    """The same for the median of so many layers, or pairs, of which `seen` weights were looked at:
+    what sampling adds to the chance of each averages out, being independent.
+
+    >>> threshold_of_many(np.array([10_000]), np.array([100]), 1.0)
+    array([0.5])
+    >>> threshold_of_many(np.array([10_000]), np.array([100]), 100.0).round(2)
+    array([0.1])
+    """
+    sampling = np.maximum(1 / seen - 1 / sizes, 0.0) * np.minimum(1.0, MEDIAN / many)
+    return threshold(np.asarray(1 / (1 / sizes + sampling)))
+
+
+def allowed(sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
+    """Cosine above which each of these layers speaks for kinship, where all are asked, as `seen`:
+    (L,), or (L, ...) where more was looked at of some pairs."""
+    weight = np.sqrt(seen)
+    many = np.square(weight.sum(axis=0)) / np.square(weight).sum(axis=0)
+    return threshold_of_many(_beside(sizes, seen), seen, many)
+
+
+def kinship(m: Measures) -> Array:
+    """Median over a pair's layers of cosine / threshold, (n, n): above 1 for relatives.
+
+    A median, weighted by the square root of layer size (how sharply a layer can tell), is not
+    moved by replaced heads nor by layers that start alike in all models, as normalisation scales
+    do. Only matrices count, where there are any.
+    """
+    if not m.names:
+        return np.zeros(m.gram.shape[1:])
+    chosen = m.over(told_by(m.shapes))
+    return _kinship(cosines(chosen), chosen.sizes, _seen(chosen))
+
+
+def unsure(m: Measures) -> list[tuple[int, int]]:
+    """The pairs by which models are in one family or in several, and whose kinship is within SURE
+    standard errors of what decides it: of the maximum spanning tree by kinship.
+
+    >>> gram = np.array([[[1.0, 0.12, 0.01], [0.12, 1.0, 0.0], [0.01, 0.0, 1.0]]])
+    >>> of = ("w",), ((100, 100),), np.array([10_000]), gram
+    >>> [unsure(Measures(*of, sampled=np.array([n]))) for n in (100, 2000, 10_000)]
+    [[(0, 1), (0, 2)], [(0, 1)], []]
+    """
+    if not (m.names and len(m.sampled)):
+        return []
+    chosen = m.over(told_by(m.shapes))
+    cosine, seen = cosines(chosen), _seen(chosen)
+    share = cosine / threshold(chosen.sizes)[:, None, None]
+    (tree,) = minimum_spanning_trees(-weighted_median(share, np.sqrt(seen))[None])
+    j = np.flatnonzero(tree >= 0)
+    i = tree[j]
+    seen = seen[:, i, j] if seen.ndim > 1 else seen
+    open_ = _unsure(cosine[:, i, j], chosen.sizes, seen)
+    pairs = np.sort(np.stack([i, j], axis=1)[open_], axis=1)
+    return sorted((a, b) for a, b in pairs.tolist())
+
+
+def kinship_of_first(group: Group) -> tuple[Array, NDArray[np.bool_]]:
+    """Kinship of the first of a group's models with each, (n,), without the pairs of the others,
+    and whether it is in doubt, as by `unsure`. Pruned models are taken as they are."""
+    layers = [layer for layer in group.layers if 0 in layer.members]
+    chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
+    cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
+    sizes = np.array([layer.size for layer in chosen], dtype=np.int64)
+    seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
+    for row, layer in zip(cosine, chosen, strict=True):
+        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        norm = np.sqrt(np.square(weights).sum(axis=1))
+        product = norm * norm[0]
+        row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)
+    if not chosen:
+        many = len(group.checkpoints)
+        return np.zeros(many), np.zeros(many, dtype=bool)
+    return _kinship(cosine, sizes, seen), _unsure(cosine, sizes, seen)
+
+
+def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
+    """From the cosines of pairs in L layers, (L, ...), of which so many weights were looked at,
+    (L,) or (L, ...)."""
+    return weighted_median(cosine / _beside(allowed(sizes, seen), cosine), np.sqrt(seen))
+
+
+def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
+    chance and beyond its error, surely not where it is below by its error."""
+    share, error = _share(cosine, sizes, seen, seen)
+    off = SURE * error
+    related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
+    return np.asarray(~related & (share + off >= 1))
+
+
+def told_at_a_glance(
+    cosine: Array,
+    sizes: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    among: NDArray[np.int64],
+    sure: float = SURE,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
+    (L, n), that are known in single precision, and of some of the weights that are at hand: of so
+    many `among`, (L,). sure: standard errors from the threshold.
+
+    >>> many = np.array([10_000])
+    >>> cosine = np.array([[0.01, 0.0999, 0.1001, 0.2]])
+    >>> relatives, strangers = told_at_a_glance(cosine, many, many, many)
+    >>> relatives, strangers
+    (array([False, False, False,  True]), array([ True, False, False, False]))
+    """
+    share, error = _share(cosine, sizes, seen, among)
+    off, finite = sure * error, np.isfinite(cosine).all(axis=0)
+    kin = weighted_median(cosine / _beside(allowed(sizes, seen), cosine), np.sqrt(among))
+    return finite & (np.minimum(share - off, kin) > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
+
+
+def _share(
+    cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64], among: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Median of cosine / threshold, were all weights looked at, and its standard error. among: by
+    which layers weigh, as `seen`."""
+    most, weight = _beside(threshold(sizes), cosine), np.sqrt(among)
+    variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
+    noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
+    share = weighted_median(cosine / most, weight)
+    return share, error_of_median(cosine / most, noise / most, weight, share)
+
+
+def error_of_median(values: Array, noise: Array, weight: Array, median: Array) -> Array:
+    """The standard error of the lower weighted median over axis 0 of independent normal values,
+    each with its own standard deviation: the median M solves sum w_i sign(x_i - M) = 0, so its
+    variance is sum w_i^2 p_i (1 - p_i) / (sum w_i f_i)^2, p_i the chance that x_i falls below M and
+    f_i its density there. 0 where all are NaN.
+
+    >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100), np.zeros(1)).round(3)
+    array([0.125])
+    """
+    far = (median - values) / noise
+    below, density = ndtr(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
+    own = _beside(weight, values)
+    stray = np.nansum(own**2 * below * (1 - below), axis=0)
+    dense = np.nansum(own * density, axis=0)
+    return np.asarray(np.sqrt(stray) / np.where(dense > 0, dense, np.inf))
+
+
+def _seen(m: Measures) -> NDArray[np.int64]:
+    """Weights looked at in each layer, (L,), or of each pair, (L, n, n)."""
+    return m.sampled if m.sampled.ndim > 1 else m.seen
+
+
+def _beside(values: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """What is known of layers, (L,), as it goes with what is known of pairs in them."""
+    return values.reshape(values.shape + (1,) * (others.ndim - values.ndim))
+
+
+def told_by(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """The layers that kinship is read from, (L,): matrices, where there are any."""
+    matrices = np.array([is_matrix(shape) for shape in shapes], dtype=bool)
+    return matrices if matrices.any() else np.ones(len(shapes), dtype=bool)
+
+
+def weighted_median(values: Array, weight: Array) -> Array:
+    """Lower weighted median over axis 0; NaN are left out, 0 where all are. weight: (L,), or one
+    for each value.
+
+    >>> weighted_median(np.array([[1.0], [2.0], [9.0]]), np.array([1.0, 1.0, 1.0]))
+    array([2.])
+    """
+    flat = values.reshape(len(values), -1)
+    each = np.arange(flat.shape[1])
+    order = np.argsort(flat, axis=0, kind="stable")
+    ranked = flat[order, each]
+    own = weight[order] if weight.ndim == 1 else weight.reshape(flat.shape)[order, each]
+    mass = np.where(np.isnan(ranked), 0.0, own)
+    half = mass.sum(axis=0) * (0.5 - _ROUNDING)
+    reached = np.cumsum(mass, axis=0) >= half
+    middle = ranked[reached.argmax(axis=0), each]
+    return np.asarray(np.nan_to_num(middle).reshape(values.shape[1:]))
+
+
+def inherited(m: Measures) -> NDArray[np.bool_]:
+    """The layers of one family that its models have from each other, (L,): those that all have and
+    that are alike in most pairs. A head replaced at every fine-tuning is not."""
+    off = ~np.eye(m.gram.shape[1], dtype=bool)
+    shared = np.isfinite(m.gram).all(axis=(1, 2))
+    alike = np.zeros(len(m.names), dtype=bool)
+    cosine = np.nan_to_num(cosines(m)[shared][:, off])
+    least = threshold_of_many(m.sizes[shared], m.seen[shared], max(1.0, off.sum() / 2))
+    alike[shared] = np.median(cosine, axis=1) > least
+    return shared & alike
+
+
+def changed(m: Measures) -> NDArray[np.bool_]:
+    """The layers that differ between some models, (L,)."""
+    return np.asarray(np.nan_to_num(m.squared_distance).max(axis=(1, 2), initial=0.0) > 0)

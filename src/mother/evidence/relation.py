@@ -1,0 +1,63 @@
+"""What kind of step an edge is, and of which stage the paper would call it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.kinship import cosines, threshold
+from mother.layouts import Group
+from mother.measures import Measures, is_matrix
+from mother.sketches.samples import Samples
+
+Shape = tuple[int, ...]
+ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
+
+
+def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | None]:
+    """The relation, and the stage where it shows: "specialization" where layers were replaced or a
+    low rank was added, "generalization" where training went on.
+
+    turn: cosine of the step with the one that led to its start, NaN if there is none. rank: of the
+    step, None if it is not low. replaced: whether the child has new layers, such as a head.
+
+    >>> relation(0.4, None, False), relation(0.4, None, True)
+    (('continuation', 'generalization'), ('fine-tune', 'specialization'))
+    >>> relation(float("nan"), None, False)
+    ('fine-tune', None)
+    """
+    if rank is not None:
+        return "lora", "specialization"
+    if replaced:
+        return "fine-tune", "specialization"
+    if turn > ONWARD:
+        return "continuation", "generalization"
+    return "fine-tune", None
+
+
+def has_new_layers(group: Group, m: Measures | Samples, p: int, c: int) -> bool:
+    """Whether two related models share a layer by name but not by content."""
+    return bool(new_layers(group, m, p, c))
+
+
+def new_layers(group: Group, m: Measures | Samples, p: int, c: int) -> list[str]:
+    """The names of layers that two related models share by name but not by content: matrices as
+    far from the other's as from a stranger's, and what is of another shape."""
+    found = [name for name, same in zip(m.names, kept(m, p, c), strict=True) if not same]
+    shapes: list[dict[str, Shape]] = [{}, {}]
+    for layer in group.layers:
+        for own, model in zip(shapes, (p, c), strict=True):
+            if model in layer.members:
+                own[layer.name] = layer.shape
+    found += [name for name, shape in shapes[0].items() if shapes[1].get(name, shape) != shape]
+    alone = [line for model in (p, c) for line in group.unaligned[model] if "elsewhere" in line]
+    found += [line.rsplit(": of shape", 1)[0] for line in alone]
+    return list(dict.fromkeys(found))
+
+
+def kept(m: Measures | Samples, p: int, c: int) -> NDArray[np.bool_]:
+    """Layers that two related models do not only share by name, (L,): all but the matrices that
+    are as far apart as strangers'."""
+    cosine = np.nan_to_num(cosines(m.two(p, c))[:, 0, 1], nan=1.0)
+    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+    return np.asarray(~matrices | (cosine >= threshold(m.seen)))

@@ -1,0 +1,136 @@
+"""What a model holds of a step: all of it below that step, none of it beside.
+
+Let v be a child of u, and c another model near them. In each layer the slope
+
+    s_l(c) = <c_l - u_l, v_l - u_l> / |v_l - u_l|^2
+
+is near 1 if c descends from v, and near 0 if it hangs from u. Distances ask whether the sum over
+layers is above 1/2, and give the layers that moved most the say. Yet steps are not independent:
+all that is trained from u drifts alike, with cosines of rho, which adds rho |c - u| / |v - u| to s:
+much where c went far and v did not. A median over layers is not moved by a few that drift, and rho
+is what the other children of u show.
+
+Rows may say of a pair that neither is the other's parent, and they are right where training made
+them what they are. Whoever puts an embedding back, or takes one from another model, copies rows:
+one event in one matrix, to which all other layers are witnesses. So a model that in the median
+layer holds all of a step, or none of it, hangs where that puts it, whatever the rows say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.kinship import weighted_median
+from mother.measures import Measures
+from mother.trees.latent import children_of
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+LEAST = 0.5  # of its parent's step, that a child holds
+MOST = 0.75  # of a sibling's, that a sibling may hold
+ENOUGH = 3  # other children, to know the drift from
+WHOLE = 0.1  # of a step, by which all or none of it is missed at most, to overrule the rows
+MOVED = 0.01  # of a step's mean squared change, relative to the weights: less may be rounding
+SWEEPS = 6
+_TINY = 1e-300
+_DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
+
+
+def held(
+    m: Measures,
+    squared: Array,
+    parents: Indices,
+    apart: NDArray[np.bool_],
+    by_rows: NDArray[np.bool_],
+) -> Indices:
+    """The tree where no model hangs from one whose step it does not hold, nor beside one whose step
+    it does; beyond two standard errors.
+
+    Args:
+        m: the layers that tell.
+        squared: (n, n) |i - j|^2 over all layers, as the tree weighs them.
+        parents: (n,) intp, -1 at the root.
+        apart: (n, n) bool, pairs of which neither is the other's parent.
+        by_rows: (n, n) bool, pairs of which rows say so.
+
+    >>> x = np.array([[0.0, 0.0, 9.0], [4.0, 0.0, 9.0], [4.0, 3.0, 9.0], [0.0, 3.0, 9.0]])
+    >>> m = Measures(("u",), ((100, 100),), np.array([10000]), (x @ x.T)[None])
+    >>> squared = m.squared_distance[0]
+    >>> held(m, squared, np.array([-1, 0, 0, 1]), *np.zeros((2, 4, 4), dtype=bool))
+    array([-1,  0,  1,  0])
+    """
+    up = parents.copy()
+    whole = _whole(m, len(up))
+    norm = np.diagonal(m.gram, axis1=1, axis2=2).mean(axis=1)
+    layers = m.squared_distance, np.sqrt(m.seen), 1 / np.where(norm > 0, norm, np.inf)
+    for _ in range(SWEEPS):
+        before = up.copy()
+        most, by = np.full(len(up), -np.inf), np.full(len(up), -1, dtype=np.intp)
+        below = children_of(before)
+        for v in np.flatnonzero(before >= 0).tolist():
+            u = int(before[v])
+            if not (whole[u] and whole[v]):
+                continue
+            under, beside = (k[whole[k]] for k in (below[v], below[u][below[u] != v]))
+            both = np.concatenate([under, beside])
+            if not len(both):
+                continue
+            share, error = _shares(*layers, squared, u, v, both, len(under))
+            below_v = np.arange(len(both)) < len(under)
+            several = error > 0  # of layers; where one outweighs the others, it strays from none
+            none = several & (np.abs(share) + 2 * error < WHOLE)
+            lost = np.where(by_rows[u, both], none, share + 2 * error < LEAST)
+            up[both[below_v & lost & ~apart[u, both]]] = u
+            every = several & (np.abs(share - 1) + 2 * error < WHOLE)
+            barred = apart[v, both] | (by_rows[v, both] & ~every)
+            sure = np.where(barred, -np.inf, share - 2 * error)
+            better = (sure > np.maximum(MOST, most[both])) & ~below_v
+            most[both[better]], by[both[better]] = sure[better], v
+        # of two that hold much of each other, the one that holds all comes after the other
+        for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():
+            if up[c] == before[c] == up[by[c]]:
+                up[c] = by[c]
+        if (up == before).all():
+            break
+    return up
+
+
+def _whole(m: Measures, n: int) -> NDArray[np.bool_]:
+    """The models that were not pruned, (n,): slopes are differences of squared distances, and those
+    of pruned models are over other weights each."""
+    if not len(m.overlap):
+        return np.ones(n, dtype=bool)
+    return np.asarray((np.diagonal(m.overlap, axis1=1, axis2=2) >= 1).all(axis=0))
+
+
+def _shares(
+    apart: Array,
+    weight: Array,
+    scale: Array,
+    squared: Array,
+    u: int,
+    v: int,
+    c: Indices,
+    below: int,
+) -> tuple[Array, Array]:
+    """What models hold of the step from u to v, drift taken off, and the standard error, (k,) each.
+    apart: |i - j|^2 by layer, (L, n, n); scale: what makes it relative to the weights, (L,). below:
+    how many of them, the first, hang from v."""
+    length = apart[:, u, v]
+    slope = (apart[:, c, u] + length[:, None] - apart[:, c, v]) / 2
+    change = length * scale
+    # in layers that were frozen, rounding is all there is between a model and what it came from
+    moved = change > MOVED * (weight @ change) / weight.sum()
+    slope /= np.where(moved, length, np.nan)[:, None]
+    share = weighted_median(slope, weight)
+    layers = np.isfinite(slope).sum(axis=0)
+    stray = _DEVIATION * weighted_median(np.abs(slope - share), weight)
+    error = stray / np.sqrt(np.maximum(layers, 1))
+    ratio = np.sqrt(squared[u, c] / max(squared[u, v], _TINY))
+    others = share[below:] / np.maximum(ratio[below:], _TINY)
+    if len(others) >= ENOUGH:
+        drift = float(np.clip(np.median(others), 0.0, 1.0))
+        share = share - drift * ratio
+        error = error + float(np.median(np.abs(others - drift))) / 2 * ratio
+    return share, np.where(layers > 0, error, np.inf)

@@ -1,0 +1,155 @@
+"""Rows of matrices that training did not touch, found in weights.
+
+Where nothing in the data reaches a row of a matrix, it has no gradient: tokens of an embedding that
+never occur, layers that are frozen, weights that a step too small for their number format leaves.
+What such rows tell is in rows.py; here they are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.rows import TOLERANCE, Rows, Told
+from mother.layouts import Group, Layer
+from mother.measures import as_matrix, is_matrix
+from mother.measures.compression import SPARSE
+from mother.measures.formats import rounding, roundings
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+LAYERS = 8  # matrices looked at: a quarter of them those with the most rows
+ROWS = 512  # of each, evenly spread
+COLUMNS = 64  # of each row, the first
+PROBED = 16  # rows of each that are looked at first, for whether any are shared
+ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
+ALIKE = 0.03  # of a row's direction: more than rounding to bfloat16 or to 8 bits takes
+CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
+UNCLEAR = 0.1  # of a matrix's rows that may be between
+BLOCK = 1 << 18  # numbers of rows that are worked on at once
+
+
+def told_by_rows(group: Group) -> Told:
+    """Of a family."""
+    return Told.of(*looked_at(group))
+
+
+def looked_at(group: Group) -> tuple[Rows, list[tuple[Indices, Rows]]]:
+    """The rows of all models of a family, and where some were rounded, those of the others by
+    themselves, for they tell more; arguments of `Told.of`."""
+    rows = shared_rows(group)
+    precise = np.flatnonzero(roundings(group) < TOLERANCE)
+    if rows.coarse and len(precise) > 1:
+        return rows, [(precise, shared_rows(group.among(precise.tolist())))]
+    return rows, []
+
+
+def shared_rows(group: Group) -> Rows:
+    """The rows that some models of a family share, of LAYERS matrices that all have.
+
+    Sketches are looked at as they are. Matrices of which no models share any of the first PROBED
+    rows are left out.
+    """
+    n = len(group.checkpoints)
+    layers = _picked([layer for layer in group.layers if len(layer.members) == n])
+    parts, most, zeros = list[tuple[Indices, Array]](), TOLERANCE, np.zeros(n)
+    looked = list[float]()
+    for layer in layers:
+        probed = _values(layer, PROBED)
+        zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
+        if not _alike(probed, ALIKE):
+            continue
+        tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
+        most = max(most, tolerance)
+        if same_rows(probed, tolerance)[0].size:
+            values = _values(layer, ROWS)
+            parts.append(same_rows(values, tolerance))
+            looked.append(values.shape[1] / as_matrix(layer.shape)[0])
+    return Rows.joined(parts, zeros <= SPARSE * len(layers), most, looked)
+
+
+def _picked(layers: Sequence[Layer]) -> list[Layer]:
+    """LAYERS of the matrices whose rows can be compared."""
+    matrices = [layer for layer in layers if _comparable(layer)]
+    return [matrices[k] for k in picked([as_matrix(x.tensors[0].shape)[0] for x in matrices])]
+
+
+def picked(rows: Sequence[int]) -> list[int]:
+    """Which of some matrices are looked at, by their numbers of rows: a quarter of LAYERS those
+    with the most, then others evenly spread.
+
+    >>> picked([4, 4, 9])
+    [2, 0, 1]
+    """
+    by_rows = sorted(range(len(rows)), key=lambda k: -rows[k])
+    most, others = by_rows[: LAYERS // 4], sorted(by_rows[LAYERS // 4 :])
+    spread = np.linspace(0, len(others) - 1, LAYERS - len(most)).astype(int).tolist()
+    return [*most, *(others[k] for k in dict.fromkeys(spread) if others)]
+
+
+def _comparable(layer: Layer) -> bool:
+    shape, *others = {tensor.shape for tensor in layer.tensors}
+    return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 16
+
+
+def _values(layer: Layer, count: int) -> NDArray[np.float32]:
+    """The first columns of some of the rows, (n, rows, columns), those that are numbers and not
+    all one number in every model."""
+    height, width = as_matrix(layer.tensors[0].shape)
+    rows = np.unique(np.linspace(0, height - 1, min(height, count)).astype(int))
+    columns = min(width, COLUMNS)
+    out = np.empty((len(layer.tensors), len(rows), columns), dtype=np.float32)
+    for member, tensor in zip(layer.members, layer.tensors, strict=True):
+        out[member] = tensor.read().reshape(height, width)[rows, :columns]
+    return varied(out)
+
+
+def varied(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of rows, (n, rows, columns), those that are numbers and not all one number in any model."""
+    told = np.isfinite(values).all(axis=(0, 2)) & (np.ptp(values, axis=2) > 0).all(axis=0)
+    return values[:, told]
+
+
+def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[Indices, Array]:
+    """State and length of the rows of one matrix that some models share, (n, C) each; none where
+    steps are so short that many rows are neither surely the same nor surely not."""
+    several = max(1, BLOCK // (len(values) * values.shape[2]))
+    blocks = [
+        _states(values[:, at : at + several], tolerance)
+        for at in range(0, values.shape[1], several)
+    ]
+    if not blocks:
+        return np.zeros((len(values), 0), dtype=np.intp), np.ones((len(values), 0))
+    state, length, clear = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
+    shared = clear & (state.max(axis=0) + 1 < len(values))
+    shared &= clear.sum() >= (1 - UNCLEAR) * len(clear)
+    return state[:, shared], length[:, shared]
+
+
+def _alike(values: NDArray[np.float32], tolerance: float) -> bool:
+    """Whether some models hold the same of any row, so far as that is told."""
+    return bool(values.size) and bool(
+        (_states(values, tolerance)[0].max(axis=0) + 1 < len(values)).any()
+    )
+
+
+def _states(
+    values: NDArray[np.float32], tolerance: float
+) -> tuple[Indices, Array, NDArray[np.bool_]]:
+    """State and length of rows, (n, rows) each, and whether models surely hold the same of them, or
+    surely not, (rows,)."""
+    wide = values.astype(np.float64)
+    length = np.linalg.norm(wide, axis=2)
+    unit = wide / length[:, :, None]
+    first = np.abs(unit).mean(axis=0).argmax(axis=1)
+    key = np.take_along_axis(unit, first[None, :, None], axis=2)[:, :, 0]
+    order = np.argsort(key, axis=0, kind="stable")
+    ordered = np.take_along_axis(unit, order[:, :, None], axis=0)
+    gap = np.linalg.norm(np.diff(ordered, axis=0), axis=2)
+    new = gap > tolerance
+    ranked = np.concatenate([np.zeros((1, new.shape[1]), dtype=np.intp), new.cumsum(axis=0)])
+    state = np.empty_like(ranked)
+    np.put_along_axis(state, order, ranked, axis=0)
+    return state, length, ~(new & (gap < CLEAR * tolerance)).any(axis=0)

@@ -1,0 +1,33 @@
+"""`ModelGraph`, its versioned JSON, and what is read off it. Knows nothing of how it was found."""
+
+from mother.graph.model_graph import (
+    SCHEMA,
+    Edge,
+    Evidence,
+    HiddenAncestor,
+    Hint,
+    ModelGraph,
+    Node,
+    Refused,
+    Tree,
+    WeightFile,
+    parsed,
+    plain,
+    rounded,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Edge",
+    "Evidence",
+    "HiddenAncestor",
+    "Hint",
+    "ModelGraph",
+    "Node",
+    "Refused",
+    "Tree",
+    "WeightFile",
+    "parsed",
+    "plain",
+    "rounded",
+]

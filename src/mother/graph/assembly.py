@@ -1,0 +1,301 @@
+"""From what was found, by index, to a `ModelGraph`, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, File
+from mother.copies.duplicates import Duplicate
+from mother.evidence.characters import Characters, Look
+from mother.evidence.ranks import unchanged
+from mother.evidence.relation import has_new_layers, kept, relation
+from mother.graph import (
+    Edge,
+    Evidence,
+    HiddenAncestor,
+    ModelGraph,
+    Node,
+    Refused,
+    Tree,
+    WeightFile,
+    rounded,
+)
+from mother.layouts import Group
+from mother.measures import Measures
+from mother.measures.formats import roundings
+from mother.sketches.levels import Doubt
+from mother.sketches.samples import Samples
+from mother.trees.forest import Forest
+
+UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
+CERTAIN = 50.0  # log-odds that are not told from more
+WITHIN = "within the error of what was looked at"
+NAMED = 4  # models that a note names
+
+
+@dataclass(frozen=True)
+class Part:
+    """One group of comparable checkpoints with what was found in it. `group` is without the
+    duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
+    they may have children of their own. doubts: decisions that are within the error of sketches.
+    looks: what was looked at more closely than `group`."""
+
+    group: Group
+    forest: Forest
+    measures: Measures | Samples
+    duplicates: tuple[Duplicate, ...] = ()
+    lossy: tuple[Duplicate, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def characters(self) -> Characters:
+        """Of its models, as closely as they were looked at."""
+        return Characters.of(self.group).closer(self.looks)
+
+
+def assemble(
+    parts: Sequence[Part],
+    refused: Iterable[Refused],
+    method: str,
+    options: Mapping[str, object],
+    *,
+    hashes: Mapping[File, str],
+    conversions: Iterable[Duplicate] = (),
+    explain: bool = False,
+) -> ModelGraph:
+    """The graph of all parts, everything sorted by name. hashes: SHA-256 of files, where known.
+    conversions: copies across parts. explain: with each edge's changes by layer."""
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    hidden: list[HiddenAncestor] = []
+    trees: list[Tree] = []
+    taken = {c.id for part in parts for c in _checkpoints(part)}
+    for part in parts:
+        ids = [c.id for c in part.group.checkpoints]
+        copies = {d.copy.id: d for d in (*part.duplicates, *part.lossy)}
+        of = {id_: k for k, id_ in enumerate(ids)}
+        told = _told(part.doubts, ids)
+        for checkpoint in _checkpoints(part):
+            copy = copies.get(checkpoint.id)
+            k = of[checkpoint.id] if checkpoint.id in of else of[copies[checkpoint.id].original.id]
+            notes = (*checkpoint.notes, *told.get(checkpoint.id, ()))
+            nodes.append(_node(checkpoint, part.group, k, copy, hashes, notes))
+        edges += _edges(part, method, explain)
+        edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
+        names = _hidden_names(len(part.forest.hidden), taken)
+        for name, h in zip(names, part.forest.hidden, strict=True):
+            above = ids[h.parent] if h.parent >= 0 else None
+            children = tuple(sorted(ids[c] for c in h.children))
+            hidden.append(HiddenAncestor(name, children, above, rounded(h.polarity)))
+        trees += _trees(part, names)
+    for d in conversions:
+        nodes, edges, trees = _converted(d, nodes, edges, trees)
+    return ModelGraph(
+        method,
+        tuple(sorted(nodes, key=lambda node: node.id)),
+        tuple(sorted(edges, key=lambda edge: (edge.parent, edge.child))),
+        tuple(sorted(trees, key=lambda tree: tree.members)),
+        tuple(sorted(hidden, key=lambda h: h.children)),
+        tuple(sorted(refused, key=lambda r: (r.path, r.fault))),
+        dict(options),
+        {a: part.measures.names for part in parts for a in part.group.architecture}
+        if explain
+        else {},
+    )
+
+
+def _checkpoints(part: Part) -> list[Checkpoint]:
+    return [*part.group.checkpoints, *(d.copy for d in part.duplicates)]
+
+
+def _node(
+    checkpoint: Checkpoint,
+    group: Group,
+    k: int,
+    copy: Duplicate | None,
+    hashes: Mapping[File, str],
+    notes: tuple[str, ...],
+) -> Node:
+    return Node(
+        checkpoint.id,
+        checkpoint.shown.encode("utf-8", "replace").decode(),
+        checkpoint.format,
+        group.architecture[k],
+        checkpoint.parameters,
+        checkpoint.dtype,
+        copy.original.id if copy else None,
+        group.unaligned[k],
+        notes,
+        tuple(
+            WeightFile(name, file.size, hashes.get(file))
+            for name, file in checkpoint.named_files.items()
+        ),
+    )
+
+
+def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
+    """By id, in one line each, what about a model stayed within the error of what was looked at."""
+    notes: dict[str, list[str]] = {}
+    for doubt in doubts:
+        for k in doubt.about:
+            others = sorted(ids[m] for m in doubt.models if m != k)
+            some = ", ".join(others[:NAMED]) + ", and more" * (len(others) > NAMED)
+            what = f"its parent, among {some}"
+            if len(doubt.about) > 1:
+                what = f"whether it is related to {some}"
+            notes.setdefault(ids[k], []).append(f"{WITHIN}: {what}")
+    return notes
+
+
+def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
+    forest, ids = part.forest, [c.id for c in part.group.checkpoints]
+    if not (forest.parents >= 0).any():
+        return []
+    copied = {d.copy.id: d for d in part.lossy}
+    labels = forest.labels()
+    many = np.bincount(labels)
+    rounding, characters = roundings(part.group), part.characters
+    out = []
+    for child, parent in enumerate(forest.parents.tolist()):
+        if parent < 0:
+            continue
+        two = part.measures.two(parent, child)
+        same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
+        shared = kept(part.measures, parent, child)
+        rank = characters.update_rank(same, shared, parent, child)
+        new = has_new_layers(part.group, part.measures, parent, child)
+        kind, stage = relation(float(forest.turn[child]), rank, new)
+        if ids[child] in copied:
+            kind, stage, rank = copied[ids[child]].relation, None, None
+        rival = int(forest.rival[child])
+        out.append(
+            Edge(
+                ids[parent],
+                ids[child],
+                kind,
+                None if method == "mother" else stage,
+                distance=rounded(float(forest.distance[child])),
+                polarity=rounded(float(forest.polarity[child])),
+                direction_probability=rounded(float(forest.direction[child])),
+                support=rounded(float(forest.support[child])),
+                undirected=bool(forest.direction[child] < 0.5 + UNSURE),
+                rank=rank,
+                evidence=_evidence(forest, child, int(many[labels[child]])),
+                runner_up=ids[rival] if rival >= 0 else None,
+                runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
+                changes=_changes(two) if explain else (),
+            )
+        )
+    return out
+
+
+def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:
+    """What the direction of a model's own edge rests on; adds up to the log-odds of the whole.
+    members: models in its tree."""
+    own, direction = float(forest.odds[child]), float(forest.direction[child])
+    if math.isnan(own):
+        return ()
+    whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
+    whole = min(max(whole, -CERTAIN), CERTAIN)
+    own = min(max(own, -CERTAIN), CERTAIN)
+    rows = evidence_of_rows(float(forest.shrunk[child]), float(forest.rows[child]))
+    weights = own - sum(found.log_odds for found in rows)
+    return (
+        Evidence("weights", rounded(weights, 3) or 0.0, _WEIGHTS[weights > 0]),
+        *rows,
+        Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members > 2 else _PAIR),
+    )
+
+
+def evidence_of_rows(shrunk: float, same: float) -> tuple[Evidence, ...]:
+    """What the rows say that training left untouched, for the direction of an edge; none where
+    there are none. shrunk: log-odds from their length. same: how many there are.
+
+    >>> [found.says for found in evidence_of_rows(0.0, 12.0)]
+    ['12 of the rows looked at are the same in both: training never touched them']
+    >>> evidence_of_rows(0.0, 0.0)
+    ()
+    """
+    if not same > 0:
+        return ()
+    says = f"{same:.0f} of the rows looked at are the same in both"
+    if not shrunk:
+        says += ": training never touched them"
+    else:
+        longer = "longer" if shrunk > 0 else "shorter"
+        says += (
+            f" but for their length: training never touched them, and they are {longer} in the "
+            "parent; weight decay shrinks, nothing lets them grow"
+        )
+    return (Evidence("rows", rounded(shrunk, 3) or 0.0, says),)
+
+
+_WEIGHTS = {
+    True: "the child holds what the parent was, evenly in all layers; not so the reverse",
+    False: "the parent holds what the child was more evenly than the reverse",
+}
+_TREE = "the other edges of the tree, and that models with many relatives are rarely the last"
+_PAIR = "nothing but these two tells them from two that come from a third"
+
+
+def _changes(two: Measures) -> tuple[float | None, ...]:
+    norm, squared = two.gram[:, 0, 0], two.squared_distance[:, 0, 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return tuple(rounded(float(x), 3) for x in np.sqrt(squared / norm))
+
+
+def _converted(
+    d: Duplicate, nodes: list[Node], edges: list[Edge], trees: list[Tree]
+) -> tuple[list[Node], list[Edge], list[Tree]]:
+    """With a copy from another part hung from its original; one that has a parent in its own part
+    stays there, and the node alone tells."""
+    home = {member: tree for tree in trees for member in tree.members}
+    if d.original.id not in home or d.copy.id not in home:  # refused since
+        return nodes, edges, trees
+    nodes = [replace(n, duplicate_of=d.original.id) if n.id == d.copy.id else n for n in nodes]
+    above, below = home[d.original.id], home[d.copy.id]
+    if below.root != d.copy.id or above is below:
+        return nodes, edges, trees
+    joined = replace(above, members=tuple(sorted((*above.members, *below.members))))
+    others = [tree for tree in trees if tree is not above and tree is not below]
+    # which of the two came first is not told by the same numbers in another order
+    edges = [*edges, Edge(d.original.id, d.copy.id, d.relation, undirected=True)]
+    return nodes, edges, [*others, joined]
+
+
+def _hidden_names(many: int, taken: set[str]) -> list[str]:
+    names: list[str] = []
+    k = 1
+    while len(names) < many:
+        if f"hidden:{k}" not in taken:
+            names.append(f"hidden:{k}")
+            taken.add(f"hidden:{k}")
+        k += 1
+    return names
+
+
+def _trees(part: Part, names: Sequence[str]) -> list[Tree]:
+    ids = [c.id for c in part.group.checkpoints]
+    copies: dict[str, list[str]] = {}
+    for d in part.duplicates:
+        copies.setdefault(d.original.id, []).append(d.copy.id)
+    out = []
+    labels = part.forest.labels()
+    beside = {c for h in part.forest.hidden for c in h.children}
+    for label in range(int(labels.max(initial=-1)) + 1):
+        members = np.flatnonzero(labels == label).tolist()
+        all_ids = [x for m in members for x in (ids[m], *copies.get(ids[m], []))]
+        top = [m for m in members if part.forest.parents[m] < 0 and m not in beside]
+        above = [
+            name
+            for name, h in zip(names, part.forest.hidden, strict=True)
+            if h.parent < 0 and h.children[0] in members
+        ]
+        root = ids[top[0]] if top else above[0]
+        out.append(Tree(root, tuple(sorted(all_ids)), hidden_root=not top))
+    return out

@@ -1,0 +1,353 @@
+"""`ModelGraph`: what was recovered, and its versioned JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from os import PathLike
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from mother.errors import InputError
+from mother.graph.documents import read_text
+
+if TYPE_CHECKING:
+    import networkx
+
+SCHEMA = "mother.model-graph/1"
+LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
+BEYOND = 2.0**63  # whatever is counted or measured stays below
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file that a checkpoint's weights lie in. sha256: of the file, in hex, where asked for."""
+
+    name: str
+    bytes: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One reason for an edge's direction. log_odds: what it adds to the log-odds that the parent is
+    the parent; negative where it speaks against. says: the same for a reader."""
+
+    kind: str
+    log_odds: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """One checkpoint. unaligned: its tensors that found no partner, each with the reason."""
+
+    id: str
+    path: str
+    format: str
+    architecture: str
+    parameters: int
+    dtype: str = ""
+    duplicate_of: str | None = None
+    unaligned: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: tuple[WeightFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """parent -> child. None where a method does not yield the figure.
+
+    distance: |parent - child| over the layers compared, as a share of the parent's norm (gram), or
+    the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
+    kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
+    the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
+    far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
+    `layers`.
+    """
+
+    parent: str
+    child: str
+    relation: str
+    stage: str | None = None
+    distance: float | None = None
+    polarity: float | None = None
+    direction_probability: float | None = None
+    support: float | None = None
+    rank: int | None = None
+    undirected: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    runner_up: str | None = None
+    runner_up_ratio: float | None = None
+    changes: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class HiddenAncestor:
+    """A common ancestor that is not among the inputs. parent: what it hangs from, if anything."""
+
+    id: str
+    children: tuple[str, ...]
+    parent: str | None = None
+    polarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree of the forest. root: the id of a node, or of a hidden ancestor if hidden_root."""
+
+    root: str
+    members: tuple[str, ...]
+    hidden_root: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that could not be read, and why."""
+
+    path: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a file says of a model beside its weights. kind: "claim" of a parent, or "date" on which
+    the weights were written. parent: the model that is meant, or with a date the recovered parent;
+    None if there is none. agrees: with the recovered edges; None where that can't be told."""
+
+    model: str
+    kind: str
+    source: str
+    says: str
+    parent: str | None = None
+    agrees: bool | None = None
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A forest of model trees (paper, sec. 3), with evidence on every edge.
+
+    layers: by architecture, the names of the layers that `Edge.changes` follows. hints: what files
+    say beside the weights, where asked for; no edge depends on them.
+
+    >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
+    >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
+    >>> graph.parent("b"), graph.children("a")
+    ('a', ('b',))
+    >>> ModelGraph.from_json(graph.to_json()) == graph
+    True
+    """
+
+    method: str
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    trees: tuple[Tree, ...] = ()
+    hidden: tuple[HiddenAncestor, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hints: tuple[Hint, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all nodes, then of all hidden ancestors."""
+        return [*(node.id for node in self.nodes), *(hidden.id for hidden in self.hidden)]
+
+    def node(self, id: str) -> Node:
+        """The node with that id; KeyError if there is none."""
+        for node in self.nodes:
+            if node.id == id:
+                return node
+        raise KeyError(id)
+
+    def parent(self, id: str) -> str | None:
+        """The parent's id, or None for a root or a child of a hidden ancestor."""
+        return next((e.parent for e in self.edges if e.child == id), None)
+
+    def children(self, id: str) -> tuple[str, ...]:
+        """The ids of the children, sorted."""
+        return tuple(sorted(e.child for e in self.edges if e.parent == id))
+
+    def hidden_edges(self) -> Iterator[tuple[str, str]]:
+        """(parent, child) of the edges to and from hidden ancestors."""
+        for ancestor in self.hidden:
+            if ancestor.parent is not None:
+                yield ancestor.parent, ancestor.id
+            for child in ancestor.children:
+                yield ancestor.id, child
+
+    def to_networkx(self) -> networkx.DiGraph[str]:
+        """As a networkx.DiGraph, figures as attributes, hidden ancestors as nodes `hidden=True`."""
+        try:
+            import networkx
+        except ImportError as absent:
+            raise ImportError(
+                "networkx is not installed; run: pip install 'mother-recovery[networkx]'"
+            ) from absent
+        graph: networkx.DiGraph[str] = networkx.DiGraph()
+        for node in self.nodes:
+            graph.add_node(node.id, **plain(node, without=("id",)))
+        for ancestor in self.hidden:
+            graph.add_node(ancestor.id, hidden=True)
+        for edge in self.edges:
+            graph.add_edge(edge.parent, edge.child, **plain(edge, without=("parent", "child")))
+        graph.add_edges_from(self.hidden_edges(), relation="hidden")
+        return graph
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture of the forest."""
+        from mother.views.picture import notebook  # a view of the graph; the graph needs none
+
+        return notebook(self)
+
+    def to_json(self) -> str:
+        """Versioned JSON; the same graph gives the same bytes."""
+        content = {
+            "schema": SCHEMA,
+            "method": self.method,
+            "options": dict(self.options),
+            "nodes": [plain(x) for x in self.nodes],
+            "edges": [plain(x) for x in self.edges],
+            "hidden": [plain(x) for x in self.hidden],
+            "trees": [plain(x) for x in self.trees],
+            "refused": [plain(x) for x in self.refused],
+            "layers": {key: list(names) for key, names in self.layers.items()},
+        }
+        if self.hints:
+            content["hints"] = [plain(x) for x in self.hints]
+        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelGraph:
+        """Read it back. ValueError if it is not a graph of a schema that we know."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            raise ValueError(f"not JSON ({fault})") from None
+        if not isinstance(content, dict) or not str(content.get("schema", "")).startswith(
+            "mother.model-graph/"
+        ):
+            raise ValueError("not a model graph: it has no schema mother.model-graph/…")
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r} is not known here; upgrade mother")
+        try:
+            graph = cls(
+                str(content.get("method", "")),
+                tuple(parsed(Node, content.get("nodes", []))),
+                tuple(parsed(Edge, content.get("edges", []))),
+                tuple(parsed(Tree, content.get("trees", []))),
+                tuple(parsed(HiddenAncestor, content.get("hidden", []))),
+                tuple(parsed(Refused, content.get("refused", []))),
+                dict(content.get("options", {})),
+                {key: tuple(map(str, names)) for key, names in content.get("layers", {}).items()},
+                tuple(parsed(Hint, content.get("hints", []))),
+            )
+        except (TypeError, KeyError, AttributeError, ValueError) as fault:
+            raise ValueError(f"a model graph with a broken part ({fault})") from None
+        graph._check()
+        return graph
+
+    def _check(self) -> None:
+        """ValueError unless ids are unique and known, and edges make a forest."""
+        ids = self.ids
+        known = set(ids)
+        if len(known) < len(ids):
+            raise ValueError("a model graph with an id that stands twice")
+        if any(node.parameters < 0 for node in self.nodes):
+            raise ValueError("a model graph with a model of fewer than no weights")
+        if any(node.parameters >= BEYOND for node in self.nodes):
+            raise ValueError("a model graph with a model of more weights than there can be")
+        for file in (file for node in self.nodes for file in node.files):
+            told = re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64)
+            if not 0 <= file.bytes < BEYOND or not told:
+                raise ValueError(f"a model graph with an impossible size or hash of {file.name!r}")
+        above = [(e.parent, e.child) for e in self.edges]
+        above += [(h.id, child) for h in self.hidden for child in h.children]
+        above += [(h.parent, h.id) for h in self.hidden if h.parent is not None]
+        parent = {child: up for up, child in above}
+        if len(parent) < len(above):
+            raise ValueError("a model graph in which a node has two parents")
+        named = {x for pair in above for x in pair}
+        named |= {x for t in self.trees for x in (t.root, *t.members)}
+        named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
+        if not named <= known:
+            raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
+        if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:
+            raise ValueError("a model graph with an edge to a hidden ancestor")
+        done: set[str] = set()
+        for id_ in ids:
+            path: list[str] = []
+            at: str | None = id_
+            while at is not None and at not in done:
+                done.add(at)
+                path.append(at)
+                at = parent.get(at)
+            if at in path:
+                raise ValueError(f"a model graph with a circle through {at!r}")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> ModelGraph:
+        """Read graph.json. InputError names the file and the fault."""
+        text = read_text(path, LARGEST)
+        try:
+            return cls.from_json(text)
+        except ValueError as fault:
+            raise InputError(path, str(fault)) from None
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """To `digits` significant digits, so that graphs don't differ in noise; None if not finite.
+
+    >>> rounded(0.123456789), rounded(float("nan"))
+    (0.123457, None)
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+def plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A node, an edge or another part of a graph as JSON has it, figures rounded."""
+    names = (field.name for field in fields(item))
+    return {name: _plain(getattr(item, name)) for name in names if name not in without}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, tuple | list):
+        return [_plain(x) for x in value]
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    return plain(value) if is_dataclass(value) else value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a dataclass's fields by name."""
+    return get_type_hints(kind)
+
+
+def parsed(kind: type, items: Any) -> Iterator[Any]:
+    """Parts of a graph from what JSON has of them. TypeError where one is broken."""
+    known = _hints(kind)
+    for item in items:
+        yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
+
+
+def _value(value: Any, hint: Any, key: str) -> Any:
+    """A value read from JSON as the field's type has it; TypeError if it does not fit."""
+    parts = get_args(hint)
+    if parts and parts[-1] is ... and isinstance(value, list):
+        if is_dataclass(parts[0]):
+            return tuple(parsed(parts[0], value))  # type: ignore[arg-type]
+        return tuple(_value(x, parts[0], key) for x in value)
+    allowed = parts or (hint,)
+    if not isinstance(value, (*allowed, int) if float in allowed else allowed):
+        raise TypeError(f"{key} is of the wrong type")
+    if isinstance(value, int | float) and not abs(value) < BEYOND:
+        raise TypeError(f"{key} is no number that can be")
+    return value

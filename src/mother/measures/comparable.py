@@ -1,0 +1,94 @@
+"""Whether checkpoints can be compared: they hold weights, and these are numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.layouts import Group, Layer
+from mother.measures import Measures
+
+LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
+SMALLEST = 1e-19  # below it, squares vanish in float32
+LEAST, MOST = 1e-9, 1e9  # far from these, sums of squares do neither
+
+
+class NotFiniteError(Exception):
+    """Checkpoints, each with the fault in its weights."""
+
+    def __init__(self, bad: list[tuple[Checkpoint, str]]) -> None:
+        self.bad = bad
+        super().__init__("weights that are not finite")
+
+
+def no_weights(checkpoint: Checkpoint) -> str | None:
+    """Why a checkpoint can't be compared at all, if so."""
+    whole = sum(t.size for t in checkpoint.tensors.values())
+    if checkpoint.parameters == 0:
+        return "holds no floating-point weights"
+    if 2 * checkpoint.parameters < whole:
+        return "is mostly integers; quantized models can't be compared yet"
+    return None
+
+
+def ordinary(sketch: Checkpoint) -> bool:
+    """Whether a sketch alone can be compared, as a first look tells: `finite_layers` has nothing
+    against weights of such sizes."""
+    kept = (t.kept for t in sketch.tensors.values() if t.is_weight and t.kept.size)
+    with np.errstate(invalid="ignore"):
+        largest = np.array([np.abs(t.read().astype(np.float64)).max() for t in kept])
+    return bool(np.isfinite(largest).all() and LEAST < largest.max(initial=0.0) < MOST)
+
+
+def finite_layers(group: Group, measures: Measures) -> np.ndarray:
+    """Layers whose inner products are finite, (L,) bool. Raises for models whose weights are not,
+    or are too large to be squared; unless they are the same in all of them, without a NaN: that is
+    a mask, not a weight."""
+    finite = np.ones(len(group.layers), dtype=bool)
+    bad: dict[int, str] = {}
+    for index, layer in enumerate(group.layers):
+        members = list(layer.members)
+        if np.isfinite(measures.gram[index][np.ix_(members, members)]).all():
+            continue
+        finite[index] = False
+        faults = {
+            m: fault
+            for m, tensor in zip(members, layer.tensors, strict=True)
+            if (fault := unfit(tensor))
+        }
+        if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
+            bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
+    if 2 * measures.sizes[finite].sum() < measures.sizes.sum() and not bad:
+        bad |= dict.fromkeys(
+            range(len(group.checkpoints)), "NaN or infinite weights in most layers"
+        )
+    silent = np.ones(len(group.checkpoints), dtype=bool)
+    for index, layer in enumerate(group.layers):
+        rows = np.array(layer.members)
+        silent[rows] &= measures.gram[index, rows, rows] == 0
+    for m in np.flatnonzero(silent).tolist():
+        own = (t for x in group.layers for k, t in zip(x.members, x.tensors, strict=True) if k == m)
+        if any(t.read().any() for t in own):
+            bad[m] = f"weights below {SMALLEST:.0e}, too small to compare"
+    if bad:
+        raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
+    return finite
+
+
+def unfit(tensor: Tensor) -> str | None:
+    """Why its values can't be compared, if so."""
+    values = tensor.read()
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(np.abs(values.astype(np.float64)).max(initial=0.0))
+    if not np.isfinite(largest):
+        return "NaN or infinite weights"
+    if largest > LARGEST:
+        return f"weights up to {largest:.0e}, too large to compare,"
+    return None
+
+
+def _is_mask(layer: Layer) -> bool:
+    first = layer.tensors[0].read()
+    return not np.isnan(first.astype(np.float64)).any() and all(
+        np.array_equal(first, t.read()) for t in layer.tensors[1:]
+    )

@@ -1,0 +1,1 @@
+"""The methods that recover a forest from what was measured."""

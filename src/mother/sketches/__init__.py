@@ -1,0 +1,1 @@
+"""Samples of layers, their replicates, and how they grow where a decision is in doubt."""

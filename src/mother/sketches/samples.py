@@ -1,0 +1,157 @@
+"""Sketches of many models of one architecture as one matrix, for collections of which no n x n
+matrix can be held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.layouts import Group
+from mother.measures.stream import Measures, as_if_drawn
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+HELD = 1 << 22  # numbers of pairs worked on at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The weights at the same places of n models with the same L layers.
+
+    names, shapes   (L,)    of the whole layers
+    columns         (L+1,)  layer l is rows[:, columns[l]:columns[l + 1]]
+    rows            (n, d)  float32, finite; a memory map is fine, it is read a part at a time
+    sampled         (L,)    as of `Measures`; empty where the weights were drawn one by one
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    columns: Indices
+    rows: NDArray[np.float32]
+    sampled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @cached_property
+    def held(self) -> NDArray[np.int64]:
+        """Weights of each layer that are here, (L,)."""
+        return np.diff(self.columns).astype(np.int64)
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """As many weights drawn one by one would tell as much, (L,)."""
+        return self.sampled if len(self.sampled) else self.held
+
+    @property
+    def chance(self) -> Array:
+        """The variance of a cosine in each layer, (L, 1)."""
+        return np.asarray(1 / self.seen[:, None])
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Weights of each layer, (L,)."""
+        return np.array([np.prod(shape, dtype=np.int64) for shape in self.shapes], dtype=np.int64)
+
+    def among(self, models: Sequence[int] | Indices) -> Samples:
+        """The same of some models, in memory."""
+        return replace(self, rows=self.rows[np.asarray(models, dtype=np.intp)])
+
+    def two(self, i: int, j: int) -> Measures:
+        """What the streaming pass would say of two of the models, (L, 2, 2)."""
+        return self.among([i, j]).measures()
+
+    def over(self, layers: NDArray[np.bool_]) -> Samples:
+        """The same for some of the layers, (L,) bool."""
+        if layers.all():
+            return self
+        chosen = np.flatnonzero(layers)
+        columns = np.concatenate([[0], np.cumsum(self.held[chosen])]).astype(np.intp)
+        return Samples(
+            tuple(self.names[k] for k in chosen),
+            tuple(self.shapes[k] for k in chosen),
+            columns,
+            self.rows[:, np.repeat(layers, self.held)],
+            self.sampled[chosen] if len(self.sampled) else self.sampled,
+        )
+
+    def products(self, i: Indices, j: Indices) -> tuple[Array, Array, Array]:
+        """|w_i|^2, |w_j|^2 and <w_i, w_j> of pairs, each (L, E), scaled to whole layers.
+
+        >>> rows = np.array([[1, 2, 3], [0, 1, 1]], np.float32)
+        >>> s = Samples(("a", "b"), ((2,), (2,)), np.array([0, 2, 3]), rows)
+        >>> [x.ravel().tolist() for x in s.products(np.array([0]), np.array([1]))]
+        [[5.0, 18.0], [1.0, 2.0], [2.0, 6.0]]
+        """
+        L, E = len(self.names), len(i)
+        out = np.empty((3, L, E))
+        step = max(1, HELD // max(1, self.rows.shape[1]))
+        scale = (self.sizes / self.held)[:, None]
+        for at in range(0, E, step):
+            pairs = slice(at, at + step)
+            u, v = self.rows[i[pairs]].astype(np.float64), self.rows[j[pairs]].astype(np.float64)
+            for kind, (one, other) in enumerate(((u, u), (v, v), (u, v))):
+                sums = np.add.reduceat(one * other, self.columns[:-1], axis=1)
+                out[kind, :, pairs] = sums.T * scale
+        return out[0], out[1], out[2]
+
+    def finite(self) -> NDArray[np.bool_]:
+        """The layers that hold numbers in all models, (L,)."""
+        known = np.isfinite(self.rows.sum(axis=0, dtype=np.float64))
+        parts = pairwise(self.columns.tolist())
+        return np.array([known[start:stop].all() for start, stop in parts], dtype=bool)
+
+    def squared_norms(self) -> Array:
+        """|w|^2 of each model in each layer, (L, n), scaled to whole layers."""
+        n = len(self.rows)
+        out = np.empty((len(self.names), n))
+        step = max(1, HELD // max(1, self.rows.shape[1]))
+        scale = (self.sizes / self.held)[:, None]
+        for at in range(0, n, step):
+            rows = np.square(self.rows[at : at + step], dtype=np.float64)
+            out[:, at : at + step] = np.add.reduceat(rows, self.columns[:-1], axis=1).T * scale
+        return out
+
+    def measures(self) -> Measures:
+        """What the streaming pass would say of them, (L, n, n): for few models."""
+        gram = []
+        for k, scale in enumerate(self.sizes / self.held):
+            part = self.rows[:, self.columns[k] : self.columns[k + 1]].astype(np.float64)
+            gram.append(scale * (part @ part.T))
+        return Measures(
+            self.names,
+            self.shapes,
+            self.sizes,
+            np.array(gram).reshape(len(self.names), len(self.rows), len(self.rows)),
+            sampled=self.seen,
+        )
+
+
+def samples_of(group: Group) -> Samples:
+    """What is at hand of layers that all of a group's checkpoints have, in float32.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints import Checkpoint
+    >>> from mother.layouts import align
+    >>> from mother.checkpoints.tensor import constant
+    >>> models = [Checkpoint(x, Path(x), "npz", {"w": constant("w", np.eye(2))}) for x in "ab"]
+    >>> samples_of(align(models)[0]).rows
+    array([[1., 0., 0., 1.],
+           [1., 0., 0., 1.]], dtype=float32)
+    """
+    held = np.array([layer.tensors[0].size for layer in group.layers], dtype=np.int64)
+    sizes = np.array([layer.size for layer in group.layers], dtype=np.int64)
+    columns = np.concatenate([[0], np.cumsum(held)]).astype(np.intp)
+    rows = np.empty((len(group.checkpoints), int(columns[-1])), dtype=np.float32)
+    for layer, start, stop in zip(group.layers, columns[:-1], columns[1:], strict=True):
+        for row, tensor in zip(rows, layer.tensors, strict=True):
+            row[start:stop] = tensor.read()
+    return Samples(
+        tuple(layer.name for layer in group.layers),
+        tuple(layer.shape for layer in group.layers),
+        columns,
+        rows,
+        as_if_drawn(sizes, held) if (held < sizes).any() else held[:0],
+    )

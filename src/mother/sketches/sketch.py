@@ -1,0 +1,142 @@
+"""A small sample of every layer that stands for a whole checkpoint.
+
+Inner products survive sampling: <w_i, w_j> over a part of a layer, times what the part is of the
+whole, estimates that of the layer, and all that the default method knows of models are such
+products. So a checkpoint is reduced once, to the same window of each layer in every checkpoint
+(windows.py), and its sketch is a `Checkpoint` whose layers are those windows: the method's code
+runs on it unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
+from mother.checkpoints.tensor import constant
+from mother.errors import InputError
+from mother.measures.shapes import as_matrix, is_matrix
+from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
+
+
+def sketch(
+    checkpoint: Checkpoint,
+    budget: int = BUDGET,
+    *,
+    seed: int = 0,
+    matrices: int = MATRICES,
+    apart: int = APART,
+) -> Checkpoint:
+    """The checkpoint with samples in place of its weights, all of them in memory. Arguments as
+    those of `windows`. Of a matrix it reads all where that is small, else the rows of its window.
+
+    >>> from pathlib import Path
+    >>> whole = Checkpoint("a", Path("a"), "npz", {"w": constant("w", np.eye(64))})
+    >>> sketch(whole, 1024).tensors["w"].kept.shape, sketch(whole, 1024).tensors["w"].shape
+    ((4, 32), (64, 64))
+    """
+    chosen = windows(checkpoint.tensors, budget, seed=seed, matrices=matrices, apart=apart)
+    prefetch(
+        part
+        for name, window in chosen.items()
+        for run in _read(checkpoint.tensors[name], window)
+        for part in checkpoint.tensors[name].slices(*run)
+    )
+    tensors = {
+        name: _sampled(tensor, chosen[name]) if name in chosen else absent(tensor)
+        for name, tensor in checkpoint.tensors.items()
+    }
+    return replace(checkpoint, tensors=tensors)
+
+
+def _read(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
+    """The runs of elements that are read: whole rows, or all where they are scattered."""
+    return window.bands(tensor.shape) if window.step == 1 else [(0, tensor.size)]
+
+
+def _sampled(tensor: Tensor, window: Window) -> Tensor:
+    _, width = as_matrix(tensor.shape)
+    parts = [tensor.read(*run).reshape(-1, width) for run in _read(tensor, window)]
+    rows, columns = window.places(tensor.shape)
+    if window.step == 1:
+        return standing(tensor, window, np.concatenate(parts)[:, columns])
+    return standing(tensor, window, parts[0][np.ix_(rows, columns)])
+
+
+def standing(tensor: Tensor, window: Window, values: NDArray[Any]) -> Tensor:
+    """A tensor of which only the window is at hand: its values, rows after rows."""
+    sample = constant(tensor.name, values.reshape(window.rows, window.columns))
+    return replace(tensor, source=Absent(tensor.name, window), sample=sample)
+
+
+def absent(tensor: Tensor) -> Tensor:
+    """A tensor of which nothing is at hand."""
+    sample = constant(tensor.name, np.zeros((0, 0), tensor.dtype))
+    return replace(tensor, source=Absent(tensor.name, None), sample=sample)
+
+
+def agree(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two sketches can be of one checkpoint: the same tensors, with the same values where
+    both have looked.
+
+    >>> from pathlib import Path
+    >>> a, b = (
+    ...     Checkpoint("a", Path("a"), "npz", {"w": constant("w", w)})
+    ...     for w in (np.eye(64), np.ones((64, 64)))
+    ... )
+    >>> agree(sketch(a, 1024), sketch(a, 4096)), agree(sketch(a, 1024), sketch(b, 4096))
+    (True, False)
+    """
+    return one.tensors.keys() == other.tensors.keys() and all(
+        (t.shape, t.dtype) == (other.tensors[name].shape, other.tensors[name].dtype)
+        and _same(t, other.tensors[name])
+        for name, t in one.tensors.items()
+    )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    looked = window_of(one), window_of(other)
+    if looked[0] is None or looked[1] is None:
+        return True
+    places = [window.places(one.shape) for window in looked if window is not None]
+    rows, columns = (
+        np.intersect1d(*of, return_indices=True)[1:] for of in zip(*places, strict=True)
+    )
+    held = (t.kept.read().reshape(t.kept.shape) for t in (one, other))
+    parts = (x[np.ix_(*at)] for x, at in zip(held, zip(rows, columns, strict=True), strict=True))
+    return len({part.tobytes() for part in parts}) == 1
+
+
+def window_of(tensor: Tensor) -> Window | None:
+    """What a sketch kept of a tensor, if anything."""
+    return tensor.source.window if isinstance(tensor.source, Absent) else None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The source of a tensor of which a sketch keeps a window, or nothing."""
+
+    name: str
+    window: Window | None
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        raise InputError(self.name, "a sketch holds but a sample of it")
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
+
+
+def telling(sketched: Checkpoint) -> list[str]:
+    """Names of the layers that tell of kinship, of those that something is kept of: matrices, where
+    there are any."""
+    kept = [name for name, tensor in sketched.tensors.items() if tensor.kept.size]
+    return [name for name in kept if is_matrix(sketched.tensors[name].shape)] or kept
+
+
+def layout(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint's tensors without any weights: all that alignment asks of it."""
+    return replace(checkpoint, tensors={n: absent(t) for n, t in checkpoint.tensors.items()})

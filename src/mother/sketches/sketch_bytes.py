@@ -1,0 +1,176 @@
+"""Sketches as bytes that say what they are, and back; what is none is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.checkpoints.tensor import clean, dtype_of, is_floating
+from mother.errors import InputError
+from mother.measures.shapes import as_matrix
+from mother.sketches.sketch import Absent, absent, standing, window_of
+from mother.sketches.windows import Window
+
+MAGIC = b"mother.sketch/"
+VERSION = b"4\n"
+_DIGEST = 32
+_MAX_HEADER = 64 << 20
+_MAX_DIMENSIONS = 32
+_TYPE = re.compile(r"(b?float|u?int|complex|bool)[a-z0-9_]{0,16}")
+
+
+def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
+    """A sketch as bytes that say what they are; the same sketch gives the same bytes.
+
+    Magic and version; the length of the header as four bytes, least first; the header, JSON and
+    deflated; the windows in the header's order, rows after rows, in the stored types, least
+    byte first; SHA-256 of all before. The header has name, dtype, shape and window of each tensor.
+    """
+    tensors = [sketched.tensors[name] for name in sorted(sketched.tensors)]
+    rows = []
+    for t in tensors:
+        window = window_of(t)
+        at = list(astuple(window)) if window else None
+        rows.append([t.name, str(t.dtype), list(t.shape), at])
+    text = json.dumps(
+        {"seed": seed, "format": sketched.format, "tensors": rows}, separators=(",", ":")
+    )
+    header = _deflated(text)
+    parts = [MAGIC + VERSION, len(header).to_bytes(4, "little"), header]
+    for t in tensors:
+        parts.append(_little(t.kept.read()).tobytes())
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+@lru_cache(maxsize=64)
+def _deflated(text: str) -> bytes:
+    """Models of one architecture share it."""
+    return zlib.compress(text.encode("ascii"), 9)
+
+
+def _little(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("<")) if values.dtype.kind in "iuf" else values
+
+
+def load(
+    data: bytes, path: Path, *, id: str = "", seed: int = 0, verified: bool = False
+) -> Checkpoint:
+    """A sketch from its bytes. verified: their checksum is known to be right.
+
+    Raises InputError naming `path` where they are torn, of a newer version, or of another seed.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> from mother.sketches.sketch import sketch
+    >>> whole = Checkpoint("a", Path("a"), "npz", {"w": constant("w", np.eye(64))})
+    >>> small = sketch(whole, 1024)
+    >>> dump(load(dump(small), Path("a"), id="a")) == dump(small)
+    True
+    """
+    if not data.startswith(MAGIC):
+        raise InputError(path, "not a sketch")
+    if not data.startswith(MAGIC + VERSION):
+        raise InputError(
+            path, "a sketch of a version that is not known here; upgrade mother, or sketch again"
+        )
+    start = len(MAGIC + VERSION) + 4
+    if len(data) < start + _DIGEST:
+        raise InputError(path, "a sketch that was cut off")
+    if not verified and hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
+        raise InputError(path, "a sketch whose checksum is wrong: torn or altered")
+    length = int.from_bytes(data[start - 4 : start], "little")
+    try:
+        header = _header(data[start : start + length])
+    except (ValueError, TypeError, RecursionError, zlib.error) as fault:
+        raise InputError(path, f"a sketch with a broken header ({fault})") from None
+    if header.seed != seed:
+        raise InputError(path, f"a sketch of seed {header.seed}, not {seed}")
+    if start + length + header.bytes + _DIGEST != len(data):
+        raise InputError(path, "a sketch of another length than its header says")
+    held = np.frombuffer(data, np.uint8, header.bytes, start + length)
+    tensors: dict[str, Tensor] = {}
+    at = 0
+    for tensor, window in header.tensors:
+        if window is None:
+            tensors[tensor.name] = absent(tensor)
+            continue
+        stop = at + window.rows * window.columns * tensor.dtype.itemsize
+        values = np.frombuffer(held[at:stop].tobytes(), _little_type(tensor.dtype))
+        values = values.astype(tensor.dtype, copy=False)
+        tensors[tensor.name] = standing(tensor, window, values)
+        at = stop
+    return Checkpoint(id, path, header.format, tensors)
+
+
+def _little_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype.newbyteorder("<") if dtype.kind in "iuf" else dtype
+
+
+@dataclass(frozen=True)
+class _Header:
+    """bytes: of all windows. tensors: without their weights."""
+
+    seed: int
+    format: str
+    tensors: tuple[tuple[Tensor, Window | None], ...]
+    bytes: int
+
+
+@lru_cache(maxsize=64)
+def _header(deflated: bytes) -> _Header:
+    """Models of one architecture share it to the byte. ValueError where it is none."""
+    inflate = zlib.decompressobj()
+    text = inflate.decompress(deflated, _MAX_HEADER)
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("not one deflated text of a sensible length")
+    content = json.loads(text)
+    if not isinstance(content, dict) or not isinstance(content.get("tensors"), list):
+        raise ValueError("no list of tensors")
+    seed, kind = content.get("seed"), content.get("format")
+    if type(seed) is not int or not isinstance(kind, str):
+        raise ValueError("no seed or no format")
+    found = [_entry(entry) for entry in content["tensors"]]
+    if len({tensor.name for tensor, _ in found}) < len(found):
+        raise ValueError("a tensor that stands twice")
+    total = sum(w.rows * w.columns * t.dtype.itemsize for t, w in found if w is not None)
+    return _Header(seed, clean(kind), tuple(found), total)
+
+
+def _entry(entry: Any) -> tuple[Tensor, Window | None]:
+    if not isinstance(entry, list) or len(entry) != 4:
+        raise ValueError("an entry that is none")
+    name, kind, shape, at = entry
+    dtype = dtype_of(kind) if isinstance(kind, str) and _TYPE.fullmatch(kind) else None
+    if not isinstance(name, str) or dtype is None:
+        raise ValueError("a tensor without a name or of an unknown type")
+    if not _naturals(shape, _MAX_DIMENSIONS):
+        raise ValueError("a tensor without a shape")
+    name = clean(name)
+    window = None
+    if at is not None:
+        if not _naturals(at, 6) or len(at) != 6:
+            raise ValueError("a window without its six numbers")
+        window = Window(*at)
+        height, width = as_matrix(tuple(shape))
+        inside = window.top < height and window.left < width and window.step >= 1
+        inside &= window.across >= 1
+        inside &= 1 <= window.rows <= height and 1 <= window.columns <= width
+        if not inside or not is_floating(dtype):
+            raise ValueError("a window outside its tensor")
+    return Tensor(name, dtype, tuple(shape), Absent(name, window)), window
+
+
+def _naturals(value: Any, most: int) -> bool:
+    if not isinstance(value, list) or len(value) > most:
+        return False
+    return all(type(n) is int and 0 <= n < 2**63 for n in value)

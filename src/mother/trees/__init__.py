@@ -1,0 +1,1 @@
+"""Trees over indices: candidates, spanning trees, roots, moves, latent ancestors, bootstrap."""

@@ -1,0 +1,111 @@
+"""Common ancestors that are not among the models."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.rows import Rows
+from mother.trees.clustering import groups, joined
+from mother.trees.forest import Hidden
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
+SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
+OUTSIDE = -0.25  # polarity below which that is not chance
+FORGOTTEN = 0.15  # polarity that training alone explains
+
+
+def hidden_ancestors(
+    parents: Indices,
+    squared: Array,
+    lacking: Array,
+    reverse: Array,
+    chance: Array,
+    rows: Rows | None = None,
+) -> tuple[Indices, list[Hidden]]:
+    """Where a node's children lack too much of it for a parent, they hang beside it, from an
+    ancestor that nobody gave us.
+
+    All siblings of a node lack the same of it, what it went through after that ancestor, however
+    far they went themselves; what a true child forgets grows with how far it went. Siblings of
+    siblings are siblings. Polarity outside [0, 1] is the work of shrinking or growing, which a
+    hidden ancestor can't do: where one edge in twenty shows it, lack is no evidence.
+
+    Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
+    <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
+    of p. rows: of the models, those that training left untouched; they overrule what lack says.
+
+    >>> D2 = np.full(3, 2.0)
+    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
+    (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
+    """
+    n = len(parents)
+    child = np.flatnonzero(parents >= 0)
+    lack, length = lacking[child], squared[child]
+    if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
+        return parents, []
+    inherited = np.zeros(n, dtype=bool) if rows is None else rows.inherited(parents)
+    twin = np.zeros(n, dtype=bool)  # of its parent
+    polarity = np.zeros(n)
+    below = children_of(parents)
+    for node in _parents_first(parents, below):
+        children = below[node]
+        lack, length = lacking[children], squared[children]
+        if len(children) == 0 or length.sum() == 0:
+            continue
+        beside = _siblings(lack, length, chance[children])
+        if twin[node]:
+            beside |= lack > reverse[node] / 2
+        if beside.any():
+            # who shares its start with some of them lacks as twins do from none that it bore, or
+            # what the others lack, by going far a small part of the way
+            alike = (lack > np.median(lack[beside]) / 2) & (lack < 2 * np.median(lack[beside]))
+            sure = lack > 3 * np.sqrt(chance[children])
+            beside |= ((lack > SIBLINGS * length) | alike) & sure
+            beside &= ~inherited[children]
+            if rows is not None and rows.parts(node, children[beside]):
+                beside[:] = False
+        if beside.any():
+            polarity[node] = lack[beside].sum() / length[beside].sum()
+            twin[children[beside]] = True
+    out, hidden = parents.copy(), []
+    twins = np.flatnonzero(twin)
+    for group in groups(joined(n, twins, parents[twins])):
+        if len(group) > 1:
+            top = next(i for i in group if parents[i] < 0 or not twin[i])
+            out[group] = -1
+            hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
+    return out, hidden
+
+
+def children_of(parents: Indices) -> list[Indices]:
+    """The children of each node, ascending.
+
+    >>> children_of(np.array([-1, 0, 0]))
+    [array([1, 2]), array([], dtype=int64), array([], dtype=int64)]
+    """
+    order = np.argsort(parents, kind="stable")
+    return np.split(order, np.searchsorted(parents[order], np.arange(len(parents) + 1)))[1:-1]
+
+
+def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
+    """Which children of one node are its siblings, (k,): those that all lack alike, or all that
+    lack much where together they lack as much as siblings do."""
+    alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length)
+    alike &= lack > 3 * np.sqrt(chance)
+    x, y = np.log(length[alike]), np.log(lack[alike])
+    if len(x) > 1 and np.ptp(x) > 0 and np.polyfit(x, y, 1)[0] < 1:
+        return np.asarray(alike)
+    error = np.sqrt(chance.sum()) / length.sum()
+    if lack.sum() / length.sum() - error > SIBLINGS and (lack <= length).all():
+        return np.asarray((lack > length * SIBLINGS) | (lack > lack.max() / 2))
+    return np.zeros(len(lack), dtype=bool)
+
+
+def _parents_first(parents: Indices, below: list[Indices]) -> list[int]:
+    order = np.flatnonzero(parents < 0).tolist()
+    for node in order:
+        order += below[node].tolist()
+    return order

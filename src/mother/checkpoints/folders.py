@@ -180,6 +180,7 @@ def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     files: list[File] = []
+    unread: dict[str, int] = {}
     for name in components_of(folder, names):
         part = open_model_folder(folder / name)
         if part is None:
@@ -188,12 +189,14 @@ def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
         notes += [f"{label}: {note}" for note in part.notes]
         tensors |= prefixed(f"{label}.", part.tensors)
         files += part.files
+        unread |= {f"{label}.{n}": many for n, many in part.unread.items()}
     if not tensors:
         raise InputError(
             clean(str(folder)), "none of the components in model_index.json holds weights"
         )
     found = tuple(files)
-    return Checkpoint(folder.name, folder, "diffusers", tensors, config, tuple(notes), found)
+    told = tuple(notes)
+    return Checkpoint(folder.name, folder, "diffusers", tensors, config, told, found, unread=unread)
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -213,6 +216,8 @@ def _open_sharded(index: Path) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     for name, place in places.items():
         label = clean(name)
+        if label in shards[place].unread:
+            continue
         if label not in shards[place].tensors:
             raise refusal(index, f"{place} does not hold the tensor {label!r}")
         tensors[label] = shards[place].tensors[label]
@@ -224,7 +229,9 @@ def _joined(path: Path, shards: dict[str, Checkpoint], tensors: dict[str, Tensor
     first = next(iter(shards.values()))
     files = tuple(file for shard in shards.values() for file in shard.files)
     name = path.parent.name
-    return Checkpoint(name, path, first.format, tensors, notes=tuple(notes), files=files)
+    unread = {n: many for shard in shards.values() for n, many in shard.unread.items()}
+    told = tuple(notes)
+    return Checkpoint(name, path, first.format, tensors, notes=told, files=files, unread=unread)
 
 
 def _is_plain(name: str) -> bool:

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 MAX_OPERATIONS = 5_000_000
 _DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
 _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
+#: torch's functions that make a tensor of its parts; those of other layouts than strided are not read
+REBUILT = "torch._utils _rebuild"
 _MARK = object()
 
 
@@ -290,6 +292,8 @@ def _rebuild(function: Any, arguments: Any) -> Any:
         return PickledDType(arguments[0])
     if name in _NEW_ARRAYS:
         return PickledArray(PickledDType("V"))
+    if name.startswith(REBUILT):
+        return Opaque(name, items=dict(enumerate(arguments)))
     return Opaque(name)
 
 

@@ -52,6 +52,7 @@ def read_safetensors(file: File) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int, str]] = []
     notes: list[str] = []
+    unread: dict[str, int] = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -64,6 +65,7 @@ def read_safetensors(file: File) -> Checkpoint:
         spans.append((start, stop, label))
         if kind in _PACKED:
             notes.append(f"skipped {label!r}: {kind} packs several elements into a byte")
+            unread[label] = math.prod(shape)
             continue
         dtype = _dtype(file, label, kind)
         if stop - start != math.prod(shape) * dtype.itemsize:
@@ -75,7 +77,8 @@ def read_safetensors(file: File) -> Checkpoint:
     _refuse_overlaps(file, spans)
     if not tensors:
         raise file.fault("holds no tensors")
-    return Checkpoint(file.path.stem, file.path, "safetensors", tensors, notes=tuple(notes))
+    told = tuple(notes)
+    return Checkpoint(file.path.stem, file.path, "safetensors", tensors, notes=told, unread=unread)
 
 
 def read_metadata(file: File) -> dict[str, str]:

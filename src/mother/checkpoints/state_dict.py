@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mother.checkpoints.pickle_data import Opaque, StridedView
+from mother.checkpoints.pickle_data import REBUILT, Opaque, Storage, StridedView
 from mother.checkpoints.tensor import clean
 
 #: where scripts put the weights; the first that holds tensors is taken
@@ -35,8 +35,11 @@ MAX_DEPTH = 64
 MAX_NAME = 2000
 
 
-def pick_tensors(root: Any) -> tuple[dict[str, StridedView], list[str]]:
-    """The model's tensors by dotted name, and notes on what was chosen and left out.
+def pick_tensors(
+    root: Any, unread: dict[str, int] | None = None
+) -> tuple[dict[str, StridedView], list[str]]:
+    """The model's tensors by dotted name, and notes on what was chosen and left out. unread: gets
+    the tensors that are of no strided layout, each with the elements that its parts hold.
 
     Raises ValueError, in one line, where a name is too long.
 
@@ -57,7 +60,9 @@ def pick_tensors(root: Any) -> tuple[dict[str, StridedView], list[str]]:
     if path:
         notes.insert(0, f"read from {'.'.join(path)!r}")
     tensors: dict[str, StridedView] = {}
-    _flatten(root, "tensor" if isinstance(root, StridedView) else "", tensors, notes, set(), 0)
+    left = {} if unread is None else unread
+    name = "tensor" if isinstance(root, StridedView) else ""
+    _flatten(root, name, tensors, notes, left, set(), 0)
     return tensors, notes
 
 
@@ -73,6 +78,8 @@ class _Sizes:
             for size in value.shape:
                 count = min(count * size, 1 << 62)
             return count
+        if isinstance(value, Storage):
+            return max(0, min(value.count, 1 << 62))
         if id(value) not in self._known:
             # stands while the container is being counted: a cycle adds nothing
             self._known[id(value)] = 0
@@ -125,14 +132,21 @@ def _text(key: Any) -> str:
 
 
 def _flatten(
-    value: Any, name: str, out: dict[str, StridedView], notes: list[str], seen: set[int], depth: int
+    value: Any,
+    name: str,
+    out: dict[str, StridedView],
+    notes: list[str],
+    unread: dict[str, int],
+    seen: set[int],
+    depth: int,
 ) -> None:
     if isinstance(value, StridedView):
         if name in out:
             notes.append(f"skipped a second tensor called {name!r}")
         else:
             out[name] = value
-    elif isinstance(value, Opaque) and value.symbol.startswith("torch._utils _rebuild"):
+    elif isinstance(value, Opaque) and value.symbol.startswith(REBUILT):
+        unread[name] = _Sizes().of(value)
         notes.append(f"skipped {name!r}: {value.symbol.split('_rebuild_')[-1]} is not read")
     elif not _is_leaf(value) and id(value) not in seen and depth <= MAX_DEPTH:
         # a container that is reached twice is listed once: shared ones could multiply without end
@@ -144,4 +158,4 @@ def _flatten(
             if _is_training(key) and not _is_leaf(child):
                 notes.append(f"left out {label!r}")
             else:
-                _flatten(child, label, out, notes, seen, depth + 1)
+                _flatten(child, label, out, notes, unread, seen, depth + 1)

@@ -38,6 +38,8 @@ _EXTENDED_FLOATS: dict[str, DType] = {
     name: np.dtype(getattr(ml_dtypes, name)) for name in _NAMES if hasattr(ml_dtypes, name)
 }
 _EXTENDED = frozenset(_EXTENDED_FLOATS.values())
+#: bits of a weight as most quantizers pack it, when integers are counted as weights
+CODE = 4
 
 
 @lru_cache(maxsize=1 << 8)
@@ -136,6 +138,20 @@ class Tensor:
     def is_weight(self) -> bool:
         return is_floating(self.dtype)
 
+    @property
+    def weights(self) -> int:
+        """How many weights it holds: one an element where these are numbers. Integers may be
+        packed codes, and count by their bits: an int32 holds eight weights. A mask holds none.
+
+        >>> constant("w", np.zeros(3, np.float16)).weights
+        3
+        >>> constant("qweight", np.zeros(3, np.int32)).weights
+        24
+        """
+        if self.is_weight or self.dtype.kind == "c":
+            return self.size
+        return 0 if self.dtype.kind == "b" else self.nbytes * 8 // CODE
+
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Elements [start, stop) in C order as a 1-D array of the stored dtype.
 
@@ -182,7 +198,9 @@ class Checkpoint:
     `format` is "safetensors", "pytorch", "npz", "npy", "peft", "diffusers" or "tfjs"; `config` is
     the parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
     line each, what was skipped or chosen; `files` are those that the weights lie in; `base` is what
-    an adapter was merged into.
+    an adapter was merged into; `scheme` is how its weights are quantized, "Q4_K_M" or "GPTQ 4 bit
+    g128", empty where they are not; `unread` are the tensors that no reader opened, with how many
+    weights each holds at least.
     """
 
     id: str
@@ -193,6 +211,8 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
     base: Checkpoint | None = None
+    scheme: str = ""
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shown(self) -> str:
@@ -219,6 +239,11 @@ class Checkpoint:
     def parameters(self) -> int:
         """Number of elements over all weight tensors."""
         return sum(tensor.size for tensor in self.tensors.values() if tensor.is_weight)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights that it holds, those too that are not read as numbers."""
+        return sum(tensor.weights for tensor in self.tensors.values()) + sum(self.unread.values())
 
     @property
     def dtype(self) -> str:

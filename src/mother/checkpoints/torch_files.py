@@ -154,8 +154,9 @@ def _dtype(name: str) -> DType:
 def _checkpoint(
     file: File, tree: Any, where: Callable[[Storage], Span], little: bool
 ) -> Checkpoint:
+    unread: dict[str, int] = {}
     try:
-        views, notes = pick_tensors(tree)
+        views, notes = pick_tensors(tree, unread)
     except ValueError as error:
         raise file.fault(str(error)) from None
     tensors: dict[str, Tensor] = {}
@@ -166,7 +167,8 @@ def _checkpoint(
             raise file.fault(f"tensor {name!r} {error}") from None
     if not tensors:
         raise file.fault("holds no tensors")
-    return Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=tuple(notes))
+    told = tuple(notes)
+    return Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=told, unread=unread)
 
 
 def _tensor(name: str, view: StridedView, where: Span, little: bool) -> Tensor:

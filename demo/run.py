@@ -69,7 +69,7 @@ def picture(graph: mother.ModelGraph, path: Path) -> None:
     """The tree as it looks on a terminal, as SVG."""
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
     console.print("$ mother recover demo/weights/models", style="bold")
-    for line in forest(graph):
+    for line in forest(graph, width=console.width):
         console.print(line, highlight=False)
     write_atomically(path, console.export_svg(title="mother", unique_id="mother"))
 

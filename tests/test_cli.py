@@ -165,8 +165,9 @@ def test_recover_prints_the_forest_and_writes_the_graph(family, tmp_path):
     assert not result.err
     lines = result.out.splitlines()
     assert lines[0].startswith("root ")
-    assert [line.split()[1] for line in lines[1:]] == [f"child{k}" for k in range(1, 5)]
-    assert all("fine-tune" in line and "%" in line for line in lines[1:])
+    assert [line.split()[1] for line in lines[1:5]] == [f"child{k}" for k in range(1, 5)]
+    assert all("fine-tuned" in line and "%" in line for line in lines[1:5])
+    assert lines[6].startswith("5 models in 1 tree; 4 edges: ")
     content = json.loads(output.read_text())
     assert content["schema"] == "mother.model-graph/1"
     assert content["method"] == "gram"
@@ -210,7 +211,7 @@ def test_methods_and_distances(family, method, distance):
     result = run("recover", family, "--method", method, "--distance", distance)
     assert result.code == 0
     assert not result.err
-    assert len(result.out.splitlines()) == 5
+    assert len(result.out.splitlines()) == 7  # the summary is two
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -219,7 +220,7 @@ def test_scores_and_stages(family, score, stage):
     result = run("recover", family, "--method=mother", "--score", score, "--stage", stage)
     assert result.code == 0
     assert not result.err
-    assert len(result.out.splitlines()) == 5
+    assert len(result.out.splitlines()) == 7  # the summary is two
 
 
 def test_stages_from_a_file(family, tmp_path):
@@ -305,7 +306,7 @@ def test_architectures_are_separate_trees(family, tmp_path):
     result = run("recover", family, other)
     assert result.code == 0
     assert [line for line in result.out.splitlines() if line.startswith("other ")]
-    assert len(result.out.splitlines()) == 6
+    assert len(result.out.splitlines()) == 8
 
 
 @pytest.mark.parametrize("path", ["no/such/folder", "", "nul\0byte"])
@@ -637,7 +638,7 @@ def test_a_pipe_gets_plain_lines(family, monkeypatch):
     result = run("recover", family)
     assert "\x1b" not in result.out
     assert not result.err
-    assert len(result.out.splitlines()) == 5
+    assert len(result.out.splitlines()) == 7  # the summary is two
 
 
 @pytest.mark.parametrize("command", ["recover", "show", "compare"])

@@ -80,6 +80,9 @@ def live(models):
         yield session
 
 
+OF_TWO = "hidden ancestor of left and right"
+
+
 def test_the_graph():
     asked = client(family())
     about = asked.get("/api/graph").json()
@@ -87,9 +90,9 @@ def test_the_graph():
     assert about["refused"] == [{"path": "/models/bad.bin", "fault": "not a zip archive"}]
     assert about["weights"] is False
     roots = asked.get("/api/trees").json()
-    assert [entry["name"] for entry in roots["entries"]] == ["alone", "base", "hidden:1"]
+    assert [entry["name"] for entry in roots["entries"]] == ["alone", "base", OF_TWO]
     keys = {entry["name"]: entry["key"] for entry in roots["entries"]}
-    below = asked.get("/api/trees", params={"of": [keys["hidden:1"], keys["base"]]}).json()
+    below = asked.get("/api/trees", params={"of": [keys[OF_TWO], keys["base"]]}).json()
     names = [entry["name"] for entry in below["entries"]]
     assert names == ["left", "right", "copy", "lora", "tuned"]
     part = asked.get("/api/trees", params={"of": [keys["base"]], "offset": 1, "limit": 1}).json()
@@ -164,8 +167,8 @@ def test_answers_are_as_described(live, models):
         ("/api/node/0", "Details", None),
         ("/api/edge?child=tuned", "ReasonedEdge", None),
         ("/api/search?q=tuned", "Matches", None),
-        ("/api/compare", "Comparison", {"a": "base", "b": "stranger"}),
-        ("/api/place", "Placement", {"path": str(models / "new" / "deep.npz")}),
+        ("/api/compare", "Compared", {"a": "base", "b": "stranger"}),
+        ("/api/place", "Placed", {"path": str(models / "new" / "deep.npz")}),
     ):
         answer = live.post(path, json=asked) if asked else live.get(path)
         reference = {"$ref": f"#/components/schemas/{schema}", **described}
@@ -356,6 +359,7 @@ def test_one_at_a_time_and_not_for_ever(models):
     async def two():
         heavy = Heavy([models], 60)
         task = {"do": "compare", "a": f"{models}/old/base.npz", "b": f"{models}/old/tuned.npz"}
+        task["names"] = ["base", "tuned"]
         return await asyncio.gather(heavy(task), heavy(task)), await heavy(task)
 
     (first, second), third = asyncio.run(two())

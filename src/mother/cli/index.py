@@ -17,6 +17,7 @@ from mother.checkpoints import Problem
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement
+from mother.graph.verdict import of_edge
 from mother.index import Index, executors
 from mother.methods.refinement import READ
 from mother.recovery import Options
@@ -193,9 +194,8 @@ def _said(p: Placement) -> list[str]:
     name = printable(p.id)
     if p.found == "child" and p.edge is not None and p.parent is not None:
         edge, parent = p.edge, printable(p.parent)
-        lines = [f"{name} hangs from {parent} ({edge.relation})"]
-        if edge.direction_probability is not None:
-            lines.append(f"  probability of this direction {edge.direction_probability:.2f}")
+        verdict = of_edge(edge)
+        lines = [f"{name} hangs from {parent}: {verdict.grade}: {verdict}"]
         lines += [f"  {odds(e.log_odds)}: {e.says}" for e in edge.evidence]
         if edge.runner_up is not None and edge.runner_up_ratio is not None:
             ratio = f"{edge.runner_up_ratio:.3g} times as far"

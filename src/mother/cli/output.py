@@ -17,16 +17,19 @@ from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.recovery import Progress as Report
 from mother.views.hints import hints
-from mother.views.terminal import LONGEST, forest
+from mother.views.terminal import LONGEST, forest, summary, wrapped
 
 
 def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
-    """As a tree, hints below it. plain, or in a pipe: no colours, and long names in full."""
+    """As a tree, hints below it, then what it comes to. plain, or in a pipe: no colours, and a line
+    a model, names in full; on a terminal lines are broken where it ends."""
     plain = plain or not sys.stdout.isatty()
-    longest = None if plain else LONGEST
-    print_lines(forest(graph, depth, refused=refused, longest=longest), plain=plain)
-    said = (Text(line, style="dim") for line in hints(graph, longest))
-    print_lines(said, plain=plain)
+    width = None if plain else Console().width
+    print_lines(forest(graph, depth, refused=refused, width=width), plain=plain)
+    said = (Text(line, style="dim") for line in hints(graph, None if plain else LONGEST))
+    print_lines((x for line in said for x in wrapped(line, width, "    ")), plain=plain)
+    total = (Text(line, style="bold") for line in ("", *summary(graph)))
+    print_lines((x for line in total for x in wrapped(line, width, "    ")), plain=plain)
 
 
 def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:

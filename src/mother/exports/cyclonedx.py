@@ -88,7 +88,7 @@ def _pedigree(
     if lineage.parent is not None:
         parent = lineage.parent.parent
         pedigree["ancestors"] = [_mention(parent, references, hidden)]
-        notes.append(f"from {spelled(parent)}: {account(lineage.parent)}")
+        notes.append(account(lineage.parent))
     elif lineage.hidden is not None:
         pedigree["ancestors"] = [_mention(lineage.hidden.id, references, hidden)]
         notes.append(f"from {spelled(lineage.hidden.id)}: {told(lineage.hidden)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, rounded
+from mother.graph.verdict import of_edge
 from mother.names import spelled
 
 #: what an edge's ends are to each other, whichever way it goes
@@ -66,12 +67,11 @@ def account(edge: Edge) -> str:
     """The edge's evidence in one line.
 
     >>> account(Edge("a", "b", "lora", distance=0.0123, support=0.98, rank=8))
-    'lora; distance 0.0123; support 0.98; rank 8'
+    "likely: probably LoRA-tuned (rank 8) from a; 1.2 % of its weights' norm changed; found in 98 \
+% of resamplings"
     """
-    parts = [spelled(edge.relation)]
-    if edge.undirected:
-        parts.append("direction unknown")
-    parts += [f"{name.replace('_', ' ')} {value:g}" for name, value in figures(edge).items()]
+    verdict = of_edge(edge, name=spelled)
+    parts = [f"{verdict.grade}: {verdict}"]
     if directed(edge):
         parts += [spelled(reason.says) for reason in edge.evidence]
         if edge.runner_up is not None:
@@ -88,7 +88,8 @@ def aside(edge: Edge, id: str) -> str:
     name = spelled(other(edge, id))
     if edge.relation == "duplicate":
         return f"same weights as {name}"
-    return f"one was trained from the other, which from which is unknown: {name} ({account(edge)})"
+    verdict = of_edge(edge, beside=True, name=spelled)
+    return f"related to {name}: {verdict.grade}: {verdict}"
 
 
 def told(hidden: HiddenAncestor) -> str:

@@ -68,8 +68,8 @@ def _card(lineage: Lineage, base: Edge | None, nodes: dict[str, Node]) -> str:
             matter.append(f"base_model_relation: {relation}")
     story = [f"Lineage of {spelled(id_)}, found from the weights alone."]
     if lineage.parent is not None:
-        parent = spelled(lineage.parent.parent)
-        story.append(f"From {parent}: {account(lineage.parent)}.")
+        said = account(lineage.parent)
+        story.append(f"{said[:1].upper()}{said[1:]}.")
     if lineage.hidden is not None:
         story.append(told(lineage.hidden))
     story += [f"{aside(edge, id_)}." for edge in lineage.beside]

@@ -89,8 +89,7 @@ def _model(lineage: Lineage, id_: str) -> Iterator[_Object]:
         "software_primaryPurpose": "model",
     }
     if lineage.parent is not None:
-        parent = spelled(lineage.parent.parent)
-        content["ai_informationAboutTraining"] = f"from {parent}: {account(lineage.parent)}"
+        content["ai_informationAboutTraining"] = account(lineage.parent)
     yield content
     if not node.files:
         return

@@ -15,6 +15,7 @@ from mother.gate.licences import normalised
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 from mother.graph.descent import Descent, Line
+from mother.graph.verdict import certainty, of_edge
 
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
@@ -162,7 +163,8 @@ def way(line: Line) -> str:
     >>> from mother.graph import Edge
     >>> edge = Edge("base", "mid", "fine-tune", distance=0.1, direction_probability=0.99)
     >>> way((Step("copy", "tuned", "mid"), Step("edge", "mid", "base", edge)))
-    'base -> mid = tuned (fine-tune, distance 0.1, direction probability 0.99)'
+    "base -> mid = tuned (fine-tuned; 99 % sure of the direction; 10 % of its weights' norm \
+changed)"
     """
     said = printable(line[-1].parent, 200)
     for k, step in enumerate(reversed(line)):
@@ -172,14 +174,10 @@ def way(line: Line) -> str:
         sign = "=" if step.kind == "copy" else "->"
         said += f" {sign} {printable(step.child, 200)}"
     edges = [step.edge for step in line if step.edge is not None]
-    figures = [edges[0].relation] if len(edges) == 1 else []
-    if len(edges) == 1 and edges[0].distance is not None:
-        figures.append(f"distance {edges[0].distance:.3g}")
+    if len(edges) == 1:
+        return f"{said} ({of_edge(edges[0], beside=True)})"
     told = [e.direction_probability for e in edges if e.direction_probability is not None]
-    if told:
-        least = "least " if len(told) > 1 else ""
-        figures.append(f"{least}direction probability {min(told):.2f}")
-    return f"{said} ({', '.join(figures)})" if figures else said
+    return f"{said} (each step {certainty(min(told))} sure or more)" if told else said
 
 
 def some(ids: tuple[str, ...] | list[str]) -> str:

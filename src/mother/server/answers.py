@@ -12,7 +12,7 @@ from mother.graph import Edge, ModelGraph, Node
 from mother.server.confinement import readable
 from mother.views.page import view
 
-_EDGE = ("relation", "stage", "support", "distance", "polarity", "direction_probability")
+_EDGE = ("relation", "grade", "stage", "support", "distance", "polarity", "direction_probability")
 _NODE = ("format", "dtype", "architecture", "parameters")
 _NO_COLOUR = {"path", "duplicate_of", "runner_up", "runner"}
 
@@ -50,9 +50,7 @@ class Answers:
             "models": len(self.items) - hidden,
             "hidden": hidden,
             "trees": len(self._roots),
-            "attributes": attributes(
-                known for item in self.items for known in (item.get("edge"), item.get("node"))
-            ),
+            "attributes": attributes(map(values, self.items)),
             "version": None,
         }
 
@@ -108,6 +106,7 @@ class Answers:
             "node": item.get("node"),
             "edge": item.get("edge"),
             "hidden": item.get("hidden"),
+            "told": item.get("told", []),
             "changes": {"grid": grid, "values": values} if grid else None,
         }
 
@@ -144,13 +143,20 @@ def shown(item: dict[str, Any], key: int, children: int, below: int) -> dict[str
     return {
         "key": key,
         "parent": item["p"] if item["p"] >= 0 else None,
-        "name": item["name"],
+        "name": item.get("called", item["name"]),
         "hidden": "hidden" in item,
         "children": children,
         "below": below,
         "edge": _scalars(item.get("edge")),
-        "values": {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})},
+        "values": values(item),
     }
+
+
+def values(item: dict[str, Any]) -> dict[str, Any]:
+    """What an entry of the page can be coloured by, and how sure its edge is."""
+    known = {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})}
+    grade = item.get("told", [""])[0]
+    return {**known, "grade": grade} if grade else known
 
 
 def _scalars(known: dict[str, Any] | None) -> dict[str, Any] | None:

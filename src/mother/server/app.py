@@ -158,15 +158,15 @@ def _reads(app: FastAPI, answers: Answers | Grown, weights: bool) -> None:
 
 
 def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequence[Path]) -> None:
-    @app.post("/api/compare", response_model=schemas.Comparison, dependencies=JSON)
+    @app.post("/api/compare", response_model=schemas.Compared, dependencies=JSON)
     async def compare(pair: schemas.Pair) -> Answer:
         """What two models are to each other by their weights, which are read. One at a time."""
         paths = [_found(answers.path_of, id_) for id_ in (pair.a, pair.b)]
         a, b = [str(_allowed(path, folders)) for path in paths]
-        done = await heavy({"do": "compare", "a": a, "b": b})
-        return done if isinstance(done, Problem) else Answer({**done, "a": pair.a, "b": pair.b})
+        done = await heavy({"do": "compare", "a": a, "b": b, "names": [pair.a, pair.b]})
+        return done if isinstance(done, Problem) else Answer(done)
 
-    @app.post("/api/place", response_model=schemas.Placement, dependencies=JSON)
+    @app.post("/api/place", response_model=schemas.Placed, dependencies=JSON)
     async def place(where: schemas.Where) -> Answer:
         """Where a checkpoint would hang: it is recovered with its relatives. Nothing is stored."""
         path = _allowed(where.path, folders)

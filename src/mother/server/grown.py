@@ -67,6 +67,7 @@ class Grown:
             "node": item.get("node"),
             "edge": item.get("edge"),
             "hidden": item.get("hidden"),
+            "told": item.get("told", []),
             "changes": None,
         }
 

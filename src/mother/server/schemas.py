@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,18 +12,34 @@ from mother.graph import Edge
 from mother.graph.placement import Placement
 
 __all__ = [
-    "Comparison",
+    "Compared",
     "Details",
     "Edge",
     "Entries",
     "Entry",
     "Matches",
     "Pair",
-    "Placement",
+    "Placed",
     "ReasonedEdge",
     "Summary",
     "Where",
 ]
+
+
+@dataclass(frozen=True)
+class Compared(Comparison):
+    """What two models are to each other. said: the same in lines, as `mother compare` prints it."""
+
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed(Placement):
+    """Where a checkpoint would hang. said: how sure its edge is, if it has one."""
+
+    said: str = ""
+
+
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -101,6 +118,7 @@ class Details(BaseModel):
     node: dict[str, Any] | None
     edge: dict[str, Any] | None
     hidden: dict[str, Any] | None
+    told: list[str] = Field(description="how sure it is, in one sentence what was found, figures")
     changes: dict[str, Any] | None = Field(description="change by layer: a grid and its values")
 
 

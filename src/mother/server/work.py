@@ -7,15 +7,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mother.comparison import compare
 from mother.errors import MotherError
+from mother.graph.placement import Placement
+from mother.graph.verdict import of_edge
 from mother.index import Index
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
+from mother.views.comparing import reasons, relation
 
 
 def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
@@ -23,12 +26,14 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
     refused = confine(folders)
     try:
         if task["do"] == "compare":
-            done = asdict(compare(task["a"], task["b"]))
+            a, b = task["names"]
+            told = replace(compare(task["a"], task["b"]), a=a, b=b)
+            done = {**asdict(told), "said": [*relation(told), *reasons(told)]}
         elif "index" in task:
             with Index(task["index"]) as index:
-                done = asdict(index.place(task["path"], closer=False))
+                done = _placed(index.place(task["path"], closer=False))
         else:
-            done = asdict(place(task["path"], task["models"]))
+            done = _placed(place(task["path"], task["models"]))
     except MotherError as fault:
         if not refused:
             return {"status": 422, "detail": str(fault)}
@@ -37,6 +42,11 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
     if refused:
         return {"status": 403, "detail": f"links to what is {OUTSIDE}"}
     return {"done": done}
+
+
+def _placed(found: Placement) -> dict[str, Any]:
+    verdict = of_edge(found.edge) if found.edge else None
+    return {**asdict(found), "said": f"{verdict.grade}: {verdict}" if verdict else ""}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from mother.graph import Edge, Hint, ModelGraph
+from mother.graph.verdict import of_edge, resamplings
+from mother.names import printable
 from mother.views.hints import said
-from mother.views.terminal import printable
 
 LOUDEST = 3  # layers named
 
@@ -18,7 +19,7 @@ def explanation(graph: ModelGraph) -> Iterator[str]:
     >>> edge = Edge("a", "b", "fine-tune", direction_probability=0.9, runner_up="c",
     ...             runner_up_ratio=1.5)
     >>> print(*explanation(ModelGraph("gram", edges=(edge,))), sep="\\n")
-    a -> b: fine-tune, this way round with probability 0.9
+    b: strong: fine-tuned from a; 90 % sure of the direction
       next best parent: c, 1.5 times as far
     """
     architecture = {node.id: node.architecture for node in graph.nodes}
@@ -26,16 +27,14 @@ def explanation(graph: ModelGraph) -> Iterator[str]:
     for hint in graph.hints:
         hints.setdefault(hint.model, []).append(hint)
     for edge in graph.edges:
+        verdict = of_edge(edge, resamplings=resamplings(graph), method=graph.method)
+        yield f"{printable(edge.child)}: {verdict.grade}: {verdict}"
         yield from _edge(edge, graph.layers.get(architecture.get(edge.child, ""), ()))
         for hint in hints.get(edge.child, ()):
             yield f"  not from the weights: {said(hint)}"
 
 
 def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
-    p = edge.direction_probability
-    certain = "" if p is None else f", this way round with probability {p:.3g}"
-    open_ = " (undirected: the weights don't tell which way)" if edge.undirected else ""
-    yield f"{printable(edge.parent)} -> {printable(edge.child)}: {edge.relation}{certain}{open_}"
     for reason in edge.evidence:
         yield f"  {odds(reason.log_odds)}: {printable(reason.says)}"
     if edge.polarity is not None:

@@ -16,6 +16,7 @@ from math import isfinite
 from typing import Any
 
 from mother.graph import Edge, ModelGraph, rounded
+from mother.graph.verdict import Verdict, ancestor, of_edge, of_models
 from mother.views.blocks import grid
 from mother.views.hints import said
 from mother.views.outline import Item, outline
@@ -105,6 +106,7 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
     hints: dict[str, list[dict[str, Any]]] = {}
     for hint in graph.hints:
         hints.setdefault(hint.model, []).append({"says": said(hint), "agrees": hint.agrees})
+    told = of_models(graph)
     grids = {key: asdict(grid(names)) for key, names in graph.layers.items() if key in compared}
     return {
         "about": {
@@ -114,14 +116,18 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "palette": PALETTE,
         },
         "grids": grids,
-        "items": [entry(item, place, hints.get(item.id, [])) for item in items],
+        "items": [entry(item, place, hints.get(item.id, []), told.get(item.id)) for item in items],
     }
 
 
 def entry(
-    item: Item, place: Mapping[str, int], hints: Sequence[dict[str, Any]] = ()
+    item: Item,
+    place: Mapping[str, int],
+    hints: Sequence[dict[str, Any]] = (),
+    verdict: Verdict | None = None,
 ) -> dict[str, Any]:
-    """What the page knows of one model. place: of others that it names, by id."""
+    """What the page knows of one model. place: of others that it names, by id. verdict: on it; by
+    default what its own edge tells."""
     known: dict[str, Any] = {"p": item.parent, "name": item.id}
     if item.node is not None:
         known["node"] = _known(item.node, without=("id",))
@@ -129,6 +135,11 @@ def entry(
             known["node"]["hints"] = hints
     if item.hidden is not None:
         known["hidden"] = {"polarity": rounded(item.hidden.polarity)}
+        known["called"] = ancestor(item.hidden)
+    if verdict is None and item.edge is not None:
+        verdict = of_edge(item.edge)
+    if verdict is not None:
+        known["told"] = [verdict.grade, verdict.sentence, *verdict.figures]
     if item.edge is not None:
         known["edge"] = _known(item.edge, without=("parent", "child", "changes"))
         if item.edge.runner_up is not None and item.edge.runner_up in place:

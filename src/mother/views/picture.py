@@ -10,9 +10,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 from mother.errors import UsageError
 from mother.graph import ModelGraph
+from mother.graph.verdict import Verdict, ancestor, certainty, of_models
 from mother.views.outline import Item, outline
 from mother.views.palette import OTHER, RELATIONS
-from mother.views.terminal import evidence, printable, shortened
+from mother.views.terminal import printable, shortened
 from mother.views.tidy import tidy
 
 ROW, GAP, MARGIN, SIZE = 22.0, 72.0, 20.0, 12.0  # in pixels; SIZE of the letters
@@ -39,7 +40,8 @@ def svg(graph: ModelGraph, *, depth: int | None = None, trees: int | None = None
     kept = roots if trees is None else roots[:trees]
     rows = _rows(items, kept, deepest)
     left = _columns(items, rows, deepest)
-    body = [part for k in rows for part in _item(items, k, rows, left, deepest)]
+    told = of_models(graph)
+    body = [part for k in rows for part in _item(items, k, rows, left, deepest, told)]
     below = (max(rows.values(), default=0.0) + 1.0) * ROW + MARGIN
     if len(kept) < len(roots):
         more = f"… {len(roots) - len(kept)} more trees"
@@ -130,7 +132,16 @@ def _columns(items: list[Item], rows: dict[int, float], deepest: int) -> list[fl
 
 
 def _name(item: Item) -> str:
-    return "hidden ancestor" if item.hidden else shortened(printable(item.id), _LONGEST)
+    return shortened(ancestor(item.hidden) if item.hidden else printable(item.id), _LONGEST)
+
+
+def _share(support: float) -> str:
+    """As `certainty` has it, in the room of two digits.
+
+    >>> _share(0.87), _share(1.0), _share(0.0)
+    ('87', '>99', '<1')
+    """
+    return certainty(support).removesuffix(" %").replace("over ", ">").replace("under ", "<")
 
 
 def _right(item: Item, left: list[float], deepest: int) -> float:
@@ -139,7 +150,12 @@ def _right(item: Item, left: list[float], deepest: int) -> float:
 
 
 def _item(
-    items: list[Item], k: int, rows: dict[int, float], left: list[float], deepest: int
+    items: list[Item],
+    k: int,
+    rows: dict[int, float],
+    left: list[float],
+    deepest: int,
+    told: dict[str, Verdict],
 ) -> Iterator[str]:
     item, x, y = items[k], left[items[k].depth], rows[k] * ROW + MARGIN
     edge = item.edge
@@ -166,10 +182,9 @@ def _item(
                 f'<path d="M{x - 14:.1f} {y:.1f}l4 -4l4 4l-4 4z" fill="#ffffff" stroke="{colour}"/>'
             )
         if edge is not None and edge.support is not None:
-            yield _text(
-                x - 20, y - 4, f"{100 * edge.support:.0f}", fill=_SOFT, size=9, anchor="middle"
-            )
-    words = printable(item.id) + (f": {evidence(edge)}" if edge else "")
+            yield _text(x - 20, y - 4, _share(edge.support), fill=_SOFT, size=9, anchor="middle")
+    called = ancestor(item.hidden) if item.hidden else printable(item.id)
+    words = f"{called}: {told[item.id]}" if item.id in told else called
     dot = 'fill="#ffffff" stroke-dasharray="2 2"' if item.hidden else f'fill="{colour}"'
     yield f"<g><title>{escape(words)}</title>"
     yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {dot} stroke="{colour}"/>'

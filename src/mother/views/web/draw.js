@@ -1,6 +1,7 @@
 /** What is drawn of a part of the forest, and how. */
 
 import { GAP, ROW } from "./layout.js";
+import { share } from "./names.js";
 
 const FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 export const LEGIBLE = 0.5; // scale below which names are not drawn
@@ -134,7 +135,7 @@ export function words(c, item, look, k) {
     c.font = font(item, 9.5);
     c.textAlign = "center";
     c.fillStyle = theme.soft;
-    c.fillText(Math.round(100 * edge.support), item.x - 23, item.y - 7);
+    c.fillText(share(edge.support), item.x - 23, item.y - 7);
   }
   c.textAlign = "left";
   c.font = font(item);

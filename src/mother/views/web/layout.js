@@ -91,7 +91,7 @@ function filled(trees, wanted) {
 
 function name(item, measure) {
   if (item.label === undefined) {
-    item.label = item.entry.hidden ? "hidden ancestor" : shortened(printable(item.entry.name), LONGEST);
+    item.label = shortened(printable(item.entry.name), LONGEST);
     item.badge = item.entry.children ? measure(`+ ${item.entry.below}`, item) + 14 : 0;
     item.text = measure(item.label, item);
   }

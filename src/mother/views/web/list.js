@@ -92,7 +92,7 @@ export class List {
       },
       el("span", { class: "twisty", "aria-hidden": "true" }, entry.children ? (item.open ? "▾" : "▸") : ""),
       el("span", { class: "dot", "--colour": item.colour ?? "var(--faint)", "aria-hidden": "true" }),
-      el("span", { class: "name" }, entry.hidden ? "hidden ancestor" : printable(entry.name)),
+      el("span", { class: "name" }, printable(entry.name)),
       el("span", { class: "gap" }, entry.children && !item.open ? `+ ${entry.below}` : ""),
       el("span", { class: "relation" }, printable(edge?.relation ?? under), sure && ` · ${sure}`),
       el("span", { class: "support" }, typeof edge?.support === "number" ? `${percent(edge.support)}` : "",

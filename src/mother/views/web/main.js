@@ -112,7 +112,7 @@ export async function start(source) {
   }
 
   function hover(item) {
-    const whole = item && (item.entry.hidden ? "hidden ancestor, not among the inputs" : nameOf(item.entry));
+    const whole = item && `${nameOf(item.entry)}${item.entry.hidden ? ", not among the inputs" : ""}`;
     part("hint").textContent = whole ?? "";
     part("hint").hidden = !whole;
   }

@@ -32,8 +32,17 @@ export function figure(x) {
   return String(Number(x.toPrecision(3)));
 }
 
+/** A probability, or a share of resamplings: never 0 % or 100 %, for nothing measured is certain.
+ * The same as `certainty` of verdict.py. */
 export function percent(x) {
-  return x === null || x === undefined ? "–" : `${Math.round(100 * x)} %`;
+  if (typeof x !== "number") return "–";
+  if (!(x < 0.995)) return "over 99 %";
+  return x > 0.005 ? `${Math.round(100 * x)} %` : "under 1 %";
+}
+
+/** The same in the room of two digits. */
+export function share(x) {
+  return percent(x).replace("over ", ">").replace("under ", "<").replace(" %", "");
 }
 
 function scaled(n, units, base) {

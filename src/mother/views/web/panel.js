@@ -4,19 +4,8 @@ import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
 import { bytes, count, figure, many, percent, printable } from "./names.js";
 
-const STEPS = {
-  "fine-tune": "Fine-tuned from",
-  continuation: "Trained further from",
-  lora: "LoRA-tuned from",
-  duplicate: "The same weights as",
-  converted: "Converted from",
-  quantized: "Quantized from",
-  pruned: "Pruned from",
-  merge: "Merged from",
-};
-
 export function nameOf(entry) {
-  return entry.hidden ? "hidden ancestor" : printable(entry.name);
+  return printable(entry.name);
 }
 
 /** All of it, as elements. go: show another entry; compare: choose a second one. */
@@ -61,26 +50,20 @@ export function lineage({ path }, go) {
 }
 
 function evidence(details, go) {
-  const { edge, path, entry, changes } = details;
+  const { edge, path, changes } = details;
   const parent = path.at(-2);
-  if (!parent) return entry.hidden ? [] : [section("Parent", el("p", {}, "None found among the inputs: a root."))];
-  if (!edge) {
-    const from = parent.hidden ? "Comes from an ancestor that is not among the inputs." : `Hangs from ${nameOf(parent)}.`;
-    return [section("Parent", el("p", {}, from), ...polarity((details.hidden ?? {}).polarity))];
-  }
-  const words = STEPS[edge.relation] ?? `${printable(edge.relation)} of`;
-  const rank = typeof edge.rank === "number" ? ` (rank ${edge.rank})` : "";
+  const said = verdict(details.told);
+  if (!edge) return [section("Where it comes from", said, ...polarity((details.hidden ?? {}).polarity))];
   return [
     section(
-      "Parent",
-      el("p", { class: "claim" }, `${words} `, button(nameOf(parent), () => go(parent.key), { class: "link" }), `${rank}.`),
-      edge.undirected ? el("p", { class: "warning" }, "The weights do not tell the direction: it may be the reverse.") : "",
+      "Where it comes from",
+      said,
+      parent ? el("p", {}, "Its place: below ", button(nameOf(parent), () => go(parent.key), { class: "link" })) : "",
       el(
         "dl",
         { class: "figures" },
-        share("Probability", edge.direction_probability, "of this direction, parent to child", true),
-        share("Support", edge.support, "share of bootstrap replicates that hold the edge"),
-        fact("Distance", edge.distance, figure, "share of the parent's norm that changed"),
+        meter("Direction", edge.direction_probability, "how sure that the parent came first"),
+        meter("Support", edge.support, "share of resamplings of the layers that hold the edge"),
         fact("Stage", edge.stage, printable),
       ),
       ...polarity(edge.polarity),
@@ -102,12 +85,21 @@ function fact(term, value, says, note) {
   return el("div", {}, el("dt", {}, term), el("dd", {}, says(value), note ? el("small", {}, note) : ""));
 }
 
-/** certain: a probability, of which nobody should be told that it is one. */
-function share(term, value, note, certain = false) {
+/** Grade, sentence and figures, as everywhere. */
+export function verdict([grade, sentence, ...figures]) {
+  if (!sentence) return el("p", {}, "Comes from an ancestor that is not among the inputs.");
+  return el(
+    "div",
+    {},
+    el("p", { class: "claim" }, grade ? [el("span", { class: `grade ${grade}` }, grade), " "] : "", breakable(`${sentence}.`)),
+    figures.length ? el("ul", { class: "told" }, figures.map((words) => el("li", {}, words))) : "",
+  );
+}
+
+function meter(term, value, note) {
   if (typeof value !== "number") return null;
-  const meter = el("span", { class: "meter", "aria-hidden": "true", "--share": `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` });
-  const says = certain && value > 0.995 ? "> 99 %" : percent(value);
-  return el("div", {}, el("dt", {}, term), el("dd", {}, says, meter, note ? el("small", {}, note) : ""));
+  const bar = el("span", { class: "meter", "aria-hidden": "true", "--share": `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` });
+  return el("div", {}, el("dt", {}, term), el("dd", {}, percent(value), bar, note ? el("small", {}, note) : ""));
 }
 
 /** Where it lies between a child (0), a sibling (1/2) and the parent (1). */

@@ -13,7 +13,7 @@
  * depth), edge ({relation, support, undirected, …} or null), values (by attribute).
  */
 
-const EDGE = ["relation", "stage", "support", "distance", "polarity", "direction_probability"];
+const EDGE = ["relation", "grade", "stage", "support", "distance", "polarity", "direction_probability"];
 const NODE = ["format", "dtype", "architecture", "parameters"];
 const PLAIN = ["string", "number", "boolean"];
 
@@ -33,12 +33,12 @@ export function embedded(data) {
     return {
       key,
       parent: item.p < 0 ? null : item.p,
-      name: item.name,
+      name: item.called ?? item.name,
       hidden: Boolean(item.hidden),
       children: children[key].length,
       below: below[key],
       edge: item.edge ?? null,
-      values: { ...item.node, ...item.edge },
+      values: values(item),
     };
   }
 
@@ -86,6 +86,7 @@ export function embedded(data) {
         node: node ?? null,
         edge: edge ?? null,
         hidden: hidden ?? null,
+        told: items[key].told ?? [],
         changes: grid ? { grid, values: numbers(changes) } : null,
       };
     },
@@ -97,6 +98,11 @@ export function embedded(data) {
   };
 }
 
+/** What an entry can be coloured by, and how sure its edge is. */
+function values({ node, edge, told }) {
+  return told?.[0] ? { ...node, ...edge, grade: told[0] } : { ...node, ...edge };
+}
+
 /** "0.01 - 0.2" as numbers, null where none is known. */
 function numbers(line) {
   return line.split(" ").map((word) => (word === "-" ? null : Number(word)));
@@ -106,7 +112,7 @@ function numbers(line) {
 function attributes(items) {
   const seen = new Map();
   for (const item of items) {
-    for (const [key, value] of [...Object.entries(item.edge ?? {}), ...Object.entries(item.node ?? {})]) {
+    for (const [key, value] of Object.entries(values(item))) {
       if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "runner_up", "runner"].includes(key)) continue;
       if (!seen.has(key)) seen.set(key, new Map());
       const values = seen.get(key);

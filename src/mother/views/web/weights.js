@@ -1,17 +1,9 @@
 /** What only a server can do: read weights again, for two models or for a new one. */
 
 import { announce, button, el } from "./dom.js";
-import { figure, many, percent, printable } from "./names.js";
+import { figure, many, printable } from "./names.js";
 
 const SHOWN = 10;
-const SAYS = {
-  unknown: "Unknown: of different architectures, so their weights can't be compared.",
-  strangers: "Strangers: not trained from each other, nor from a common ancestor.",
-  duplicate: "The same weights.",
-  converted: "The same weights in another form.",
-  siblings: "Siblings: both come from an ancestor that is neither of them.",
-  relatives: "Relatives: what they have in common did not change, so who was first is unknown.",
-};
 
 /** A button that compares two models by their weights, and the place for what comes of it. */
 export function weighing(a, b, weigh) {
@@ -50,19 +42,11 @@ async function work(run, said, ask, show) {
 }
 
 function measured(c) {
-  const [parent, child] = (c.parent === "b" ? [c.b, c.a] : [c.a, c.b]).map(printable);
-  const rank = typeof c.rank === "number" ? ` (rank ${c.rank})` : "";
-  const step = `${child} comes from ${parent}: ${printable(c.relation)}${rank}.`;
+  const [first, ...more] = c.said;
   const moved = [...c.layers].sort((x, y) => (y.change ?? 0) - (x.change ?? 0)).slice(0, SHOWN);
-  const figures = [
-    ["Kinship", figure(c.kinship), "above 1: related"],
-    ["Distance", figure(c.distance), "share of the parent's norm that changed"],
-    ["Polarity", figure(c.polarity), "0: a child, 0.5: a sibling, 1: the parent"],
-    ["Probability", percent(c.direction_probability), "of this direction"],
-  ].filter(([, value]) => value !== "–");
   return [
-    el("p", { class: "claim" }, c.parent ? step : (SAYS[c.relation] ?? printable(c.relation))),
-    el("dl", { class: "figures" }, figures.map(([term, value, note]) => el("div", {}, el("dt", {}, term), el("dd", {}, value, el("small", {}, note))))),
+    el("p", { class: "claim" }, printable(first)),
+    el("ul", { class: "told" }, more.map((line) => el("li", {}, printable(line.trim())))),
     moved.length
       ? el(
           "table",
@@ -79,7 +63,7 @@ function placed(p) {
   const names = (ids) => ids.slice(0, SHOWN).map(printable).join(", ") + (ids.length > SHOWN ? ` and ${ids.length - SHOWN} more` : "");
   const id = printable(p.id);
   const said = {
-    child: () => `${id} hangs from ${printable(p.parent)}: ${printable(p.edge.relation)}, distance ${figure(p.edge.distance)}, support ${percent(p.edge.support)}.`,
+    child: () => `${id} hangs from ${printable(p.parent)}: ${printable(p.said)}.`,
     sibling: () => `${id} has an ancestor that is not among the inputs, in common with ${names(p.siblings)}.`,
     root: () => (p.children.length ? `${id} is an ancestor: from it would hang ${names(p.children)}.` : `${id} is the root of its family.`),
     alone: () => `${id} is a stranger to all models here.`,

@@ -1,0 +1,313 @@
+"""What was found of a model in plain words: a grade, a sentence, then figures with their units.
+
+Everything that people read (terminal, page, gate, exports) is told by this module, so that the
+same edge is told the same everywhere. One rule for certainty: a probability is rounded to whole
+per cent and is never 0 % or 100 %, for no measurement is certain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mother.graph.model_graph import Edge, HiddenAncestor, ModelGraph
+from mother.names import printable
+
+#: from the surest
+GRADES = ("strong", "likely", "open")
+SURE = 0.9  # probability, or share of resamplings, from which a finding is strong
+EVEN = 0.5  # share of resamplings below which the place in the tree is open
+CLOSE = 1.1  # times as far: a second parent nearer than that might as well be the first
+NAMED = 3  # models that a sentence names
+
+#: what was done to the parent, and the word before its name
+STEPS: Mapping[str, tuple[str, str]] = {
+    "fine-tune": ("fine-tuned", "from"),
+    "continuation": ("trained further", "from"),
+    "lora": ("LoRA-tuned", "from"),
+    "adapter": ("an adapter", "on"),
+    "duplicate": ("the same weights", "as"),
+    "converted": ("converted to another number type", "from"),
+    "quantized": ("quantized", "from"),
+    "pruned": ("pruned", "from"),
+    "merge": ("merged", "from"),
+    "average": ("averaged", "from"),
+    "edited": ("edited", "from"),
+    "resized": ("resized", "from"),
+    "reshaped": ("reshaped", "from"),
+    "upcycled": ("upcycled", "from"),
+    "contains": ("built around", ""),
+}
+#: relations that are seen in the weights themselves, whether or not a probability was measured
+_SEEN = {"duplicate", "converted", "quantized", "pruned"}
+_OTHER_LAYOUT = "the same weights in another layout"
+_ADVERBS = {"strong": "", "likely": "probably ", "open": "perhaps "}
+
+Name = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """grade: of GRADES, "" where nothing is claimed. sentence: the finding and what is open about
+    it. figures: what it rests on, each with its unit."""
+
+    grade: str
+    sentence: str
+    figures: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join((self.sentence, *self.figures))
+
+
+def certainty(p: float) -> str:
+    """A probability for people.
+
+    >>> certainty(0.984), certainty(1.0), certainty(0.997), certainty(0.001)
+    ('98 %', 'over 99 %', 'over 99 %', 'under 1 %')
+    """
+    if not p < 0.995:
+        return "over 99 %"
+    return f"{100 * p:.0f} %" if p > 0.005 else "under 1 %"
+
+
+def changed(distance: float) -> str:
+    """How far a model went from its parent. distance: a share of the parent's norm.
+
+    >>> changed(0.1208), changed(0.00123), changed(1.31), changed(0.0)
+    ("12 % of its weights' norm changed", "0.12 % of its weights' norm changed", "its weights \
+moved by 1.3 times the parent's norm", 'no weight changed')
+    """
+    if distance == 0:
+        return "no weight changed"
+    if distance >= 1:
+        return f"its weights moved by {_two(distance)} times the parent's norm"
+    return f"{_two(100 * distance)} % of its weights' norm changed"
+
+
+def found(support: float, resamplings: int | None = None) -> str:
+    """In how many of the bootstrap's resamplings of the layers an edge was found again.
+
+    >>> found(0.98, 100), found(1.0, 100)
+    ('found in 98 of 100 resamplings', 'found in all 100 resamplings')
+    >>> found(0.981)
+    'found in 98 % of resamplings'
+    """
+    if not resamplings:
+        return f"found in {certainty(support)} of resamplings"
+    hits = round(support * resamplings)
+    return f"found in {'all' if hits == resamplings else f'{hits} of'} {resamplings} resamplings"
+
+
+def some(names: Sequence[str], name: Name = printable) -> str:
+    """A few of several names.
+
+    >>> some(["a", "b"]), some(list("abcdef"))
+    ('a and b', 'a, b, c and 3 more')
+    """
+    told = [name(x) for x in names]
+    if len(told) > NAMED:
+        return f"{', '.join(told[:NAMED])} and {len(told) - NAMED} more"
+    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+
+
+def ancestor(hidden: HiddenAncestor, name: Name = printable) -> str:
+    """A name for a hidden ancestor: by what hangs from it.
+
+    >>> ancestor(HiddenAncestor("hidden:1", ("a", "b")))
+    'hidden ancestor of a and b'
+    """
+    return f"hidden ancestor of {some(hidden.children, name)}"
+
+
+def grade(edge: Edge) -> str:
+    """How sure an edge is: as its place in the tree or as its direction, whichever is less.
+
+    >>> grade(Edge("a", "b", "lora", direction_probability=0.97, support=0.95))
+    'strong'
+    >>> grade(Edge("a", "b", "lora", direction_probability=0.97, support=0.7))
+    'likely'
+    >>> grade(Edge("a", "b", "lora", direction_probability=0.6, undirected=True))
+    'open'
+    """
+    return max(place(edge), direction(edge), key=GRADES.index)
+
+
+def place(edge: Edge) -> str:
+    """How sure it is that one of the two was made from the other, with no model between them."""
+    if edge.support is not None and edge.support < EVEN:
+        return "open"
+    weak = edge.support is not None and edge.support < SURE
+    return "likely" if weak or rivalled(edge) else "strong"
+
+
+def rivalled(edge: Edge) -> bool:
+    """Whether the next best parent is about as near."""
+    return edge.runner_up_ratio is not None and edge.runner_up_ratio < CLOSE
+
+
+def direction(edge: Edge) -> str:
+    """How sure it is which of the two came first. Of equal weights nothing is claimed there."""
+    if equal(edge):
+        return "strong"
+    if edge.undirected:
+        return "open"
+    p = edge.direction_probability
+    if p is None:
+        return "strong" if edge.relation in _SEEN else "likely"
+    return "strong" if p >= SURE else "likely"
+
+
+def equal(edge: Edge) -> bool:
+    """Whether both hold the same weights, so that nothing tells which was first."""
+    return edge.relation == "duplicate" or (edge.relation == "converted" and edge.undirected)
+
+
+def of_edge(
+    edge: Edge,
+    *,
+    resamplings: int | None = None,
+    method: str = "gram",
+    beside: bool = False,
+    name: Name = printable,
+) -> Verdict:
+    """An edge in words. resamplings: of the bootstrap, where known. method: that found it. beside:
+    the parent stands beside what is written, and is not named again. name: how names are spelled.
+
+    >>> edge = Edge("base", "kid", "fine-tune", None, 0.1208, 0.1, 0.6, 0.98, undirected=True)
+    >>> print(of_edge(edge, resamplings=100))
+    probably fine-tuned from base; which came first is open; 12 % of its weights' norm changed; \
+found in 98 of 100 resamplings
+    >>> print(of_edge(Edge("base", "kid", "lora", rank=8, direction_probability=0.98)))
+    LoRA-tuned (rank 8) from base; 98 % sure of the direction
+    """
+    what, before = STEPS.get(edge.relation, (name(edge.relation), "of"))
+    rank = f" (rank {edge.rank})" if edge.rank is not None else ""
+    sure, came = place(edge), direction(edge)
+    if equal(edge):
+        what = "the same weights" if edge.relation == "duplicate" else _OTHER_LAYOUT
+        adverb, before, rank = "", "as", ""
+        doubts = ["which of the two came first is not told"]
+    else:
+        least = max(sure, "likely" if came == "open" else came, key=GRADES.index)
+        adverb = _ADVERBS[least]
+        doubts = ["which came first is open"] if came == "open" else []
+    if rivalled(edge) and edge.runner_up is not None:
+        doubts.append(f"{name(edge.runner_up)} is about as near")
+    parent = [] if beside else [*filter(None, (before,)), name(edge.parent)]
+    first = " ".join((f"{adverb}{what}{rank}", *parent))
+    return Verdict(
+        grade(edge), "; ".join((first, *doubts)), tuple(_figures(edge, resamplings, method))
+    )
+
+
+def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
+    if edge.direction_probability is not None and not edge.undirected:
+        yield f"{certainty(edge.direction_probability)} sure of the direction"
+    if edge.distance is not None and edge.relation != "duplicate":
+        yield (
+            changed(edge.distance)
+            if method != "mother"
+            else (f"weight distance {edge.distance:.3g}, as the paper measures it")
+        )
+    if edge.support is not None:
+        yield found(edge.support, resamplings)
+
+
+def of_models(
+    graph: ModelGraph, *, beside: bool = False, name: Name = printable
+) -> dict[str, Verdict]:
+    """Every model and hidden ancestor of a graph in words, by id. A model with several parents is
+    as sure as the least of its edges."""
+    edges: dict[str, list[Edge]] = {}
+    for edge in graph.edges:
+        edges.setdefault(edge.child, []).append(edge)
+    under = {child: hidden for hidden in graph.hidden for child in hidden.children}
+    first = {edge.parent for edge in graph.edges} | {h.parent for h in graph.hidden}
+    known: dict[str, Verdict] = {}
+    for node in graph.nodes:
+        if node.id in edges:
+            known[node.id] = of_parents(edges[node.id], graph, beside=beside, name=name)
+        elif node.id in under:
+            known[node.id] = of_child(under[node.id], node.id, beside=beside, name=name)
+        elif node.id in first:
+            known[node.id] = Verdict("", "the first of its tree: no parent among the inputs")
+        else:
+            known[node.id] = Verdict("", "no relative among the inputs")
+    for hidden in graph.hidden:
+        known[hidden.id] = of_hidden(hidden, beside=beside, name=name)
+    return known
+
+
+def of_parents(
+    edges: Sequence[Edge], graph: ModelGraph, *, beside: bool = False, name: Name = printable
+) -> Verdict:
+    """All edges to one model together.
+
+    >>> two = (Edge("a", "m", "merge", support=0.7), Edge("b", "m", "merge"))
+    >>> of_parents(two, ModelGraph("gram")).sentence
+    'probably merged from a and b'
+    """
+    n = resamplings(graph)
+    if len(edges) == 1:
+        return of_edge(edges[0], resamplings=n, method=graph.method, beside=beside, name=name)
+    worst = max((grade(edge) for edge in edges), key=GRADES.index)
+    what, before = STEPS.get(edges[0].relation, (name(edges[0].relation), "of"))
+    sentence = f"{_ADVERBS[worst]}{what} {before} {some([e.parent for e in edges], name)}"
+    opened = [edge.parent for edge in edges if direction(edge) == "open"]
+    if opened:
+        sentence += f"; whether it or {some(opened, name)} came first is open"
+    figures = tuple(
+        f"{name(edge.parent)}: {figure}"
+        for edge in edges
+        for figure in _figures(edge, n, graph.method)
+    )
+    return Verdict(worst, sentence, figures)
+
+
+def of_child(
+    hidden: HiddenAncestor, id: str, *, beside: bool = False, name: Name = printable
+) -> Verdict:
+    """A model below a hidden ancestor.
+
+    >>> of_child(HiddenAncestor("hidden:1", ("a", "b")), "a").sentence
+    'probably from a common ancestor with b; that ancestor is not among the inputs'
+    """
+    if beside:
+        return Verdict("likely", "")
+    others = [child for child in hidden.children if child != id]
+    shared = f"a common ancestor with {some(others, name)}" if others else "an ancestor"
+    return Verdict("likely", f"probably from {shared}; that ancestor is not among the inputs")
+
+
+def of_hidden(hidden: HiddenAncestor, *, beside: bool = False, name: Name = printable) -> Verdict:
+    """A hidden ancestor.
+
+    >>> of_hidden(HiddenAncestor("hidden:1", ("a", "b"), "r")).sentence
+    'inferred from what a and b have in common; not among the inputs; probably made from r'
+    """
+    if beside:
+        return Verdict("likely", "")
+    above = "" if hidden.parent is None else f"; probably made from {name(hidden.parent)}"
+    common = f"inferred from what {some(hidden.children, name)} have in common"
+    return Verdict("likely", f"{common}; not among the inputs{above}")
+
+
+def resamplings(graph: ModelGraph) -> int | None:
+    """How many resamplings a graph's support was taken from, where it tells."""
+    count = graph.options.get("bootstrap")
+    return count if isinstance(count, int) and count > 0 else None
+
+
+def tally(graph: ModelGraph) -> Counter[str]:
+    """How many edges are strong, likely and open.
+
+    >>> sorted(tally(ModelGraph("gram", edges=(Edge("a", "b", "duplicate"),))).items())
+    [('strong', 1)]
+    """
+    return Counter(grade(edge) for edge in graph.edges)
+
+
+def _two(x: float) -> str:
+    """Two digits of a figure, without an exponent where it can be read without."""
+    return f"{x:.2g}" if x < 0.001 or x >= 100 else f"{float(f'{x:.2g}'):g}"

@@ -1,0 +1,121 @@
+"""What two checkpoints are to each other, in lines: the same in a terminal and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mother.comparison import Comparison, LayerEvidence
+from mother.graph import Edge
+from mother.graph.assembly import UNSURE
+from mother.graph.verdict import Verdict, changed, of_edge
+from mother.names import printable
+from mother.views.explanation import odds
+from mother.views.terminal import shortened
+
+_SENTENCES = {
+    "unknown": "Unknown: of different architectures, so their weights can't be compared.",
+    "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
+    "duplicate": "Duplicates: the same weights.",
+    "siblings": "Siblings: both come from an ancestor that is neither of them.",
+    "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
+}
+_SHOWN = 10
+_LOUDEST = 5
+
+
+def sentence(c: Comparison) -> str:
+    """The relation in one sentence.
+
+    >>> sentence(Comparison("a.npz", "b.npz", "lora", "a", direction_probability=0.98, rank=4))
+    'b.npz is LoRA-tuned (rank 4) from a.npz (98 % sure of the direction).'
+    >>> sentence(Comparison("a.npz", "b.npz", "fine-tune", "b", direction_probability=0.6))
+    'a.npz is probably fine-tuned from b.npz; which came first is open, and so is whether both \
+come from a third.'
+    """
+    if c.relation == "converted" and c.parent is None:
+        return "The same weights in another framework: other names or another order of axes."
+    if c.relation in _SENTENCES:
+        return _SENTENCES[c.relation]
+    parent, child = (c.a, c.b) if c.parent == "a" else (c.b, c.a)
+    told = verdict(c, parent, child)
+    third = ", and so is whether both come from a third" if unsure(c) else ""
+    sure = f" ({'; '.join(told.figures)})" if told.figures else ""
+    return f"{printable(child)} is {told.sentence}{third}{sure}."
+
+
+def verdict(c: Comparison, parent: str, child: str) -> Verdict:
+    """The same as of an edge, without the distance, which has a line of its own."""
+    p = c.direction_probability
+    edge = Edge(
+        parent,
+        child,
+        c.relation,
+        direction_probability=p,
+        rank=c.rank,
+        undirected=unsure(c),
+    )
+    return of_edge(edge)
+
+
+def unsure(c: Comparison) -> bool:
+    """Whether the direction is as good as unknown."""
+    p = c.direction_probability
+    return p is not None and p < 0.5 + UNSURE
+
+
+def lines(c: Comparison) -> Iterator[str]:
+    """All of it but the map of changes."""
+    yield from relation(c)
+    yield from reasons(c)
+    yield from layers(c)
+
+
+def relation(c: Comparison) -> Iterator[str]:
+    """The relation and its figures, those that are known."""
+    yield sentence(c)
+    if c.kinship is not None:
+        yield f"kinship    {c.kinship:.3g}   (above 1: related)"
+    if c.distance is not None:
+        yield f"distance   {c.distance:.3g}   ({changed(c.distance)})"
+    if c.polarity is not None:
+        share = round(c.polarity, 2) + 0.0  # no minus before a zero
+        yield f"polarity   {share:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
+    if c.parent is not None and c.distance:
+        yield f"stage      {c.stage or 'unknown   (two models alone rarely tell)'}"
+
+
+def reasons(c: Comparison) -> Iterator[str]:
+    """What speaks for and against it."""
+    if c.evidence:
+        yield "\nwhy, and what speaks against it"
+    for reason in c.evidence:
+        weight = odds(reason.log_odds)
+        yield f"  {reason.kind:13}  {weight}: {printable(reason.says)}"
+
+
+def layers(c: Comparison) -> Iterator[str]:
+    """The layers that say most of the direction, and those that changed most."""
+    telling = [layer for layer in c.layers if layer.log_odds]
+    if c.parent is not None and telling:
+        loud = sorted(telling, key=lambda layer: -abs(layer.log_odds or 0.0))
+        yield "\nloudest on the direction: log-odds for it, against it below 0"
+        yield from _table(loud[:_LOUDEST], c.parent)
+    moved = sorted(c.layers, key=lambda layer: -(layer.change or 0.0))
+    if moved:
+        yield "\nchanged most"
+        yield from _table(moved[:_SHOWN], c.parent)
+    if len(moved) > _SHOWN:
+        same = sum(layer.change == 0.0 for layer in moved)
+        yield f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)"
+
+
+def _table(rows: Sequence[LayerEvidence], parent: str | None) -> Iterator[str]:
+    heads = ("change", "cosine", "polarity", *(["log-odds"] if parent is not None else []))
+    yield f"{'layer':40} " + " ".join(f"{head:>8}" for head in heads)
+    for row in rows:
+        figures = [row.change, row.cosine, row.polarity]
+        if parent is not None:
+            reverse = parent == "b" and row.log_odds is not None
+            figures.append(-(row.log_odds or 0.0) if reverse else row.log_odds)
+        cells = " ".join(f"{'-' if x is None else f'{x:.3f}':>8}" for x in figures)
+        yield f"{shortened(printable(row.name), 40):40} {cells}"

@@ -9,6 +9,8 @@ import unicodedata
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 #: what shows nothing: spaces, and letters that are drawn as one
 _BLANK = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
+#: what a spreadsheet takes for the start of a formula, and the apostrophe that keeps it from it
+_STARTING = ("=", "+", "-", "@", "'", "＝", "＋", "－", "＠")
 _SPELLED = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])")
 
 
@@ -32,6 +34,28 @@ def spelled(name: str, also: str = "") -> str:
     a\x5cb\n=\x3cc\x3e
     """
     return "".join(_code(c) if c == "\\" or c in also else _harmless(c) for c in name)
+
+
+def guarded(text: str) -> str:
+    """Text with an apostrophe before it where a spreadsheet would take it for a formula, or where it
+    starts with one. https://owasp.org/www-community/attacks/CSV_Injection
+
+    >>> guarded("=1+1"), guarded("mit")
+    ("'=1+1", 'mit')
+    """
+    return f"'{text}" if text.lstrip().startswith(_STARTING) else text
+
+
+def spreadsheet(text: str) -> str:
+    r"""A cell of a CSV file: spelled, guarded, and in quotes where it holds what separates cells.
+
+    >>> print(spreadsheet('a, "b" c'), spreadsheet("=1+1"))
+    "a, ""b"" c" '=1+1
+    """
+    text = guarded(spelled(text))
+    if any(c in text for c in ',;"'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def unspelled(text: str) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from mother.exports.lineage import FIGURES, directed, figures
 from mother.graph import ModelGraph
-from mother.names import spelled
+from mother.names import guarded, spelled
 
 STARTS = ("Id,Label,", "Source,Target,")
-_STARTING = ("=", "+", "-", "@", "'", "＝", "＋", "－", "＠")
 _NODES = (
     "Id",
     "Label",
@@ -57,5 +56,4 @@ def _cell(value: str | float | None) -> str:
         return ""
     if not isinstance(value, str):
         return repr(value)
-    text = spelled(value, also='",;')
-    return f"'{text}" if text.lstrip().startswith(_STARTING) else text
+    return guarded(spelled(value, also='",;'))

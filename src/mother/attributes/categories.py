@@ -1,0 +1,278 @@
+"""Ancestral states of a category: who among many models holds which of some values.
+
+Along a link a value stays, or with the chance 1 - exp(-rate * length) it is drawn anew from `target`
+(Felsenstein 1981, the model F81); what founders hold is drawn from `root`. That the two differ is
+drift: licences towards permissive ones, languages towards English. Rates are by kind of relation.
+Messages go up and down the pedigree (Felsenstein's pruning; Pearl's belief propagation) and are
+exact where nobody has several parents; a merge takes after one of its parents, it is unknown which,
+and there messages are repeated until they settle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mother.attributes.pedigree import Array, Indices, Pedigree
+
+#: values of one family that are told apart; rarer ones are one
+MOST = 16
+ROUNDS = 3  # of messages where there are merges
+STEPS = 25  # of expectation and maximization
+SURE = 1e-6  # no link changes a value with less than this, nor with more than one less this
+#: how many links a guess counts for, that rates of all kinds are alike and most values stay
+PRIOR, STAYING = 4.0, 0.8
+_NEVER = -40.0  # log of the chance that a stated value is another
+
+
+@dataclass(frozen=True)
+class Rates:
+    """rate: (kinds,) changes a length; power: of lengths, 0 where they do not matter. target, root:
+    (characters, values), what is drawn on a change and by founders, each row adding up to 1."""
+
+    rate: Array
+    power: float
+    target: Array
+    root: Array
+
+    def staying(self, pedigree: Pedigree) -> Array:
+        """(links,) the chance that a value stays."""
+        stay = np.exp(-self.rate[pedigree.kind] * pedigree.length**self.power)
+        return np.clip(stay, SURE, 1 - SURE)
+
+
+@dataclass(frozen=True)
+class States:
+    """Which values are told apart in each family: states (families, K), numbers of values. A value
+    beyond the last stands for all that no other state of the family stands for. character:
+    (families,) which of several characters it is that a family shows."""
+
+    states: Indices
+    values: int
+    character: Indices
+
+    @staticmethod
+    def of(pedigree: Pedigree, codes: Indices, values: int, character: Indices) -> States:
+        """codes: (rows,) the stated value of each row, or -1."""
+        if values <= MOST:
+            every = np.broadcast_to(np.arange(values), (pedigree.families, values))
+            return States(every, values, character)
+        known = np.flatnonzero(codes >= 0)
+        pairs = pedigree.family[known] * values + codes[known]
+        pairs, many = np.unique(pairs, return_counts=True)
+        family, code = np.divmod(pairs, values)
+        order = np.lexsort((code, -many, family))
+        family, code = family[order], code[order]
+        rank = np.arange(len(family)) - np.searchsorted(family, family)
+        kept = rank < MOST - 1
+        wide = int(rank[kept].max(initial=-1)) + 2
+        states = np.full((pedigree.families, wide), -1, dtype=np.intp)
+        states[:, -1] = values
+        states[family[kept], rank[kept]] = code[kept]
+        return States(states, values, character)
+
+    def shares(self, of: Array) -> Array:
+        """(families, K) of (characters, values) shares, the last state's those of all others."""
+        wider = np.pad(of, ((0, 0), (0, 2)))  # of all others, and of no state (-1)
+        found = wider[self.character[:, None], self.states]
+        rest = np.clip(1 - found.sum(1, keepdims=True), 1e-9, 1)
+        return np.clip(np.where(self.states == self.values, rest, found), 1e-12, 1)
+
+    def evidence(self, pedigree: Pedigree, codes: Indices) -> Array:
+        """(rows, K) log-likelihoods of what is stated: 0 where nothing is."""
+        log = np.zeros((pedigree.rows, self.states.shape[1]))
+        known = np.flatnonzero(codes >= 0)
+        own = self.states[pedigree.family[known]]
+        fits = own == codes[known, None]
+        fits |= ~fits.any(1, keepdims=True) & (own == self.values)
+        log[known] = np.where(fits, 0, _NEVER)
+        return log
+
+    def spread(self, pedigree: Pedigree, hints: Array | None) -> Array | None:
+        """(rows, K) of hints, (rows, values) log-likelihoods; of all other values the mean's."""
+        if hints is None:
+            return None
+        rest = np.log(np.exp(hints).mean(1))[:, None]
+        wider = np.column_stack([hints, rest, rest])
+        return np.asarray(np.take_along_axis(wider, self.states[pedigree.family], axis=1))
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """outside: (rows, K), probabilities of each state from all but the row's own evidence. kept,
+    changed: (links,) expected numbers of values that stayed and that were drawn anew. drawn:
+    (families, K) what they were; founded: (families, K) what founders hold."""
+
+    outside: Array
+    kept: Array
+    changed: Array
+    drawn: Array
+    founded: Array
+
+
+def beliefs(
+    pedigree: Pedigree,
+    evidence: Array,
+    stay: Array,
+    target: Array,
+    root: Array,
+    hint: Array | None = None,
+) -> Beliefs:
+    """Messages up and down. evidence: (rows, K) log-likelihoods of what is stated, and hint: of
+    what else is known of a row; stay: (links,); target, root: (families, K)."""
+    own = evidence if hint is None else evidence + hint
+    above = root[pedigree.family[pedigree.parent]] if len(pedigree.merged) else np.empty((0, 0))
+    for _ in range(ROUNDS if len(pedigree.merged) else 1):
+        below, sent = _up(pedigree, own, stay, target, above)
+        found, above = _down(pedigree, evidence, below, sent, stay, target, root)
+    return found
+
+
+def _up(
+    pedigree: Pedigree, own: Array, stay: Array, target: Array, above: Array
+) -> tuple[Array, Array]:
+    """(rows, K) log-likelihoods of all below and at each row, and (links, K) of what each sent."""
+    below = own.copy()
+    sent = np.empty((len(pedigree.child), own.shape[1]))
+    for level in reversed(pedigree.levels):
+        parent, child = pedigree.parent[level], pedigree.child[level]
+        likely = _exp(below[child])
+        drawn = (target[pedigree.family[child]] * likely).sum(1)
+        s, w = stay[level], pedigree.weight[level]
+        message = (w * s)[:, None] * likely + (w * (1 - s) * drawn)[:, None]
+        if (w < 1).any():
+            one = w * (s * (above[level] * likely).sum(1) + (1 - s) * drawn)
+            message += (np.bincount(child, one)[child] - one)[:, None]
+        sent[level] = np.log(message)
+        starts = np.flatnonzero(np.diff(parent, prepend=-1))
+        below[parent[starts]] += np.add.reduceat(sent[level], starts)
+    return below, sent
+
+
+def _down(
+    pedigree: Pedigree,
+    evidence: Array,
+    below: Array,
+    sent: Array,
+    stay: Array,
+    target: Array,
+    root: Array,
+) -> tuple[Beliefs, Array]:
+    """All beliefs, and (links, K) those of each link's parent from all but the link's child."""
+    from_above = np.log(root)[pedigree.family]
+    rest = np.zeros_like(sent) if len(pedigree.merged) else np.empty((0, 0))
+    kept, changed = np.zeros(len(stay)), np.zeros(len(stay))
+    drawn = np.zeros(target.shape)
+    for level in pedigree.levels:
+        parent, child = pedigree.parent[level], pedigree.child[level]
+        family = pedigree.family[child]
+        parents = _exp(from_above[parent] + below[parent] - sent[level])
+        parents /= parents.sum(1, keepdims=True)
+        s, w, t = stay[level], pedigree.weight[level], target[family]
+        handed = (w * s)[:, None] * parents + (w * (1 - s))[:, None] * t
+        likely = _exp(below[child])
+        new = w * (1 - s) * (t * likely).sum(1)
+        old = w * s * (parents * likely).sum(1)
+        whole = old + new
+        if (w < 1).any():
+            rest[level] = parents
+            whole = np.bincount(child, whole)[child]
+            one = np.zeros((int(child.max()) + 1, target.shape[1]))
+            np.add.at(one, child, handed)
+            handed = one[child]
+        from_above[child] = np.log(handed)
+        kept[level], changed[level] = old / whole, new / whole
+        what = (w * (1 - s) / whole)[:, None] * t * likely
+        for k in range(target.shape[1]):
+            drawn[:, k] += np.bincount(family, what[:, k], len(drawn))
+    outside = _exp(from_above + below - evidence)
+    outside /= outside.sum(1, keepdims=True)
+    at = pedigree.roots
+    held = _exp(from_above[at] + below[at])
+    held /= held.sum(1, keepdims=True)
+    founded = np.zeros(target.shape)
+    for k in range(target.shape[1]):
+        founded[:, k] = np.bincount(pedigree.family[at], held[:, k], len(founded))
+    return Beliefs(outside, kept, changed, drawn, founded), rest
+
+
+def _exp(log: Array) -> Array:
+    """exp of each row, up to a factor."""
+    return np.asarray(np.exp(log - log.max(1, keepdims=True)))
+
+
+def fitted(
+    pedigree: Pedigree,
+    codes: Indices,
+    values: int,
+    power: float,
+    character: Indices,
+    hints: Array | None = None,
+) -> Rates:
+    """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
+    drawn towards a common rate and the values' shares as by `PRIOR` links.
+
+    codes: (rows,) the number of the value that each row states, from 0, or -1. character: (families,)
+    what it is a value of; all characters change at the same rates. hints: see `States.spread`.
+    """
+    states = States.of(pedigree, codes, values, character)
+    share = shares(states, pedigree, codes)
+    rates = Rates(np.full(len(pedigree.kinds), -np.log(STAYING)), power, share, share)
+    evidence = states.evidence(pedigree, codes)
+    hint = states.spread(pedigree, hints)
+    for _ in range(STEPS):
+        target, root = states.shares(rates.target), states.shares(rates.root)
+        found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, hint)
+        rates = Rates(
+            _rates(pedigree, found.kept, found.changed, power),
+            power,
+            _drawn(states, found.drawn, rates.target, share),
+            _drawn(states, found.founded, rates.root, share),
+        )
+    return rates
+
+
+def shares(states: States, pedigree: Pedigree, codes: Indices) -> Array:
+    """(characters, values) of all that is stated, with one more, spread over all."""
+    told = np.flatnonzero(codes >= 0)
+    place = states.character[pedigree.family[told]] * states.values + codes[told]
+    many = (int(states.character.max(initial=0)) + 1) * states.values
+    counts = np.bincount(place, minlength=many).reshape(-1, states.values) + 1 / states.values
+    return np.asarray(counts / counts.sum(1, keepdims=True))
+
+
+def _rates(pedigree: Pedigree, kept: Array, changed: Array, power: float) -> Array:
+    """(kinds,) the rates under which so many values stay, kept, and change."""
+    length = pedigree.length**power
+    kind, kinds = pedigree.kind, len(pedigree.kinds)
+    whole, every = np.zeros(len(kind), dtype=np.intp), np.array([PRIOR])
+    common = _likeliest(length, kept, changed, whole, every * STAYING, every * (1 - STAYING))
+    stay = np.exp(-np.repeat(common, kinds))
+    return _likeliest(length, kept, changed, kind, PRIOR * stay, PRIOR * (1 - stay))
+
+
+def _likeliest(
+    length: Array, kept: Array, changed: Array, kind: Indices, stay: Array, change: Array
+) -> Array:
+    """Where the likelihood's slope, sum of length * (changed / (exp(rate * length) - 1) - kept), is
+    0: by halving, on a logarithmic scale. stay, change: (kinds,) what is counted beforehand, of
+    length 1."""
+    low, high = np.full(len(stay), -15.0), np.full(len(stay), 4.0)
+    for _ in range(40):
+        rate = np.exp((low + high) / 2)
+        slope = length * (changed / np.expm1(rate[kind] * length) - kept)
+        rises = np.bincount(kind, slope, len(stay)) + change / np.expm1(rate) - stay > 0
+        low, high = np.where(rises, (low + high) / 2, low), np.where(rises, high, (low + high) / 2)
+    return np.exp((low + high) / 2)
+
+
+def _drawn(states: States, found: Array, before: Array, share: Array) -> Array:
+    """(characters, values) what is drawn, of (families, K) how often it was. What families tell
+    apart no further is spread as before."""
+    wide = states.values + 1
+    own = states.states >= 0
+    place = (states.character[:, None] * wide + states.states)[own]
+    counts = np.bincount(place, found[own], len(share) * wide).reshape(-1, wide)
+    whole = counts[:, :-1] + counts[:, -1:] * before + PRIOR * share
+    return np.asarray(whole / whole.sum(1, keepdims=True))

@@ -1,0 +1,264 @@
+"""Guesses at one attribute of every model, from all that its relatives state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from mother.attributes import categories, numbers
+from mother.attributes.columns import Column
+from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
+
+INTERVAL = 0.9  # how probable it is that a number lies in its interval
+FITTED = 60_000  # rows that rates are fitted to; of larger graphs families drawn at random
+AT_ONCE = 300_000  # rows in work
+BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
+_SEED = 0
+_SHARPNESS = (0.3, 1.5)  # powers of beliefs
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Of each model, stated or not, what all others let expect of it.
+
+    heard: (models,) whether any relative states something. Categories: best and chance, (models,), the
+    most probable value and its probability. Sets: held, (models, elements), probabilities. Numbers:
+    middle, low and high, (models,), with the interval's ends.
+    bits, error: by how much relatives narrow down what is stated over what is stated altogether, in
+    bits a model, and the standard error.
+    """
+
+    heard: Mask
+    bits: float
+    error: float
+    best: Indices | None = None
+    chance: Array | None = None
+    held: Array | None = None
+    middle: Array | None = None
+    low: Array | None = None
+    high: Array | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether the attribute follows the graph by more than chance."""
+        return self.bits > BY_CHANCE * self.error
+
+
+def guessed(whole: Pedigree, values: Column) -> Guesses | None:
+    """Guesses; None where there is nothing to tell apart."""
+    if values.numbers is not None:
+        return _number(whole, values.numbers)
+    if values.held is not None:
+        return _set(whole, values.held) if values.held.shape[1] and len(values.told) else None
+    if values.kind == "text" or len(values.names) < 2:
+        return None
+    assert values.codes is not None
+    return _category(whole, values.codes, len(values.names))
+
+
+def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
+    codes = _rows(whole, codes, -1)
+    part, rows = whole.part(_drawn(whole, codes >= 0, FITTED))
+    rates, power = _fitted(part, codes[rows], values, np.zeros(part.families, dtype=np.intp))
+    best, chance = np.zeros(whole.models, dtype=np.intp), np.zeros(whole.models)
+    right = np.full(whole.models, np.nan)
+    for part, rows in _parts(whole):
+        one = np.zeros(part.families, dtype=np.intp)
+        states, outside = _outside(part, codes[rows], values, rates, one)
+        outside = _sharpened(outside[: part.models], power)
+        models, family = rows[: part.models], part.family[: part.models]
+        top = outside.argmax(1)
+        best[models], chance[models] = states.states[family, top], outside.max(1)
+        place = _place(states.states[family], codes[models], values)
+        right[models] = np.where(place >= 0, outside[np.arange(len(place)), place], np.nan)
+    told = np.flatnonzero(codes >= 0)
+    bits = _bits(right[told], codes[told], values)
+    return Guesses(_heard(whole, codes >= 0), *bits, best=best, chance=chance)
+
+
+def _set(whole: Pedigree, held: Indices) -> Guesses:
+    """Each element is a character of its own, there or not; all change at the same rates."""
+    elements = held.shape[1]
+    told = _rows(whole, held.max(1), -1) >= 0
+    part, rows = whole.part(_drawn(whole, told, FITTED // elements))
+    codes = _rows(whole, held, -1)[rows].T.ravel().astype(np.intp)
+    many = part.times(elements)
+    which = np.repeat(np.arange(elements), part.families)
+    rates, power = _fitted(many, codes, 2, which)
+    found = np.zeros(held.shape)
+    right = np.full(held.shape, np.nan)
+    for part, rows in _parts(whole):
+        models = rows[: part.models]
+        for k in range(elements):
+            codes = _rows(part, held[models, k], -1)
+            which = np.full(part.families, k, dtype=np.intp)
+            _, outside = _outside(part, codes, 2, rates, which)
+            outside = _sharpened(outside[: part.models], power)
+            found[models, k] = outside[:, 1]
+            right[models, k] = outside[np.arange(len(models)), codes[: part.models]]
+    some = told[: whole.models]
+    gained = [_gained(right[some, k], held[some, k], 2) for k in range(elements)]
+    gain = np.sum(gained, axis=0)
+    error = float(gain.std() / np.sqrt(len(gain)))
+    return Guesses(_heard(whole, told), float(gain.mean()), error, held=found)
+
+
+def _fitted(
+    part: Pedigree, codes: Indices, values: int, character: Indices
+) -> tuple[categories.Rates, float]:
+    """The rates, with lengths or without, that foretell better what is stated, each from all others,
+    and the power that makes their beliefs as sharp as they are right."""
+    told = np.flatnonzero(codes >= 0)
+    found = []
+    for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
+        rates = categories.fitted(part, codes, values, of_length, character)
+        states, outside = _outside(part, codes, values, rates, character)
+        place = _place(states.states[part.family[told]], codes[told], values)
+
+        def cost(power: float, every: Array = outside[told], place: Indices = place) -> float:
+            sharp = _sharpened(every, power)
+            return -float(np.log(sharp[np.arange(len(place)), place]).mean())
+
+        best = minimize_scalar(cost, bounds=_SHARPNESS, method="bounded")
+        found.append((float(best.fun), of_length, rates, float(best.x)))
+    return min(found, key=lambda fit: fit[:2])[2:]
+
+
+def _outside(
+    part: Pedigree, codes: Indices, values: int, rates: categories.Rates, character: Indices
+) -> tuple[categories.States, Array]:
+    """(rows, K) what all others let expect of each row."""
+    states = categories.States.of(part, codes, values, character)
+    evidence, stay = states.evidence(part, codes), rates.staying(part)
+    target, root = states.shares(rates.target), states.shares(rates.root)
+    return states, categories.beliefs(part, evidence, stay, target, root).outside
+
+
+def _sharpened(beliefs: Array, power: float) -> Array:
+    """Probabilities, (n, K), to a power."""
+    sharp = np.maximum(beliefs, 1e-12) ** power
+    return np.asarray(sharp / sharp.sum(1, keepdims=True))
+
+
+def _place(states: Indices, codes: Indices, values: int) -> Indices:
+    """Which of (n, K) states stands for each of n codes; -1 for none."""
+    fits = np.where(states == codes[:, None], 2, states == values)
+    return np.where(codes >= 0, fits.argmax(1), -1)
+
+
+def _gained(right: Array, codes: Indices, values: int) -> Array:
+    """In bits, how much more probable what is stated is to relatives than by the shares of what all
+    other models state."""
+    share = np.bincount(codes, minlength=values) - 1 + 1 / values
+    return np.asarray(np.log2(right) - np.log2(share[codes] / share.sum()))
+
+
+def _bits(right: Array, codes: Indices, values: int) -> tuple[float, float]:
+    gain = _gained(right, codes, values)
+    return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+
+
+def _number(whole: Pedigree, values: Array) -> Guesses | None:
+    """On the scale, as they are or their logarithms, on which relatives foretell them better. The
+    intervals are as wide as holds the numbers that are stated, each foretold from all others."""
+    told = np.flatnonzero(np.isfinite(values))
+    if len(told) < 2 or np.ptp(values[told]) == 0:
+        return None
+    padded = _rows(whole, values, np.nan)
+    part, rows = whole.part(_drawn(whole, np.isfinite(padded), FITTED))
+    scales = [_Scale(values[told], of_logarithms=False)]
+    if values[told].min() > 0:
+        scales.append(_Scale(values[told], of_logarithms=True))
+    lengths = (0.0, 1.0) if (part.length != 1).any() else (0.0,)
+    fits = []
+    for scale in scales:
+        own = scale.to(padded[rows])
+        at = np.isfinite(own)
+        for of_length in lengths:
+            drift = numbers.fitted(part, own, of_length)
+            found = numbers.estimates(part, own, drift)
+            density = _density(own[at], found.mean[at], found.variance[at])
+            fits.append((scale.cost(padded[rows][at]) - float(density.mean()), drift, scale))
+    _, drift, scale = min(fits, key=lambda fit: fit[0])
+    mean, variance = np.zeros((2, whole.models))
+    own = scale.to(padded)
+    for part, rows in _parts(whole):
+        found = numbers.estimates(part, own[rows], drift)
+        models = rows[: part.models]
+        mean[models] = found.mean[: part.models]
+        variance[models] = found.variance[: part.models]
+    own = own[told]
+    gain = _density(own, mean[told], variance[told]) - _density(own, 0.0, 1.0)
+    off = np.sort(np.abs(own - mean[told]) / np.sqrt(variance[told]))
+    reach = off[min(len(off), int(np.ceil(INTERVAL * (len(off) + 1)))) - 1] * np.sqrt(variance)
+    return Guesses(
+        _heard(whole, np.isfinite(padded)),
+        float(gain.mean() / np.log(2)),
+        float(gain.std() / np.log(2) / np.sqrt(len(gain))),
+        middle=scale.back(mean),
+        low=scale.back(mean - reach),
+        high=scale.back(mean + reach),
+    )
+
+
+class _Scale:
+    """Numbers, or their logarithms, as multiples of their spread around their mean."""
+
+    def __init__(self, values: Array, *, of_logarithms: bool) -> None:
+        self.of_logarithms = of_logarithms
+        moved = np.log(values) if of_logarithms else values
+        self.mean, self.spread = float(moved.mean()), float(moved.std())
+
+    def to(self, values: Array) -> Array:
+        moved = np.log(values) if self.of_logarithms else values
+        return np.asarray((moved - self.mean) / self.spread)
+
+    def back(self, values: Array) -> Array:
+        moved = values * self.spread + self.mean
+        return np.asarray(np.exp(np.minimum(moved, 700)) if self.of_logarithms else moved)
+
+    def cost(self, values: Array) -> float:
+        """What the scale itself takes from the logarithm of a density, on average."""
+        return float(np.log(self.spread) + (np.log(values).mean() if self.of_logarithms else 0.0))
+
+
+def _density(x: Array, mean: Array | float, variance: Array | float) -> Array:
+    """The logarithm of a normal density."""
+    return np.asarray(-0.5 * (np.log(2 * np.pi * variance) + (x - mean) ** 2 / variance))
+
+
+def _rows(whole: Pedigree, of_models: Any, fill: float) -> Any:
+    """(rows, …) of (models, …), with nothing for hidden ancestors and broods."""
+    out = np.full((whole.rows, *of_models.shape[1:]), fill, dtype=of_models.dtype)
+    out[: whole.models] = of_models
+    return out
+
+
+def _heard(whole: Pedigree, told: Mask) -> Mask:
+    """(models,) whether another row of the family states something."""
+    many = np.bincount(whole.family[told], minlength=whole.families)
+    return np.asarray((many[whole.family] - told)[: whole.models] > 0)
+
+
+def _drawn(whole: Pedigree, told: Mask, most: int) -> Mask:
+    """(families,) those in which something is stated; of more rows than `most` some, drawn by size."""
+    size = np.bincount(whole.family, minlength=whole.families)
+    some = np.bincount(whole.family[told], minlength=whole.families) > 0
+    order = np.argsort(np.random.default_rng(_SEED).random(len(size)) ** (1 / size))[::-1]
+    order = order[some[order]]
+    fits = np.cumsum(size[order]) <= max(most, size[order[:1]].sum())
+    chosen = np.zeros(whole.families, dtype=bool)
+    chosen[order[fits]] = True
+    return chosen
+
+
+def _parts(whole: Pedigree) -> Iterator[tuple[Pedigree, Indices]]:
+    """All of it, some families at a time."""
+    size = np.bincount(whole.family, minlength=whole.families)
+    group = np.cumsum(size) // AT_ONCE
+    for k in np.unique(group).tolist():
+        yield whole.part(group == k)

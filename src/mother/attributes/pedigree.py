@@ -1,0 +1,210 @@
+"""A model graph as arrays for messages along its edges: who hands on to whom, level by level.
+
+Between a parent and those of its children that were made by one kind of step stands their *brood*,
+a row of its own without a model. Siblings of one kind are often more alike than parent and child
+(arXiv:2508.06811): what they share and the parent has not is the brood's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mother.graph import ModelGraph
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+#: lengths are told against the middle one of their kind, and held within this factor of it
+FURTHEST = 10.0
+
+
+@dataclass(frozen=True)
+class Pedigree:
+    """Rows are the graph's models, then its hidden ancestors, then broods.
+
+    parent, child: (links,) rows; a link leads from a parent to a brood or from a brood to a child.
+    weight: (links,) what part of the child is the parent's; 1 but for the broods of merges.
+    kind: (links,) number of its name in `kinds`. length: (links,) distance against the middle one of
+    its kind, 1 where none is known. family: (rows,) connected component. Links are in the order of
+    their child's level, then of their parent; `levels` are the slices.
+    """
+
+    rows: int
+    models: int
+    parent: Indices
+    child: Indices
+    weight: Array
+    kind: Indices
+    length: Array
+    family: Indices
+    kinds: tuple[str, ...]
+    levels: tuple[slice, ...]
+
+    @cached_property
+    def roots(self) -> Indices:
+        """Rows that nothing leads to."""
+        below = np.zeros(self.rows, dtype=bool)
+        below[self.child] = True
+        return np.flatnonzero(~below)
+
+    @cached_property
+    def merged(self) -> Indices:
+        """Links to broods of several parents."""
+        return np.flatnonzero(self.weight < 1)
+
+    @cached_property
+    def families(self) -> int:
+        """How many connected components there are."""
+        return int(self.family.max(initial=-1)) + 1
+
+    @cached_property
+    def first_parent(self) -> Indices:
+        """(models,) the row of a model's first parent, or -1."""
+        above = np.full(self.rows, -1, dtype=np.intp)
+        above[self.child[::-1]] = self.parent[::-1]
+        brood = above[: self.models]
+        return np.where(brood >= 0, above[brood], -1)
+
+    def part(self, families: Mask) -> tuple[Pedigree, Indices]:
+        """The rows of some families, families: (families,), as a pedigree of their own, and their
+        numbers in this one."""
+        rows = np.flatnonzero(families[self.family])
+        place = np.full(self.rows, -1, dtype=np.intp)
+        place[rows] = np.arange(len(rows))
+        links = np.flatnonzero(families[self.family[self.child]])
+        number = np.cumsum(families) - 1
+        ends = np.searchsorted(links, [level.stop for level in self.levels])
+        starts = np.concatenate([[0], ends[:-1]]).tolist()
+        cut = (slice(a, b) for a, b in zip(starts, ends.tolist(), strict=True) if a < b)
+        return replace(
+            self,
+            rows=len(rows),
+            models=int(np.searchsorted(rows, self.models)),
+            parent=place[self.parent[links]],
+            child=place[self.child[links]],
+            weight=self.weight[links],
+            kind=self.kind[links],
+            length=self.length[links],
+            family=number[self.family[rows]],
+            levels=tuple(cut),
+        ), rows
+
+    def times(self, copies: int) -> Pedigree:
+        """So many copies beside each other, as for several characters; which rows are models is not
+        told any more."""
+        of, links = np.arange(copies), len(self.parent)
+        order = [(links * of[:, None] + np.arange(links)[at]).ravel() for at in self.levels]
+        chosen = np.concatenate([np.zeros(0, dtype=np.intp), *order])
+        ends = np.cumsum([len(x) for x in order]).tolist()
+        tiled = {
+            name: np.tile(getattr(self, name), copies)[chosen]
+            for name in ("weight", "kind", "length")
+        }
+        return replace(
+            self,
+            rows=self.rows * copies,
+            models=0,
+            parent=(self.rows * of[:, None] + self.parent).ravel()[chosen],
+            child=(self.rows * of[:, None] + self.child).ravel()[chosen],
+            family=(self.families * of[:, None] + self.family).ravel(),
+            levels=tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)),
+            **tiled,
+        )
+
+
+def pedigree(graph: ModelGraph) -> Pedigree:
+    """The pedigree of a graph.
+
+    >>> from mother.graph import Edge, Node
+    >>> nodes = tuple(Node(x, x, "npz", "a", 1) for x in "abc")
+    >>> graph = ModelGraph("", nodes, (Edge("a", "b", "lora"), Edge("a", "c", "lora")))
+    >>> found = pedigree(graph)
+    >>> found.rows, found.kinds, found.parent.tolist(), found.child.tolist()
+    (4, ('to lora', 'lora'), [0, 3, 3], [3, 1, 2])
+    """
+    ids = graph.ids
+    row = {id_: k for k, id_ in enumerate(ids)}
+    steps = [(row[e.parent], row[e.child], e.relation, e.distance) for e in graph.edges]
+    steps += [(row[p], row[c], "hidden", None) for p, c in graph.hidden_edges()]
+    return _linked(len(ids), len(graph.nodes), steps)
+
+
+def _linked(
+    rows: int, models: int, steps: Iterable[tuple[int, int, str, float | None]]
+) -> Pedigree:
+    """steps: (parent, child, relation, distance), rows of models and of hidden ancestors."""
+    above: dict[int, list[tuple[int, str, float | None]]] = {}
+    for parent, child, relation, distance in steps:
+        above.setdefault(child, []).append((parent, relation, distance))
+    broods: dict[tuple[tuple[int, ...], str], int] = {}
+    relations = sorted({relation for many in above.values() for _, relation, _ in many})
+    number = {relation: k for k, relation in enumerate(relations)}
+    links: list[tuple[int, int, float, int, float]] = []
+    for child, many in above.items():
+        parents, relation = tuple(sorted({p for p, _, _ in many})), many[0][1]
+        brood = broods.setdefault((parents, relation), rows + len(broods))
+        if brood == rows + len(broods) - 1:
+            share = 1 / len(parents)
+            links += [(p, brood, share, 2 * number[relation], np.nan) for p in parents]
+        known = [d for _, _, d in many if d is not None and 0 < d < np.inf]
+        far = min(known, default=np.nan)
+        links.append((brood, child, 1.0, 2 * number[relation] + 1, far))
+    kinds = tuple(name for r in relations for name in (f"to {r}", r))
+    table = np.array(links, dtype=np.float64).reshape(-1, 5)
+    parent, child, kind = (table[:, k].astype(np.intp) for k in (0, 1, 3))
+    return _ordered(rows + len(broods), models, parent, child, table[:, 2], kind, table[:, 4], kinds)
+
+
+def _ordered(
+    rows: int,
+    models: int,
+    parent: Indices,
+    child: Indices,
+    weight: Array,
+    kind: Indices,
+    distance: Array,
+    kinds: tuple[str, ...],
+) -> Pedigree:
+    depth = _depths(rows, parent, child)
+    order = np.lexsort((child, parent, depth[child]))
+    ends = np.cumsum(np.bincount(depth[child], minlength=1)[1:]).tolist()
+    levels = tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True) if a < b)
+    joined = coo_array((np.ones(len(parent)), (parent, child)), shape=(rows, rows))
+    _, family = connected_components(joined, directed=False)
+    length = np.ones(len(parent))
+    for k in range(len(kinds)):
+        here = (kind == k) & np.isfinite(distance)
+        if here.any():
+            length[here] = distance[here] / np.median(distance[here])
+    length = np.clip(length, 1 / FURTHEST, FURTHEST)
+    parts = (parent, child, weight, kind, length)
+    parent, child, weight, kind, length = (x[order] for x in parts)
+    family = family.astype(np.intp)
+    return Pedigree(rows, models, parent, child, weight, kind, length, family, kinds, levels)
+
+
+def _depths(rows: int, parent: Indices, child: Indices) -> Indices:
+    """Links on the longest way down to each row, of an acyclic graph."""
+    order = np.argsort(parent, kind="stable")
+    below = child[order]
+    start = np.searchsorted(parent[order], np.arange(rows + 1))
+    waiting = np.bincount(child, minlength=rows)
+    depth = np.zeros(rows, dtype=np.intp)
+    front = np.flatnonzero(waiting == 0)
+    while len(front):
+        many = start[front + 1] - start[front]
+        shift = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+        links = np.repeat(start[front], many) + shift
+        reached = below[links]
+        np.maximum.at(depth, reached, np.repeat(depth[front] + 1, many))
+        np.subtract.at(waiting, reached, 1)
+        reached = np.unique(reached)
+        front = reached[waiting[reached] == 0]
+    return depth

@@ -7,6 +7,7 @@ Traceback (most recent call last):
 mother.errors.InputError: no/such/folder: no such file or folder
 """
 
+from mother.attributes import Cell, Inferred, infer
 from mother.comparison import Comparison, compare
 from mother.errors import InputError, MotherError, UsageError
 from mother.gate import Policy, check
@@ -17,11 +18,13 @@ from mother.recovery import recover
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cell",
     "Comparison",
     "Edge",
     "Evaluation",
     "HiddenAncestor",
     "Hint",
+    "Inferred",
     "InputError",
     "ModelGraph",
     "MotherError",
@@ -32,5 +35,6 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "infer",
     "recover",
 ]

@@ -37,8 +37,8 @@ def spelled(name: str, also: str = "") -> str:
 
 
 def guarded(text: str) -> str:
-    """Text with an apostrophe before it where a spreadsheet would take it for a formula, or where it
-    starts with one. https://owasp.org/www-community/attacks/CSV_Injection
+    """Text with an apostrophe before it where a spreadsheet would take it for a formula, or where
+    it starts with one. https://owasp.org/www-community/attacks/CSV_Injection
 
     >>> guarded("=1+1"), guarded("mit")
     ("'=1+1", 'mit')

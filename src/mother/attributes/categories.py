@@ -1,11 +1,11 @@
 """Ancestral states of a category: who among many models holds which of some values.
 
-Along a link a value stays, or with the chance 1 - exp(-rate * length) it is drawn anew from `target`
-(Felsenstein 1981, the model F81); what founders hold is drawn from `root`. That the two differ is
-drift: licences towards permissive ones, languages towards English. Rates are by kind of relation.
-Messages go up and down the pedigree (Felsenstein's pruning; Pearl's belief propagation) and are
-exact where nobody has several parents; a merge takes after one of its parents, it is unknown which,
-and there messages are repeated until they settle.
+Along a link a value stays, or with the chance 1 - exp(-rate * length) it is drawn anew from
+`target` (Felsenstein 1981, the model F81); what founders hold is drawn from `root`. That the two
+differ is drift: licences towards permissive ones, languages towards English. Rates are by kind of
+relation. Messages go up and down the pedigree (Felsenstein's pruning; Pearl's belief propagation)
+and are exact where nobody has several parents; a merge takes after one of its parents, it is
+unknown which, and there messages are repeated until they settle.
 """
 
 from __future__ import annotations
@@ -213,8 +213,9 @@ def fitted(
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
     drawn towards a common rate and the values' shares as by `PRIOR` links.
 
-    codes: (rows,) the number of the value that each row states, from 0, or -1. character: (families,)
-    what it is a value of; all characters change at the same rates. hints: see `States.spread`.
+    codes: (rows,) the number of the value that each row states, from 0, or -1. character:
+    (families,) what it is a value of; all characters change at the same rates. hints: see
+    `States.spread`.
     """
     states = States.of(pedigree, codes, values, character)
     share = shares(states, pedigree, codes)
@@ -264,7 +265,7 @@ def _likeliest(
         slope = length * (changed / np.expm1(rate[kind] * length) - kept)
         rises = np.bincount(kind, slope, len(stay)) + change / np.expm1(rate) - stay > 0
         low, high = np.where(rises, (low + high) / 2, low), np.where(rises, high, (low + high) / 2)
-    return np.exp((low + high) / 2)
+    return np.asarray(np.exp((low + high) / 2))
 
 
 def _drawn(states: States, found: Array, before: Array, share: Array) -> Array:

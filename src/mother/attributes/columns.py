@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.attributes.pedigree import Array, Indices
 from mother.attributes.table import Value, number
@@ -29,7 +30,7 @@ class Column:
     names: tuple[str, ...] = ()
     codes: Indices | None = None
     numbers: Array | None = None
-    held: Indices | None = None
+    held: NDArray[np.int8] | None = None
 
     @property
     def told(self) -> Indices:
@@ -45,8 +46,8 @@ class Column:
 def column(name: str, values: Sequence[Value | None], kind: str | None = None) -> Column:
     """An attribute as arrays; kind: as one of KINDS, or as what its values look like.
 
-    Sets are what has several values somewhere. Numbers are what holds nothing else, unless they take
-    few values, each often; text is what nearly never says the same twice.
+    Sets are what has several values somewhere. Numbers are what holds nothing else, unless they
+    take few values, each often; text is what nearly never says the same twice.
 
     >>> column("license", ["mit", None, "mit", "gpl"]).names
     ('mit', 'gpl')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from mother.attributes import categories, numbers
@@ -16,18 +17,18 @@ from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
 INTERVAL = 0.9  # how probable it is that a number lies in its interval
 FITTED = 60_000  # rows that rates are fitted to; of larger graphs families drawn at random
 AT_ONCE = 300_000  # rows in work
-BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
+BY_CHANCE = 1.0  # standard errors that relatives must narrow an attribute down by
 _SEED = 0
-_SHARPNESS = (0.3, 1.5)  # powers of beliefs
+_POWERS = (0.0, 1.5)  # of beliefs
 
 
 @dataclass(frozen=True)
 class Guesses:
     """Of each model, stated or not, what all others let expect of it.
 
-    heard: (models,) whether any relative states something. Categories: best and chance, (models,), the
-    most probable value and its probability. Sets: held, (models, elements), probabilities. Numbers:
-    middle, low and high, (models,), with the interval's ends.
+    heard: (models,) whether any relative states something. Categories: best and chance, (models,),
+    the most probable value and its probability. Sets: held, (models, elements), probabilities.
+    Numbers: ends, (3, models): the middle of the interval, its low and its high end.
     bits, error: by how much relatives narrow down what is stated over what is stated altogether, in
     bits a model, and the standard error.
     """
@@ -38,9 +39,7 @@ class Guesses:
     best: Indices | None = None
     chance: Array | None = None
     held: Array | None = None
-    middle: Array | None = None
-    low: Array | None = None
-    high: Array | None = None
+    ends: Array | None = None
 
     @property
     def follows(self) -> bool:
@@ -63,13 +62,13 @@ def guessed(whole: Pedigree, values: Column) -> Guesses | None:
 def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
     codes = _rows(whole, codes, -1)
     part, rows = whole.part(_drawn(whole, codes >= 0, FITTED))
-    rates, power = _fitted(part, codes[rows], values, np.zeros(part.families, dtype=np.intp))
+    fit = _fitted(part, codes[rows], values, np.zeros(part.families, dtype=np.intp))
     best, chance = np.zeros(whole.models, dtype=np.intp), np.zeros(whole.models)
     right = np.full(whole.models, np.nan)
     for part, rows in _parts(whole):
         one = np.zeros(part.families, dtype=np.intp)
-        states, outside = _outside(part, codes[rows], values, rates, one)
-        outside = _sharpened(outside[: part.models], power)
+        states, outside = _expected(part, codes[rows], values, fit, one)
+        outside = outside[: part.models]
         models, family = rows[: part.models], part.family[: part.models]
         top = outside.argmax(1)
         best[models], chance[models] = states.states[family, top], outside.max(1)
@@ -80,7 +79,7 @@ def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
     return Guesses(_heard(whole, codes >= 0), *bits, best=best, chance=chance)
 
 
-def _set(whole: Pedigree, held: Indices) -> Guesses:
+def _set(whole: Pedigree, held: NDArray[np.int8]) -> Guesses:
     """Each element is a character of its own, there or not; all change at the same rates."""
     elements = held.shape[1]
     told = _rows(whole, held.max(1), -1) >= 0
@@ -88,7 +87,7 @@ def _set(whole: Pedigree, held: Indices) -> Guesses:
     codes = _rows(whole, held, -1)[rows].T.ravel().astype(np.intp)
     many = part.times(elements)
     which = np.repeat(np.arange(elements), part.families)
-    rates, power = _fitted(many, codes, 2, which)
+    fit = _fitted(many, codes, 2, which)
     found = np.zeros(held.shape)
     right = np.full(held.shape, np.nan)
     for part, rows in _parts(whole):
@@ -96,8 +95,8 @@ def _set(whole: Pedigree, held: Indices) -> Guesses:
         for k in range(elements):
             codes = _rows(part, held[models, k], -1)
             which = np.full(part.families, k, dtype=np.intp)
-            _, outside = _outside(part, codes, 2, rates, which)
-            outside = _sharpened(outside[: part.models], power)
+            _, outside = _expected(part, codes, 2, fit, which)
+            outside = outside[: part.models]
             found[models, k] = outside[:, 1]
             right[models, k] = outside[np.arange(len(models)), codes[: part.models]]
     some = told[: whole.models]
@@ -107,41 +106,63 @@ def _set(whole: Pedigree, held: Indices) -> Guesses:
     return Guesses(_heard(whole, told), float(gain.mean()), error, held=found)
 
 
-def _fitted(
-    part: Pedigree, codes: Indices, values: int, character: Indices
-) -> tuple[categories.Rates, float]:
-    """The rates, with lengths or without, that foretell better what is stated, each from all others,
-    and the power that makes their beliefs as sharp as they are right."""
+@dataclass(frozen=True)
+class _Fit:
+    """Rates; shares, (characters, values), of what is stated; power: see `_tempered`."""
+
+    rates: categories.Rates
+    shares: Array
+    power: float
+
+
+def _fitted(part: Pedigree, codes: Indices, values: int, character: Indices) -> _Fit:
+    """The rates, with lengths or without, that foretell better what is stated, each from all
+    others, and the power that makes their beliefs as sure as they are right."""
     told = np.flatnonzero(codes >= 0)
     found = []
     for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
         rates = categories.fitted(part, codes, values, of_length, character)
         states, outside = _outside(part, codes, values, rates, character)
-        place = _place(states.states[part.family[told]], codes[told], values)
+        share = categories.shares(states, part, codes)
+        family = part.family[told]
+        every, base = outside[told], states.shares(share)[family]
+        place = _place(states.states[family], codes[told], values)
 
-        def cost(power: float, every: Array = outside[told], place: Indices = place) -> float:
-            sharp = _sharpened(every, power)
-            return -float(np.log(sharp[np.arange(len(place)), place]).mean())
+        def cost(
+            power: float, every: Array = every, base: Array = base, place: Indices = place
+        ) -> float:
+            sure = _tempered(every, base, power)
+            return -float(np.log(sure[np.arange(len(place)), place]).mean())
 
-        best = minimize_scalar(cost, bounds=_SHARPNESS, method="bounded")
-        found.append((float(best.fun), of_length, rates, float(best.x)))
-    return min(found, key=lambda fit: fit[:2])[2:]
+        best = minimize_scalar(cost, bounds=_POWERS, method="bounded")
+        found.append((float(best.fun), of_length, _Fit(rates, share, float(best.x))))
+    return min(found, key=lambda fit: fit[:2])[2]
+
+
+def _expected(
+    part: Pedigree, codes: Indices, values: int, fit: _Fit, character: Indices
+) -> tuple[categories.States, Array]:
+    """(rows, K) what all others let expect of each row, as sure as it is right."""
+    states, outside = _outside(part, codes, values, fit.rates, character)
+    base = states.shares(fit.shares)[part.family]
+    return states, _tempered(outside, base, fit.power)
 
 
 def _outside(
     part: Pedigree, codes: Indices, values: int, rates: categories.Rates, character: Indices
 ) -> tuple[categories.States, Array]:
-    """(rows, K) what all others let expect of each row."""
+    """The same, as sure as the rates have it."""
     states = categories.States.of(part, codes, values, character)
     evidence, stay = states.evidence(part, codes), rates.staying(part)
     target, root = states.shares(rates.target), states.shares(rates.root)
     return states, categories.beliefs(part, evidence, stay, target, root).outside
 
 
-def _sharpened(beliefs: Array, power: float) -> Array:
-    """Probabilities, (n, K), to a power."""
-    sharp = np.maximum(beliefs, 1e-12) ** power
-    return np.asarray(sharp / sharp.sum(1, keepdims=True))
+def _tempered(beliefs: Array, base: Array, power: float) -> Array:
+    """Probabilities, (n, K), to a power, and base to what is left of one: with the power 0 they say
+    no more than the base does."""
+    sure = np.maximum(beliefs, 1e-12) ** power * base ** (1 - power)
+    return np.asarray(sure / sure.sum(1, keepdims=True))
 
 
 def _place(states: Indices, codes: Indices, values: int) -> Indices:
@@ -199,9 +220,7 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
         _heard(whole, np.isfinite(padded)),
         float(gain.mean() / np.log(2)),
         float(gain.std() / np.log(2) / np.sqrt(len(gain))),
-        middle=scale.back(mean),
-        low=scale.back(mean - reach),
-        high=scale.back(mean + reach),
+        ends=scale.back(np.stack([mean, mean - reach, mean + reach])),
     )
 
 
@@ -245,7 +264,8 @@ def _heard(whole: Pedigree, told: Mask) -> Mask:
 
 
 def _drawn(whole: Pedigree, told: Mask, most: int) -> Mask:
-    """(families,) those in which something is stated; of more rows than `most` some, drawn by size."""
+    """(families,) those in which something is stated; of more rows than `most` some, drawn by
+    size."""
     size = np.bincount(whole.family, minlength=whole.families)
     some = np.bincount(whole.family[told], minlength=whole.families) > 0
     order = np.argsort(np.random.default_rng(_SEED).random(len(size)) ** (1 / size))[::-1]

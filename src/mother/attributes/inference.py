@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mother.attributes.columns import KINDS, Column, column
+from mother.attributes.files import from_files
 from mother.attributes.guesses import INTERVAL, Guesses, guessed
 from mother.attributes.pedigree import Array, Indices, pedigree
 from mother.attributes.reasons import NOBODY, Kin, sentences
 from mother.attributes.result import Attribute, Cell, Inferred
-from mother.attributes.table import Stated, stated
+from mother.attributes.table import Stated, Value, stated
 from mother.errors import UsageError
-from mother.graph import ModelGraph
+from mother.graph import Inference, ModelGraph, Statement
 
 LIKELY = 0.5  # a value less probable is not known
 TOLD = 3  # elements of a set whose reasons are told
@@ -27,13 +29,22 @@ def infer(
     *,
     attributes: Sequence[str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    files: bool = False,
 ) -> Inferred:
-    """Estimate what models hold of which a table says nothing, from what it says of their relatives.
+    """Estimate what models hold of which nothing is said, from what is said of their relatives.
 
-    table: see `mother.attributes.table.stated`. attributes: only these. kinds: by attribute, what
-    it is, "category", "set", "number" or "text", where its values do not look like it.
+    Args:
+        graph: a recovered graph.
+        table: what is stated: the path of a CSV file, a pandas.DataFrame or a mapping
+            {id: {attribute: value}}; see `mother.attributes.table.stated`.
+        attributes: only these.
+        kinds: by attribute, what it is, where its values do not look like it: "category", "set",
+            "number" or "text".
+        files: read what the models' files state, too; the table goes before them.
 
-    Raises InputError, UsageError.
+    Raises:
+        InputError: what should be a table is none.
+        UsageError: an attribute or a kind that there is not, or a number that is none.
 
     >>> from mother.graph import Edge, Node
     >>> ids = ["base", *(f"tuned-{k}" for k in range(9))]
@@ -43,17 +54,11 @@ def infer(
     >>> [a.says for a in found.attributes]
     ['only mit is stated, nothing else to tell it from']
     """
-    given = stated(graph, table)
-    return inferred(graph, given, attributes, kinds or {})
-
-
-def inferred(
-    graph: ModelGraph,
-    given: Stated,
-    attributes: Sequence[str] | None = None,
-    kinds: Mapping[str, str] | None = None,
-) -> Inferred:
-    """The same from what is stated, wherever it was read."""
+    if table is None and not files:
+        raise UsageError("nothing to infer from: neither a table nor the models' files")
+    given = stated(graph, table) if table is not None else from_files(graph)
+    if table is not None and files:
+        given = given.over(from_files(graph))
     chosen = list(given.values) if attributes is None else list(dict.fromkeys(attributes))
     kinds = kinds or {}
     for name in (*chosen, *kinds):
@@ -72,6 +77,30 @@ def inferred(
         heads.append(Attribute(name, values.kind, len(values.told), *_told(values, guesses)))
         columns.append(_Cells(ids, given, values, guesses, kin))
     return Inferred(tuple(heads), columns, tuple(given.strangers), tuple(given.faults))
+
+
+def annotated(graph: ModelGraph, found: Inferred) -> ModelGraph:
+    """The graph with what is stated and what is inferred, in place of what it held of either."""
+    cells: dict[str, list[Cell]] = {"stated": [], "inferred": [], "not known": []}
+    for cell in found:
+        cells[cell.status].append(cell)
+    return replace(
+        graph,
+        stated=tuple(
+            Statement(c.model, c.attribute, *_parts(c.value), c.why) for c in cells["stated"]
+        ),
+        inferred=tuple(
+            Inference(c.model, c.attribute, *_parts(c.value), c.probability, c.low, c.high, c.why)
+            for c in cells["inferred"]
+        ),
+    )
+
+
+def _parts(value: Value | None) -> tuple[tuple[str, ...], float | None]:
+    """A value as texts, and as a number."""
+    if isinstance(value, float):
+        return (), value
+    return (value,) if isinstance(value, str) else value or (), None
 
 
 def _list(given: Stated) -> str:
@@ -136,22 +165,23 @@ class _Cells:
         if guesses.held is not None:
             chance = _chance(guesses)[at].tolist()
             return zip(*self._sets(at), chance, nobody, nobody, self._elements(at), strict=True)
-        assert guesses.middle is not None and guesses.low is not None and guesses.high is not None
         assert values.numbers is not None
-        ends = (guesses.middle[at], guesses.low[at], guesses.high[at])
-        middle, low, high = (x.tolist() for x in ends)
+        assert guesses.ends is not None
+        middle, low, high = guesses.ends[:, at].tolist()
         why = kin.ranges(values.numbers, at)
         return zip(middle, [INTERVAL] * len(at), low, high, why, strict=True)
 
     def _sets(self, at: Indices) -> tuple[list[tuple[str, ...]]]:
-        assert self.guesses is not None and self.guesses.held is not None
+        assert self.guesses is not None
+        assert self.guesses.held is not None
         names = self.values.names
         held = (self.guesses.held[at] >= 0.5).tolist()
         return ([tuple(sorted(n for n, x in zip(names, h, strict=True) if x)) for h in held],)
 
     def _elements(self, at: Indices) -> list[str]:
         """For each model the reasons of the elements that it probably holds."""
-        assert self.guesses is not None and self.guesses.held is not None
+        assert self.guesses is not None
+        assert self.guesses.held is not None
         assert self.values.held is not None
         said: list[list[str]] = [[] for _ in at]
         for k, name in enumerate(self.values.names):

@@ -31,9 +31,9 @@ class Pedigree:
 
     parent, child: (links,) rows; a link leads from a parent to a brood or from a brood to a child.
     weight: (links,) what part of the child is the parent's; 1 but for the broods of merges.
-    kind: (links,) number of its name in `kinds`. length: (links,) distance against the middle one of
-    its kind, 1 where none is known. family: (rows,) connected component. Links are in the order of
-    their child's level, then of their parent; `levels` are the slices.
+    kind: (links,) number of its name in `kinds`. length: (links,) distance against the middle one
+    of its kind, 1 where none is known. family: (rows,) connected component. Links are in the order
+    of their child's level, then of their parent; `levels` are the slices.
     """
 
     rows: int
@@ -158,20 +158,13 @@ def _linked(
         links.append((brood, child, 1.0, 2 * number[relation] + 1, far))
     kinds = tuple(name for r in relations for name in (f"to {r}", r))
     table = np.array(links, dtype=np.float64).reshape(-1, 5)
-    parent, child, kind = (table[:, k].astype(np.intp) for k in (0, 1, 3))
-    return _ordered(rows + len(broods), models, parent, child, table[:, 2], kind, table[:, 4], kinds)
+    return _ordered(rows + len(broods), models, table, kinds)
 
 
-def _ordered(
-    rows: int,
-    models: int,
-    parent: Indices,
-    child: Indices,
-    weight: Array,
-    kind: Indices,
-    distance: Array,
-    kinds: tuple[str, ...],
-) -> Pedigree:
+def _ordered(rows: int, models: int, links: Array, kinds: tuple[str, ...]) -> Pedigree:
+    """links: (links, 5) parent, child, weight, kind and distance."""
+    parent, child, kind = links[:, [0, 1, 3]].T.astype(np.intp)
+    weight, distance = links[:, 2], links[:, 4]
     depth = _depths(rows, parent, child)
     order = np.lexsort((child, parent, depth[child]))
     ends = np.cumsum(np.bincount(depth[child], minlength=1)[1:]).tolist()
@@ -184,10 +177,18 @@ def _ordered(
         if here.any():
             length[here] = distance[here] / np.median(distance[here])
     length = np.clip(length, 1 / FURTHEST, FURTHEST)
-    parts = (parent, child, weight, kind, length)
-    parent, child, weight, kind, length = (x[order] for x in parts)
-    family = family.astype(np.intp)
-    return Pedigree(rows, models, parent, child, weight, kind, length, family, kinds, levels)
+    return Pedigree(
+        rows,
+        models,
+        parent[order],
+        child[order],
+        weight[order],
+        kind[order],
+        length[order],
+        np.asarray(family, dtype=np.intp),
+        kinds,
+        levels,
+    )
 
 
 def _depths(rows: int, parent: Indices, child: Indices) -> Indices:

@@ -23,11 +23,12 @@ class Kin:
         self.family = pedigree.family[: self.models]
 
     def votes(self, codes: Indices, wanted: Indices, at: Indices) -> Indices:
-        """(at, 9): the parent's own code (-1: states nothing), how many siblings state the code that
-        is wanted and how many state any, the same of children, of the family, and the parents' number
-        (0 or 1) and whether it states the code.
+        """(at, 9): the parent's own code (-1: states nothing), how many siblings state the code
+        that is wanted and how many state any, the same of children, of the family, and the parents'
+        number (0 or 1) and whether it states the code.
 
-        codes: (models,) what is stated, or -1; wanted: (at,) codes; at: models, which state nothing.
+        codes: (models,) what is stated, or -1; wanted: (at,) codes; at: models, which state
+        nothing.
         """
         top = int(codes.max(initial=0)) + 1
         told = np.flatnonzero(codes >= 0)
@@ -50,9 +51,11 @@ class Kin:
         order = np.argsort(self.parent[below], kind="stable")
         group, values = self.parent[below][order], numbers[below][order]
         groups, start, many = np.unique(group, return_index=True, return_counts=True)
-        low, high = (f.reduceat(values, start) for f in (np.minimum, np.maximum)) if len(
-            groups
-        ) else (values, values)
+        low, high = (
+            (f.reduceat(values, start) for f in (np.minimum, np.maximum))
+            if len(groups)
+            else (values, values)
+        )
         place = {int(g): k for k, g in enumerate(groups)}
         out = []
         for model in at.tolist():
@@ -77,7 +80,9 @@ class _Counts:
         self.groups, self.many = np.unique(group, return_counts=True)
 
     def of(self, group: Indices, codes: Indices) -> Indices:
-        return _looked_up(self.pairs, self.times, np.where(group >= 0, group * self.top + codes, -1))
+        return _looked_up(
+            self.pairs, self.times, np.where(group >= 0, group * self.top + codes, -1)
+        )
 
     def all(self, group: Indices) -> Indices:
         return _looked_up(self.groups, self.many, group)
@@ -133,7 +138,8 @@ def _sentence(
         against.append(f"{_counted(children, 'child', 'children')} not")
     if who:
         verb = "says" if len(who) == 1 and (agrees or sibling + child == 1) else "say"
-        text = f"{' and '.join([', '.join(who[:-1]), who[-1]] if len(who) > 1 else who)} {verb} {value}"
+        named = f"{', '.join(who[:-1])} and {who[-1]}" if len(who) > 1 else who[0]
+        text = f"{named} {verb} {value}"
         return text + (f"; {', '.join(against)}" if against else "")
     if relative:
         text = f"{relative} of {relatives} relatives further away say {value}"

@@ -66,16 +66,19 @@ class Inferred:
         yield ",".join(HEAD) + "\r\n"
         for cell in self:
             figures = (cell.probability, cell.low, cell.high)
-            yield ",".join(
-                (
-                    spreadsheet(cell.model),
-                    spreadsheet(cell.attribute),
-                    cell.status,
-                    as_text(cell.value),
-                    *("" if x is None else f"{x:.6g}" for x in figures),
-                    spreadsheet(cell.why),
+            yield (
+                ",".join(
+                    (
+                        spreadsheet(cell.model),
+                        spreadsheet(cell.attribute),
+                        cell.status,
+                        as_text(cell.value),
+                        *("" if x is None else f"{x:.6g}" for x in figures),
+                        spreadsheet(cell.why),
+                    )
                 )
-            ) + "\r\n"
+                + "\r\n"
+            )
 
     def to_frame(self) -> pandas.DataFrame:
         """The same as a pandas.DataFrame; sets are tuples."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from mother.documents import read_text
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph
+from mother.graph.documents import read_text
 
 if TYPE_CHECKING:
     import pandas
@@ -52,9 +52,7 @@ class Stated:
             first = own is not None and own[place] is not None
             return (self if first else other).source(attribute, place)
 
-        return Stated(
-            values, source, self.strangers + other.strangers, self.faults + other.faults
-        )
+        return Stated(values, source, self.strangers + other.strangers, self.faults + other.faults)
 
 
 Table = "str | PathLike[str] | pandas.DataFrame | Mapping[str, Mapping[str, object]]"
@@ -63,10 +61,10 @@ Table = "str | PathLike[str] | pandas.DataFrame | Mapping[str, Mapping[str, obje
 def stated(graph: ModelGraph, table: Any) -> Stated:
     """What a table states of a graph's models.
 
-    table: the path of a CSV file (separated by commas, semicolons or tabs; a column `id`, `model` or
-    `name`, else the first, holds ids), a pandas.DataFrame (the same, or ids as its index), or
-    {id: {attribute: value}}. A value is text, a number, or several texts: in a CSV separated by ; or
-    |, in Python a list, tuple or set.
+    table: the path of a CSV file (separated by commas, semicolons or tabs; a column `id`, `model`
+    or `name`, else the first, holds ids), a pandas.DataFrame (the same, or ids as its index), or
+    {id: {attribute: value}}. A value is text, a number, or several texts: in a CSV separated by ;
+    or |, in Python a list, tuple or set.
 
     >>> from mother.graph import Node
     >>> graph = ModelGraph("", (Node("a", "a", "npz", "x", 1),))
@@ -178,7 +176,7 @@ def value(cell: object) -> Value | None:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, int | float) or hasattr(cell, "__float__"):
-        number = float(cell)  # type: ignore[arg-type]
+        number = float(cell)
         return number if number - number == 0 else None
     if isinstance(cell, Sequence | set | frozenset) and not isinstance(cell, str):
         parts = {str(x).strip()[:LONGEST] for x in cell if x is not None}

@@ -99,7 +99,7 @@ def read_claims(path: str | os.PathLike[str], *, alone: bool = True) -> Claims:
     for name in names:
         if name.lower() == "readme.md" or name in _PARENT_KEYS:
             claims += _of_text(folder, name)
-    for name in _with_metadata(names) if whole else [path.name]:
+    for name in with_metadata(names) if whole else [path.name]:
         claims += _of_weights(folder / name)
     return claims
 
@@ -111,7 +111,7 @@ def read_all_claims(models: Mapping[str, Path], opened: Iterable[Path]) -> dict[
     return {id_: read_claims(p, alone=lying[p.parent] <= 1) for id_, p in models.items()}
 
 
-def _with_metadata(names: list[str]) -> list[str]:
+def with_metadata(names: list[str]) -> list[str]:
     """A folder's GGUF files and its first safetensors file: shards all say the same."""
     stored = [n for n in names if n.endswith(".safetensors") and not is_training_state(n)]
     return [*(name for name in names if is_gguf(name)), *stored[:1]]
@@ -130,7 +130,7 @@ def is_gguf(name: str) -> bool:
 def _of_text(folder: Path, name: str) -> Claims:
     path = folder / name
     try:
-        file = File(_inside(folder, path))
+        file = File(inside(folder, path))
         if name in _PARENT_KEYS:
             return _of_json(file, path, _PARENT_KEYS[name])
         return _of_card(read_front_matter(file), path)
@@ -138,7 +138,7 @@ def _of_text(folder: Path, name: str) -> Claims:
         return Claims(faults=(Problem(path, error.fault),))
 
 
-def _inside(folder: Path, path: Path) -> Path:
+def inside(folder: Path, path: Path) -> Path:
     """The path, unless it is a link out of the folder. In a cache of Hugging Face's, files are
     links into the repository's blobs. Raises InputError."""
     root = Path(os.path.realpath(folder))

@@ -16,6 +16,7 @@ from mother.cli.compare import compare
 from mother.cli.evaluate import evaluate
 from mother.cli.export import export
 from mother.cli.index import index
+from mother.cli.infer import infer
 from mother.cli.recover import recover
 from mother.cli.report import report
 from mother.cli.serve import serve
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (recover, compare, show, report, serve, evaluate, export, check, index):
+for command in (recover, compare, show, report, serve, evaluate, export, check, index, infer):
     cli.add_command(command)
 
 

@@ -127,11 +127,39 @@ class Hint:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """What a table or a model's files state of it: texts, of a set several, or a number. source:
+    where it stands."""
+
+    model: str
+    attribute: str
+    texts: tuple[str, ...] = ()
+    number: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What nothing states of a model and its relatives let expect. probability: of the texts, or
+    that the number lies from low to high. why: which relatives say so."""
+
+    model: str
+    attribute: str
+    texts: tuple[str, ...] = ()
+    number: float | None = None
+    probability: float | None = None
+    low: float | None = None
+    high: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class ModelGraph:
     """A forest of model trees (paper, sec. 3), with evidence on every edge.
 
     layers: by architecture, the names of the layers that `Edge.changes` follows. hints: what files
-    say beside the weights, where asked for; no edge depends on them.
+    say beside the weights, where asked for; no edge depends on them. stated, inferred: attributes
+    of models (see `mother.infer`), kept apart.
 
     >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
     >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
@@ -150,6 +178,8 @@ class ModelGraph:
     options: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hints: tuple[Hint, ...] = ()
+    stated: tuple[Statement, ...] = ()
+    inferred: tuple[Inference, ...] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -218,6 +248,9 @@ class ModelGraph:
         }
         if self.hints:
             content["hints"] = [plain(x) for x in self.hints]
+        if self.stated or self.inferred:
+            content["stated"] = [plain(x) for x in self.stated]
+            content["inferred"] = [plain(x) for x in self.inferred]
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -244,6 +277,8 @@ class ModelGraph:
                 dict(content.get("options", {})),
                 {key: tuple(map(str, names)) for key, names in content.get("layers", {}).items()},
                 tuple(parsed(Hint, content.get("hints", []))),
+                tuple(parsed(Statement, content.get("stated", []))),
+                tuple(parsed(Inference, content.get("inferred", []))),
             )
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None
@@ -273,6 +308,7 @@ class ModelGraph:
         named = {x for pair in above for x in pair}
         named |= {x for t in self.trees for x in (t.root, *t.members)}
         named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
+        named |= {x.model for x in self.stated} | {x.model for x in self.inferred}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
         if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:

@@ -347,7 +347,7 @@ def exists(text: str) -> bool:
         return (ROOT / words[0]).is_file()
     if words[0].startswith("-"):
         return words[0] == "--help"
-    command = cli.commands.get(words[0])
+    command = cli.get_command(click.Context(cli), words[0])
     if isinstance(command, click.Group) and len(words) > 1:
         command = command.commands.get(words[1])
     known = {o for p in (command.params if command else ()) for o in (*p.opts, "--help")}

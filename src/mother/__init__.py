@@ -4,16 +4,22 @@
 >>> mother.recover("no/such/folder")
 Traceback (most recent call last):
     ...
-mother.errors.InputError: no/such/folder: no such file or folder
+mother.InputError: no/such/folder: no such file or folder
 """
 
-from mother.attributes import Cell, Inferred, infer
-from mother.comparison import Comparison, compare
-from mother.errors import InputError, MotherError, UsageError
-from mother.gate import Policy, check
-from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
-from mother.graph.evaluation import Evaluation, evaluate
-from mother.recovery import recover
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mother.attributes import Cell, Inferred, infer
+    from mother.comparison import Comparison, compare
+    from mother.errors import InputError, MotherError, UsageError
+    from mother.gate import Policy, check
+    from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
+    from mother.graph.evaluation import Evaluation, evaluate
+    from mother.recovery import recover
 
 __version__ = "0.1.0"
 
@@ -38,3 +44,26 @@ __all__ = [
     "infer",
     "recover",
 ]
+
+#: where each is, for it is imported when it is first used; as type checkers see it above
+_WHERE = {
+    "mother.attributes": ("Cell", "Inferred", "infer"),
+    "mother.comparison": ("Comparison", "compare"),
+    "mother.errors": ("InputError", "MotherError", "UsageError"),
+    "mother.gate": ("Policy", "check"),
+    "mother.graph": ("Edge", "HiddenAncestor", "Hint", "ModelGraph", "Node", "Tree"),
+    "mother.graph.evaluation": ("Evaluation", "evaluate"),
+    "mother.recovery": ("recover",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _WHERE.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(module), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

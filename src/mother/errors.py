@@ -13,6 +13,8 @@ from os import PathLike
 class MotherError(Exception):
     """Base of every error that mother raises on purpose; its text is one line."""
 
+    __module__ = "mother"  # where users find it, and tracebacks name it
+
 
 class InputError(MotherError):
     """A file is not what it claims to be, or can't be read.
@@ -22,6 +24,8 @@ class InputError(MotherError):
 
     others: what else was refused, where nothing is left of several inputs.
     """
+
+    __module__ = "mother"
 
     def __init__(
         self, path: str | PathLike[str], fault: str, others: tuple[InputError, ...] = ()
@@ -34,3 +38,5 @@ class InputError(MotherError):
 
 class UsageError(MotherError):
     """The options given can't be carried out on this input."""
+
+    __module__ = "mother"

@@ -12,6 +12,7 @@ from rich.text import Text
 
 import mother
 import mother.gate
+from mother.cli.completion import files
 from mother.cli.output import check_output, print_lines, progress_bar, write_atomically
 from mother.errors import UsageError
 from mother.gate.policy import RULES, Policy
@@ -30,7 +31,7 @@ _STYLES = {
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, shell_complete=files, metavar="PATH...")
 @click.option("--policy", type=click.Path(path_type=Path), help="TOML file: what is forbidden.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--sarif", is_flag=True, help="As SARIF 2.1.0.")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 import mother.comparison
+from mother.cli.completion import files
 from mother.cli.output import print_lines
 from mother.names import printable
 from mother.views.comparing import lines
@@ -17,9 +18,11 @@ _SHOWN = 10
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
-@click.option("--base", metavar="PATH", help="Base that a LoRA adapter is merged into.")
+@click.argument("a", shell_complete=files)
+@click.argument("b", shell_complete=files)
+@click.option(
+    "--base", shell_complete=files, metavar="PATH", help="Base that a LoRA adapter is merged into."
+)
 @click.option(
     "--download",
     is_flag=True,

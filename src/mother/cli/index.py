@@ -14,6 +14,7 @@ import click
 from rich.filesize import decimal
 
 from mother.checkpoints import Problem
+from mother.cli.completion import files
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement
@@ -55,7 +56,9 @@ _executor = click.option(
     help="Work in N processes, or on a cluster of Dask or Ray.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-_base = click.option("--base", metavar="PATH", help="Base that LoRA adapters merge into.")
+_base = click.option(
+    "--base", shell_complete=files, metavar="PATH", help="Base that LoRA adapters merge into."
+)
 
 
 @index.command()
@@ -131,7 +134,7 @@ def _left(folder: Path, opened: Index, problems: Sequence[Problem] = ()) -> None
 
 @index.command()
 @_folder
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, shell_complete=files, metavar="PATH...")
 @_base
 @_executor
 def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | None) -> None:
@@ -179,7 +182,7 @@ def list_(folder: Path, as_json: bool) -> None:
 
 @index.command()
 @_folder
-@click.argument("path")
+@click.argument("path", shell_complete=files)
 @_base
 @_json
 def place(folder: Path, path: str, base: str | None, as_json: bool) -> None:

@@ -8,16 +8,18 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
 from mother.errors import InputError
 from mother.graph import ModelGraph
-from mother.recovery import Progress as Report
 from mother.views.hints import hints
 from mother.views.terminal import LONGEST, forest, summary, wrapped
+
+if TYPE_CHECKING:
+    from mother.recovery import Progress as Report
 
 
 def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:
@@ -100,6 +102,8 @@ def progress_bar() -> Iterator[Report | None]:
     if not sys.stderr.isatty():
         yield None
         return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)

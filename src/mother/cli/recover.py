@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 import mother.recovery
+from mother.cli.completion import files
 from mother.cli.output import (
     check_output,
     print_forest,
@@ -43,12 +44,14 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, shell_complete=files, metavar="PATH...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write graph.json there.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the page to look at there.")
 @click.option("--method", type=click.Choice(METHODS), default="gram", show_default=True)
 @click.option("--trees", callback=_trees, default="auto", metavar="auto|K", show_default=True)
-@click.option("--base", metavar="PATH", help="Base that LoRA adapters merge into.")
+@click.option(
+    "--base", shell_complete=files, metavar="PATH", help="Base that LoRA adapters merge into."
+)
 @click.option("--layers", metavar="REGEX", help="Only layers whose name it finds.")
 @click.option(
     "--bootstrap",

@@ -225,7 +225,7 @@ BROKEN = {
     "null": "null",
     "no schema": "{}",
     "another schema": '{"schema": "other/1"}',
-    "a newer schema": '{"schema": "mother.model-graph/2"}',
+    "a newer schema": '{"schema": "mother.model-graph/3"}',
     "a longer schema": '{"schema": "mother.model-graph/11"}',
     "a schema of a number": '{"schema": 1}',
     "a schema of a list": '{"schema": ["mother.model-graph/1"]}',

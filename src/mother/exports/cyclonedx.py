@@ -85,10 +85,10 @@ def _pedigree(
 ) -> _Object:
     id_, pedigree = lineage.node.id, _Object()
     notes = []
-    if lineage.parent is not None:
-        parent = lineage.parent.parent
-        pedigree["ancestors"] = [_mention(parent, references, hidden)]
-        notes.append(account(lineage.parent))
+    if lineage.parents:
+        named = [edge.parent for edge in lineage.parents]
+        pedigree["ancestors"] = [_mention(name, references, hidden) for name in named]
+        notes += map(account, lineage.parents)
     elif lineage.hidden is not None:
         pedigree["ancestors"] = [_mention(lineage.hidden.id, references, hidden)]
         notes.append(f"from {spelled(lineage.hidden.id)}: {told(lineage.hidden)}")

@@ -28,8 +28,10 @@ def write(graph: ModelGraph) -> str:
 
 
 def _label(edge: Edge) -> str:
-    support = figures(edge).get("support")
-    return edge.relation if support is None else f"{edge.relation} {support:.0%}"
+    known = figures(edge)
+    if "share" in known:
+        return f"{edge.relation}, share {known['share']:.3g}"
+    return f"{edge.relation} {known['support']:.0%}" if "support" in known else edge.relation
 
 
 def _quoted(name: str) -> str:

@@ -32,6 +32,7 @@ _KEYS = {
         "direction_probability": "double",
         "support": "double",
         "rank": "int",
+        "share": "double",
     },
 }
 

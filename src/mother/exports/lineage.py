@@ -11,18 +11,25 @@ from mother.names import spelled
 
 #: what an edge's ends are to each other, whichever way it goes
 MUTUAL = ("distance", "support", "rank")
-FIGURES = ("distance", "polarity", "direction_probability", "support", "rank")
+FIGURES = ("distance", "polarity", "direction_probability", "support", "rank", "share")
 
 
 @dataclass(frozen=True)
 class Lineage:
     """A model with the edge from its parent or the hidden ancestor it hangs from, if either is
-    known; and the edges at whose other end is a model of which we don't know that it came first."""
+    known; and the edges at whose other end is a model of which we don't know that it came first.
+    also: of a merge, the edges from its further parents."""
 
     node: Node
     parent: Edge | None
     hidden: HiddenAncestor | None
     beside: tuple[Edge, ...]
+    also: tuple[Edge, ...] = ()
+
+    @property
+    def parents(self) -> tuple[Edge, ...]:
+        """The edges from all parents that are known, the main one first."""
+        return (self.parent, *self.also) if self.parent is not None else ()
 
 
 def directed(edge: Edge) -> bool:
@@ -36,7 +43,8 @@ def directed(edge: Edge) -> bool:
 
 def lineages(graph: ModelGraph) -> Iterator[Lineage]:
     """One for each model, in the graph's order."""
-    parents = {e.child: e for e in graph.edges if directed(e)}
+    known = ModelGraph(graph.method, edges=tuple(e for e in graph.edges if directed(e)))
+    parents, also = known.main_edges(), known.other_edges()
     hidden = {child: h for h in graph.hidden for child in h.children}
     beside: dict[str, list[Edge]] = {}
     for edge in graph.edges:
@@ -45,7 +53,8 @@ def lineages(graph: ModelGraph) -> Iterator[Lineage]:
             beside.setdefault(edge.child, []).append(edge)
     for node in graph.nodes:
         edges = tuple(beside.get(node.id, ()))
-        yield Lineage(node, parents.get(node.id), hidden.get(node.id), edges)
+        above = parents.get(node.id)
+        yield Lineage(node, above, hidden.get(node.id), edges, tuple(also.get(node.id, ())))
 
 
 def other(edge: Edge, id: str) -> str:

@@ -24,6 +24,12 @@ _RELATIONS = {
     "pruned": "finetune",
     "quantized": "quantized",
     "merge": "merge",
+    "average": "merge",
+    "adapter": "adapter",
+    "edited": "finetune",
+    "resized": "finetune",
+    "reshaped": "finetune",
+    "upcycled": "finetune",
 }
 _LONGEST = 200
 #: what a folder can't be called somewhere: hidden, options, devices and a last dot on Windows
@@ -61,14 +67,16 @@ def _base(lineage: Lineage, stories: dict[str, Lineage]) -> Edge | None:
 def _card(lineage: Lineage, base: Edge | None, nodes: dict[str, Node]) -> str:
     id_ = lineage.node.id
     matter = []
-    if base is not None:
+    if base is not None and base is lineage.parent and lineage.also:
+        bases = [_quoted(_repository(nodes[edge.parent])) for edge in lineage.parents]
+        matter += ["base_model:", *(f"- {name}" for name in bases), "base_model_relation: merge"]
+    elif base is not None:
         matter.append(f"base_model: {_quoted(_repository(nodes[base.parent]))}")
         relation = _relation(base, lineage.node)
         if relation is not None:
             matter.append(f"base_model_relation: {relation}")
     story = [f"Lineage of {spelled(id_)}, found from the weights alone."]
-    if lineage.parent is not None:
-        said = account(lineage.parent)
+    for said in map(account, lineage.parents):
         story.append(f"{said[:1].upper()}{said[1:]}.")
     if lineage.hidden is not None:
         story.append(told(lineage.hidden))

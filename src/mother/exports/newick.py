@@ -2,10 +2,16 @@
 
 Phylogenetic trees know no undirected branch. Two models of which nobody knows which came first
 hang side by side from a nameless node, a length of 0 from the one that the graph names first.
+
+Where models were merged it is extended Newick (Cardona, Rossello and Valiente 2008): a merge stands
+below its main parent and again, as a leaf of the same name and number #H, below each other one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from mother.errors import UsageError
 from mother.exports.lineage import directed, figures
 from mother.graph import Edge, ModelGraph
 from mother.names import spelled
@@ -13,27 +19,62 @@ from mother.names import spelled
 #: what ends a quoted label, and what ends or parts a comment
 _QUOTE = "'"
 _MARKS = "'[]{}()=,:;\"& "
-#: what hangs where: the model, and what is written of the branch to it
-_Clade = tuple[str, str]
+#: what hangs where: the model, and what is written of the branch to it; None for a merge that
+#: stands elsewhere, with all that is written of it here
+_Clade = tuple[str | None, str]
 
 
 def write(graph: ModelGraph) -> str:
-    """One rooted tree a line. Models and hidden ancestors are named nodes, wherever they are."""
+    """One rooted tree a line. Models and hidden ancestors are named nodes, wherever they are.
+
+    Raises UsageError where the parents of a merge stand in different trees: no line holds both.
+    """
+    main, also = graph.main_edges(), graph.other_edges()
+    _check_one_tree(graph, main, also)
+    merged = {id_: f"#H{k}" for k, id_ in enumerate(sorted(also), 1)}
     below: dict[str, list[_Clade]] = {}
     beside: dict[str, list[_Clade]] = {}
     hanging = set()
     for edge in graph.edges:
-        place = below if directed(edge) else beside
-        place.setdefault(edge.parent, []).append((edge.child, _branch(edge)))
+        if edge is main[edge.child]:
+            place = below if directed(edge) else beside
+            place.setdefault(edge.parent, []).append((edge.child, _branch(edge)))
+        else:
+            leaf = _label(edge.child, merged)
+            below.setdefault(edge.parent, []).append((None, leaf + _branch(edge)))
         hanging.add(edge.child)
     for source, target in graph.hidden_edges():
         below.setdefault(source, []).append((target, "[&relation=hidden]"))
         hanging.add(target)
     roots = [id_ for id_ in graph.ids if id_ not in hanging]
-    return "".join(f"[&R] {_tree(root, below, beside)};\n" for root in roots)
+    return "".join(f"[&R] {_tree(root, below, beside, merged)};\n" for root in roots)
 
 
-def _tree(root: str, below: dict[str, list[_Clade]], beside: dict[str, list[_Clade]]) -> str:
+def _check_one_tree(
+    graph: ModelGraph, main: Mapping[str, Edge], also: Mapping[str, Sequence[Edge]]
+) -> None:
+    up = {child: edge.parent for child, edge in main.items()}
+    up |= {child: parent for parent, child in graph.hidden_edges()}
+
+    def root(id_: str) -> str:
+        while id_ in up:
+            id_ = up[id_]
+        return id_
+
+    for child, edges in also.items():
+        if len({root(edge.parent) for edge in edges} | {root(child)}) > 1:
+            raise UsageError(
+                f"{spelled(child)!r} was merged from models of different trees, which Newick can't "
+                "write; export to graphml or dot"
+            )
+
+
+def _tree(
+    root: str,
+    below: dict[str, list[_Clade]],
+    beside: dict[str, list[_Clade]],
+    merged: Mapping[str, str],
+) -> str:
     """With a stack of our own: chains of checkpoints can be long."""
     out: list[str] = []
     stack: list[str | _Clade] = [(root, "")]
@@ -43,7 +84,10 @@ def _tree(root: str, below: dict[str, list[_Clade]], beside: dict[str, list[_Cla
             out.append(item)
             continue
         name, branch = item
-        parts: list[str | _Clade] = [*_group(below.get(name, [])), _label(name)]
+        if name is None:
+            out.append(branch)
+            continue
+        parts: list[str | _Clade] = [*_group(below.get(name, [])), _label(name, merged)]
         if name in beside:
             parts = ["(", *parts, ":0,", *_group(beside[name])[1:]]
         stack.extend(reversed([*parts, branch]))
@@ -59,9 +103,11 @@ def _group(clades: list[_Clade]) -> list[str | _Clade]:
     return [*parts[:-1], ")"]
 
 
-def _label(name: str) -> str:
+def _label(name: str, merged: Mapping[str, str]) -> str:
     """Quoted; a name that is a number would be taken for the support of a branch, and by some
-    readers one that is a single mark for that mark."""
+    readers one that is a single mark for that mark. A merge ends in its number."""
+    if merged:
+        return f"'{spelled(name, _QUOTE + '#')}{merged.get(name, '')}'"
     if len(name) == 1 and name in _MARKS:
         return f"'{spelled(name, name)}'"
     try:

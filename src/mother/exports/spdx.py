@@ -88,8 +88,8 @@ def _model(lineage: Lineage, id_: str) -> Iterator[_Object]:
         "comment": _facts(node),
         "software_primaryPurpose": "model",
     }
-    if lineage.parent is not None:
-        content["ai_informationAboutTraining"] = account(lineage.parent)
+    if lineage.parents:
+        content["ai_informationAboutTraining"] = "\n".join(map(account, lineage.parents))
     yield content
     if not node.files:
         return

@@ -150,8 +150,8 @@ def _compare(
             return "unknown", "an adapter's weights don't tell its base", ()
         return "unknown", f"{one} and {two} are of architectures that can't be compared", ()
     if inputs.tree.get(id) == inputs.tree.get(other):
-        if several:
-            return "unknown", f"{two} is a relative; a tree shows one parent of a merge", ()
+        if several and not len(inputs.graph.parents(id)) > 1:
+            return "unknown", f"{two} is a relative, and no merge was found that holds it", ()
         return "contradicted", f"{two} is a relative on another branch, not an ancestor", ()
     return "contradicted", f"the weights of {two} are a stranger's", ()
 

@@ -2,6 +2,7 @@
 
 from mother.graph.model_graph import (
     SCHEMA,
+    Block,
     Edge,
     Evidence,
     HiddenAncestor,
@@ -9,6 +10,7 @@ from mother.graph.model_graph import (
     Inference,
     ModelGraph,
     Node,
+    Recipe,
     Refused,
     Statement,
     Tree,
@@ -20,6 +22,7 @@ from mother.graph.model_graph import (
 
 __all__ = [
     "SCHEMA",
+    "Block",
     "Edge",
     "Evidence",
     "HiddenAncestor",
@@ -27,6 +30,7 @@ __all__ = [
     "Inference",
     "ModelGraph",
     "Node",
+    "Recipe",
     "Refused",
     "Statement",
     "Tree",

@@ -15,7 +15,7 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims, read_all_claims, repository
 from mother.checkpoints.tensor import clean
-from mother.graph import Hint, ModelGraph
+from mother.graph import Edge, Hint, ModelGraph
 from mother.graph.assembly import UNSURE
 from mother.graph.descent import Descent
 from mother.hub import shown
@@ -30,11 +30,11 @@ def hints_on(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> tuple[Hint
     paths = {id_: c.path for id_, c in models.items()}
     claims = read_all_claims(paths, [c.path for c in checkpoints])
     groups = {c.id: k for k, g in enumerate(align(list(models.values()))) for c in g.checkpoints}
-    found = _Claimed(graph, Names(paths), groups)
+    found, main = _Claimed(graph, Names(paths), groups), graph.main_edges()
     out: list[Hint] = []
     for node in graph.nodes:
         out += found.hints(node.id, claims[node.id])
-        out += _date(graph, models, node.id)
+        out += _date(main.get(node.id), models, node.id)
     return tuple(out)
 
 
@@ -67,7 +67,7 @@ class _Claimed:
 
     def _agrees(self, id: str, other: str, several: bool) -> bool | None:
         """Whether the edges show that model `id` comes from the other; None where they don't tell,
-        as of models that can't be compared, and of the parents of a merge beside the one shown."""
+        as of models that can't be compared, and of several parents where no merge was found."""
         if other in self.descent.copies(id) or other in self.descent.ancestors(id):
             return True
         if other in self.descent.ancestors(id, possible=True):
@@ -79,13 +79,12 @@ class _Claimed:
         return None if several and self.tree.get(id) == self.tree.get(other) else False
 
 
-def _date(graph: ModelGraph, models: dict[str, Checkpoint], id: str) -> Iterator[Hint]:
+def _date(edge: Edge | None, models: dict[str, Checkpoint], id: str) -> Iterator[Hint]:
     """When a model's weights were last written, against its parent's."""
     own = _written(models[id])
     if own is None:
         return
     when, source = own
-    edge = next((e for e in graph.edges if e.child == id), None)
     above = _written(models[edge.parent]) if edge is not None else None
     agrees = None
     if edge is not None and not edge.undirected and above is not None and above[0] != when:

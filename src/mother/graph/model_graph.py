@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from os import PathLike
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import networkx
 
 SCHEMA = "mother.model-graph/1"
+SEVERAL = "mother.model-graph/2"  # of graphs in which a model has several parents
 LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
 BEYOND = 2.0**63  # whatever is counted or measured stays below
 
@@ -42,8 +44,35 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A part of a merge that was made otherwise than the whole. name: of the layer, or of the block
+    of layers. shares: what it took of each parent, in the recipe's order."""
+
+    name: str
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was put together from others.
+
+    method: "linear", "slerp", "task arithmetic", "by block", "by single weights" or "average".
+    parents: their ids; shares: the coefficient of each over the whole model. blocks: where the
+    coefficients vary. unexplained: what is left of the step from the nearest parent, as a share of
+    its squared length; 0 where the recipe gives the model exactly.
+    """
+
+    method: str
+    parents: tuple[str, ...]
+    shares: tuple[float, ...]
+    unexplained: float
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
 class Node:
-    """One checkpoint. unaligned: its tensors that found no partner, each with the reason."""
+    """One checkpoint. unaligned: its tensors that found no partner, each with the reason. recipe:
+    how it was merged, None for a model of one parent or none."""
 
     id: str
     path: str
@@ -55,6 +84,7 @@ class Node:
     unaligned: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[WeightFile, ...] = ()
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +96,7 @@ class Edge:
     kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
     the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
     far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
-    `layers`.
+    `layers`. share: the parent's coefficient where the child was merged from several, else None.
     """
 
     parent: str
@@ -83,6 +113,7 @@ class Edge:
     runner_up: str | None = None
     runner_up_ratio: float | None = None
     changes: tuple[float | None, ...] = ()
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +128,8 @@ class HiddenAncestor:
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree of the forest. root: the id of a node, or of a hidden ancestor if hidden_root."""
+    """One tree of the forest. root: the id of a node, or of a hidden ancestor if hidden_root. A
+    merge is a member of its main parent's tree; its other parents may stand in others."""
 
     root: str
     members: tuple[str, ...]
@@ -155,7 +187,8 @@ class Inference:
 
 @dataclass(frozen=True)
 class ModelGraph:
-    """A forest of model trees (paper, sec. 3), with evidence on every edge.
+    """A forest of model trees (paper, sec. 3), with evidence on every edge. Where models were
+    merged it is an acyclic graph: a merge has an edge from each parent, with its share.
 
     layers: by architecture, the names of the layers that `Edge.changes` follows. hints: what files
     say beside the weights, where asked for; no edge depends on them. stated, inferred: attributes
@@ -194,8 +227,40 @@ class ModelGraph:
         raise KeyError(id)
 
     def parent(self, id: str) -> str | None:
-        """The parent's id, or None for a root or a child of a hidden ancestor."""
-        return next((e.parent for e in self.edges if e.child == id), None)
+        """The main parent's id, or None for a root or a child of a hidden ancestor."""
+        return next(iter(self.parents(id)), None)
+
+    def parents(self, id: str) -> tuple[str, ...]:
+        """The ids of all parents, the main one first: the one with the largest share."""
+        above = (e for e in self.edges if e.child == id)
+        return tuple(e.parent for e in sorted(above, key=_rank))
+
+    def main_edges(self) -> dict[str, Edge]:
+        """By child, the edge from its main parent: the tree that is drawn.
+
+        >>> edges = Edge("a", "m", "merge", share=0.3), Edge("b", "m", "merge", share=0.7)
+        >>> ModelGraph("gram", edges=edges).main_edges()["m"].parent
+        'b'
+        """
+        found: dict[str, Edge] = {}
+        for edge in self.edges:
+            if edge.child not in found or _rank(edge) < _rank(found[edge.child]):
+                found[edge.child] = edge
+        return found
+
+    def other_edges(self) -> dict[str, list[Edge]]:
+        """By merged child, the edges from its other parents, the largest share first.
+
+        >>> edges = Edge("a", "m", "merge", share=0.3), Edge("b", "m", "merge", share=0.7)
+        >>> [edge.parent for edge in ModelGraph("gram", edges=edges).other_edges()["m"]]
+        ['a']
+        """
+        main = self.main_edges()
+        found: dict[str, list[Edge]] = {}
+        for edge in sorted(self.edges, key=_rank):
+            if edge is not main[edge.child]:
+                found.setdefault(edge.child, []).append(edge)
+        return found
 
     def children(self, id: str) -> tuple[str, ...]:
         """The ids of the children, sorted."""
@@ -234,13 +299,16 @@ class ModelGraph:
         return notebook(self)
 
     def to_json(self) -> str:
-        """Versioned JSON; the same graph gives the same bytes."""
+        """Versioned JSON; the same graph gives the same bytes. Of schema /1 where no model has
+        several parents, so that what reads it need not know of them."""
+        several = any(e.share is not None for e in self.edges)
+        several |= any(n.recipe is not None for n in self.nodes)
         content = {
-            "schema": SCHEMA,
+            "schema": SEVERAL if several else SCHEMA,
             "method": self.method,
             "options": dict(self.options),
-            "nodes": [plain(x) for x in self.nodes],
-            "edges": [plain(x) for x in self.edges],
+            "nodes": [plain(x, () if several else ("recipe",)) for x in self.nodes],
+            "edges": [plain(x, () if several else ("share",)) for x in self.edges],
             "hidden": [plain(x) for x in self.hidden],
             "trees": [plain(x) for x in self.trees],
             "refused": [plain(x) for x in self.refused],
@@ -264,7 +332,7 @@ class ModelGraph:
             "mother.model-graph/"
         ):
             raise ValueError("not a model graph: it has no schema mother.model-graph/…")
-        if content["schema"] != SCHEMA:
+        if content["schema"] not in (SCHEMA, SEVERAL):
             raise ValueError(f"schema {content['schema']!r} is not known here; upgrade mother")
         try:
             graph = cls(
@@ -302,27 +370,20 @@ class ModelGraph:
         above = [(e.parent, e.child) for e in self.edges]
         above += [(h.id, child) for h in self.hidden for child in h.children]
         above += [(h.parent, h.id) for h in self.hidden if h.parent is not None]
-        parent = {child: up for up, child in above}
-        if len(parent) < len(above):
+        shared = {(e.parent, e.child) for e in self.edges if e.share is not None}
+        many = Counter(child for _, child in above)
+        if len(set(above)) < len(above) or any(many[p[1]] > 1 for p in set(above) - shared):
             raise ValueError("a model graph in which a node has two parents")
         named = {x for pair in above for x in pair}
         named |= {x for t in self.trees for x in (t.root, *t.members)}
         named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
         named |= {x.model for x in self.stated} | {x.model for x in self.inferred}
+        named |= {x for n in self.nodes if n.recipe for x in n.recipe.parents}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
         if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:
             raise ValueError("a model graph with an edge to a hidden ancestor")
-        done: set[str] = set()
-        for id_ in ids:
-            path: list[str] = []
-            at: str | None = id_
-            while at is not None and at not in done:
-                done.add(at)
-                path.append(at)
-                at = parent.get(at)
-            if at in path:
-                raise ValueError(f"a model graph with a circle through {at!r}")
+        _check_acyclic(ids, above)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ModelGraph:
@@ -332,6 +393,33 @@ class ModelGraph:
             return cls.from_json(text)
         except ValueError as fault:
             raise InputError(path, str(fault)) from None
+
+
+def _rank(edge: Edge) -> tuple[float, str]:
+    """Main parents first. Shares that differ by less than they are known by count as equal."""
+    return -round(edge.share or 0.0, 2), edge.parent
+
+
+def _check_acyclic(ids: Sequence[str], above: Sequence[tuple[str, str]]) -> None:
+    """ValueError where (parent, child) pairs make a circle."""
+    below: dict[str, list[str]] = {}
+    for parent, child in above:
+        below.setdefault(parent, []).append(child)
+    waiting = Counter(child for _, child in above)
+    free = [id_ for id_ in ids if not waiting[id_]]
+    for id_ in free:
+        for child in below.get(id_, ()):
+            waiting[child] -= 1
+            if not waiting[child]:
+                free.append(child)
+    left = set(ids) - set(free)
+    if left:  # each of them has a parent among them
+        up = {child: parent for parent, child in above if parent in left}
+        at, seen = min(left), set[str]()
+        while at not in seen:
+            seen.add(at)
+            at = up[at]
+        raise ValueError(f"a model graph with a circle through {at!r}")
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
@@ -377,7 +465,11 @@ def parsed(kind: type, items: Any) -> Iterator[Any]:
 def _value(value: Any, hint: Any, key: str) -> Any:
     """A value read from JSON as the field's type has it; TypeError if it does not fit."""
     parts = get_args(hint)
-    if parts and parts[-1] is ... and isinstance(value, list):
+    if isinstance(value, dict) and parts and is_dataclass(parts[0]):
+        return next(parsed(parts[0], [value]))  # type: ignore[arg-type]
+    if parts and parts[-1] is ...:
+        if not isinstance(value, list):
+            raise TypeError(f"{key} is of the wrong type")
         if is_dataclass(parts[0]):
             return tuple(parsed(parts[0], value))  # type: ignore[arg-type]
         return tuple(_value(x, parts[0], key) for x in value)

@@ -39,7 +39,7 @@ def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> P
     >>> found.found, found.parent
     ('child', 'a')
     """
-    edge = next((e for e in graph.edges if e.child == id), None)
+    edge = graph.main_edges().get(id)
     hidden = next((h for h in graph.hidden if id in h.children), None)
     below = {e.child: e.relation for e in graph.edges if e.parent == id}
     copies = tuple(sorted(c for c, relation in below.items() if relation == "duplicate"))

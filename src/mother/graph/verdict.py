@@ -244,16 +244,19 @@ def of_parents(
 ) -> Verdict:
     """All edges to one model together.
 
-    >>> two = (Edge("a", "m", "merge", support=0.7), Edge("b", "m", "merge"))
+    >>> two = (Edge("a", "m", "merge", share=0.3), Edge("b", "m", "merge", share=0.7))
     >>> of_parents(two, ModelGraph("gram")).sentence
-    'probably merged from a and b'
+    'probably merged from b (share 0.7) and a (share 0.3)'
     """
     n = resamplings(graph)
     if len(edges) == 1:
         return of_edge(edges[0], resamplings=n, method=graph.method, beside=beside, name=name)
+    edges = sorted(edges, key=lambda edge: -(edge.share or 0.0))
+    shares = {e.parent: f" (share {_two(e.share)})" for e in edges if e.share is not None}
     worst = max((grade(edge) for edge in edges), key=GRADES.index)
     what, before = STEPS.get(edges[0].relation, (name(edges[0].relation), "of"))
-    sentence = f"{_ADVERBS[worst]}{what} {before} {some([e.parent for e in edges], name)}"
+    parents = some([e.parent for e in edges], lambda x: name(x) + shares.get(x, ""))
+    sentence = f"{_ADVERBS[worst]}{what} {before} {parents}"
     opened = [edge.parent for edge in edges if direction(edge) == "open"]
     if opened:
         sentence += f"; whether it or {some(opened, name)} came first is open"
@@ -310,4 +313,4 @@ def tally(graph: ModelGraph) -> Counter[str]:
 
 def _two(x: float) -> str:
     """Two digits of a figure, without an exponent where it can be read without."""
-    return f"{x:.2g}" if x < 0.001 or x >= 100 else f"{float(f'{x:.2g}'):g}"
+    return f"{x:.2g}" if abs(x) < 0.001 or x >= 100 else f"{float(f'{x:.2g}'):g}"

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mother.graph import Edge, HiddenAncestor, Node, parsed
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, parsed
 from mother.index.store import Store
 
 _ITEM = "key, name, above, children, below, family"
@@ -134,10 +134,9 @@ class Browser:
             found = self._parts("hidden", HiddenAncestor, "family = ?", family)
             return replace(Seen(*row), hidden=next((h for h in found if h.id == name), None))
         nodes = self._parts("nodes", Node, "id = ?", name)
-        edges = self._parts("edges", Edge, "child = ?", name)
-        return replace(
-            Seen(*row), node=nodes[0] if nodes else None, edge=edges[0] if edges else None
-        )
+        main = ModelGraph("gram", edges=tuple(self._parts("edges", Edge, "child = ?", name)))
+        edge = main.main_edges().get(name)
+        return replace(Seen(*row), node=nodes[0] if nodes else None, edge=edge)
 
     def _parts(self, table: str, kind: type[Part], condition: str, value: object) -> list[Part]:
         rows = self._store.rows(f"SELECT content FROM {table} WHERE {condition}", value)

@@ -38,7 +38,7 @@ def items(graph: ModelGraph, numbers: Mapping[str, int]) -> list[Item]:
     """
     key = {id: 2 * number for id, number in numbers.items()}
     key |= {h.id: 2 * min(numbers[c] for c in h.children) + 1 for h in graph.hidden}
-    above = {edge.child: edge.parent for edge in graph.edges}
+    above = {child: edge.parent for child, edge in graph.main_edges().items()}
     above |= {child: parent for parent, child in graph.hidden_edges()}
     children: dict[str, list[str]] = {id: [] for id in key}
     for child, parent in above.items():

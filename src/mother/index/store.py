@@ -16,7 +16,7 @@ from typing import Any
 
 from mother.errors import InputError
 
-VERSION = 6
+VERSION = 7
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -74,7 +74,8 @@ CREATE TABLE waiting (family INTEGER PRIMARY KEY);
 CREATE TABLE nodes (id TEXT PRIMARY KEY, family INTEGER NOT NULL, content TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE edges (
-    child TEXT PRIMARY KEY, parent TEXT NOT NULL, family INTEGER NOT NULL, content TEXT NOT NULL
+    child TEXT NOT NULL, parent TEXT NOT NULL, family INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (child, parent)
 ) WITHOUT ROWID;
 CREATE TABLE hidden (family INTEGER NOT NULL, content TEXT NOT NULL);
 CREATE TABLE trees (family INTEGER NOT NULL, content TEXT NOT NULL);

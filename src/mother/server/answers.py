@@ -32,7 +32,7 @@ class Answers:
         seen = view(graph, title)
         self.items: list[dict[str, Any]] = seen["items"]
         self.nodes: dict[str, Node] = {node.id: node for node in graph.nodes}
-        self.edges: dict[str, Edge] = {edge.child: edge for edge in graph.edges}
+        self.edges: dict[str, Edge] = graph.main_edges()
         self._layers = graph.layers
         self._grids = seen["grids"]
         self._children: list[list[int]] = [[] for _ in self.items]

@@ -146,3 +146,4 @@ class ReasonedEdge(BaseModel):
     runner_up: str | None
     runner_up_ratio: float | None
     changes: list[Change]
+    share: float | None

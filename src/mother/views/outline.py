@@ -10,7 +10,8 @@ from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
 @dataclass(frozen=True)
 class Item:
     """A model or a hidden ancestor at its place. parent: its index in the outline, -1 for a root.
-    below: how many items hang from it, at whatever depth."""
+    below: how many items hang from it, at whatever depth. also: of a merge, the edges from its
+    other parents."""
 
     id: str
     parent: int
@@ -20,16 +21,19 @@ class Item:
     node: Node | None = None
     edge: Edge | None = None
     hidden: HiddenAncestor | None = None
+    also: tuple[Edge, ...] = ()
 
 
 def hanging(graph: ModelGraph) -> dict[str, list[str]]:
-    """What hangs right below each model and hidden ancestor that anything hangs from, by name.
+    """What hangs right below each model and hidden ancestor that anything hangs from, by name. A
+    merge hangs from its main parent.
 
     >>> hanging(ModelGraph("gram", hidden=(HiddenAncestor("?", ("b", "a"), "c"),)))
     {'c': ['?'], '?': ['a', 'b']}
     """
+    main = ((e.parent, e.child) for e in graph.main_edges().values())
     below: dict[str, list[str]] = {}
-    for parent, child in (*((e.parent, e.child) for e in graph.edges), *graph.hidden_edges()):
+    for parent, child in (*main, *graph.hidden_edges()):
         below.setdefault(parent, []).append(child)
     return {parent: sorted(children) for parent, children in below.items()}
 
@@ -42,7 +46,7 @@ def outline(graph: ModelGraph) -> list[Item]:
     >>> [(item.id, item.parent, item.depth, item.below) for item in outline(graph)]
     [('b', -1, 0, 2), ('a', 0, 1, 0), ('c', 0, 1, 0)]
     """
-    above = {edge.child: edge for edge in graph.edges}
+    above, also = graph.main_edges(), graph.other_edges()
     nodes = {node.id: node for node in graph.nodes}
     hidden = {h.id: h for h in graph.hidden}
     below = hanging(graph)
@@ -79,6 +83,7 @@ def outline(graph: ModelGraph) -> list[Item]:
             nodes.get(id_),
             above.get(id_) if parent >= 0 and order[parent][0] not in hidden else None,
             hidden.get(id_),
+            tuple(also.get(id_, ())),
         )
         for index, (id_, parent, depth) in enumerate(order)
     ]

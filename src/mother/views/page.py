@@ -144,6 +144,11 @@ def entry(
         known["edge"] = _known(item.edge, without=("parent", "child", "changes"))
         if item.edge.runner_up is not None and item.edge.runner_up in place:
             known["edge"]["runner"] = place[item.edge.runner_up]
+        if item.also:
+            known["edge"]["also"] = [
+                {"name": e.parent, "share": rounded(e.share), "at": place.get(e.parent)}
+                for e in item.also
+            ]
         if item.edge.changes:
             known["changes"] = _changes(item.edge)
     return known
@@ -159,6 +164,8 @@ def _known(item: Any, without: tuple[str, ...]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return rounded(value)
+    if is_dataclass(value):
+        return _known(value, ())
     if isinstance(value, tuple):
         return [_known(x, ()) if is_dataclass(x) else _plain(x) for x in value]
     return value

@@ -66,6 +66,7 @@ function evidence(details, go) {
         meter("Support", edge.support, "share of resamplings of the layers that hold the edge"),
         fact("Stage", edge.stage, printable),
       ),
+      alsoFrom(edge, go),
       ...polarity(edge.polarity),
       runnerUp(edge, go),
       reasons(edge.evidence ?? []),
@@ -118,6 +119,22 @@ function polarity(value) {
       tick(1, "parent"),
     ),
   ];
+}
+
+/** The further parents of a merge, with what it took of each. */
+function alsoFrom(edge, go) {
+  if (!edge.also) return "";
+  return el(
+    "p",
+    { class: "also" },
+    `Share of this parent ${figure(edge.share)}. Also from `,
+    edge.also.flatMap(({ name, share, at }, k) => [
+      k ? ", " : "",
+      typeof at === "number" ? button(printable(name), () => go(at), { class: "link" }) : printable(name),
+      typeof share === "number" ? ` (share ${figure(share)})` : "",
+    ]),
+    ".",
+  );
 }
 
 function runnerUp(edge, go) {

@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import yaml
 
-from mother.graph.descent import Descent
 from mother.errors import UsageError
-from mother.graph.evaluation import evaluate
 from mother.exports import cyclonedx, dot, graphml, modelcards, newick, spdx
 from mother.graph import Block, Edge, ModelGraph, Node, Recipe, Tree
+from mother.graph.descent import Descent
+from mother.graph.evaluation import evaluate
 from mother.graph.placement import placement
 from mother.views.outline import outline
 from mother.views.page import view

@@ -84,7 +84,7 @@ def _pedigree(
     lineage: Lineage, references: dict[str, str], hidden: dict[str, HiddenAncestor]
 ) -> _Object:
     id_, pedigree = lineage.node.id, _Object()
-    notes = []
+    notes: list[str] = []
     if lineage.parents:
         named = [edge.parent for edge in lineage.parents]
         pedigree["ancestors"] = [_mention(name, references, hidden) for name in named]

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 MAX_OPERATIONS = 5_000_000
 _DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
 _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
-#: torch's functions that make a tensor of its parts; those of other layouts than strided are not read
+#: torch's functions that make a tensor of its parts; only strided ones are read
 REBUILT = "torch._utils _rebuild"
 _MARK = object()
 

@@ -231,7 +231,9 @@ def _joined(path: Path, shards: dict[str, Checkpoint], tensors: dict[str, Tensor
     name = path.parent.name
     unread = {n: many for shard in shards.values() for n, many in shard.unread.items()}
     told = tuple(notes)
-    return Checkpoint(name, path, first.format, tensors, notes=told, files=files, unread=unread)
+    return replace(
+        first, id=name, path=path, tensors=tensors, notes=told, files=files, unread=unread
+    )
 
 
 def _is_plain(name: str) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from mother.checkpoints.gguf import read_gguf
+from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from mother.checkpoints.storage import File
@@ -60,6 +62,7 @@ _TORCH_ENDINGS = (".pth.tar", ".pt.tar", ".bin", ".pt", ".pth", ".ckpt", ".tar")
 FORMATS = (
     Format((*_TORCH_ENDINGS, ".npz"), lambda file, start: looks_like_zip(start), _read_zip),
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
+    Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
     Format((".safetensors",), _is_safetensors, read_safetensors),
 )
@@ -71,7 +74,6 @@ ENDINGS = tuple(
 
 _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
-    b"GGUF": "a GGUF file; convert it to safetensors first",
     b"\x89HDF": "an HDF5 file; convert it to safetensors first",
     b"\x80": "a pickle that torch did not write; save it by torch.save or as safetensors",
 }

@@ -1,4 +1,4 @@
-"""The key-values at the start of a GGUF file; its tensors are not looked at.
+"""The start of a GGUF file: its key-values, and where its tensors lie.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -6,6 +6,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mother.checkpoints.storage import File
@@ -35,7 +36,33 @@ _NUMBERS = {
     12: "d",
 }
 _DEEPEST = 4
+#: axes that ggml's tensors have
+_AXES = 4
+#: tensors of one file; models of today have some thousands
+MAX_TENSORS = 1 << 17
+#: what vocabularies are stored under
+_VOCABULARY = "tokenizer."
 Value = str | int | float | bool
+Fields = dict[str, Value | list[str] | list[int]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor as the header describes it: `shape` in the order of numpy, `start` in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Key-values but for the vocabulary's, the tensors, and the byte order as numpy writes it."""
+
+    fields: Fields
+    tensors: tuple[Entry, ...]
+    order: str
 
 
 def looks_like_gguf(start: bytes) -> bool:
@@ -43,17 +70,44 @@ def looks_like_gguf(start: bytes) -> bool:
     return start.startswith(MAGIC)
 
 
-def read_gguf_fields(file: File, prefix: str = "general.") -> dict[str, Value | list[str]]:
-    """The numbers, strings and lists of strings whose keys start with `prefix`.
+def read_gguf_header(file: File) -> Header:
+    """What a GGUF file says before its tensors' bytes, each bounded by the file. Raises
+    InputError."""
+    with file.held():
+        cursor, many = _open(file)
+        fields = _fields(cursor, lambda key: not key.startswith(_VOCABULARY))
+        if many > MAX_TENSORS:
+            raise file.fault(f"GGUF header claims {many} tensors; {MAX_TENSORS} are the most")
+        entries = [_entry(cursor) for _ in range(many)]
+    alignment = fields.get("general.alignment", 32)
+    if type(alignment) is not int or not 0 < alignment <= _BUFFER:
+        raise file.fault("GGUF header has an alignment that is none")
+    start = cursor.at + -cursor.at % alignment
+    moved = [Entry(e.name, e.shape, e.kind, start + e.start) for e in entries]
+    return Header(fields, tuple(moved), cursor.order)
+
+
+def _entry(cursor: _Cursor) -> Entry:
+    name = cursor.string()
+    axes = int(cursor.number("I"))
+    if axes > _AXES:
+        raise cursor.file.fault(f"tensor {name[:80]!r} has {axes} axes; {_AXES} are the most")
+    shape = tuple(cursor.count() for _ in range(axes))[::-1]
+    kind = int(cursor.number("I"))
+    start = cursor.count()
+    if max(*shape, start, 0) >= 1 << 62:
+        raise cursor.file.fault(f"tensor {name[:80]!r} claims more than any file holds")
+    return Entry(name, shape, kind, start)
+
+
+def read_gguf_fields(file: File, prefix: str = "general.") -> Fields:
+    """The numbers, strings and lists of either whose keys start with `prefix`.
 
     Everything else is stepped over. Allocates no more than what it keeps, whatever the header
-    claims; a list that is kept ends at MAX_LIST
-    strings. Raises InputError.
+    claims; a list that is kept ends at MAX_LIST. Raises InputError.
     """
     with file.held():
-        if not looks_like_gguf(file.read(0, min(4, file.size))):
-            raise file.fault("not a GGUF file")
-        return _fields(_Cursor(file, 4), prefix)
+        return _fields(_open(file)[0], lambda key: key.startswith(prefix))
 
 
 @dataclass
@@ -104,26 +158,33 @@ class _Cursor:
         return clean(self.take(length).decode("utf-8", "backslashreplace"))
 
 
-def _fields(cursor: _Cursor, prefix: str) -> dict[str, Value | list[str]]:
+def _open(file: File) -> tuple[_Cursor, int]:
+    """A cursor at the number of key-values, and the number of tensors."""
+    if not looks_like_gguf(file.read(0, min(4, file.size))):
+        raise file.fault("not a GGUF file")
+    cursor = _Cursor(file, 4)
     version = int(cursor.number("I"))
     if not version & 0xFFFF:
         cursor.order = ">"
         version = int.from_bytes(version.to_bytes(4, "little"), "big")
     if version not in (1, 2, 3):
-        raise cursor.file.fault(f"GGUF version {version} is not known")
+        raise file.fault(f"GGUF version {version} is not known")
     if version == 1:
-        raise cursor.file.fault("GGUF version 1 is no longer read; convert it to version 3")
-    cursor.count()
-    fields: dict[str, Value | list[str]] = {}
+        raise file.fault("GGUF version 1 is no longer read; convert it to version 3")
+    return cursor, cursor.count()
+
+
+def _fields(cursor: _Cursor, wanted: Callable[[str], bool]) -> Fields:
+    fields: Fields = {}
     for _ in range(cursor.count()):
         key = cursor.string()
         kind = int(cursor.number("I"))
-        if not key.startswith(prefix):
+        if not wanted(key):
             _step_over(cursor, kind, 0)
         elif kind == _STRING:
             fields[key] = cursor.string()
         elif kind == _ARRAY:
-            fields[key] = _strings(cursor)
+            fields[key] = _list(cursor)
         else:
             fields[key] = cursor.number(_code(cursor, kind))
     return fields
@@ -135,32 +196,36 @@ def _code(cursor: _Cursor, kind: int) -> str:
     return _NUMBERS[kind]
 
 
-def _strings(cursor: _Cursor) -> list[str]:
-    kept: list[str] = []
-    kind = int(cursor.number("I"))
-    if kind != _STRING:
-        _step_over_items(cursor, kind, 0)
-        return kept
-    for _ in range(cursor.count()):
-        text = cursor.string()
-        if len(kept) < MAX_LIST:
-            kept.append(text)
-    return kept
+def _list(cursor: _Cursor) -> list[str] | list[int]:
+    """The first strings or whole numbers of a list; nothing of other ones."""
+    kind, many = int(cursor.number("I")), cursor.count()
+    if kind == _STRING:
+        texts: list[str] = []
+        for _ in range(many):
+            text = cursor.string()
+            if len(texts) < MAX_LIST:
+                texts.append(text)
+        return texts
+    if kind == _ARRAY or _code(cursor, kind) in "fd?":
+        _step_over_items(cursor, kind, many, 0)
+        return []
+    numbers = [int(cursor.number(_code(cursor, kind))) for _ in range(min(many, MAX_LIST))]
+    _step_over_items(cursor, kind, many - len(numbers), 0)
+    return numbers
 
 
 def _step_over(cursor: _Cursor, kind: int, depth: int) -> None:
     if kind == _STRING:
         cursor.skip(cursor.count())
     elif kind == _ARRAY:
-        _step_over_items(cursor, int(cursor.number("I")), depth)
+        _step_over_items(cursor, int(cursor.number("I")), cursor.count(), depth)
     else:
         cursor.skip(struct.calcsize(f"={_code(cursor, kind)}"))
 
 
-def _step_over_items(cursor: _Cursor, kind: int, depth: int) -> None:
+def _step_over_items(cursor: _Cursor, kind: int, many: int, depth: int) -> None:
     if depth >= _DEEPEST:
         raise cursor.file.fault(f"GGUF header has arrays deeper than {_DEEPEST}")
-    many = cursor.count()
     if kind == _STRING:
         _step_over_strings(cursor, many)
     elif kind == _ARRAY:

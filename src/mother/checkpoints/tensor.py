@@ -120,6 +120,8 @@ class Tensor:
     source: Source = field(repr=False)
     #: what a sketch kept of it, which stands for it where only a part is at hand
     sample: Tensor | None = field(default=None, repr=False)
+    #: what its elements are decoded from ("Q4_K"), "" where they are stored as they are read
+    scheme: str = ""
 
     @property
     def kept(self) -> Tensor:
@@ -195,12 +197,13 @@ def constant(name: str, values: Array) -> Tensor:
 class Checkpoint:
     """One model as stored: a file, a sharded set or a folder.
 
-    `format` is "safetensors", "pytorch", "npz", "npy", "peft", "diffusers" or "tfjs"; `config` is
-    the parsed config.json or adapter_config.json beside the weights, else empty; `notes` says, one
-    line each, what was skipped or chosen; `files` are those that the weights lie in; `base` is what
-    an adapter was merged into; `scheme` is how its weights are quantized, "Q4_K_M" or "GPTQ 4 bit
-    g128", empty where they are not; `unread` are the tensors that no reader opened, with how many
-    weights each holds at least.
+    `format` is "safetensors", "pytorch", "gguf", "npz", "npy", "peft", "diffusers" or "tfjs";
+    `config` is the parsed config.json or adapter_config.json beside the weights or what a GGUF file
+    says of itself, else empty; `notes` says, one line each, what was skipped or chosen; `files` are
+    those that the weights lie in; `base` is what an adapter was merged into; `scheme` is how its
+    weights are quantized, "Q4_K_M" or "GPTQ 4 bit g128", empty where they are not: its tensors are
+    those of the model that was quantized then, decoded as they are read; `unread` are the tensors
+    that no reader opened, with how many weights each holds at least.
     """
 
     id: str

@@ -1,1 +1,1 @@
-"""Small files by the programs that write each format, and what the readers of them are checked by."""
+"""Small files by the programs that write each format, for the tests of their readers."""

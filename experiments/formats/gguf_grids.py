@@ -1,4 +1,6 @@
-"""The lattices of GGUF's IQ types as the package gguf has them: python -m experiments.formats.gguf_grids
+"""The lattices of GGUF's IQ types as the package gguf has them.
+
+    python -m experiments.formats.gguf_grids
 
 They are constants of the format (ggml-common.h, MIT): points chosen by a search, not by a rule.
 """

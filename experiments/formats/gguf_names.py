@@ -20,9 +20,13 @@ import gguf
 import torch
 import transformers
 from conversion.llama import LlamaModel
+from gguf.tensor_mapping import TensorNameMap
 
 #: where no class of transformers says so
 USUAL = ("model.layers.{bid}.", "model.", "lm_head", "transformer.h.{bid}.", "transformer.")
+
+
+COMMON = dict(TensorNameMap.block_mappings_cfg)
 
 
 def parameters(name: str) -> set[str]:
@@ -40,6 +44,8 @@ def template(name: str) -> str:
 def candidates(arch: gguf.MODEL_ARCH) -> dict[str, list[str]]:
     """Names in other programs by the name in GGUF."""
     found = defaultdict(list)
+    # a map adds what its architecture has of its own to what all have
+    TensorNameMap.block_mappings_cfg = dict(COMMON)
     for source, (_, name) in gguf.get_tensor_name_map(arch, 1).mapping.items():
         if source != name:
             found[template(name)].append(template(source))
@@ -47,7 +53,10 @@ def candidates(arch: gguf.MODEL_ARCH) -> dict[str, list[str]]:
 
 
 def chosen(names: list[str], present: Counter) -> str:
-    """The one that models have, else a usual one."""
+    """The one that models have, with what the converter takes off its front; else a usual one."""
+    if not any(name in present for name in names):
+        ends = tuple(f".{name}" for name in names)
+        names = [*names, *(whole for whole in sorted(present) if whole.endswith(ends))]
     return max(
         names,
         key=lambda n: (present[n], *(n.startswith(u) for u in USUAL), -names.index(n)),

@@ -63,7 +63,7 @@ class Reordered:
         low, rows = self._rows(start, stop)
         first, last = int(rows.min()), int(rows.max()) + 1
         values = self.stored.read(first * self.width, last * self.width)
-        taken = values.reshape(-1, self.width)[rows - first].reshape(-1)
+        taken: Array = values.reshape(-1, self.width)[rows - first].reshape(-1)
         return taken[start - low * self.width : stop - low * self.width]
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
@@ -86,7 +86,8 @@ class Shifted:
 
     def read(self, start: int, stop: int) -> Array:
         values = self.stored.read(start, stop)
-        return (values - values.dtype.type(self.by)).astype(values.dtype, copy=False)
+        less: Array = values - values.dtype.type(self.by)
+        return less.astype(values.dtype, copy=False)
 
     def slices(self, start: int, stop: int) -> Iterator[Slice]:
         return self.stored.slices(start, stop)

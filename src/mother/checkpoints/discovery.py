@@ -15,12 +15,13 @@ from mother.checkpoints.folders import (
     is_folder,
     is_training_state,
     listing,
+    open_alone,
     open_model_folder,
     open_shard_set,
     shard_set,
     weights_of,
 )
-from mother.checkpoints.formats import ending, open_file, parts_of
+from mother.checkpoints.formats import ending, parts_of
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
@@ -274,7 +275,7 @@ class _Search:
             return
         full = path.name
         self.found[real] = _Found(
-            open_file(path), clean(full.removesuffix(ending(full))), clean(full)
+            open_alone(path), clean(full.removesuffix(ending(full))), clean(full)
         )
 
     def _seen_again(self, real: str, path: Path) -> None:

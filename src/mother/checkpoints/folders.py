@@ -14,6 +14,7 @@ from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.storage import File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
+from mother.checkpoints.unpacking import unpacked
 from mother.errors import InputError
 
 
@@ -166,7 +167,7 @@ def open_model_folder(folder: Path) -> Checkpoint | None:
     if "config.json" in names:
         config, faults = read_config(folder / "config.json")
         notes.extend(faults)
-    return replace(checkpoint, path=folder, config=config, notes=tuple(notes))
+    return unpacked(replace(checkpoint, path=folder, config=config, notes=tuple(notes)))
 
 
 def components_of(folder: Path, names: list[str]) -> list[str]:
@@ -265,6 +266,18 @@ def shard_set(name: str) -> tuple[str, list[str]] | None:
     return stem, [f"{stem}-{i:05}-of-{count:05}{end}" for i in range(1, count + 1)]
 
 
+def open_alone(path: Path) -> Checkpoint:
+    """The checkpoint in a file that was named; with its other parts where it says that it has some.
+    Raises InputError."""
+    checkpoint = open_file(path)
+    parts, shards = checkpoint.config.get("split.count", 1), shard_set(path.name)
+    if isinstance(parts, int) and parts > 1:
+        if shards is None or len(shards[1]) != parts:
+            raise refusal(path, f"is one of {parts} parts; name them as they were written")
+        return open_shard_set(path.parent, *shards)
+    return unpacked(checkpoint)
+
+
 def open_shard_set(folder: Path, stem: str, places: list[str]) -> Checkpoint:
     """The checkpoint of a sharded set that lost its index. Raises InputError."""
     shards = _open_shards(folder, places)
@@ -277,4 +290,4 @@ def open_shard_set(folder: Path, stem: str, places: list[str]) -> Checkpoint:
     path = folder / places[0]
     joined = _joined(path, shards, tensors)
     note = f"joined {len(places)} shards that have no index"
-    return replace(joined, id=clean(stem), notes=(note, *joined.notes))
+    return unpacked(replace(joined, id=clean(stem), notes=(note, *joined.notes)))

@@ -14,18 +14,18 @@ import numpy as np
 
 from mother.checkpoints.decoded import Decoded
 from mother.checkpoints.gguf_blocks import BLOCKS, PLAIN, BlockType
-from mother.checkpoints.gguf_header import Entry, read_gguf_header
+from mother.checkpoints.gguf_header import Entry, Order, read_gguf_header
 from mother.checkpoints.storage import File, Window, lay_out
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, dtype_of
 
 #: names of mostly what is in a file, by `general.file_type`
 _FILE_TYPES = {
-    **{2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S"},
-    **{12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M"},
-    **{18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS"},
-    **{24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M"},
-    **{30: "IQ4_XS", 31: "IQ1_M", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4"},
-    **{40: "Q1_0", 41: "Q2_0"},
+    **dict(enumerate(("Q4_0", "Q4_1"), 2)),
+    **dict(enumerate(("Q8_0", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L"), 7)),
+    **dict(enumerate(("Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "IQ2_XXS", "IQ2_XS"), 14)),
+    **dict(enumerate(("Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ3_M"), 21)),
+    **dict(enumerate(("IQ2_S", "IQ2_M", "IQ4_XS", "IQ1_M"), 28)),
+    **dict(enumerate(("TQ1_0", "TQ2_0", "MXFP4_MOE", "NVFP4", "Q1_0", "Q2_0"), 36)),
 }
 
 
@@ -44,7 +44,8 @@ class _Blocks:
     def decode(self, low: int, high: int) -> Array:
         item = self.block.itemsize
         blocks = self.window.array(low * item, high * item).view(self.block)
-        return self.kind.decode(blocks).reshape(-1)
+        with np.errstate(all="ignore"):  # scales that are no numbers
+            return self.kind.decode(blocks).reshape(-1)
 
     def slices(self, low: int, high: int) -> Iterator[Slice]:
         return self.window.slices(low * self.block.itemsize, high * self.block.itemsize)
@@ -72,7 +73,7 @@ def read_gguf(file: File) -> Checkpoint:
     return Checkpoint(file.path.stem, file.path, "gguf", tensors, fields, scheme=scheme)
 
 
-def _tensor(file: File, entry: Entry, order: str) -> tuple[Tensor, int]:
+def _tensor(file: File, entry: Entry, order: Order) -> tuple[Tensor, int]:
     """The tensor, and how many bytes it takes."""
     size, name = math.prod(entry.shape), entry.name
     kind = BLOCKS.get(entry.kind)

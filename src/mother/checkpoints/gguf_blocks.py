@@ -1,7 +1,7 @@
 """How GGUF stores numbers: blocks of some elements, each with its own scales.
 
-One function a type, from blocks as structs to (blocks, elements) float32, in the order of operations
-of the reference (ggml-quants.c and the package gguf), so that the values are the same bit for bit.
+One function a type, from blocks as structs to (blocks, elements) float32, in the order of
+operations of the reference (ggml-quants.c and the package gguf): the same values bit for bit.
 Layouts: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Blocks = NDArray[np.void]
 Floats = NDArray[np.float32]
-Codes = NDArray[np.uint8]
+Codes = NDArray[Any]  # whole numbers, unsigned unless said otherwise
 F32 = np.float32
 
 
@@ -44,17 +44,18 @@ def planes(packed: Codes, bits: int, run: int) -> Codes:
     return (codes & np.uint8((1 << bits) - 1)).reshape(len(packed), -1)
 
 
-def _bits(packed: NDArray[np.unsignedinteger[Any]], width: int) -> NDArray[Any]:
+def _bits(packed: Codes, width: int) -> Codes:
     """The lowest `width` bits of each, lowest first: (n, k) -> (n, k * width)."""
     shifts = np.arange(width, dtype=packed.dtype)
-    return ((packed[..., None] >> shifts) & packed.dtype.type(1)).reshape(len(packed), -1)
+    bits: Codes = (packed[..., None] >> shifts) & packed.dtype.type(1)
+    return bits.reshape(len(packed), -1)
 
 
 def _scale(blocks: Blocks, name: str = "d") -> Floats:
     return blocks[name].astype(F32)[:, None]
 
 
-def _times(scales: Floats, codes: NDArray[Any]) -> Floats:
+def _times(scales: Floats, codes: Codes) -> Floats:
     """Each scale times its equal share of the codes: (n, s) and (n, e) -> (n, e)."""
     n, many = scales.shape
     values = codes.reshape(n, many, -1).astype(F32)
@@ -62,7 +63,7 @@ def _times(scales: Floats, codes: NDArray[Any]) -> Floats:
     return values.reshape(n, -1)
 
 
-def _affine(scales: Floats, lows: Floats, codes: NDArray[Any]) -> Floats:
+def _affine(scales: Floats, lows: Floats, codes: Codes) -> Floats:
     """scale * code - low, by equal shares of the codes."""
     n, many = scales.shape
     values = _times(scales, codes).reshape(n, many, -1)
@@ -80,7 +81,8 @@ def _q4_1(b: Blocks) -> Floats:
 
 def _fives(b: Blocks) -> Codes:
     high = _bits(b["qh"].astype(np.uint32)[:, None], 32).astype(np.uint8)
-    return planes(b["qs"], 4, 16) | high << 4
+    codes: Codes = planes(b["qs"], 4, 16) | high << 4
+    return codes
 
 
 def _q5_0(b: Blocks) -> Floats:
@@ -160,9 +162,7 @@ def _tq2_0(b: Blocks) -> Floats:
 
 #: twice the values of E2M1 (OCP Microscaling Formats 1.0, section 5.3.3)
 _E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)
-_IQ4 = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8
-)
+_IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
 
 
 def _mxfp4(b: Blocks) -> Floats:
@@ -205,25 +205,25 @@ def _grid(name: str) -> Floats:
         return np.load(stream, allow_pickle=False)[name].astype(F32)  # type: ignore[no-any-return]
 
 
-def _points(grid: str, scales: Floats, codes: NDArray[Any], negative: NDArray[Any]) -> Floats:
+def _points(grid: str, scales: Floats, codes: Codes, negative: Codes) -> Floats:
     """scale * point, negative where that bit is set: (n, s), (n, points), (n, e) -> (n, e)."""
     values = _times(scales, _grid(grid)[codes])
     return np.where(negative.astype(bool), -values, values)
 
 
-def _even(signs: NDArray[Any]) -> NDArray[Any]:
+def _even(signs: Codes) -> Codes:
     """Seven signs each and the eighth, which makes the negative ones an even number."""
-    parity = signs.astype(np.uint8)
+    parity: Codes = signs.astype(np.uint8)
     for half in (4, 2, 1):
         parity = parity ^ parity >> half
     return _bits(signs.astype(np.uint8) | parity << 7, 8)
 
 
-def _quarter(scale: Floats, codes: NDArray[Any], part: float = 0.25) -> Floats:
+def _quarter(scale: Floats, codes: Codes, part: float = 0.25) -> Floats:
     return scale * (F32(0.5) + codes.astype(F32)) * F32(part)
 
 
-def _sevens(words: NDArray[np.uint32]) -> NDArray[Any]:
+def _sevens(words: Codes) -> Codes:
     """Four times seven signs in each word."""
     shifts = np.arange(0, 28, 7, dtype=np.uint32)
     return _even((words[..., None] >> shifts & np.uint32(127)).reshape(len(words), -1))
@@ -241,7 +241,7 @@ def _iq2_xs(b: Blocks) -> Floats:
     return _points("iq2_xs", scales, b["qs"] & np.uint16(511), _even(b["qs"] >> 9))
 
 
-def _above(packed: Codes, width: int) -> NDArray[np.uint16]:
+def _above(packed: Codes, width: int) -> Codes:
     """Bits that go above the eight of other codes, lowest first: (n, k) -> (n, k * 8 / width)."""
     shifts = np.arange(0, 8, width, dtype=np.uint8)
     upper = packed[..., None] >> shifts & np.uint8((1 << width) - 1)
@@ -263,7 +263,7 @@ def _iq3_s(b: Blocks) -> Floats:
     return _points("iq3_s", scales, b["qs"] | _above(b["qh"], 1), _bits(b["signs"], 8))
 
 
-def _shifted(scales: Floats, codes: NDArray[Any], below: NDArray[Any]) -> Floats:
+def _shifted(scales: Floats, codes: Codes, below: Codes) -> Floats:
     """scale * (point - or + 1/8)."""
     delta = np.where(below, F32(-0.125), F32(0.125))
     points = _grid("iq1")[codes].reshape(*delta.shape, -1) + delta[..., None]

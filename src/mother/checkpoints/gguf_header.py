@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import clean
@@ -43,6 +44,7 @@ MAX_TENSORS = 1 << 17
 #: what vocabularies are stored under
 _VOCABULARY = "tokenizer."
 Value = str | int | float | bool
+Order = Literal["<", ">"]
 Fields = dict[str, Value | list[str] | list[int]]
 
 
@@ -62,7 +64,7 @@ class Header:
 
     fields: Fields
     tensors: tuple[Entry, ...]
-    order: str
+    order: Order
 
 
 def looks_like_gguf(start: bytes) -> bool:
@@ -116,7 +118,7 @@ class _Cursor:
 
     file: File
     at: int
-    order: str = "<"
+    order: Order = "<"
     held: bytes = field(default=b"", repr=False)
     start: int = 0
 

@@ -20,14 +20,32 @@ from mother.checkpoints.decoded import Part, Reordered, Shifted
 from mother.checkpoints.tensor import Checkpoint, Tensor, printable
 
 #: whose q and k have the two halves of each head interleaved, for its rotary embedding
-_PERMUTED = frozenset(
-    "arcee arctic baichuan bailingmoe chameleon cogvlm deci deepseek granite granitehybrid "
-    "granitemoe internlm2 llada llama llama-embed minicpm nemotron_h olmo smollm3 xverse".split()
-)
+_PERMUTED = {
+    "arcee",
+    "arctic",
+    "baichuan",
+    "bailingmoe",
+    "chameleon",
+    "cogvlm",
+    "deci",
+    "deepseek",
+    "granite",
+    "granitehybrid",
+    "granitemoe",
+    "internlm2",
+    "llada",
+    "llama",
+    "llama-embed",
+    "minicpm",
+    "nemotron_h",
+    "olmo",
+    "smollm3",
+    "xverse",
+}
 #: whose norms are stored plus one
-_SHIFTED = frozenset("gemma gemma2 gemma3 nemotron qwen3next qwen35 qwen35moe".split())
+_SHIFTED = {"gemma", "gemma2", "gemma3", "nemotron", "qwen3next", "qwen35", "qwen35moe"}
 #: whose checkpoints call experts as Mixtral does
-_MIXTRAL = frozenset("llama phimoe minimax-m2".split())
+_MIXTRAL = {"llama", "phimoe", "minimax-m2"}
 _EXPERTS = {"gate": "w1", "up": "w3", "down": "w2"}
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+)")
 _STACKED = re.compile(r"blk\.\d+\.ffn_(gate|up|down)_exps\.(weight|bias)")

@@ -110,7 +110,8 @@ def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence
 
 
 def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
-    """GGUF files at the paths and below them, but for those in folders that are a checkpoint."""
+    """GGUF files at the paths and below them that were not opened, but for those in folders that
+    are a checkpoint."""
     taken = set(map(os.path.realpath, opened))
     found = {}
     for path in given:
@@ -123,7 +124,7 @@ def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
             if os.path.realpath(folder) not in taken:
                 inside = [Path(folder, n) for n in names if is_gguf(n) and not n.startswith(".")]
                 found |= {os.path.realpath(file): file for file in inside}
-    return sorted(file for file in found.values() if _is_file(file))
+    return sorted(file for real, file in found.items() if real not in taken and _is_file(file))
 
 
 def _is_file(path: Path) -> bool:

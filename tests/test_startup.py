@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import mother
@@ -44,6 +45,27 @@ def test_nothing_is_imported_that_is_not_used(code, words, also):
     ran = started(*words, code=told + code)
     assert ran.returncode == 0
     assert set(json.loads(ran.stderr)) & (HEAVY | also) == set()
+
+
+def test_two_models_are_weighed_without_what_their_weights_do_not_need(tmp_path):
+    """In the process that the server starts for it."""
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        weights = {f"{k}.weight": draw.standard_normal((32, 32)) for k in range(4)}
+        np.savez(tmp_path / f"{name}.npz", **weights)
+    paths = {name: str(tmp_path / f"{name}.npz") for name in ("a", "b")}
+    code = (
+        "import json, pathlib, sys\n"
+        "from mother.server.work import answer\n"
+        "answer(json.loads(sys.argv[1]), [pathlib.Path(sys.argv[2])])\n"
+        "print(json.dumps([*sys.modules]))\n"
+    )
+    for task in ({"do": "compare", "names": "ab", **paths},
+                 {"do": "place", "path": paths["a"], "models": {"b": paths["b"]}}):  # fmt: skip
+        ran = started(json.dumps(task), tmp_path, code=code)
+        assert (
+            set(json.loads(ran.stdout)) & {"scipy", "yaml", "sqlite3", "rich", "asyncio"} == set()
+        )
 
 
 def test_type_checkers_see_what_is_imported_on_use():

@@ -26,6 +26,18 @@ def printable(name: str) -> str:
     return "".join(map(_harmless, name))
 
 
+def shortened(name: str, most: int) -> str:
+    """The two ends of a long name: what tells relatives apart mostly stands last.
+
+    >>> shortened("organisation/model-7b-instruct-v2", 20)
+    'organisati…struct-v2'
+    """
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+
+
 def spelled(name: str, also: str = "") -> str:
     r"""The same so that it can be undone: a backslash is spelled out, too, and so is what `also`
     lists.

@@ -21,7 +21,6 @@ from mother.evidence.characters import Characters, Look
 from mother.evidence.ways import WaysOfMany
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
-from mother.graph.hints import hints_on
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
@@ -217,7 +216,11 @@ def recover_checkpoints(
         conversions=conversions,
         explain=options.explain,
     )
-    return replace(graph, hints=hints_on(graph, checkpoints)) if options.hints else graph
+    if not options.hints:
+        return graph
+    from mother.graph.hints import hints_on  # and with it the readers of model cards
+
+    return replace(graph, hints=hints_on(graph, checkpoints))
 
 
 def _reporter(

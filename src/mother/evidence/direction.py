@@ -27,7 +27,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from mother.measures import Measures, is_matrix
 
@@ -119,10 +118,12 @@ def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
         chance = of.chance if of.chance.shape[1] == 1 else of.chance[:, pairs]
         terms, prior = _terms(Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], chance))
         joint = terms.sum(axis=2) + prior[:, :, None]  # (R, A, S, E)
-        log_f[:, pairs] = logsumexp(joint, axis=(1, 2)) - math.log(len(SCALES))
+        top = joint.max(axis=(1, 2), keepdims=True)
+        likely = np.exp(joint - top)
+        total = likely.sum(axis=(1, 2), keepdims=True)
+        log_f[:, pairs] = (top + np.log(total))[:, 0, 0] - math.log(len(SCALES))
         if by_layer:
-            likely = np.exp(joint - joint.max(axis=(1, 2), keepdims=True))
-            likely /= likely.sum(axis=(1, 2), keepdims=True)
+            likely /= total
             layers[:, :, pairs] = np.einsum("ralse,rase->lre", terms, likely)
     return log_f, layers
 

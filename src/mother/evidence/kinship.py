@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from mother.layouts import Group
 from mother.measures import Measures, as_if_drawn, is_matrix
@@ -174,6 +173,8 @@ def error_of_median(values: Array, noise: Array, weight: Array, median: Array) -
     >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100), np.zeros(1)).round(3)
     array([0.125])
     """
+    from scipy.special import ndtr
+
     far = (median - values) / noise
     below, density = ndtr(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
     own = _beside(weight, values)

@@ -23,8 +23,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import cophenet, linkage
-from scipy.spatial.distance import squareform
 
 from mother.sketches.replicates import halves
 
@@ -147,6 +145,9 @@ class Rows:
 
     def _longer_than_round(self, apart: Array) -> NDArray[np.bool_]:
         """Pairs of the models that tell, `apart` rows from one another, as in `gone_round`."""
+        from scipy.cluster.hierarchy import cophenet, linkage
+        from scipy.spatial.distance import squareform
+
         joined = linkage(squareform(apart), "single")
         least = squareform(cophenet(joined))
         return self.fewer(apart, least, float(joined[:, 2].sum()))

@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from mother.layouts import Layer
 from mother.measures import kernel
 from mother.measures.formats import rounding
 from mother.measures.shapes import as_matrix, is_matrix
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
 _Map = Callable[[Callable[[int], Array], Iterable[int]], Iterable[Array]]
@@ -39,6 +42,8 @@ def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
 def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
     """Random (k, d) sparse sign matrix, norm-preserving in expectation; if k = d a random rotation,
     which keeps every rank and mixes rows that folding would otherwise lay on each other."""
+    from scipy.sparse import csr_array
+
     rng = np.random.default_rng([seed, k, d])
     if k >= d:
         return csr_array(np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32))

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from mother.copies.compressed import descended
 from mother.evidence.direction import COSINE, Pairs, telling, weigh
@@ -208,7 +207,7 @@ def descent_of_two(polarity: Array) -> Array:
     >>> descent_of_two(np.array([0.0, 0.25, 0.5])).round(3)
     array([0.993, 0.5  , 0.007])
     """
-    return np.asarray(expit((SIBLINGS - polarity) / BLUR))
+    return np.asarray(1 + np.tanh((SIBLINGS - polarity) / BLUR / 2)) / 2
 
 
 def near(squared: Array) -> NDArray[np.bool_]:

@@ -15,7 +15,6 @@ from mother.comparison import compare
 from mother.errors import MotherError
 from mother.graph.placement import Placement
 from mother.graph.verdict import of_edge
-from mother.index import Index
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
 from mother.views.comparing import reasons, relation
@@ -30,6 +29,8 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
             told = replace(compare(task["a"], task["b"]), a=a, b=b)
             done = {**asdict(told), "said": [*relation(told), *reasons(told)]}
         elif "index" in task:
+            from mother.index import Index  # and with it sqlite: two models need none
+
             with Index(task["index"]) as index:
                 done = _placed(index.place(task["path"], closer=False))
         else:

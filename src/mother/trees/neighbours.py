@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csgraph
 
 from mother.trees.clustering import joined
 
@@ -213,6 +212,8 @@ def spanning_tree(n: int, i: Indices, j: Indices, cost: Array) -> Indices:
     >>> spanning_tree(3, np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([1.0, 3.0, 3.0]))
     array([-1,  0,  0])
     """
+    from scipy.sparse import coo_array, csgraph
+
     rank = np.empty(len(cost))  # never 0, which would be no edge to scipy
     rank[np.lexsort((j, i, cost))] = np.arange(1, len(cost) + 1)
     tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())

@@ -8,9 +8,8 @@ from mother.comparison import Comparison, LayerEvidence
 from mother.graph import Edge
 from mother.graph.assembly import UNSURE
 from mother.graph.verdict import Verdict, changed, of_edge
-from mother.names import printable
+from mother.names import printable, shortened
 from mother.views.explanation import odds
-from mother.views.terminal import shortened
 
 _SENTENCES = {
     "unknown": "Unknown: of different architectures, so their weights can't be compared.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mother.graph import Hint, ModelGraph
-from mother.views.terminal import printable, shortened
+from mother.names import printable, shortened
 
 HEADING = (
     "not from the weights, but what files say (anyone can write it, and copying changes dates):"

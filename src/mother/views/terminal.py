@@ -12,6 +12,7 @@ from mother.graph import Edge as Edge
 from mother.graph import ModelGraph, Tree
 from mother.graph.verdict import GRADES, Verdict, ancestor, of_models, tally
 from mother.names import printable as printable
+from mother.names import shortened as shortened
 from mother.views.outline import hanging
 
 #: letters of a name that a line shows
@@ -21,18 +22,6 @@ _STYLES = {"strong": "cyan", "likely": "yellow", "open": "magenta"}
 _LINES = {"strong": "── ", "likely": "╌╌ ", "open": "╌? ", "": "── "}
 _WORD = re.compile(r"\S+\s*|\s+")
 _LEAST = 36  # columns that a name and its verdict are left at least
-
-
-def shortened(name: str, most: int) -> str:
-    """The two ends of a long name: what tells relatives apart mostly stands last.
-
-    >>> shortened("organisation/model-7b-instruct-v2", 20)
-    'organisati…struct-v2'
-    """
-    if len(name) <= most:
-        return name
-    tail = (most - 1) // 2
-    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def count(n: int) -> str:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
+from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
+from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint
@@ -47,6 +49,8 @@ def _read_zip(file: File) -> Checkpoint:
     members = read_members(file)
     if has_torch_members(members):
         return read_torch_zip(file, members)
+    if WEIGHTS in members:
+        return read_keras_zip(file, members)
     if any(name.endswith(".npy") for name in members):
         return read_npz(file, members)
     raise file.fault("a zip archive that holds neither PyTorch data nor .npy arrays")
@@ -60,10 +64,14 @@ _TORCH_ENDINGS = (".pth.tar", ".pt.tar", ".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 #: the first that matches reads the file; those without a magic of their own come last
 FORMATS = (
-    Format((*_TORCH_ENDINGS, ".npz"), lambda file, start: looks_like_zip(start), _read_zip),
+    Format(
+        (*_TORCH_ENDINGS, ".npz", ".keras"), lambda file, start: looks_like_zip(start), _read_zip
+    ),
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
+    Format((".h5", ".hdf5"), is_hdf5, read_hdf5),
+    Format((".onnx",), is_onnx, read_onnx, external_parts),
     Format((".safetensors",), _is_safetensors, read_safetensors),
 )
 
@@ -74,7 +82,6 @@ ENDINGS = tuple(
 
 _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
-    b"\x89HDF": "an HDF5 file; convert it to safetensors first",
     b"\x80": "a pickle that torch did not write; save it by torch.save or as safetensors",
 }
 

@@ -280,6 +280,23 @@ class Window:
         yield Slice(self.file, self.offset + start, self.offset + stop)
 
 
+@dataclass(frozen=True, eq=False)
+class Bytes:
+    """A span of bytes in memory."""
+
+    data: bytes
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
+
+    def array(self, start: int, stop: int) -> Array:
+        return np.frombuffer(self.data, np.uint8, stop - start, start)
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return iter(())
+
+
 def _native(data: Array, dtype: DType) -> Array:
     """uint8 data as an aligned array of `dtype` in native byte order; a view where it can be."""
     values = data.view(dtype)

@@ -10,11 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mother.checkpoints.distributed_files import is_distributed, read_distributed
 from mother.checkpoints.formats import ending, open_file, parts_of
+from mother.checkpoints.meta_files import is_consolidated, read_consolidated
+from mother.checkpoints.orbax_files import is_orbax, read_orbax
 from mother.checkpoints.storage import File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
+from mother.checkpoints.tensorflow_files import is_saved_model, read_saved_model
 from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
 from mother.checkpoints.unpacking import unpacked
+from mother.checkpoints.zero_files import is_zero, read_zero
 from mother.errors import InputError
 
 
@@ -31,7 +36,14 @@ class FolderFormat(NamedTuple):
 
 
 #: the first that matches reads the folder, unless it holds weights under a standard name
-FOLDERS = (FolderFormat(is_tfjs, read_tfjs),)
+FOLDERS = (
+    FolderFormat(is_tfjs, read_tfjs),
+    FolderFormat(is_distributed, read_distributed),
+    FolderFormat(is_consolidated, read_consolidated),
+    FolderFormat(is_zero, read_zero),
+    FolderFormat(is_orbax, read_orbax, ("d", "ocdbt.process_0", "array_metadatas")),
+    FolderFormat(is_saved_model, read_saved_model, ("variables", "assets")),
+)
 
 MAX_JSON = 64 << 20
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")

@@ -7,14 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from mother.checkpoints import ncnn_files
+from mother.checkpoints.ctranslate2_files import is_ctranslate2, read_ctranslate2
+from mother.checkpoints.flax_files import is_flax, read_flax
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
+from mother.checkpoints.nemo_files import is_nemo, read_nemo
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
+from mother.checkpoints.openvino_files import is_openvino, read_openvino, values_of
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint
+from mother.checkpoints.tensorflow_files import data_parts, is_tf_index, read_tf_index
+from mother.checkpoints.tflite_files import is_tflite, read_tflite
 from mother.checkpoints.torch_files import (
     has_torch_members,
     looks_like_legacy_torch,
@@ -61,16 +68,26 @@ def _is_safetensors(file: File, start: bytes) -> bool:
 
 
 _TORCH_ENDINGS = (".pth.tar", ".pt.tar", ".bin", ".pt", ".pth", ".ckpt", ".tar")
+_SCRIPT_ENDINGS = (".jit", ".ptl", ".torchscript")
 
 #: the first that matches reads the file; those without a magic of their own come last
 FORMATS = (
     Format(
-        (*_TORCH_ENDINGS, ".npz", ".keras"), lambda file, start: looks_like_zip(start), _read_zip
+        (*_TORCH_ENDINGS, *_SCRIPT_ENDINGS, ".npz", ".keras"),
+        lambda file, start: looks_like_zip(start),
+        _read_zip,
     ),
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
     Format((".h5", ".hdf5"), is_hdf5, read_hdf5),
+    Format((".index",), is_tf_index, read_tf_index, data_parts),
+    Format((".msgpack", ".flax"), is_flax, read_flax),
+    Format((".xml",), is_openvino, read_openvino, values_of),
+    Format((".param",), ncnn_files.is_ncnn, ncnn_files.read_ncnn, ncnn_files.values_of),
+    Format((".tflite",), is_tflite, read_tflite),
+    Format((), is_ctranslate2, read_ctranslate2),
+    Format((".nemo",), is_nemo, read_nemo),
     Format((".onnx",), is_onnx, read_onnx, external_parts),
     Format((".safetensors",), _is_safetensors, read_safetensors),
 )

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from mother.checkpoints.storage import MAX_DIMENSIONS, Bytes, Span, lay_out
-from mother.checkpoints.tensor import Array, DType, Slice, Tensor, clean
+from mother.checkpoints.tensor import Array, DType, Slice, Source, Tensor, clean
 from mother.checkpoints.views import Tile, tiled
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -259,13 +259,14 @@ class _Reader:
             offsets = struct.unpack_from(f"<{rank}Q", key, 8)
             self.take(address + size, 0)
             filters = [f for k, f in enumerate(held.filters) if not mask >> k & 1]
-            chunk = _Chunk(self.span, self.base + address, size, dtype, sides, tuple(filters))
+            whole = _Chunk(self.span, self.base + address, size, dtype, sides, tuple(filters))
             left = zip(offsets, sides, shape, strict=True)
             own = tuple(min(side, total - offset) for offset, side, total in left)
+            chunk: Source = whole
             if any(n <= 0 for n in own):
                 raise ValueError("has a chunk outside of it")
             if own != sides:
-                chunk = _Corner(chunk, sides, own)
+                chunk = _Corner(whole, sides, own)
             tiles.append(Tile(offsets, Tensor("", dtype.newbyteorder("="), own, chunk)))
         return tiled(name, dtype.newbyteorder("="), shape, tiles)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import ml_dtypes
 import numpy as np
 
+from mother.checkpoints.graph_constants import weights_among
 from mother.checkpoints.onnx_quantized import dequantized
 from mother.checkpoints.protobuf import Field, Messages
 from mother.checkpoints.storage import Bytes, File, Span, Window, lay_out
@@ -93,6 +94,7 @@ def read_onnx(file: File) -> Checkpoint:
             if each.number == 7 and each.value < 0:
                 _Reader(file, messages, graph).graph(each, 0)
         tensors, scheme = dequantized(graph)
+        tensors = weights_among(tensors)
     except ValueError as error:
         raise file.fault(f"ONNX model {error}") from None
     tensors = _as_modules_have_them(graph.nodes, tensors)
@@ -224,7 +226,7 @@ class _Reader:
             raise ValueError(f"lists more than {MAX_LISTED} bytes of numbers")
         if any(each.number in (4, 10) for each in fields):
             return np.frombuffer(
-                b"".join(self.messages.bytes(f, MAX_LISTED) for f in fields), np.uint8
+                b"".join(self.messages.content(f, MAX_LISTED) for f in fields), np.uint8
             )
         numbers = [n for f in fields for n in self.messages.numbers(f, MAX_LISTED)]
         values = np.array(numbers, np.int64)

@@ -9,7 +9,6 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mother.checkpoints.storage import Span
+from mother.checkpoints.affine import Nibbles, affine, nibbles
 from mother.checkpoints.tensor import Array, Slice, Tensor
 from mother.checkpoints.views import permuted
 
@@ -30,7 +29,7 @@ def dequantized(graph: Graph) -> tuple[dict[str, Tensor], str]:
 
     Raises ValueError, one line, where codes, scales and zero points do not fit together.
     """
-    codes = graph.tensors | {n: _unpacked(n, *held) for n, held in graph.packed.items()}
+    codes = graph.tensors | {n: nibbles(n, *held) for n, held in graph.packed.items()}
     found: dict[str, Tensor] = {}
     used: set[str] = set()
     schemes = Counter[str]()
@@ -75,7 +74,7 @@ def _of_node(node: Node, codes: dict[str, Tensor]) -> tuple[Tensor | None, set[s
         name = name.removesuffix(end)
     axis, block = node.numbers.get("axis", 1), node.numbers.get("block_size", 0)
     made = _affine(name, codes, stored, scale, zero if zero in codes else "", axis, block)
-    bits = 4 if isinstance(codes[stored].source, _Nibbles) else 8 * codes[stored].dtype.itemsize
+    bits = 4 if isinstance(codes[stored].source, Nibbles) else 8 * codes[stored].dtype.itemsize
     scheme = f"ONNX int{bits}" + (f" g{block}" if block else "")
     return made, {stored, scale, zero}, scheme
 
@@ -83,100 +82,22 @@ def _of_node(node: Node, codes: dict[str, Tensor]) -> tuple[Tensor | None, set[s
 def _affine(
     name: str, codes: dict[str, Tensor], stored: str, scale: str, zero: str, axis: int, block: int
 ) -> Tensor:
+    """axis: -1 for the last one that has as many places as there are scales."""
     tensor, scales = codes[stored], codes[scale]
-    zeros = codes[zero] if zero else None
     shape = tensor.shape
-    if zeros is not None and zeros.size != scales.size:
-        raise ValueError(f"tensor {stored[:200]!r} has {scales.size} scales, {zeros.size} zeros")
-    if not scales.is_weight:
-        raise ValueError(f"tensor {stored[:200]!r} has scales of {scales.dtype}")
-    if scales.size == 1:
-        axis, block = 0, max(math.prod(shape), 1)
-        source = _Affine(tensor, scales, zeros, 1, block, 1)
-        return Tensor(name, scales.dtype, shape, source)
     if axis < 0 and not block and scales.size in shape:
         axis = len(shape) - 1 - shape[::-1].index(scales.size)
     axis = axis % len(shape) if shape else 0
-    inner, count = math.prod(shape[axis + 1 :]), (*shape, 1)[axis]
-    block = block or 1
-    blocks = -(-count // block)
-    outer = math.prod(shape[:axis]) if block > 1 else 1
-    across = inner if block > 1 else 1
-    if block < 0 or scales.size != outer * blocks * across:
-        raise ValueError(f"tensor {stored[:200]!r} of shape {shape} has {scales.size} scales")
-    if block > 1:
-        source = _Affine(tensor, scales, zeros, inner, block, count, blocked=True)
+    if scales.size == 1:
+        steps = shape
+    elif block:
+        steps = tuple(block if k == axis else 1 for k in range(len(shape)))
     else:
-        source = _Affine(tensor, scales, zeros, inner, 1, count)
-    return Tensor(name, scales.dtype, shape, source)
-
-
-@dataclass(frozen=True, eq=False)
-class _Affine:
-    """(code - zero) * scale; element i lies at place (i // inner) % count of the axis, and each
-    `block` places share a scale. blocked: scales vary along the other axes, too."""
-
-    codes: Tensor
-    scales: Tensor
-    zeros: Tensor | None
-    inner: int
-    block: int
-    count: int
-    blocked: bool = False
-
-    def read(self, start: int, stop: int) -> Array:
-        codes = self.codes.read(start, stop)
-        if self.scales.size == 1:
-            which: Array = np.zeros(1, np.int64)
-        else:
-            which = self._which(np.arange(start, stop))
-        first, last = int(which.min()), int(which.max()) + 1
-        scale = self.scales.read(first, last)[which - first]
-        # eight bits fit any difference of codes into a float, 32 bits do as ONNX computes them
-        values = codes.astype(np.int32)
-        if self.zeros is not None:
-            values = values - self.zeros.read(first, last)[which - first].astype(np.int32)
-        return (values.astype(np.float32) * scale.astype(np.float32)).astype(self.scales.dtype)
-
-    def _which(self, places: Array) -> Array:
-        row = places // self.inner
-        if not self.blocked:
-            return row % self.count
-        outer, along = np.divmod(row, self.count)
-        blocks = -(-self.count // self.block)
-        return (outer * blocks + along // self.block) * self.inner + places % self.inner
-
-    def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        yield from self.codes.slices(start, stop)
-        yield from self.scales.slices()
-        if self.zeros is not None:
-            yield from self.zeros.slices()
-
-
-def _unpacked(name: str, span: Span, shape: tuple[int, ...], signed: bool) -> Tensor:
-    size = math.prod(shape)
-    if span.nbytes < -(-size // 2):
-        raise ValueError(f"tensor {name[:200]!r} needs {-(-size // 2)} bytes, has {span.nbytes}")
-    return Tensor(name, np.dtype(np.int8 if signed else np.uint8), shape, _Nibbles(span, signed))
-
-
-@dataclass(frozen=True, eq=False)
-class _Nibbles:
-    """4-bit integers, two to a byte, the first in the low half."""
-
-    span: Span
-    signed: bool
-
-    def read(self, start: int, stop: int) -> Array:
-        low, high = start // 2, -(-stop // 2)
-        data = self.span.array(low, high)
-        both = np.stack([data & 15, data >> 4], axis=1).reshape(-1)[
-            start - 2 * low : stop - 2 * low
-        ]
-        return ((both ^ 8).astype(np.int8) - 8).astype(np.int8) if self.signed else both
-
-    def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        return self.span.slices(start // 2, -(-stop // 2))
+        steps = tuple(1 if k == axis else side for k, side in enumerate(shape))
+    try:
+        return affine(name, tensor, scales, codes[zero] if zero else None, steps)
+    except ValueError as error:
+        raise ValueError(f"tensor {stored[:200]!r} {error}") from None
 
 
 def _of_blocks(node: Node, codes: dict[str, Tensor]) -> tuple[Tensor | None, set[str], str]:

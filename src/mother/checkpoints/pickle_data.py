@@ -21,6 +21,8 @@ _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _re
 #: torch's functions that make a tensor of its parts; only strided ones are read
 REBUILT = "torch._utils _rebuild"
 _MARK = object()
+#: what may be a dict's key; hashing a deeply nested tuple would overflow the C stack
+_KEYS = (str, int, float, bytes)
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,14 @@ class PickledArray:
     data: bytes | str | list[Any] = b""
 
 
-def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
+def read_pickle(
+    stream: BinaryIO, storages: dict[str, Storage] | None = None, objects_as_keys: bool = False
+) -> Any:
     """The data of the pickle at the stream's position, which ends behind it.
 
     Dicts, lists, tuples (sets as lists) and scalars, with the classes of this file in place of
-    all else; `storages` receives every storage that is mentioned, by key. Raises ValueError, in
+    all else; `storages` receives every storage that is mentioned, by key. objects_as_keys: keep
+    what a dict holds under an object, too. Raises ValueError, in
     one line, for whatever is no pickle of that sort.
 
     >>> import io, pickle
@@ -93,7 +98,8 @@ def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) ->
     >>> read_pickle(io.BytesIO(b"cos\\nsystem\\n(S'reboot'\\ntR.")).symbol
     'os system'
     """
-    machine = _Machine({} if storages is None else storages)
+    keys = (*_KEYS, Opaque) if objects_as_keys else _KEYS
+    machine = _Machine({} if storages is None else storages, keys)
     try:
         for _ in range(MAX_OPERATIONS):
             code = stream.read(1)
@@ -132,7 +138,8 @@ _READERS: dict[str, Callable[[BinaryIO], str]] = {
 class _Machine:
     """The stack, the marks on it and the memo; one method for each sort of operation."""
 
-    def __init__(self, storages: dict[str, Storage]) -> None:
+    def __init__(self, storages: dict[str, Storage], keys: tuple[type, ...]) -> None:
+        self.keys = keys
         self.storages = storages
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -192,7 +199,7 @@ class _Machine:
 
     def dict_from_mark(self, _: Any) -> None:
         made: dict[Any, Any] = {}
-        _fill(made, self.pop_mark())
+        self._fill(made, self.pop_mark())
         self.push(made)
 
     def append(self, _: Any) -> None:
@@ -221,7 +228,12 @@ class _Machine:
         if isinstance(target, Opaque):
             target = target.items
         if isinstance(target, dict):
-            _fill(target, pairs)
+            self._fill(target, pairs)
+
+    def _fill(self, target: dict[Any, Any], pairs: list[Any]) -> None:
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if isinstance(key, self.keys):
+                target[key] = value
 
     def reduce(self, _: Any) -> None:
         arguments, function = self.pop(), self.pop()
@@ -261,13 +273,6 @@ class _Machine:
         self.push(Opaque("persistent"))
 
 
-def _fill(target: dict[Any, Any], pairs: list[Any]) -> None:
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        # hashing a deeply nested tuple would overflow the C stack
-        if isinstance(key, str | int | float | bytes):
-            target[key] = value
-
-
 def _rebuild(function: Any, arguments: Any) -> Any:
     """What calling the function would yield, without calling it."""
     name = function.name if isinstance(function, Symbol) else ""
@@ -283,6 +288,8 @@ def _rebuild(function: Any, arguments: Any) -> Any:
         return _view(arguments)
     if name == "torch._utils _rebuild_tensor_v3" and isinstance(arguments[6], Symbol):
         return _view(arguments, arguments[6].name.removeprefix("torch "))
+    if name == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple | list):
+        return tuple(arguments[0])
     if name == "_codecs encode" and arguments[1:] == ("latin1",):
         # not encoded: a text that is mentioned a million times must not be copied as often
         return arguments[0]

@@ -69,7 +69,7 @@ class Messages:
         """The fields of the message that a field holds."""
         return self.fields(field.start, field.stop)
 
-    def bytes(self, field: Field, most: int = 1 << 20) -> bytes:
+    def content(self, field: Field, most: int = 1 << 20) -> bytes:
         """A field's bytes; ValueError where they are more than `most`."""
         if field.stop - field.start > most:
             raise ValueError(
@@ -79,7 +79,7 @@ class Messages:
 
     def text(self, field: Field, most: int = 1 << 16) -> str:
         """A field's bytes as text."""
-        return self.bytes(field, most).decode("utf-8", "backslashreplace")
+        return self.content(field, most).decode("utf-8", "backslashreplace")
 
     def numbers(self, field: Field, most: int = 1 << 20) -> list[int]:
         """The signed integers of a repeated field, whether it is packed or not."""

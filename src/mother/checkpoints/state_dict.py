@@ -93,7 +93,7 @@ def _well_known(root: Any, sizes: _Sizes) -> str | None:
     """The key to go down by: it holds at least half of what is not known to be something else."""
     if not isinstance(root, dict):
         return None
-    held = {key: sizes.of(value) for key, value in root.items() if not _is_training(key)}
+    held = {key: sizes.of(value) for key, value in root.items() if not is_training(key)}
     others = sum(count for key, count in held.items() if key not in WELL_KNOWN)
     for key in WELL_KNOWN:
         if held.get(key, 0) and held[key] >= others and not _is_leaf(root[key]):
@@ -105,7 +105,8 @@ def _is_leaf(value: Any) -> bool:
     return not isinstance(value, dict | list | tuple | Opaque)
 
 
-def _is_training(key: Any) -> bool:
+def is_training(key: Any) -> bool:
+    """Whether what lies under a key is the state of a training run, by the key."""
     # with a dot it is a parameter's name
     return isinstance(key, str) and "." not in key and _TRAINING.match(key) is not None
 
@@ -155,7 +156,7 @@ def _flatten(
             if len(name) + len(key) > MAX_NAME:
                 raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
             label = clean(f"{name}.{key}" if name else key)
-            if _is_training(key) and not _is_leaf(child):
+            if is_training(key) and not _is_leaf(child):
                 notes.append(f"left out {label!r}")
             else:
                 _flatten(child, label, out, notes, unread, seen, depth + 1)

@@ -96,6 +96,16 @@ class File:
         handle = self._opened()  # by name, or it is closed before it is looked at
         self._stamp = _stamp(handle.descriptor)
         self.size = self._stamp[0]
+        #: where it starts in the file of this path, of which it may be a part
+        self._origin = 0
+
+    def section(self, start: int, stop: int) -> File:
+        """Bytes [start, stop) as a file of their own, as archives hold files. Raises InputError."""
+        if not 0 <= start <= stop <= self.size:
+            raise self.fault(f"truncated: byte {stop} is needed, it has {self.size}")
+        part = File(self.path)
+        part._origin, part.size = self._origin + start, stop - start
+        return part
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -144,7 +154,10 @@ class File:
 
     def _have(self, start: int, stop: int) -> None:
         if self._ranged is not None:
-            self._ranged.have(start, stop)
+            self._ranged.have(self._origin + start, self._origin + stop)
+
+    def _placed(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(self._origin + start, self._origin + stop) for start, stop in ranges]
 
     @property
     def remote(self) -> bool:
@@ -153,7 +166,7 @@ class File:
 
     def lacks(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Of a file on the Hub, how many bytes of the ranges have not come yet."""
-        return self._ranged.lacks(ranges) if self._ranged is not None else 0
+        return self._ranged.lacks(self._placed(ranges)) if self._ranged is not None else 0
 
     def fetch(
         self,
@@ -163,14 +176,15 @@ class File:
         """Of a file on the Hub, get the ranges [start, stop) in few requests, for reads that
         follow. progress: called with the bytes of each step. Raises InputError."""
         if self._ranged is not None:
-            self._ranged.fetch(ranges, progress)
+            self._ranged.fetch(self._placed(ranges), progress)
 
     def _copy(self, offset: int, count: int) -> Array:
         out = np.empty(count, np.uint8)
         done = 0
         with self._descriptor() as descriptor:
             while done < count:
-                got = os.preadv(descriptor, [out.data[done : done + (1 << 28)]], offset + done)
+                at = self._origin + offset + done
+                got = os.preadv(descriptor, [out.data[done : done + (1 << 28)]], at)
                 if not got:
                     raise self.fault("has been truncated while it was read")
                 done += got
@@ -195,6 +209,8 @@ class File:
     def map(self, offset: int, count: int) -> mmap.mmap:
         """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
         self._have(offset, offset + count)
+        if self._origin:
+            raise self.fault("holds a file of a format that is not read inside an archive")
         return self._map(offset, count)
 
     def _map(self, offset: int, count: int) -> mmap.mmap:
@@ -206,15 +222,17 @@ class File:
     def array(self, start: int, stop: int) -> Array:
         """Bytes [start, stop) as uint8: a copy where small, else a view of mapped pages."""
         self._have(start, stop)
-        page = start - start % mmap.ALLOCATIONGRANULARITY
+        place = self._origin + start
+        page = place - place % mmap.ALLOCATIONGRANULARITY
         if stop - start <= COPIED:
             with self._descriptor() as descriptor:
-                data = os.pread(descriptor, stop - start, start)
+                data = os.pread(descriptor, stop - start, place)
             if len(data) == stop - start:
                 return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
-        return np.frombuffer(self._map(page, stop - page), np.uint8, stop - start, start - page)
+        mapped = self._map(page, place + stop - start - page)
+        return np.frombuffer(mapped, np.uint8, stop - start, place - page)
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:

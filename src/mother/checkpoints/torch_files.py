@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from mother.checkpoints.pickle_data import Storage, StridedView, read_pickle
 from mother.checkpoints.state_dict import pick_tensors
 from mother.checkpoints.storage import File, Span, Window, lay_out
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, dtype_of
-from mother.checkpoints.zip_archive import Member, content, span
+from mother.checkpoints.zip_archive import Member, content, read_members, span
 
 MAX_PICKLE = 64 << 20
 #: bytes of a file on the Hub that its pickles are looked for in at first
@@ -55,24 +56,46 @@ def has_torch_members(names: Iterable[str]) -> bool:
     return any(name.split("/")[-1] == "data.pkl" for name in names)
 
 
+@dataclass(frozen=True)
+class TorchFile:
+    """What torch.save wrote into a zip archive: its data, with views in place of tensors."""
+
+    file: File
+    tree: Any
+    where: Callable[[Storage], Span]
+    little: bool
+
+    @classmethod
+    def of(cls, file: File, members: Mapping[str, Member] | None = None) -> TorchFile:
+        """Opens an archive; reads its data.pkl only. Raises InputError."""
+        members = read_members(file) if members is None else members
+        pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
+        if not pickles:
+            raise file.fault("a zip archive without PyTorch data")
+        home = min(pickles, key=len).removesuffix("data.pkl")
+        text = content(file, members[f"{home}data.pkl"], MAX_PICKLE)
+        try:
+            tree = read_pickle(io.BytesIO(text))
+        except ValueError as error:
+            raise file.fault(str(error)) from None
+
+        def where(storage: Storage) -> Span:
+            member = members.get(f"{home}data/{storage.key}")
+            if member is None:
+                raise ValueError(f"lies in the missing storage {storage.key!r}")
+            return span(file, member)
+
+        return cls(file, tree, where, _is_little(file, members.get(f"{home}byteorder")))
+
+    def tensor(self, name: str, view: StridedView) -> Tensor:
+        """The tensor that a view is of. Raises ValueError, one line without the name."""
+        return _tensor(name, view, self.where(view.storage), self.little)
+
+
 def read_torch_zip(file: File, members: Mapping[str, Member]) -> Checkpoint:
     """The checkpoint in a torch zip archive; reads its data.pkl only. Raises InputError."""
-    pickles = [name for name in members if name.split("/")[-1] == "data.pkl"]
-    home = min(pickles, key=len).removesuffix("data.pkl")
-    text = content(file, members[f"{home}data.pkl"], MAX_PICKLE)
-    little = _is_little(file, members.get(f"{home}byteorder"))
-    try:
-        tree = read_pickle(io.BytesIO(text))
-    except ValueError as error:
-        raise file.fault(str(error)) from None
-
-    def where(storage: Storage) -> Span:
-        member = members.get(f"{home}data/{storage.key}")
-        if member is None:
-            raise ValueError(f"lies in the missing storage {storage.key!r}")
-        return span(file, member)
-
-    return _checkpoint(file, tree, where, little)
+    held = TorchFile.of(file, members)
+    return _checkpoint(file, held.tree, held.where, held.little)
 
 
 def _is_little(file: File, member: Member | None) -> bool:

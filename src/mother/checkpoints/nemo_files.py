@@ -1,0 +1,36 @@
+"""NeMo's .nemo files: a tar archive with a configuration, and weights as PyTorch saves them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mother.checkpoints.storage import File
+from mother.checkpoints.tar_archive import looks_like_tar, read_tar
+from mother.checkpoints.tensor import Checkpoint
+from mother.checkpoints.torch_files import has_torch_members, read_torch_zip
+from mother.checkpoints.zip_archive import read_members
+
+_GZIP = b"\x1f\x8b"
+
+
+def is_nemo(file: File, start: bytes) -> bool:
+    """Whether a file is a tar archive, or a .nemo that is compressed."""
+    packed = start.startswith(_GZIP) and file.path.suffix.lower() == ".nemo"
+    return packed or (file.size >= 512 and looks_like_tar(file.read(0, 512)))
+
+
+def read_nemo(file: File) -> Checkpoint:
+    """The checkpoint in a .nemo file, or another tar archive with one. Raises InputError."""
+    if file.read(0, 2) == _GZIP:
+        raise file.fault("a compressed .nemo archive; unpack it by `tar -xf` and name the folder")
+    members = read_tar(file)
+    found = [name for name in members if name.endswith((".ckpt", ".pt", ".pth"))]
+    if any(name.endswith((".distcp", ".metadata")) for name in members):
+        raise file.fault("a .nemo archive with a distributed checkpoint; unpack it by `tar -xf`")
+    if len(found) != 1:
+        raise file.fault(f"a tar archive with {len(found)} files of weights; unpack it")
+    inside = members[found[0]]
+    zipped = read_members(inside)
+    if not has_torch_members(zipped):
+        raise file.fault(f"a tar archive whose {found[0][:200]!r} holds no PyTorch data")
+    return replace(read_torch_zip(inside, zipped), format="nemo", files=(file,))

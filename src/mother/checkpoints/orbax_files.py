@@ -1,0 +1,129 @@
+"""Orbax checkpoints: a folder of arrays that TensorStore holds, in one database or a folder each.
+
+Read by TensorStore, since its database (OCDBT) is a format of its own and its chunks come in four
+compressions. Every array is checked against the bytes that are there before it is read.
+Format: https://orbax.readthedocs.io, https://google.github.io/tensorstore/kvstore/ocdbt
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mother.checkpoints.storage import File, refusal
+from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean, dtype_of
+
+MANIFEST = "manifest.ocdbt"
+METADATA = "_METADATA"
+MAX_METADATA = 64 << 20
+#: elements of a chunk, which is decompressed as a whole
+MAX_CHUNK = 1 << 28
+#: how many times larger than its files a checkpoint may become
+MAX_RATIO = 200
+_TRAINING = ("opt_state", "optimizer", "step", "rng")
+NEEDS = "needs TensorStore: pip install tensorstore"
+
+
+def is_orbax(names: list[str]) -> bool:
+    """Whether a folder with these names is an Orbax checkpoint of a tree of arrays.
+
+    >>> is_orbax(["_METADATA", "d", "manifest.ocdbt"])
+    True
+    """
+    return MANIFEST in names or (METADATA in names and "_sharding" in names)
+
+
+def read_orbax(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder; reads metadata. Raises InputError, also without TensorStore."""
+    try:
+        store = importlib.import_module("tensorstore")
+    except ImportError:
+        raise refusal(folder, f"an Orbax checkpoint, which {NEEDS}") from None
+    database = (folder / MANIFEST).is_file()
+    files = [File(path) for path in sorted(folder.rglob("*")) if path.is_file()][:100_000]
+    room = sum(file.size for file in files)
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    total = 0
+    for path in _paths(folder):
+        if path[0] in _TRAINING:
+            notes.append(f"left out {'.'.join(path)!r}")
+            continue
+        name = ".".join(path)
+        try:
+            opened = _open(store, folder, name, database)
+        except ValueError as error:
+            notes.append(f"skipped {name!r}: {clean(str(error)).splitlines()[0][:200]}")
+            continue
+        shape, dtype = tuple(opened.shape), dtype_of(opened.dtype.name)
+        if dtype is None or math.prod(opened.chunk_layout.read_chunk.shape) > MAX_CHUNK:
+            notes.append(f"skipped {name!r}: of {opened.dtype.name}, or in chunks too large")
+            continue
+        total += math.prod(shape) * dtype.itemsize
+        if total > max(MAX_RATIO * room, 1 << 24):
+            raise refusal(folder, f"would grow from {room} to {total} bytes; taken for a bomb")
+        tensors[name] = Tensor(name, dtype, shape, _Stored(opened, shape, dtype, tuple(files)))
+    if not tensors:
+        raise refusal(folder, "; ".join(["an Orbax checkpoint without arrays", *notes[:1]]))
+    return Checkpoint(folder.name, folder, "orbax", tensors, notes=tuple(notes), files=tuple(files))
+
+
+def _paths(folder: Path) -> Iterator[tuple[str, ...]]:
+    """The keys above each array, as the metadata tells them."""
+    file = File(folder / METADATA)
+    if file.size > MAX_METADATA:
+        raise file.fault(f"has {file.size} bytes; {MAX_METADATA} are the most")
+    try:
+        tree = json.loads(file.read(0, file.size))["tree_metadata"]
+        entries = [entry["key_metadata"] for entry in tree.values()]
+        paths = [tuple(clean(str(key["key"])) for key in entry) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise file.fault("does not tell what arrays there are") from None
+    for path in paths:
+        if path and not any("/" in key or key in ("", ".", "..") for key in path):
+            yield path
+
+
+def _open(store: Any, folder: Path, name: str, database: bool) -> Any:
+    if database:
+        where = {
+            "driver": "ocdbt",
+            "base": {"driver": "file", "path": f"{folder.absolute()}/"},
+            "path": f"{name}/",
+        }
+    else:
+        where = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}
+    return store.open({"driver": "zarr", "kvstore": where}, open=True, read=True).result()
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """An array in a store; read by rows along the outermost axis that has more than one place."""
+
+    array: Any
+    shape: tuple[int, ...]
+    dtype: DType
+    files: tuple[File, ...]
+
+    def read(self, start: int, stop: int) -> Array:
+        axis = next((a for a, n in enumerate(self.shape) if n > 1), 0)
+        inner = math.prod(self.shape[axis + 1 :])
+        low, high = start // inner, -(-stop // inner)
+        try:
+            part = self.array[(0,) * axis + (slice(low, high),)] if self.shape else self.array
+            values = np.ascontiguousarray(part.read().result(), self.dtype).reshape(-1)
+        except ValueError as error:
+            fault = clean(str(error)).splitlines()[0][:200]
+            raise self.files[0].fault(f"an array can't be read: {fault}") from None
+        return values[start - low * inner : stop - low * inner]
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        for file in self.files:
+            yield Slice(file, 0, file.size)

@@ -7,15 +7,17 @@ from os import PathLike
 
 import numpy as np
 
-from mother.checkpoints import open_checkpoint, prefetch
+from mother.checkpoints import Checkpoint, open_checkpoint, prefetch
 from mother.copies.compressed import find_compressed
+from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals
+from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.ranks import unchanged, update_rank
-from mother.evidence.relation import has_new_layers, kept
+from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.evidence.untouched import told_by_rows
 from mother.graph import Evidence, reasons, rounded
@@ -55,7 +57,8 @@ class Comparison:
     what speaks for the relation and the direction told (log-odds above 0), against them (below),
     and what describes the step and decides neither (0). The log-odds of the kinds "layers",
     "shrink", "rows" and "siblings" add up to that of the direction.
-    not_compared: tensors of a and b that found no partner, with the reason.
+    not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
+    quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
     """
 
     a: str
@@ -71,6 +74,8 @@ class Comparison:
     evidence: tuple[Evidence, ...] = ()
     layers: tuple[LayerEvidence, ...] = ()
     not_compared: tuple[str, ...] = ()
+    scheme: str = ""
+    compared: tuple[float, float] | None = None
 
 
 def compare(
@@ -105,30 +110,49 @@ def compare(
         )
     if conversions := find_conversions(groups):
         # which of the two came first is not told by the same numbers in another order
-        said = (reasons.of_conversion(conversions[0].copy),)
-        return Comparison(*names, "converted", distance=0.0, evidence=said)
+        copy = conversions[0]
+        said = (reasons.of_conversion(copy),)
+        shares = _shares(first, second, copy)
+        return Comparison(*names, copy.relation, distance=0.0, evidence=said, compared=shares)
     if len(groups) > 1:
         says = "too little of the one has a partner of the same name and shape in the other"
         nothing = Evidence("architecture", 0.0, says)
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
-    copies = find_duplicates(group)
+    copies = find_duplicates(group) or find_contained(group, ())
     if copies:
         return _copied(group, names, copies[0], unread)
     return _measured(group, names, unread)
 
 
+def _shares(
+    a: Checkpoint, b: Checkpoint, copy: Duplicate | None, group: Group | None = None
+) -> tuple[float, float]:
+    """Which share of the weights of each was compared: of copies those that both hold, of others
+    those of the layers of their group."""
+    if copy is not None:
+        held = min(a.parameters, b.parameters) if copy.relation == "contains" else None
+        shares = [(c.parameters if held is None else held) / c.weights for c in (a, b)]
+    else:
+        common = sum(x.size for x in group.layers if len(x.members) == 2) if group else 0
+        shares = [common / c.weights for c in (a, b)]
+    return rounded(shares[0], 4) or 0.0, rounded(shares[1], 4) or 0.0
+
+
 def _copied(
     group: Group, names: tuple[str, str], copy: Duplicate, unread: tuple[str, ...]
 ) -> Comparison:
-    same = copy.relation == "duplicate"
+    same = copy.relation in ("duplicate", "contains")
+    a, b = sorted((copy.original, copy.copy), key=lambda c: c.id)
     return Comparison(
         *names,
         copy.relation,
-        parent=None if same else copy.original.id,
+        parent=None if same or copy.undirected else copy.original.id,
         distance=0.0 if same else _lost(group, copy),
         evidence=tuple(reasons.of_copies(copy)),
         not_compared=unread,
+        scheme=copy.scheme,
+        compared=_shares(a, b, copy),
     )
 
 
@@ -142,8 +166,10 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, m = group.over(usable), m.over(usable)
-    if compressed := find_compressed(group, m, ()):
-        return _copied(group, names, compressed[0], unread)
+    if lossy := find_compressed(group, m, ()) or find_scaled(group, m, ()):
+        return _copied(group, names, lossy[0], unread)
+    a, b = group.checkpoints
+    shares = _shares(a, b, None, group)
     told = told_by_rows(group)
     forest = gram.recover(m, told=lambda _: told)
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
@@ -165,6 +191,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
             evidence=(*evidence, *(reasons.of_step(group, m, None) if related else ())),
             layers=layers,
             not_compared=unread,
+            compared=shares,
         )
     parent = 1 - child
     same = unchanged(m, roundings(group))[:, parent, child]
@@ -184,13 +211,14 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         "ab"[parent],
         stage,
         rounded(kin),
-        rounded(float(forest.distance[child])),
+        rounded(length(m.two(parent, child), kept(m, parent, child))),
         polarity,
         rounded(float(forest.direction[child])),
         rank,
         (*evidence, *reasons.of_step(group, m, rank)),
         layers,
         unread,
+        compared=shares,
     )
 
 

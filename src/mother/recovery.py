@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, File, Problem, Slice, discover, lacking
 from mother.copies.compressed import find_compressed
+from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
+from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.characters import Characters, Look
 from mother.evidence.ways import WaysOfMany
@@ -191,6 +193,14 @@ def recover_checkpoints(
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
+        contained = find_contained(group, copies)
+        parts_of = [d for d in contained if is_part(d)]
+        copies += [d for d in contained if not is_part(d)]
+        if parts_of:  # what holds them may have a family, which they say nothing of
+            conversions += parts_of
+            apart = {d.original for d in parts_of}
+            waiting += [g for c in apart for g in align([c])]
+            (group,) = align([c for c in group.checkpoints if c not in apart])
         # those that lost something may have children; the paper's method takes them for children
         lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
         duplicates = [d for d in copies if d not in lossy]
@@ -273,6 +283,7 @@ def _recover_group(
     n = len(group.checkpoints)
     if not paper:
         lossy = [*lossy, *find_compressed(group, measures, lossy)]
+        lossy += find_scaled(group, measures, lossy)
     if options.trees is not None and options.trees > n - len(lossy):
         many = n - len(lossy)
         raise UsageError(f"trees={options.trees}, but there are only {many} different models")

@@ -9,14 +9,13 @@ when they are sorted.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from functools import partial
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
+from mother.copies.contained import included, pair_of, stars
 from mother.copies.duplicates import Duplicate
 from mother.layouts import Group
 
@@ -28,11 +27,12 @@ Sizes = tuple[int, ...]
 
 
 def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
-    """Copies across groups, each with its original: the first by id of those in other groups.
+    """Copies across groups, each with its original: the first by id of those in other groups. One
+    that holds all tensors of another, and more, "contains" it.
 
-    Nothing is read unless models of different groups hold tensors of the same sizes; then the first
-    and last value of each, and all values only of models that agree in these, the smallest tensors
-    first. Values must be the same to the last bit, whatever type stores them.
+    Nothing is read unless all sizes of a model's tensors are among those of a model of another
+    group; then the first and last value of each, and all values only where these agree, the
+    smallest tensors first. Values must be the same to the last bit, whatever type stores them.
 
     >>> from pathlib import Path
     >>> from mother.layouts import align
@@ -44,82 +44,58 @@ def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
     >>> [(d.original.id, d.copy.id) for d in find_conversions(align([a, b]))]
     [('a', 'b')]
     """
-    if len(groups) < 2:
-        return []
-    alike: dict[tuple[tuple[Sizes, int], ...], list[_Candidate]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        for checkpoint in group.checkpoints:
-            if checkpoint.is_sketch:
-                continue  # what a conversion keeps is not in a sample
-            candidate = _Candidate(index, checkpoint)
-            alike[candidate.signature].append(candidate)
-    found: list[Duplicate] = []
-    for signature, candidates in alike.items():
-        for same in _refined(candidates, [sizes for sizes, _ in signature]):
-            same.sort(key=lambda c: c.checkpoint.id)
-            for copy in same[1:]:
-                original = same[0]
-                if original.group != copy.group and copy.values >= MIN_VALUES:
-                    found.append(Duplicate(original.checkpoint, copy.checkpoint, "converted"))
-    return found
+    held = [(g, c) for g, group in enumerate(groups) for c in group.checkpoints if not c.is_sketch]
+    sizes = {c: frozenset(map(_sizes, _weights(c))) for _, c in held}  # no conversion changes them
+    some = {(g, sizes[c]) for g, c in held}
+    near = {(g, s) for g, s in some if any(g != h and (s <= t or t <= s) for h, t in some)}
+    across = [(g, c) for g, c in held if (g, sizes[c]) in near]
+    digests = _Digests()
+    keyed = [_by_corners(c) for _, c in across]
+    inside = included(keyed, digests.equal, lambda i, k: across[i][0] != across[k][0])
+    pairs = [
+        pair_of(*(across[j][1] for j in pair), mutual=pair[::-1] in inside, mutually="converted")
+        for pair in sorted(inside)
+        if sum(digests.values(t) for t in _weights(across[pair[0]][1])) >= MIN_VALUES
+    ]
+    return stars(filter(None, pairs))
 
 
-class _Candidate:
-    """A checkpoint, its tensors by their sizes, and how many values were seen in those read."""
-
-    def __init__(self, group: int, checkpoint: Checkpoint) -> None:
-        self.group = group
-        self.checkpoint = checkpoint
-        self.values = 0
-        self.tensors: dict[Sizes, list[Tensor]] = defaultdict(list)
-        for tensor in checkpoint.tensors.values():
-            if tensor.is_weight and tensor.size:
-                self.tensors[tuple(sorted(n for n in tensor.shape if n > 1))].append(tensor)
-        counts = Counter({sizes: len(tensors) for sizes, tensors in self.tensors.items()})
-        self.signature = tuple(sorted(counts.items(), key=lambda x: (math.prod(x[0]), x[0])))
-
-    def corners(self) -> tuple[tuple[Sizes, float, float], ...]:
-        """Sizes, first and last value of all tensors, in an order of their own."""
-        return tuple(
-            sorted(
-                (sizes, float(tensor.read(0, 1)[0]) + 0.0, float(tensor.read(-1)[0]) + 0.0)
-                for sizes, tensors in self.tensors.items()
-                for tensor in tensors
-            )
-        )
-
-    def digests(self, sizes: Sizes) -> tuple[bytes, ...]:
-        """Of the tensors of those sizes, whatever their order and that of their axes."""
-        return tuple(sorted(self._digest(tensor) for tensor in self.tensors[sizes]))
-
-    def _digest(self, tensor: Tensor) -> bytes:
-        values = np.sort(tensor.read())
-        self.values += 1 + int(np.count_nonzero(values[1:] != values[:-1]))
-        digest = hashlib.sha256()
-        for start in range(0, len(values), _CHUNK):
-            # + 0.0 makes one zero of both
-            digest.update((values[start : start + _CHUNK].astype(np.float64) + 0.0).tobytes())
-        return digest.digest()
+def _weights(checkpoint: Checkpoint) -> list[Tensor]:
+    return [t for t in checkpoint.tensors.values() if t.is_weight and t.size]
 
 
-def _refined(candidates: list[_Candidate], order: Sequence[Sizes]) -> Iterator[list[_Candidate]]:
-    """Sets of candidates of more than one group that agree in all tensors."""
-    sets = _split([candidates], _Candidate.corners)
-    for sizes in order:
-        sets = _split(list(sets), partial(_Candidate.digests, sizes=sizes))
-    return filter(_across, sets)
+def _sizes(tensor: Tensor) -> Sizes:
+    return tuple(sorted(n for n in tensor.shape if n > 1))
 
 
-def _split(
-    sets: Iterable[list[_Candidate]], key: Callable[[_Candidate], Hashable]
-) -> Iterator[list[_Candidate]]:
-    """The sets that are across groups, each into those of one key."""
-    for each in filter(_across, sets):
-        parts: dict[Hashable, list[_Candidate]] = defaultdict(list)
-        for candidate in each:
-            parts[key(candidate)].append(candidate)
-        yield from parts.values()
+def _by_corners(checkpoint: Checkpoint) -> dict[Hashable, list[Tensor]]:
+    """Its weights by sizes, first and last value, the smallest first."""
+    keyed: dict[Hashable, list[Tensor]] = defaultdict(list)
+    for tensor in sorted(_weights(checkpoint), key=lambda t: (t.size, t.name)):
+        ends = (float(tensor.read(0, 1)[0]) + 0.0, float(tensor.read(-1)[0]) + 0.0)
+        keyed[_sizes(tensor), ends].append(tensor)
+    return keyed
 
 
-def _across(candidates: Iterable[_Candidate]) -> bool:
-    return len({candidate.group for candidate in candidates}) > 1
+class _Digests:
+    """Of tensors, whatever the order of their axes, each read once; and of how many values."""
+
+    def __init__(self) -> None:
+        self._known: dict[Tensor, tuple[bytes, int]] = {}
+
+    def equal(self, a: Tensor, b: Tensor) -> bool:
+        return self._of(a)[0] == self._of(b)[0]
+
+    def values(self, tensor: Tensor) -> int:
+        return self._of(tensor)[1]
+
+    def _of(self, tensor: Tensor) -> tuple[bytes, int]:
+        if tensor not in self._known:
+            values = np.sort(tensor.read())
+            digest = hashlib.sha256()
+            for start in range(0, len(values), _CHUNK):
+                # + 0.0 makes one zero of both
+                digest.update((values[start : start + _CHUNK].astype(np.float64) + 0.0).tobytes())
+            many = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
+            self._known[tensor] = digest.digest(), many
+        return self._known[tensor]

@@ -3,7 +3,8 @@ a coarser number type."""
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.layouts import Group
+from mother.measures import is_matrix
 
 _CHUNK = 1 << 20
+SEEN = 16  # values of a tensor that are looked at first
+#: of a model's weights, what may be integers that the other one lacks: positions, counters
+SMALL = 0.01
 _Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
 _COARSE = tuple(
     np.dtype(t)
@@ -30,16 +35,20 @@ _COARSE = tuple(
 
 @dataclass(frozen=True)
 class Duplicate:
-    """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized" or
-    "pruned"."""
+    """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized",
+    "pruned", or "contains" where one of the two holds more beside. scheme: how it was made, if it
+    is known: "Q4_K_M". undirected: which of the two was first is not told."""
 
     original: Checkpoint
     copy: Checkpoint
     relation: str
+    scheme: str = ""
+    undirected: bool = False
 
 
 def find_duplicates(group: Group) -> list[Duplicate]:
-    """All copies in a group, each with its original: the most precise, then the first by id.
+    """All copies in a group, each with its original: the most precise, then the one that holds
+    nothing twice, then the first by id.
 
     Models are bucketed by a few of their weights, so only likely copies are compared in full.
     """
@@ -48,7 +57,12 @@ def find_duplicates(group: Group) -> list[Duplicate]:
     # stored wide but rounded before is no more precise than what it was rounded to
     order = sorted(
         range(len(aligned)),
-        key=lambda i: (-_precision(aligned[i]), few[i].is_coarse, group.checkpoints[i].id),
+        key=lambda i: (
+            -_precision(aligned[i]),
+            few[i].is_coarse,
+            group.checkpoints[i].parameters,
+            group.checkpoints[i].id,
+        ),
     )
     mixtures = {f.mixture for f in few if len(set(f.mixture)) > 1}
     buckets: dict[tuple[object, bytes], list[int]] = {}
@@ -58,7 +72,9 @@ def find_duplicates(group: Group) -> list[Duplicate]:
         own = few[i].mixture
         for kind in (None, own, *_COARSE):
             originals = buckets.get((kind, stored), [])
-            original = next((o for o in originals if _same(aligned[o], aligned[i], kind)), None)
+            models = group.checkpoints
+            alike = (o for o in originals if _same(aligned[o], aligned[i], kind))
+            original = next((o for o in alike if rest_agrees(models[o], models[i])), None)
             if original is not None:
                 relation = "duplicate" if kind is None else "converted"
                 found.append(Duplicate(group.checkpoints[original], group.checkpoints[i], relation))
@@ -86,7 +102,9 @@ def _widened(
         for kind in _COARSE[1:]:
             alike = buckets.get((None, few[i].fingerprint(kind)), ())
             for k in sorted(wider.intersection(alike)):
-                if _same(aligned[i], aligned[k], kind):
+                if _same(aligned[i], aligned[k], kind) and rest_agrees(
+                    group.checkpoints[i], group.checkpoints[k]
+                ):
                     found.append(Duplicate(group.checkpoints[i], group.checkpoints[k], "converted"))
                     wider.discard(k)
         wider.add(i)
@@ -113,7 +131,8 @@ Aligned = dict[tuple[str, tuple[int, ...]], Tensor]
 
 
 def aligned_tensors(group: Group) -> list[Aligned]:
-    """Per checkpoint its tensors by canonical name; those without a partner by their own."""
+    """Per checkpoint its tensors by canonical name; those without a partner by their own. Of a
+    tensor that stands twice, as a tied head does, the name that most models have."""
     out: list[Aligned] = [{} for _ in group.checkpoints]
     paired: list[set[str]] = [set() for _ in group.checkpoints]
     for layer in group.layers:
@@ -124,7 +143,84 @@ def aligned_tensors(group: Group) -> list[Aligned]:
         for tensor in checkpoint.tensors.values():
             if tensor.is_weight and tensor.size and tensor.name not in paired[i]:
                 out[i][tensor.name, tensor.shape] = tensor.kept
-    return out
+    many = Counter(key for tensors in out for key in tensors)
+    return [_once(tensors, many) for tensors in out]
+
+
+def _once(tensors: Aligned, many: Mapping[tuple[str, tuple[int, ...]], int]) -> Aligned:
+    """Without matrices that repeat another one of the same model under a rarer name."""
+    by_shape: dict[tuple[int, ...], list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
+    for key, tensor in tensors.items():
+        if is_matrix(key[1]) and tensor.size > SEEN:
+            by_shape[key[1]].append(key)
+    repeats = set()
+    for keys in by_shape.values():
+        keys.sort(key=lambda key: (-many[key], key))
+        first: dict[bytes, Tensor] = {}
+        for key in keys:
+            few = few_of(tensors[key]).tobytes() if len(keys) > 1 else b""
+            other = first.setdefault(few, tensors[key])
+            if other is not tensors[key] and equal(other, tensors[key]):
+                repeats.add(key)
+    return {key: tensor for key, tensor in tensors.items() if key not in repeats}
+
+
+def few_of(tensor: Tensor) -> NDArray[np.generic]:
+    """A few values from its middle: LoRA leaves most tensors as they were."""
+    return tensor.read(tensor.size // 2, tensor.size // 2 + SEEN)
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same values, whatever type stores them."""
+    return all(np.array_equal(_rounded(x, None), _rounded(y, None), True) for x, y in chunks(a, b))
+
+
+def rest_agrees(a: Checkpoint, b: Checkpoint) -> bool:
+    """Whether two models whose weights are equal may be called copies: the integers that both hold
+    are equal, too, what one of them lacks is SMALL, and no tensor stayed unread.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints.tensor import constant
+    >>> def of(*codes):
+    ...     tensors = {"w": constant("w", np.ones(99)), "q": constant("q", np.array(codes))}
+    ...     return Checkpoint("a", Path("a"), "npz", tensors)
+    >>> rest_agrees(of(1, 2), of(1, 2)), rest_agrees(of(1, 2), of(2, 1))
+    (True, False)
+    """
+    if a.unread or b.unread:
+        return False
+    mine, other = _integers(a), _integers(b)
+    both = _shapes(mine) & _shapes(other)
+    if both != _shapes(mine & other):
+        return False
+    held = [c.weights - c.parameters for c in (a, b)]
+    unseen = max(held) if a.is_sketch or b.is_sketch else abs(held[0] - held[1])
+    return unseen <= SMALL * max(a.weights, b.weights)
+
+
+def _integers(checkpoint: Checkpoint) -> Counter[tuple[tuple[int, ...], bytes]]:
+    """Shapes and digests of what is no weight; of a sketch, which keeps none, shapes alone."""
+    return Counter(
+        (tensor.shape, b"" if checkpoint.is_sketch else _digest(tensor))
+        for tensor in checkpoint.tensors.values()
+        if not tensor.is_weight and tensor.size
+    )
+
+
+def _shapes(held: Counter[tuple[tuple[int, ...], bytes]]) -> Counter[tuple[int, ...]]:
+    return Counter(shape for shape, _ in held.elements())
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """Of its values, as 64-bit integers or complex numbers."""
+    digest = hashlib.sha256()
+    kind = np.complex128 if tensor.dtype.kind == "c" else np.int64
+    for start in range(0, tensor.size, _CHUNK):
+        values = tensor.read(start, min(start + _CHUNK, tensor.size))
+        digest.update(
+            values.astype(kind if values.dtype.kind in "iubc" else values.dtype).tobytes()
+        )
+    return digest.digest()
 
 
 def _precision(tensors: Aligned) -> float:
@@ -174,7 +270,7 @@ class _Few:
 
 
 def _few(tensors: Aligned) -> _Few:
-    stored = [t.read(t.size // 2, t.size // 2 + 16) for _, t in sorted(tensors.items())]
+    stored = [few_of(t) for _, t in sorted(tensors.items())]
     # all of one type in most models: joined before they are widened, which is the slower step
     alike = len({values.dtype for values in stored}) == 1
     parts = stored if alike else [values.astype(np.float64) for values in stored]

@@ -55,6 +55,25 @@ def new_layers(group: Group, m: Measures | Samples, p: int, c: int) -> list[str]
     return list(dict.fromkeys(found))
 
 
+def length(two: Measures, shared: NDArray[np.bool_]) -> float:
+    """|p - c| / |p| of a parent and its child, root mean square over the weights of the layers that
+    they share; of matrices, where there are any. Nothing but the two models has a part in it.
+
+    >>> gram = np.array([[[4.0, 4.0], [4.0, 5.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    >>> m = Measures(("u", "v"), ((2, 3), (2, 9)), np.array([6, 18]), gram)
+    >>> length(m, np.array([True, True]))
+    0.25
+    """
+    norm, squared = two.gram[:, 0, 0], two.squared_distance[:, 0, 1]
+    told = shared & np.isfinite(squared) & (norm > 0)
+    matrices = told & np.array([is_matrix(shape) for shape in two.shapes], dtype=bool)
+    told = matrices if matrices.any() else told
+    if not told.any():
+        return 0.0
+    share = squared[told] / norm[told]
+    return float(np.sqrt(np.average(share, weights=two.sizes[told])))
+
+
 def kept(m: Measures | Samples, p: int, c: int) -> NDArray[np.bool_]:
     """Layers that two related models do not only share by name, (L,): all but the matrices that
     are as far apart as strangers'."""

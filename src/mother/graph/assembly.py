@@ -12,7 +12,7 @@ from mother.checkpoints import Checkpoint, File
 from mother.copies.duplicates import Duplicate
 from mother.evidence.characters import Characters, Look
 from mother.evidence.ranks import unchanged
-from mother.evidence.relation import has_new_layers, kept, relation
+from mother.evidence.relation import has_new_layers, kept, length, relation
 from mother.graph import (
     Edge,
     Evidence,
@@ -86,7 +86,7 @@ def assemble(
             notes = (*checkpoint.notes, *told.get(checkpoint.id, ()))
             nodes.append(_node(checkpoint, part.group, k, copy, hashes, notes))
         edges += _edges(part, method, explain)
-        edges += [Edge(d.original.id, d.copy.id, d.relation) for d in part.duplicates]
+        edges += [_copied(d) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
         for name, h in zip(names, part.forest.hidden, strict=True):
             above = ids[h.parent] if h.parent >= 0 else None
@@ -128,14 +128,28 @@ def _node(
         group.architecture[k],
         checkpoint.parameters,
         checkpoint.dtype,
-        copy.original.id if copy else None,
+        copy.original.id if copy and copy.relation != "contains" else None,
         group.unaligned[k],
         notes,
         tuple(
             WeightFile(name, file.size, hashes.get(file))
             for name, file in checkpoint.named_files.items()
         ),
+        _compared(checkpoint, group, k if checkpoint is group.checkpoints[k] else None),
     )
+
+
+def _compared(checkpoint: Checkpoint, group: Group, k: int | None) -> float | None:
+    """Share of a model's weights that was compared; k: its place in the group, None of a copy,
+    which was compared as far as it can be read."""
+    held = checkpoint.parameters
+    if k is not None:
+        held = sum(layer.size for layer in group.layers if k in layer.members)
+    return rounded(held / checkpoint.weights, 4) if checkpoint.weights else None
+
+
+def _copied(d: Duplicate) -> Edge:
+    return Edge(d.original.id, d.copy.id, d.relation, undirected=d.undirected, scheme=d.scheme)
 
 
 def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
@@ -170,8 +184,16 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         rank = characters.update_rank(same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         kind, stage = relation(float(forest.turn[child]), rank, new)
+        distance = float(forest.distance[child])
+        if method != "mother":
+            distance = length(two, shared)
+        if distance == 0 and not new:
+            kind = "relatives"  # what they differ in was not read
+        direction, scheme = float(forest.direction[child]), ""
         if ids[child] in copied:
-            kind, stage, rank = copied[ids[child]].relation, None, None
+            copy = copied[ids[child]]
+            kind, stage, rank, scheme = copy.relation, None, None, copy.scheme
+            direction = 0.5 if copy.undirected else direction
         rival = int(forest.rival[child])
         out.append(
             Edge(
@@ -179,16 +201,19 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 ids[child],
                 kind,
                 None if method == "mother" else stage,
-                distance=rounded(float(forest.distance[child])),
+                distance=rounded(distance),
                 polarity=rounded(float(forest.polarity[child])),
-                direction_probability=rounded(float(forest.direction[child])),
+                direction_probability=rounded(direction),
                 support=rounded(float(forest.support[child])),
-                undirected=bool(forest.direction[child] < 0.5 + UNSURE),
+                undirected=direction < 0.5 + UNSURE,
                 rank=rank,
-                evidence=_evidence(forest, child, int(many[labels[child]])),
+                evidence=()
+                if direction == 0.5 and scheme
+                else _evidence(forest, child, int(many[labels[child]])),
                 runner_up=ids[rival] if rival >= 0 else None,
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
                 changes=_changes(two) if explain else (),
+                scheme=scheme,
             )
         )
     return out
@@ -257,7 +282,9 @@ def _converted(
     home = {member: tree for tree in trees for member in tree.members}
     if d.original.id not in home or d.copy.id not in home:  # refused since
         return nodes, edges, trees
-    nodes = [replace(n, duplicate_of=d.original.id) if n.id == d.copy.id else n for n in nodes]
+    if d.relation != "contains":
+        same = {d.copy.id: d.original.id}
+        nodes = [replace(n, duplicate_of=same.get(n.id, n.duplicate_of)) for n in nodes]
     above, below = home[d.original.id], home[d.copy.id]
     if below.root != d.copy.id or above is below:
         return nodes, edges, trees

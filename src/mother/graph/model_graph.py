@@ -72,7 +72,9 @@ class Recipe:
 @dataclass(frozen=True)
 class Node:
     """One checkpoint. unaligned: its tensors that found no partner, each with the reason. recipe:
-    how it was merged, None for a model of one parent or none."""
+    how it was merged, None for a model of one parent or none. compared: which share of its weights
+    was compared with others, or could be, if it is alone; what can't be read as numbers is among
+    its weights. None in older graphs."""
 
     id: str
     path: str
@@ -85,18 +87,20 @@ class Node:
     notes: tuple[str, ...] = ()
     files: tuple[WeightFile, ...] = ()
     recipe: Recipe | None = None
+    compared: float | None = None
 
 
 @dataclass(frozen=True)
 class Edge:
     """parent -> child. None where a method does not yield the figure.
 
-    distance: |parent - child| over the layers compared, as a share of the parent's norm (gram), or
+    distance: |parent - child| over the layers that both have, as a share of the parent's norm, or
     the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
     kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
     the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
     far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
     `layers`. share: the parent's coefficient where the child was merged from several, else None.
+    scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise.
     """
 
     parent: str
@@ -114,6 +118,7 @@ class Edge:
     runner_up_ratio: float | None = None
     changes: tuple[float | None, ...] = ()
     share: float | None = None
+    scheme: str = ""
 
 
 @dataclass(frozen=True)

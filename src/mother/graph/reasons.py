@@ -86,7 +86,8 @@ def of_third(pairs: Pairs, parent: int, direction: float, shrunk: float = 0.0) -
     whose probability is `direction` with it. shrunk: what rows say for it beside the layers."""
     odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0) + shrunk
     says = "nothing but these two tells them from siblings, that both come from a third"
-    return _evidence("siblings", math.log(direction / (1 - direction)) - odds, says)
+    sure = min(max(direction, _LEAST), 1 - _LEAST)
+    return _evidence("siblings", math.log(sure / (1 - sure)) - odds, says)
 
 
 def of_polarity(pairs: Pairs, parent: int | None, polarity: float) -> Evidence:
@@ -120,6 +121,8 @@ def of_step(group: Group, m: Measures, rank: int | None) -> Iterator[Evidence]:
         yield Evidence("number format", 0.0, says)
 
 
+_LEAST = 1e-9  # of a probability, of which the log-odds are taken
+
 _LOST = {
     "quantized": "the child lies on a grid, with each weight of the parent within half a step",
     "pruned": "all weights of the child are the parent's, or zero",
@@ -129,12 +132,19 @@ _LOST = {
 def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     """Of two that hold the same weights, or of which one is the other rounded or pruned."""
     original, copy = copies.original, copies.copy
-    whole = f"all {copy.parameters:,} weights".replace(",", " ")
+    whole = _all(copy)
     one, two = (c.dtype for c in sorted((original, copy), key=lambda c: c.id))
     stored = "" if one == two else f" (as {one} and {two})"
     if copies.relation == "duplicate":
         says = f"{whole} are equal{stored}; that doesn't tell which was first"
         yield Evidence("equal", CERTAIN, says)
+        return
+    if copies.relation == "contains":
+        yield of_part(original, copy)
+        return
+    if copies.undirected:
+        says = f"{whole} are equal but for a scale; that doesn't tell which was first"
+        yield Evidence("copy", CERTAIN, says)
         return
     if copies.relation in _LOST:
         yield Evidence("copy", CERTAIN, _LOST[copies.relation])
@@ -144,11 +154,25 @@ def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     yield Evidence("number format", CERTAIN, says)
 
 
-def of_conversion(copy: Checkpoint) -> Evidence:
+def of_conversion(copies: Duplicate) -> Evidence:
     """Of the same weights in another framework."""
-    whole = f"all {copy.parameters:,} weights".replace(",", " ")
+    if copies.relation == "contains":
+        return of_part(copies.original, copies.copy)
+    whole = _all(copies.copy)
     says = f"{whole} are equal when sorted, tensor by tensor; that doesn't tell which was first"
     return Evidence("equal", CERTAIN, says)
+
+
+def of_part(one: Checkpoint, other: Checkpoint) -> Evidence:
+    """Of two of which one holds all of the other's weights, and more."""
+    inner, outer = sorted((one, other), key=lambda c: c.parameters)
+    more = f"{outer.parameters - inner.parameters:,} more".replace(",", " ")
+    says = f"{_all(inner)} of {inner.id} are among those of {outer.id}, which holds {more}"
+    return Evidence("equal", CERTAIN, says)
+
+
+def _all(checkpoint: Checkpoint) -> str:
+    return f"all {checkpoint.parameters:,} weights".replace(",", " ")
 
 
 def not_read(checkpoint: Checkpoint) -> Iterator[str]:
@@ -157,6 +181,9 @@ def not_read(checkpoint: Checkpoint) -> Iterator[str]:
     if whole:
         names = _named(whole, range(len(whole)))
         yield f"{checkpoint.id}: {len(whole)} not of floating-point numbers: {names}"
+    if checkpoint.unread:
+        names = _named(sorted(checkpoint.unread), range(len(checkpoint.unread)))
+        yield f"{checkpoint.id}: {len(checkpoint.unread)} in a form that is not read: {names}"
 
 
 def _evidence(kind: str, log_odds: float, says: str) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mother.graph.model_graph import Edge, HiddenAncestor, ModelGraph
 from mother.names import printable
@@ -20,6 +20,7 @@ SURE = 0.9  # probability, or share of resamplings, from which a finding is stro
 EVEN = 0.5  # share of resamplings below which the place in the tree is open
 CLOSE = 1.1  # times as far: a second parent nearer than that might as well be the first
 NAMED = 3  # models that a sentence names
+WHOLE = 0.995  # share of a model's weights from which it was compared as good as whole
 
 #: what was done to the parent, and the word before its name
 STEPS: Mapping[str, tuple[str, str]] = {
@@ -38,6 +39,7 @@ STEPS: Mapping[str, tuple[str, str]] = {
     "reshaped": ("reshaped", "from"),
     "upcycled": ("upcycled", "from"),
     "contains": ("built around", ""),
+    "relatives": ("a relative", "of"),
 }
 #: relations that are seen in the weights themselves, whether or not a probability was measured
 _SEEN = {"duplicate", "converted", "quantized", "pruned"}
@@ -183,8 +185,12 @@ found in 98 of 100 resamplings
     """
     what, before = STEPS.get(edge.relation, (name(edge.relation), "of"))
     rank = f" (rank {edge.rank})" if edge.rank is not None else ""
+    rank = f" ({name(edge.scheme)})" if edge.scheme else rank
     sure, came = place(edge), direction(edge)
-    if equal(edge):
+    if edge.scheme and edge.undirected:
+        adverb, what, before, rank = "", "the same weights", "as", f", {name(edge.scheme)},"
+        doubts = ["which of the two came first is not told"]
+    elif equal(edge):
         what = "the same weights" if edge.relation == "duplicate" else _OTHER_LAYOUT
         adverb, before, rank = "", "as", ""
         doubts = ["which of the two came first is not told"]
@@ -234,9 +240,21 @@ def of_models(
             known[node.id] = Verdict("", "the first of its tree: no parent among the inputs")
         else:
             known[node.id] = Verdict("", "no relative among the inputs")
+        if node.compared is not None and node.compared < WHOLE:
+            own = known[node.id]
+            known[node.id] = replace(own, figures=(*own.figures, compared(node.compared)))
     for hidden in graph.hidden:
         known[hidden.id] = of_hidden(hidden, beside=beside, name=name)
     return known
+
+
+def compared(share: float) -> str:
+    """Which share of a model's weights was compared, never all of them where some were not.
+
+    >>> compared(0.8359), compared(0.9999)
+    ('83 % of its weights compared', '99 % of its weights compared')
+    """
+    return f"{int(100 * share)} % of its weights compared"
 
 
 def of_parents(

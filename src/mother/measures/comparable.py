@@ -10,6 +10,7 @@ from mother.measures import Measures
 
 LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
 SMALLEST = 1e-19  # below it, squares vanish in float32
+NOT_ENOUGH = "not enough of it can be read"
 LEAST, MOST = 1e-9, 1e9  # far from these, sums of squares do neither
 
 
@@ -23,11 +24,11 @@ class NotFiniteError(Exception):
 
 def no_weights(checkpoint: Checkpoint) -> str | None:
     """Why a checkpoint can't be compared at all, if so."""
-    whole = sum(t.size for t in checkpoint.tensors.values())
     if checkpoint.parameters == 0:
         return "holds no floating-point weights"
-    if 2 * checkpoint.parameters < whole:
-        return "is mostly integers; quantized models can't be compared yet"
+    share = checkpoint.parameters / checkpoint.weights
+    if share < 0.5:
+        return f"{NOT_ENOUGH}: {share:.2g} of its weights, the rest are packed or integers"
     return None
 
 

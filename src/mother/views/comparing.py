@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from mother.comparison import Comparison, LayerEvidence
 from mother.graph import Edge
 from mother.graph.assembly import UNSURE
-from mother.graph.verdict import Verdict, changed, of_edge
+from mother.graph.verdict import WHOLE, Verdict, changed, of_edge
 from mother.names import printable, shortened
 from mother.views.explanation import odds
 
@@ -16,6 +16,7 @@ _SENTENCES = {
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
     "duplicate": "Duplicates: the same weights.",
     "siblings": "Siblings: both come from an ancestor that is neither of them.",
+    "contains": "One contains the other: all weights of the smaller are among those of the larger.",
     "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }
 _SHOWN = 10
@@ -31,6 +32,8 @@ def sentence(c: Comparison) -> str:
     'a.npz is probably fine-tuned from b.npz; which came first is open, and so is whether both \
 come from a third.'
     """
+    if c.scheme and c.parent is None:
+        return f"Copies, {printable(c.scheme)}: which was first is unknown."
     if c.relation == "converted" and c.parent is None:
         return "The same weights in another framework: other names or another order of axes."
     if c.relation in _SENTENCES:
@@ -52,6 +55,7 @@ def verdict(c: Comparison, parent: str, child: str) -> Verdict:
         direction_probability=p,
         rank=c.rank,
         undirected=unsure(c),
+        scheme=c.scheme,
     )
     return of_edge(edge)
 
@@ -72,6 +76,9 @@ def lines(c: Comparison) -> Iterator[str]:
 def relation(c: Comparison) -> Iterator[str]:
     """The relation and its figures, those that are known."""
     yield sentence(c)
+    if c.compared is not None and min(c.compared) < WHOLE:
+        for share, of in zip(c.compared, (c.a, c.b), strict=True):
+            yield f"compared   {int(100 * share)} % of the weights of {printable(of)}"
     if c.kinship is not None:
         yield f"kinship    {c.kinship:.3g}   (above 1: related)"
     if c.distance is not None:

@@ -1,0 +1,120 @@
+"""Models whose tensors are all among another's, whatever they are called there: buffers that one
+program keeps and another drops, parts of a larger model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.copies.duplicates import Duplicate, equal, few_of, rest_agrees, without
+from mother.layouts import Group
+
+#: different values that must be seen of a model: constant and near-constant ones agree by chance
+MIN_VALUES = 16
+
+#: tensors by what equal ones have in common
+Keyed = Mapping[Hashable, Sequence[Tensor]]
+
+
+def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Models of a group whose tensors are all among another one's, each pair as original and copy.
+
+    Two that hold each other's are a "duplicate". Otherwise the larger one "contains" the smaller
+    one, and is its copy; unless that is but a part of it (`is_part`): then it may have a family of
+    its own. copies: those known before, which are left out.
+    """
+    models = sorted(without(group, copies), key=lambda c: c.id)
+    keyed = [_by_values(c) for c in models]
+    inside = {(i, k) for i, k in included(keyed, equal) if _tells(keyed[i])}
+    pairs = [
+        pair_of(models[i], models[k], mutual=(k, i) in inside, mutually="duplicate")
+        for i, k in sorted(inside)
+    ]
+    return stars(d for d in pairs if d is not None)
+
+
+def pair_of(
+    inner: Checkpoint, outer: Checkpoint, *, mutual: bool, mutually: str
+) -> Duplicate | None:
+    """Two models of which one holds all of the other's tensors, or each the other's: then by the
+    relation `mutually`, from the first by id, if what is no weight agrees."""
+    if mutual:
+        original, copy = sorted((inner, outer), key=lambda c: c.id)
+        return Duplicate(original, copy, mutually) if rest_agrees(inner, outer) else None
+    return Duplicate(inner, outer, "contains", undirected=True)
+
+
+def is_part(d: Duplicate) -> bool:
+    """Whether one model is but a part of another that contains it, less than half."""
+    return d.relation == "contains" and 2 * d.original.parameters < d.copy.parameters
+
+
+def stars(pairs: Iterable[Duplicate]) -> list[Duplicate]:
+    """One original for each copy, which is no copy itself: the first that is found. Then each part
+    with the first model that contains it and is no copy."""
+    copies: dict[Checkpoint, Duplicate] = {}
+    originals: set[Checkpoint] = set()
+    every = list(pairs)
+    for d in (d for d in every if not is_part(d)):
+        if d.copy not in copies and d.original not in copies and d.copy not in originals:
+            copies[d.copy] = d
+            originals.add(d.original)
+    held: dict[Checkpoint, Duplicate] = {}
+    for d in filter(is_part, every):
+        if not {d.original, d.copy} & copies.keys() and d.original not in originals:
+            held.setdefault(d.original, d)
+    return [*copies.values(), *held.values()]
+
+
+def included(
+    models: Sequence[Keyed],
+    same: Callable[[Tensor, Tensor], bool],
+    asked: Callable[[int, int], bool] = lambda i, k: True,
+) -> set[tuple[int, int]]:
+    """Pairs (i, k) of models of which every tensor of i has its `same` in k, under the same key; of
+    those pairs that are `asked` for.
+
+    Only those that hold the rarest key of a model are looked at.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> u, v = constant("u", np.ones(3)), constant("v", np.zeros(3))
+    >>> sorted(included([{"a": [u]}, {"a": [u], "b": [v]}, {"b": [v]}], lambda s, t: s is t))
+    [(0, 1), (2, 1)]
+    """
+    holders: dict[Hashable, set[int]] = defaultdict(set)
+    for k, keyed in enumerate(models):
+        for key in keyed:
+            holders[key].add(k)
+    found = set()
+    for i, keyed in enumerate(models):
+        rarest = min((holders[key] for key in keyed), key=len, default=set[int]())
+        for k in sorted(rarest - {i}):
+            if (
+                asked(i, k)
+                and keyed.keys() <= models[k].keys()
+                and all(
+                    any(same(t, u) for u in models[k][key])
+                    for key, some in keyed.items()
+                    for t in some
+                )
+            ):
+                found.add((i, k))
+    return found
+
+
+def _by_values(checkpoint: Checkpoint) -> dict[Hashable, list[Tensor]]:
+    """Its weights by shape and a few values."""
+    keyed: dict[Hashable, list[Tensor]] = defaultdict(list)
+    for tensor in checkpoint.tensors.values():
+        if tensor.is_weight and tensor.kept.size:
+            few = few_of(tensor.kept).astype(np.float64) + 0.0
+            keyed[tensor.shape, few.tobytes()].append(tensor.kept)
+    return keyed
+
+
+def _tells(keyed: Keyed) -> bool:
+    few = (few_of(t) for some in keyed.values() for t in some)
+    return len(np.unique(np.concatenate([x.astype(np.float64) for x in few]))) >= MIN_VALUES

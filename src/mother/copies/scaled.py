@@ -1,0 +1,72 @@
+"""Copies whose layers were multiplied by numbers: equal but for a scale, and for rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+
+from mother.checkpoints import Tensor
+from mother.copies.duplicates import Duplicate, chunks, originals
+from mother.layouts import Group
+from mother.measures import Measures, is_matrix
+
+ALIKE = 1e-3  # squared sine of the angle between layers that are looked at closely
+SLACK = 1.05  # of the error of rounding twice
+
+
+def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Models of a group that are another one with its matrices multiplied, one number each:
+    "converted", from the first by id, for the numbers don't tell which was first. copies: those
+    known before, which are left out."""
+    matrices = [k for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
+    if not matrices:
+        return []
+    norm = np.maximum(np.diagonal(m.gram, axis1=1, axis2=2)[matrices], 1e-300)
+    cosine = m.gram[matrices] / np.sqrt(norm[:, :, None] * norm[:, None])
+    scale = np.sqrt(norm[:, None] / norm[:, :, None])  # of the column, as a multiple of the row
+    found: list[Duplicate] = []
+    original = originals(group, copies)
+    order = sorted(np.flatnonzero(original < 0).tolist(), key=lambda k: group.checkpoints[k].id)
+    alone: list[int] = []
+    for k in order:
+        alike = (1 - cosine[:, alone, k] ** 2 <= ALIKE).all(axis=0)
+        for o in (o for o, near in zip(alone, alike, strict=True) if near):
+            if _is_scaled(group, o, k, dict(zip(matrices, scale[:, o, k].tolist(), strict=True))):
+                said = _said(scale[:, o, k])
+                pair = group.checkpoints[o], group.checkpoints[k]
+                found.append(Duplicate(*pair, "converted", said, undirected=True))
+                break
+        else:
+            alone.append(k)
+    return found
+
+
+def _said(scale: np.ndarray) -> str:
+    low, high = (f"{x:.4g}" for x in (scale.min(), scale.max()))
+    return f"scaled by {low}" if low == high else f"scaled by {low} to {high}"
+
+
+def _is_scaled(group: Group, i: int, k: int, scale: dict[int, float]) -> bool:
+    """Whether all layers of k are those of i times a number, and not all of them as they are."""
+    moved = False
+    for number, layer in enumerate(group.layers):
+        if not {i, k} <= set(layer.members):
+            return False
+        a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
+        if not _times(a, b, 1.0):
+            moved = True
+            if not _times(a, b, scale.get(number, 1.0)):
+                return False
+    return moved
+
+
+def _times(a: Tensor, b: Tensor, scale: float) -> bool:
+    """Whether b is a times a number, to the rounding of both."""
+    eps = SLACK * max(float(ml_dtypes.finfo(t.dtype).eps) for t in (a, b))
+    for x, y in chunks(a, b):
+        expected, got = scale * x.astype(np.float64), y.astype(np.float64)
+        if not (np.abs(got - expected) <= eps * np.abs(got)).all():
+            return False
+    return True

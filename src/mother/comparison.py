@@ -11,7 +11,7 @@ from mother.checkpoints import Checkpoint, open_checkpoint, prefetch
 from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
-from mother.copies.duplicates import Duplicate, find_duplicates, originals
+from mother.copies.duplicates import Duplicate, find_duplicates
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
@@ -226,8 +226,8 @@ def _lost(group: Group, copy: Duplicate) -> float | None:
     """The distance that rounding or pruning made."""
     m = measure(group, threads=Options().workers)
     m = m.over(np.asarray(np.isfinite(m.gram).all(axis=(1, 2))))
-    forest = gram.recover(m, original=originals(group, [copy]))
-    return rounded(float(forest.distance[group.checkpoints.index(copy.copy)]))
+    p, c = (group.checkpoints.index(x) for x in (copy.original, copy.copy))
+    return rounded(length(m.two(p, c), kept(m, p, c)))
 
 
 def _layers(

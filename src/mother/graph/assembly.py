@@ -135,7 +135,7 @@ def _node(
             WeightFile(name, file.size, hashes.get(file))
             for name, file in checkpoint.named_files.items()
         ),
-        _compared(checkpoint, group, k if checkpoint is group.checkpoints[k] else None),
+        compared=_compared(checkpoint, group, k if checkpoint is group.checkpoints[k] else None),
     )
 
 

@@ -187,8 +187,10 @@ found in 98 of 100 resamplings
     rank = f" (rank {edge.rank})" if edge.rank is not None else ""
     rank = f" ({name(edge.scheme)})" if edge.scheme else rank
     sure, came = place(edge), direction(edge)
-    if edge.scheme and edge.undirected:
-        adverb, what, before, rank = "", "the same weights", "as", f", {name(edge.scheme)},"
+    if edge.relation == "relatives":  # that they are is seen, and no more
+        adverb, doubts = "", ["which came first is open"]
+    elif edge.scheme and edge.undirected:
+        adverb, what, before, rank = "", f"the same weights, {name(edge.scheme)},", "as", ""
         doubts = ["which of the two came first is not told"]
     elif equal(edge):
         what = "the same weights" if edge.relation == "duplicate" else _OTHER_LAYOUT

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mother.errors import InputError, MotherError, UsageError
     from mother.gate import Policy, check
     from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
-    from mother.graph.evaluation import Evaluation, evaluate
+    from mother.graph.evaluation import Evaluation, Truth, evaluate, read_truth
+    from mother.index import Index
+    from mother.measurements import Measurements, measure, sketch
     from mother.recovery import recover
 
 __version__ = "0.1.0"
@@ -30,19 +32,25 @@ __all__ = [
     "Evaluation",
     "HiddenAncestor",
     "Hint",
+    "Index",
     "Inferred",
     "InputError",
+    "Measurements",
     "ModelGraph",
     "MotherError",
     "Node",
     "Policy",
     "Tree",
+    "Truth",
     "UsageError",
     "check",
     "compare",
     "evaluate",
     "infer",
+    "measure",
+    "read_truth",
     "recover",
+    "sketch",
 ]
 
 #: where each is, for it is imported when it is first used; as type checkers see it above
@@ -52,7 +60,9 @@ _WHERE = {
     "mother.errors": ("InputError", "MotherError", "UsageError"),
     "mother.gate": ("Policy", "check"),
     "mother.graph": ("Edge", "HiddenAncestor", "Hint", "ModelGraph", "Node", "Tree"),
-    "mother.graph.evaluation": ("Evaluation", "evaluate"),
+    "mother.graph.evaluation": ("Evaluation", "Truth", "evaluate", "read_truth"),
+    "mother.index": ("Index",),
+    "mother.measurements": ("Measurements", "measure", "sketch"),
     "mother.recovery": ("recover",),
 }
 

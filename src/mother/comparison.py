@@ -7,7 +7,8 @@ from os import PathLike
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, open_checkpoint, prefetch
+from mother.checkpoints import Checkpoint, prefetch
+from mother.checkpoints.memory import Model, opened_one
 from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
@@ -28,6 +29,7 @@ from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
 from mother.methods import gram
 from mother.recovery import Options
+from mother.sketches.sketch import check_alike
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,30 @@ class Comparison:
 
 
 def compare(
-    a: str | PathLike[str],
-    b: str | PathLike[str],
+    a: Model,
+    b: Model,
     *,
     base: str | PathLike[str] | None = None,
     download: bool = False,
 ) -> Comparison:
-    """Compare two checkpoints, on disk or at an address on the Hub. InputError if one can't be
-    read. download: keep what comes from the Hub, in its library's cache."""
-    first = open_checkpoint(a, id="a", base=base, download=download)
-    second = open_checkpoint(b, id="b", base=base, download=download)
+    """Compare two checkpoints.
+
+    a, b: paths, addresses on the Hub (hf://owner/name), or {name: array}. base: checkpoint that a
+    LoRA adapter is merged into. download: keep what comes from the Hub, in its library's cache.
+    InputError if one can't be read, UsageError if one is nothing of the kind.
+
+    >>> import numpy as np
+    >>> draw = np.random.default_rng(0)
+    >>> base = {f"h.{k}.weight": draw.standard_normal((64, 64)) for k in range(8)}
+    >>> tuned = {name: w + 0.1 * draw.standard_normal(w.shape) for name, w in base.items()}
+    >>> found = compare(base, tuned)
+    >>> found.relation, found.parent
+    ('fine-tune', 'a')
+    """
+    first = opened_one(a, id="a", base=base, download=download)
+    second = opened_one(b, id="b", base=base, download=download)
     both = (first, second)
+    check_alike(both)
     for checkpoint in both:
         if fault := no_weights(checkpoint):
             raise InputError(checkpoint.shown, fault)
@@ -102,7 +117,7 @@ def compare(
         for reason in missing
     )
     unread = (*unpaired, *(line for c in both for line in reasons.not_read(c)))
-    names = (str(a), str(b))
+    names = (_name(a, first), _name(b, second))
     adapters = [c.format == "peft" for c in both]
     if base is None and any(adapters) and not all(adapters):
         raise UsageError(
@@ -137,6 +152,10 @@ def _shares(
         common = sum(x.size for x in group.layers if len(x.members) == 2) if group else 0
         shares = [common / c.weights for c in (a, b)]
     return rounded(shares[0], 4) or 0.0, rounded(shares[1], 4) or 0.0
+
+
+def _name(given: Model, opened: Checkpoint) -> str:
+    return str(given) if isinstance(given, str | PathLike) else opened.id
 
 
 def _copied(

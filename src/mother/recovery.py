@@ -12,7 +12,8 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint, File, Problem, Slice, discover, lacking
+from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
+from mother.checkpoints.memory import Models, opened
 from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
@@ -35,6 +36,7 @@ from mother.methods.scores import SCORES
 from mother.sketches.levels import Doubt
 from mother.sketches.near import Near
 from mother.sketches.samples import samples_of
+from mother.sketches.sketch import check_alike
 from mother.trees.forest import Forest, no_edges
 
 METHODS = ("gram", "mother")
@@ -112,18 +114,33 @@ class Options:
 
 
 def recover(
-    paths: Sequence[str | PathLike[str]] | str | PathLike[str],
+    models: Models,
     *,
     base: str | PathLike[str] | None = None,
     download: bool = False,
     progress: Progress | None = None,
-    **options: object,
+    method: str = "gram",
+    distance: str = "auto",
+    stage: str = "specialization",
+    stages: Mapping[str, str] | None = None,
+    trees: int | None = None,
+    layers: str | None = None,
+    score: str = "kurtosis",
+    c: float = mother.C,
+    bootstrap: int = 100,
+    seed: int = 0,
+    threads: int = 0,
+    memory: int = 1 << 30,
+    explain: bool = False,
+    hashes: bool = False,
+    hints: bool = False,
 ) -> ModelGraph:
-    """Recover the model graph of checkpoints on disk or on the Hub.
+    """Recover the model graph of checkpoints on disk, on the Hub or in memory.
 
     Args:
-        paths: checkpoints, or folders that hold checkpoints; on the Hub, the address of a
-            repository, hf://owner/name[@revision], or of all of an owner's, hf://owner.
+        models: checkpoints, or folders that hold checkpoints; on the Hub, the address of a
+            repository, hf://owner/name[@revision], or of all of an owner's, hf://owner; or
+            {id: {name: array}}, arrays as numpy, torch and others have them.
         base: checkpoint that LoRA adapters among them are merged into.
         download: keep what comes from the Hub, in its library's cache.
         progress: called with bytes read and bytes in all.
@@ -141,13 +158,29 @@ def recover(
             the result depends on the file system.
 
     Raises:
-        InputError: nothing among `paths` can be read. Where only some can't, they are listed in
+        InputError: nothing among `models` can be read. Where only some can't, they are listed in
             `ModelGraph.refused`.
         UsageError: the options do not fit each other or the input.
     """
-    chosen = Options(**options)  # type: ignore[arg-type]
-    several = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    checkpoints, problems = discover(several, base=base, download=download)
+    chosen = Options(
+        method=method,
+        distance=distance,
+        stage=stage,
+        stages=stages or {},
+        trees=trees,
+        layers=layers,
+        score=score,
+        c=c,
+        bootstrap=bootstrap,
+        seed=seed,
+        threads=threads,
+        memory=memory,
+        explain=explain,
+        hashes=hashes,
+        hints=hints,
+    )
+    checkpoints, problems = opened(models, base=base, download=download)
+    check_alike(checkpoints)
     if not checkpoints and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))

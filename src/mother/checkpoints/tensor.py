@@ -209,13 +209,13 @@ class Checkpoint:
     id: str
     path: Path
     format: str
-    tensors: Mapping[str, Tensor]
-    config: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
-    files: tuple[File, ...] = ()
+    files: tuple[File, ...] = field(default=(), repr=False)
     base: Checkpoint | None = None
     scheme: str = ""
-    unread: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def shown(self) -> str:

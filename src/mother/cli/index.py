@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.filesize import decimal
@@ -97,9 +96,25 @@ _base = click.option(
     help="What --read allows, of models on the Hub, too: kept in its cache (HF_HOME), whole files.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def create(folder: Path, **settings: Any) -> None:
+def create(
+    folder: Path,
+    budget: int,
+    matrices: int,
+    bootstrap: int,
+    read: int,
+    download: bool,
+    seed: int,
+) -> None:
     """Make a new, empty index."""
-    Index.create(folder, **settings).close()
+    Index.create(
+        folder,
+        budget=budget,
+        seed=seed,
+        matrices=matrices,
+        bootstrap=bootstrap,
+        read=read,
+        download=download,
+    ).close()
 
 
 def _workers(name: str | None, models: int = 0) -> AbstractContextManager[Executor | None]:

@@ -125,12 +125,25 @@ def recover(
     paths: tuple[str, ...],
     output: Path | None,
     html: Path | None,
+    method: str,
+    trees: int | None,
     base: str | None,
-    download: bool,
+    layers: str | None,
+    bootstrap: int,
+    distance: str,
+    stage: str,
     stages: Path | None,
+    score: str,
+    c: float,
+    seed: int,
+    threads: int,
+    memory: int,
+    explain: bool,
+    download: bool,
+    hashes: bool,
+    hints: bool,
     depth: int | None,
     plain: bool,
-    **options: object,
 ) -> None:
     """Recover the family forest of checkpoints.
 
@@ -144,16 +157,27 @@ def recover(
     if html is not None:
         check_output(html, ("<!doctype html>",), "HTML")
     given = _read_stages(stages) if stages is not None else {}
-    explain = bool(options.pop("explain"))
     with progress_bar() as progress:
         graph = mother.recovery.recover(
             paths,
             base=base,
             download=download,
             progress=progress,
+            method=method,
+            distance=distance,
+            stage=stage,
             stages=given,
+            trees=trees,
+            layers=layers,
+            score=score,
+            c=c,
+            bootstrap=bootstrap,
+            seed=seed,
+            threads=threads,
+            memory=memory,
             explain=explain or html is not None,
-            **options,
+            hashes=hashes,
+            hints=hints,
         )
     if output is not None:
         write_atomically(output, graph.to_json())

@@ -26,13 +26,13 @@ def hints_on(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> tuple[Hint
     """The hints on a graph's models, in their order. checkpoints: what it was recovered from, all
     that were opened."""
     ids = {node.id for node in graph.nodes}
-    models = {c.id: c for c in checkpoints if c.id in ids}
+    models = {c.id: c for c in checkpoints if c.id in ids and c.files}
     paths = {id_: c.path for id_, c in models.items()}
-    claims = read_all_claims(paths, [c.path for c in checkpoints])
+    claims = read_all_claims(paths, [c.path for c in checkpoints if c.files])
     groups = {c.id: k for k, g in enumerate(align(list(models.values()))) for c in g.checkpoints}
     found, main = _Claimed(graph, Names(paths), groups), graph.main_edges()
     out: list[Hint] = []
-    for node in graph.nodes:
+    for node in (node for node in graph.nodes if node.id in models):
         out += found.hints(node.id, claims[node.id])
         out += _date(main.get(node.id), models, node.id)
     return tuple(out)

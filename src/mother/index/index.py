@@ -30,7 +30,9 @@ from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, red
 from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
+from mother.methods.refinement import READ
 from mother.recovery import Options
+from mother.sketches.windows import BUDGET, MATRICES
 
 Progress = Callable[[int, int], None]
 BATCH = 64  # models that are added in one transaction
@@ -75,10 +77,19 @@ class Index:
 
     @classmethod
     def create(
-        cls, folder: str | PathLike[str], *, download: bool = False, **settings: int
+        cls,
+        folder: str | PathLike[str],
+        *,
+        budget: int = BUDGET,
+        seed: int = 0,
+        matrices: int = MATRICES,
+        bootstrap: int = 0,
+        read: int = READ,
+        download: bool = False,
     ) -> Index:
-        """A new index. download, settings: those of `Settings`. UsageError, InputError."""
-        Store.create(Path(folder), Settings(**settings, download=download).stored).close()
+        """A new index; the settings are those of `Settings`. UsageError, InputError."""
+        settings = Settings(budget, seed, matrices, bootstrap, read, download)
+        Store.create(Path(folder), settings.stored).close()
         return cls(folder)
 
     def _read_by(self, settings: Settings) -> None:

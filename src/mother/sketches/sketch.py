@@ -9,7 +9,7 @@ runs on it unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
-from mother.errors import InputError
+from mother.errors import InputError, UsageError
 from mother.measures.shapes import as_matrix, is_matrix
 from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
 
@@ -109,6 +109,25 @@ def _same(one: Tensor, other: Tensor) -> bool:
     held = (t.kept.read().reshape(t.kept.shape) for t in (one, other))
     parts = (x[np.ix_(*at)] for x, at in zip(held, zip(rows, columns, strict=True), strict=True))
     return len({part.tobytes() for part in parts}) == 1
+
+
+def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
+    """UsageError unless these are sketches all, or none, and hold the same windows of what they
+    have in common: other weights of two models tell nothing of them."""
+    sketched = [c for c in checkpoints if c.is_sketch]
+    if sketched and len(sketched) < len(checkpoints):
+        whole = next(c.id for c in checkpoints if not c.is_sketch)
+        raise UsageError(f"{sketched[0].id} is a sketch and {whole} is not; sketch all or none")
+    known: dict[tuple[str, tuple[int, ...]], tuple[Window, str]] = {}
+    for c in sketched:
+        for name, tensor in c.tensors.items():
+            if window := window_of(tensor):
+                other, id_ = known.setdefault((name, tensor.shape), (window, c.id))
+                if other != window:
+                    raise UsageError(
+                        f"{id_} and {c.id} hold other parts of {name}; sketch them by one budget,"
+                        " number of matrices and seed"
+                    )
 
 
 def window_of(tensor: Tensor) -> Window | None:

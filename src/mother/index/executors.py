@@ -112,7 +112,7 @@ def opened(name: str) -> Iterator[Executor]:
     ...     pass
     Traceback (most recent call last):
         ...
-    mother.errors.UsageError: 'local:two' is none of local:N, dask:ADDRESS, ray:ADDRESS
+    mother.UsageError: 'local:two' is none of local:N, dask:ADDRESS, ray:ADDRESS
     """
     kind, _, rest = name.partition(":")
     if kind == "local" and rest.isascii() and rest.isdecimal() and 1 <= int(rest[:9]) <= MOST:

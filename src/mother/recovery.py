@@ -21,6 +21,7 @@ from mother.copies.duplicates import Duplicate, find_duplicates, originals, with
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.characters import Characters, Look
+from mother.evidence.merges import Merged
 from mother.evidence.ways import WaysOfMany
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
@@ -28,6 +29,7 @@ from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
+from mother.measures.formats import roundings
 from mother.methods import default, sparse
 from mother.methods import paper as mother
 from mother.methods.refinement import Refinement
@@ -338,11 +340,17 @@ def _recover_group(
         return Part(group, forest, measures)
     original, doubts = originals(group, lossy), list[Doubt]()
     characters = Characters.of(group)
+    merged = Merged.of(measures, roundings(group), original < 0)
     if refinement is not None:
 
         def decide(of: Measures, seen: Characters, without: NDArray[np.bool_] | None) -> Forest:
             return default.recover(
-                seen, of, trees=options.trees, original=original, without=without
+                seen,
+                of,
+                trees=options.trees,
+                original=original,
+                without=without,
+                merged=merged,
             )
 
         told = options.trees is None
@@ -351,9 +359,16 @@ def _recover_group(
         )
     if refinement is None or options.bootstrap:
         forest = default.recover(
-            characters, measures, options.bootstrap, options.seed, options.trees, original
+            characters,
+            measures,
+            options.bootstrap,
+            options.seed,
+            options.trees,
+            original,
+            merged=merged,
         )
-    return Part(group, forest, measures, (), tuple(lossy), tuple(doubts), characters.looks[1:])
+    looks = characters.looks[1:]
+    return Part(group, forest, measures, (), tuple(lossy), tuple(doubts), looks, merged.merges)
 
 
 def _is_sketched(group: Group) -> bool:

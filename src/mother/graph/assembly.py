@@ -11,6 +11,7 @@ import numpy as np
 from mother.checkpoints import Checkpoint, File
 from mother.copies.duplicates import Duplicate
 from mother.evidence.characters import Characters, Look
+from mother.evidence.merges import Merge
 from mother.evidence.ranks import unchanged
 from mother.evidence.relation import has_new_layers, kept, length, relation
 from mother.graph import (
@@ -24,6 +25,7 @@ from mother.graph import (
     WeightFile,
     rounded,
 )
+from mother.graph.merged import merged_edges, recipe
 from mother.layouts import Group
 from mother.measures import Measures
 from mother.measures.formats import roundings
@@ -42,7 +44,7 @@ class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
     duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
     they may have children of their own. doubts: decisions that are within the error of sketches.
-    looks: what was looked at more closely than `group`."""
+    looks: what was looked at more closely than `group`. merges: models put together from others."""
 
     group: Group
     forest: Forest
@@ -51,6 +53,7 @@ class Part:
     lossy: tuple[Duplicate, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     looks: tuple[Look, ...] = ()
+    merges: tuple[Merge, ...] = ()
 
     @property
     def characters(self) -> Characters:
@@ -80,11 +83,15 @@ def assemble(
         copies = {d.copy.id: d for d in (*part.duplicates, *part.lossy)}
         of = {id_: k for k, id_ in enumerate(ids)}
         told = _told(part.doubts, ids)
+        merges = {merge.child: merge for merge in part.merges}
         for checkpoint in _checkpoints(part):
             copy = copies.get(checkpoint.id)
             k = of[checkpoint.id] if checkpoint.id in of else of[copies[checkpoint.id].original.id]
             notes = (*checkpoint.notes, *told.get(checkpoint.id, ()))
-            nodes.append(_node(checkpoint, part.group, k, copy, hashes, notes))
+            node = _node(checkpoint, part.group, k, copy, hashes, notes)
+            if checkpoint.id in of and k in merges:
+                node = replace(node, recipe=recipe(merges[k], ids, part.measures.names))
+            nodes.append(node)
         edges += _edges(part, method, explain)
         edges += [_copied(d) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
@@ -174,9 +181,13 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     labels = forest.labels()
     many = np.bincount(labels)
     rounding, characters = roundings(part.group), part.characters
-    out = []
+    merges = {merge.child: merge for merge in part.merges}
+    out: list[Edge] = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
+            continue
+        if child in merges and isinstance(part.measures, Measures):
+            out += merged_edges(merges[child], ids, part.measures)
             continue
         two = part.measures.two(parent, child)
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]

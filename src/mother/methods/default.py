@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.characters import Characters
+from mother.evidence.merges import Merged
 from mother.measures import Measures
 from mother.methods import gram
 from mother.trees.forest import Forest
@@ -21,6 +22,7 @@ def recover(
     trees: int | None = None,
     original: Indices | None = None,
     without: NDArray[np.bool_] | None = None,
+    merged: Merged | None = None,
 ) -> Forest:
     """The forest of a group's models, measured: as `gram.recover`, with what the rows say that
     training left untouched, and again without the edges that by their ranks lead over another
@@ -28,7 +30,7 @@ def recover(
     n = m.gram.shape[1]
     apart = np.zeros((n, n), dtype=bool) if without is None else without
     while True:
-        forest = gram.recover(m, replicates, seed, trees, original, apart, characters.rows)
+        forest = gram.recover(m, replicates, seed, trees, original, apart, characters.rows, merged)
         found = characters.passed_over(m, forest.parents) & ~apart
         if not found.any():
             return forest

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mother.copies.compressed import descended
 from mother.evidence.direction import COSINE, Pairs, telling, weigh
 from mother.evidence.kinship import changed, inherited, kinship
+from mother.evidence.merges import Merged
 from mother.evidence.rows import Told, nothing_told
 from mother.evidence.shares import held
 from mother.measures import Measures
@@ -57,13 +58,15 @@ def recover(
     original: Indices | None = None,
     apart: NDArray[np.bool_] | None = None,
     told: Callable[[Indices], Told] | None = None,
+    merged: Merged | None = None,
 ) -> Forest:
     """The forest of the models of one architecture.
 
     replicates: bootstraps of the layers that `support` is taken from; 0 for none. trees: how many
     families there are; found from kinship if None. original: (n,), what a model is known to be a
     compressed copy of, -1 for most. apart: (n, n), symmetric, pairs of which neither is known to be
-    the other's parent. told: what rows say of some of the models, those of one tree.
+    the other's parent. told: what rows say of some of the models, those of one tree. merged: models
+    put together from others, which take no part in the search.
     """
     n = m.gram.shape[1]
     if apart is None:
@@ -72,11 +75,16 @@ def recover(
         original = np.full(n, -1, dtype=np.intp)
     forest = no_edges(n)
     hidden: list[Hidden] = []
-    home, own = descended(m, original), np.flatnonzero(original < 0)
+    home, from_merge, leaf = descended(m, original), np.full(n, -1, dtype=np.intp), original
+    if merged is not None:
+        from_merge, leaf = merged.home, np.where(original < 0, merged.parent, original)
+        home = np.where(from_merge < 0, home, from_merge)
+    own = np.flatnonzero((leaf < 0) & (from_merge < 0))
     bulk = np.ones(n, dtype=np.intp)
     np.add.at(bulk, original[original >= 0], 1)
-    for relatives in families(m.among(own.tolist()), trees):
-        family = own[relatives]
+    kin = [own[relatives] for relatives in families(m.among(own.tolist()), trees)]
+    kin += [np.flatnonzero((leaf < 0) & (from_merge == k)) for k in np.unique(from_merge) if k >= 0]
+    for family in kin:
         for copy in np.unique(home[family]):
             members = family[home[family] == copy]
             if copy >= 0:  # the root of what descends from it
@@ -89,9 +97,9 @@ def recover(
                 )
                 forest.place(part, members)
                 hidden += [h.renumbered(members) for h in part.hidden]
-    _hang_copies(m, forest, original)
+    _hang_copies(m, forest, leaf)
     if replicates:
-        forest.support[original >= 0] = 1.0
+        forest.support[leaf >= 0] = 1.0
     return replace(forest, hidden=tuple(hidden))
 
 

@@ -1,0 +1,251 @@
+"""Models put together from others: weighted sums of their parents, layer by layer (`sums`).
+
+The same sum can be solved for any model in it: of A, B and M = (A + B) / 2, A = 2 M - B. Which of
+them was made from the others is told by what they hold of each other, see `_made`. A merge is a
+leaf: it takes part in nobody's search, and what was trained from it is a tree of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.sums import BASE, LEAST, Fit, Products
+from mother.measures import Measures
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+HELD = 0.06  # of polarity: what lacks less of a merge may have been trained from it
+SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from it holds at least
+ON_A_LINE = 0.75  # probability that the one between was made of the ends, not an end of the others
+FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
+EVEN = 0.02  # coefficients that differ by less are equal
+TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
+
+
+@dataclass(frozen=True)
+class Merge:
+    """child = sum over parents of share times parent.
+
+    parents: indices, the one with the largest share first; shares: (k,) over all layers. layers:
+    (L, k) by layer, NaN where the parents don't differ. left: of the squared step from the nearest
+    parent, what the sum does not explain. kind: "merge" or "average". sure: probability that it is
+    the child that was made, and none of its parents.
+    """
+
+    child: int
+    parents: tuple[int, ...]
+    shares: Array
+    layers: Array
+    left: float
+    method: str
+    kind: str = "merge"
+    sure: float = 0.99
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What merges do to the search of a tree among n models: they take no part in it.
+
+    parent: (n,) the main parent of a merge, -1 for most. home: (n,) the merge that a model was
+    trained from, directly or not, -1 for most.
+    """
+
+    merges: tuple[Merge, ...]
+    parent: NDArray[np.intp]
+    home: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, m: Measures, rounding: Array | None = None, among: Mask | None = None) -> Merged:
+        """Of all models, or of those `among`, (n,) bool. rounding: as of `find_merges`."""
+        n = m.gram.shape[1]
+        models = np.arange(n) if among is None else np.flatnonzero(among)
+        noise = np.zeros(n) if rounding is None else rounding
+        parent, home = np.full((2, n), -1, dtype=np.intp)
+        products = Products.of(m, noise, models)
+        if products is None or len(models) < 3:
+            return cls((), parent, home)
+        fits = _found(products)
+        for t, found in _trained_from(products, fits).items():
+            home[models[t]] = models[found]
+        merges = []
+        for fit in fits.values():
+            merge = _named(products, fit)
+            parents = tuple(int(models[p]) for p in merge.parents)
+            merges.append(replace(merge, child=int(models[fit.child]), parents=parents))
+            parent[models[fit.child]] = parents[0]
+        return cls(tuple(merges), parent, home)
+
+
+def find_merges(
+    m: Measures, rounding: Array | None = None, among: Iterable[int] | None = None
+) -> list[Merge]:
+    """All merges among models, each from models that are none where that can be.
+
+    Args:
+        m: of n models; layers that are absent in some of them are left out.
+        rounding: (n,) the relative error that rounding left on each.
+        among: the models looked at; all if None.
+
+    >>> x = np.random.default_rng(0).standard_normal((5, 20000))
+    >>> base, a, b = x[0], x[0] + 0.1 * x[1], x[0] + 0.1 * x[2]
+    >>> w = np.stack([base, a, b, 0.7 * a + 0.3 * b, a + 0.1 * x[4]])
+    >>> m = Measures(("u",), ((100, 200),), np.array([20000]), (w @ w.T)[None])
+    >>> [(x.child, x.parents, x.shares.round(3).tolist()) for x in find_merges(m)]
+    [(3, (1, 2), [0.7, 0.3])]
+    """
+    models = None
+    if among is not None:
+        models = np.isin(np.arange(m.gram.shape[1]), list(among))
+    return list(Merged.of(m, rounding, models).merges)
+
+
+def _found(of: Products) -> dict[int, Fit]:
+    """By model, the merges among all: the surest first, which then take part in no other."""
+    many = len(of.total)
+    free = np.ones(many, dtype=bool)
+    found: dict[int, Fit] = {}
+    waiting = {t: x for t in range(many) if (x := of.explained(t, free))}
+    while waiting:
+        best = min(waiting.values(), key=lambda fit: _order(of, fit))
+        del waiting[best.child]
+        if not _made(of, best):
+            continue
+        found[best.child] = best
+        free[best.child] = False
+        for t in [t for t, x in waiting.items() if best.child in x.parents]:
+            del waiting[t]
+            if other := of.explained(t, free):
+                waiting[t] = other
+    for t, fit in found.items():  # from models that are no merges, where that is as good
+        if not free[list(fit.parents)].all() and (other := of.explained(t, free)):
+            found[t] = other if len(other.parents) <= len(fit.parents) else fit
+    return dict(sorted(found.items()))
+
+
+def _trained_from(of: Products, merges: Mapping[int, Fit]) -> dict[int, int]:
+    """By model, the merge that it descends from: along the shortest tree through all, as far as
+    each holds what the one before it holds."""
+    if not merges:
+        return {}
+    from scipy.sparse.csgraph import minimum_spanning_tree  # slow to import, and rarely needed
+
+    norm = np.diagonal(of.total)
+    apart = np.maximum(norm[:, None] + norm - 2 * of.total, LEAST * norm)
+    tree = minimum_spanning_tree(apart).toarray()
+    joined = (tree > 0) | (tree.T > 0)
+    taken = {p for fit in merges.values() for p in fit.parents} | set(merges)
+    home = {t: t for t in merges}
+    waiting = list(merges)
+    for near in waiting:
+        for c in np.flatnonzero(joined[near]).tolist():
+            kin = of.total[c] > 0.5 * np.sqrt(norm * norm[c])
+            kin &= apart[near] <= apart[c]  # and not those that were trained from c
+            kin[[*taken, *home]] = False
+            if c in home or c in taken:
+                continue
+            made_of = merges[home[near]].parents
+            if _holds(of, c, near, np.flatnonzero(kin), np.array(made_of)):
+                home[c] = home[near]
+                waiting.append(c)
+    return {c: t for c, t in home.items() if c not in merges}
+
+
+def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray[np.intp]) -> bool:
+    """Whether c holds m, and what m went through since it parted from what it was made of and from
+    each of its kin."""
+    k, faint, lacks = of.total, of.faint(m, c), abs(of.polarity(m, c))
+    if lacks > (max(BASE, 2 * faint) if len(kin) else HELD) or (faint > BASE and not len(kin)):
+        return False
+    start = np.concatenate([kin, made_of])
+    step = k[start, start] + k[m, m] - 2 * k[start, m]
+    share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / np.maximum(step, 1e-300)
+    return bool(share.min() > SHARED)
+
+
+def _order(of: Products, fit: Fit) -> tuple[float, float, int, float, int]:
+    """Sums of positive shares before others, then those of steps that have nothing to do with
+    each other, then those of fewer models."""
+    bound = round(_bound(of, fit), 1) if fit.negative > EVEN else 0.0
+    return round(fit.negative, 2), bound, len(fit.parents), round(fit.left, 3), fit.child
+
+
+def _bound(of: Products, fit: Fit) -> float:
+    """The largest cosine between two steps from the parent that the others start from; 1 where
+    there is none."""
+    for base in fit.parents:
+        others = [p for p in fit.parents if p != base]
+        if _starts(of, base, others):
+            k = of.total
+            step = k[np.ix_(others, others)] - k[base, others] - k[others, base][:, None]
+            step += k[base, base]
+            length = np.sqrt(np.maximum(np.diagonal(step), 1e-300))
+            return float(np.abs(np.triu(step / length / length[:, None], 1)).max())
+    return 1.0
+
+
+def _made(of: Products, fit: Fit) -> bool:
+    """Whether the child of this sum is what was made, and not one of its parents.
+
+    What all parents hold whole is their start, not their sum: negation, M = 1.5 O - 0.5 A,
+    gives O as 2/3 M + 1/3 A. Of the mean of two, which holds as little of either, that can't be
+    told, nor where steps are faint, and the sum is said. A sum with negative shares starts from
+    one of its parents.
+    """
+    parents = list(fit.parents)
+    if fit.negative > EVEN:
+        every = {fit.child, *parents}
+        return any(_starts(of, p, sorted(every - {p})) for p in parents)
+    if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
+        return any(_lacks(of, fit.child, x) for x in parents)
+    unseen = any(of.faint(fit.child, x) > BASE for x in parents)
+    return unseen or bool(np.ptp(fit.shares) < EVEN) or not _starts(of, fit.child, parents)
+
+
+def _starts(of: Products, p: int, others: Sequence[int]) -> bool:
+    """Whether the others hold all of p, as far as that can be seen."""
+    seen = [x for x in others if of.faint(p, x) < BASE]
+    return bool(seen) and not any(_lacks(of, p, x) for x in seen)
+
+
+def _lacks(of: Products, p: int, x: int) -> bool:
+    """Whether x is seen to lack something of p, or to hold more than all."""
+    faint = of.faint(p, x)
+    return faint < BASE and abs(of.polarity(p, x)) > max(BASE, 2 * faint)
+
+
+def _named(of: Products, fit: Fit) -> Merge:
+    """With the method by its shares, the parent of the largest first."""
+    order = sorted(range(len(fit.parents)), key=lambda k: (-round(float(fit.shares[k]), 2), k))
+    parents = tuple(fit.parents[k] for k in order)
+    shares, layers = fit.shares[order], fit.layers[:, order]
+    spread = np.nanmax(np.nanstd(layers, axis=0))
+    total = float(shares.sum())
+    even = len(parents) > 2 and bool((np.abs(shares - 1 / len(parents)) < EVEN).all())
+    if spread > TURNED:
+        method = "by block"
+    elif even:
+        method = "average"
+    elif (shares < 0).any():
+        method = "task arithmetic"
+    elif total > 1 + 1e-4:
+        method = "slerp"
+    else:
+        method = "linear"
+    every = np.full((of.many, len(parents)), np.nan)
+    every[of.layers] = layers
+    kind = "average" if method == "average" else "merge"
+    return Merge(fit.child, parents, shares, every, fit.left, method, kind, _sure(of, fit))
+
+
+def _sure(of: Products, fit: Fit) -> float:
+    """The probability that the child is what was made. On the line through a parent and its
+    child, a third model lies between them or beyond: which of two was made, nothing tells."""
+    if len(fit.parents) == 2 and not of.side_by_side(fit.parents):
+        return ON_A_LINE
+    if any(of.faint(fit.child, p) > BASE for p in fit.parents):
+        return FAINT
+    return 0.97 if fit.negative > EVEN else 0.99

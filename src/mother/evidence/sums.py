@@ -1,0 +1,192 @@
+"""A model as a weighted sum of others, in every layer, told by inner products alone.
+
+The least squares of a model t over others leaves nothing where t is such a sum, whatever the names.
+In a tree it leaves much. On a tree where steps are independent the vectors from a model to its
+neighbours are orthogonal, so the best sum of k of them is off by the harmonic sum
+
+    h = 1 / sum_s 1 / d_s^2,        d_s = the distance to neighbour s,
+
+and steps that have something in common leave more. A parent of many children is near to their mean
+for that reason, and the middle of a chain lies between its ends; both leave h. So what is left, u,
+is held against h, in every layer by itself, and against what rounding leaves. Shares need not add
+up to one (spherical interpolation), and what a model shrank by as a whole counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.direction import COSINE
+from mother.measures import Measures, is_matrix
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+MOST = 16  # parents of one model
+GAIN = 0.02  # of what is left, that another parent explains at least
+LEFT = 1e-3  # of the harmonic sum, that a merge leaves at most
+ROUNDED = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
+SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
+LEAST = 1e-13  # of a squared norm: what sums in float64 leave
+WHOLE = 0.8  # of the weights, that the layers hold in which a merge is exact
+BASE = 0.1  # of polarity: what holds less of the family's start than that is its start
+PART = 0.01  # a share that is less may be chance
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model as a sum of others, layer by layer: `Merge` without a name. negative: the sum of its
+    negative shares. tells: whether there are layers in which it is none of its parents."""
+
+    child: int
+    parents: tuple[int, ...]
+    shares: Array
+    layers: Array
+    left: float
+    negative: float
+    tells: bool
+
+
+@dataclass(frozen=True)
+class Products:
+    """Inner products of n models. gram: (L, n, n); weight: (L,) of each layer; total: (n, n), their
+    weighted sum; noise: (n,) the squared relative error of rounding; variance: (L,) of a cosine."""
+
+    gram: Array
+    sizes: Array
+    weight: Array
+    total: Array
+    noise: Array
+    variance: Array
+    layers: NDArray[np.intp]
+    many: int
+
+    @classmethod
+    def of(cls, m: Measures, rounding: Array, models: NDArray[np.intp]) -> Products | None:
+        """Of some models, in the matrices that all of them have; None where there is none."""
+        norms = np.diagonal(m.gram, axis1=1, axis2=2)[:, models]
+        matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+        usable = np.isfinite(norms).all(axis=1) & (norms > 0).all(axis=1)
+        if (usable & matrices).any():
+            usable &= matrices
+        layers = np.flatnonzero(usable)
+        if not len(layers):
+            return None
+        gram = m.gram[np.ix_(layers, models, models)]
+        sizes = m.sizes[layers].astype(np.float64)
+        weight = sizes / sizes.sum() / np.median(norms[layers], axis=1)
+        variance = COSINE**2 + 1 / m.seen[layers]
+        total = np.tensordot(weight, gram, 1)
+        noise = rounding[models] ** 2
+        return cls(gram, sizes, weight, total, noise, variance, layers, len(m.names))
+
+    def explained(self, t: int, free: Mask) -> Fit | None:
+        """Model t as a sum of as few of the free models as leave nothing; None where all leave
+        something. Forward selection by orthogonal least squares (Chen, Billings and Luo 1989)."""
+        product, allowed = self.total, free.copy()
+        allowed[t] = False
+        with_t, left = product[t].copy(), float(product[t, t])
+        norm = np.diagonal(product)
+        own = norm.copy()  # squared, of what of each the chosen ones don't hold
+        chosen: list[int] = []
+        basis: list[Array] = []
+        while len(chosen) < MOST:
+            usable = allowed & (own > LEAST * norm)
+            gain = np.where(usable, with_t**2 / np.where(usable, own, 1.0), 0.0)
+            s = int(np.argmax(gain))
+            if gain[s] <= (GAIN * left if chosen else 0.0):
+                break
+            ray = product[s] - sum(b[s] * b for b in basis)
+            ray /= np.sqrt(own[s])
+            step = with_t[s] / np.sqrt(own[s])
+            with_t, own, left = with_t - step * ray, own - ray**2, left - step**2
+            basis.append(ray)
+            chosen.append(s)
+            allowed[s] = False
+            if len(chosen) > 1 and (found := self._sparse(t, chosen)):
+                return found
+        # a model that was trained from t is nearer to it than what t was made of, and leads astray
+        whole = [int(s) for s in self.supports.get(t, ()) if free[s]]
+        return self._sparse(t, whole) if len(whole) > 1 else None
+
+    @cached_property
+    def supports(self) -> dict[int, NDArray[np.intp]]:
+        """By model that a sum of all others gives, those that have a part in the sum. In a tree of
+        independent steps 1 / (inverse of the products)_tt is the harmonic sum over t's edges."""
+        norm = np.diagonal(self.total)
+        inverse = np.linalg.inv(self.total + np.diag(0.1 * LEAST * norm))
+        left = 1 / np.diagonal(inverse)
+        apart = norm[:, None] - self.total**2 / norm
+        np.fill_diagonal(apart, np.inf)
+        hidden = 2 * self.noise * norm + LEAST * norm
+        exact = left <= ROUNDED * hidden + LEFT * apart.min(axis=1)
+        shares = -inverse * left[:, None]
+        np.fill_diagonal(shares, 0.0)
+        parts = {int(t): np.flatnonzero(np.abs(shares[t]) > PART) for t in np.flatnonzero(exact)}
+        return {t: s for t, s in parts.items() if len(s) <= MOST}
+
+    def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
+        found = self._exact(t, chosen)
+        found = self._fewest(found) if found else None
+        return found if found and (found.tells or self.side_by_side(found.parents)) else None
+
+    def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
+        """The fit of t by these, if it leaves nothing."""
+        s = np.array(chosen)
+        inner, with_t = self.gram[:, s[:, None], s], self.gram[:, s, t]
+        norm, own = self.gram[:, t, t], np.diagonal(inner, axis1=1, axis2=2)
+        shares = (np.linalg.pinv(inner, 1e-12, hermitian=True) @ with_t[..., None])[..., 0]
+        both = (shares[:, None] @ inner @ shares[..., None])[:, 0, 0]
+        left = np.maximum(norm - 2 * (shares * with_t).sum(axis=1) + both, 0.0)
+        apart = np.maximum(norm[:, None] - with_t**2 / own, LEAST * norm[:, None])
+        harmonic = 1 / (1 / apart).sum(axis=1)
+        hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + LEAST * norm
+        exact = left <= ROUNDED * hidden + LEFT * harmonic
+        tells = harmonic > SEEN * hidden
+        if not self.sizes[exact].sum() >= WHOLE * self.sizes.sum():
+            return None
+        if not self.sizes[exact & tells].sum() >= WHOLE * self.sizes[tells].sum():
+            return None
+        differ = (apart > SEEN * hidden[:, None]).any(axis=1)
+        if not differ.any():  # all the same but for rounding
+            return None
+        whole = (self.weight * norm)[differ] @ shares[differ] / (self.weight * norm)[differ].sum()
+        nearest = (self.weight @ apart).min()
+        negative = float(-np.minimum(whole, 0.0).sum())
+        by_layer = np.where(differ[:, None], shares, np.nan)
+        unexplained = float(self.weight @ left / nearest)
+        return Fit(
+            t, tuple(chosen), whole, by_layer, unexplained, negative, bool((exact & tells).any())
+        )
+
+    def _fewest(self, fit: Fit) -> Fit:
+        """The same without the parents that it can do without."""
+        for s in sorted(fit.parents, key=lambda p: abs(fit.shares[fit.parents.index(p)])):
+            fewer = [p for p in fit.parents if p != s]
+            if len(fewer) > 1 and (found := self._exact(fit.child, fewer)):
+                fit = found
+        return fit
+
+    def side_by_side(self, s: Sequence[int]) -> bool:
+        """Whether no two of these are a model and its descendant. Layers taken whole from one or
+        the other make no merge there: a first step in some layers and a second in others leave the
+        same, and are likelier."""
+        pairs = [(p, c) for p in s for c in s if p != c]
+        return all(self.polarity(p, c) > 2 * BASE for p, c in pairs)
+
+    def polarity(self, p: int, c: int) -> float:
+        """<p - c, p> / |p - c|^2: 0 where c holds all of p."""
+        product = self.total
+        squared = product[p, p] + product[c, c] - 2 * product[p, c]
+        return float((product[p, p] - product[p, c]) / squared) if squared > 0 else 0.0
+
+    def faint(self, p: int, c: int) -> float:
+        """The standard error of that polarity."""
+        own = self.gram[:, p, p]
+        squared = np.maximum(own + self.gram[:, c, c] - 2 * self.gram[:, p, c], 0.0)
+        spread = np.sqrt((self.weight**2 * self.variance * own * squared).sum())
+        return float(spread / max(self.weight @ squared, 1e-300))

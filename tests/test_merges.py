@@ -1,0 +1,166 @@
+"""Merges by inner products alone: each recipe, what is no merge, and that none disturbs others."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+import mother
+from mother.evidence.merges import Merged, find_merges
+from mother.measures import Measures
+
+LAYERS, SIZE = 8, 3000
+P = LAYERS * SIZE
+
+
+def measured(models):
+    w = np.stack(models).reshape(len(models), LAYERS, SIZE)
+    gram = np.einsum("ilp,jlp->lij", w, w)
+    names = tuple(f"layers.{k}.weight" for k in range(LAYERS))
+    return Measures(names, ((100, SIZE // 100),) * LAYERS, np.full(LAYERS, SIZE), gram)
+
+
+class Family:
+    """A base, children of it and strangers, drawn."""
+
+    def __init__(self, seed=0, step=0.1):
+        self.rng, self.step = np.random.default_rng(seed), step
+        self.o = self.draw(1)
+        self.a, self.b, self.c, self.d = (self.child(self.o) for _ in range(4))
+        self.s, self.t = self.draw(1), self.draw(1)
+
+    def draw(self, size):
+        return size * self.rng.standard_normal(P)
+
+    def child(self, parent):
+        return parent + self.draw(self.step)
+
+
+F = Family(step=0.2)
+RAMP = np.repeat(np.linspace(0, 1, LAYERS), SIZE)
+TURN = np.arccos(F.s @ F.t / np.sqrt(F.s @ F.s * (F.t @ F.t)))
+ARC = np.sin(np.array([0.7, 0.3]) * TURN) / np.sin(TURN)
+RECIPES = {
+    "linear": ([F.a, F.b], [0.7, 0.3], [F.o, F.c], "linear"),
+    "linear, no base": ([F.a, F.b], [0.5, 0.5], [], "linear"),
+    "linear, a sibling": ([F.a, F.b], [0.5, 0.5], [F.c], "linear"),
+    "with its base": ([F.o, F.a], [0.4, 0.6], [F.c], "linear"),
+    "four": ([F.a, F.b, F.c, F.d], [0.25] * 4, [F.o], "average"),
+    "task arithmetic": ([F.o, F.a, F.b], [-0.2, 0.6, 0.6], [F.c], "task arithmetic"),
+    "sum": ([F.o, F.a, F.b], [-1, 1, 1], [], "task arithmetic"),
+    "negation": ([F.o, F.a], [1.5, -0.5], [F.c], "task arithmetic"),
+    "strangers": ([F.s, F.t], [0.5, 0.5], [F.child(F.s), F.child(F.t)], "linear"),
+    "slerp": ([F.s, F.t], list(ARC), [], "slerp"),
+}
+
+
+@pytest.mark.parametrize(("parents", "shares", "others", "method"), RECIPES.values(), ids=RECIPES)
+def test_a_recipe_is_found_among_relatives(parents, shares, others, method):
+    made = sum(x * w for x, w in zip(shares, parents, strict=True))
+    models = [*others, made, *parents]
+    (merge,) = find_merges(measured(models))
+    assert merge.child == len(others)
+    assert merge.method == method
+    assert merge.left < 1e-6
+    found = {p - len(others) - 1: x for p, x in zip(merge.parents, merge.shares, strict=True)}
+    # the oracle: least squares on the weights themselves
+    best = np.linalg.lstsq(np.stack(parents).T, made, rcond=None)[0]
+    assert [found[k] for k in range(len(parents))] == pytest.approx(best, abs=1e-6)
+
+
+def test_shares_that_vary_by_layer():
+    made = (1 - RAMP) * F.a + RAMP * F.b
+    (merge,) = find_merges(measured([F.o, F.a, F.b, made, F.c]))
+    assert (merge.child, sorted(merge.parents), merge.method) == (3, [1, 2], "by block")
+    of_b = merge.layers[:, merge.parents.index(2)]
+    assert of_b == pytest.approx(np.linspace(0, 1, LAYERS), abs=1e-6)
+
+
+def test_layers_taken_whole():
+    upper = RAMP > 0.5
+    made = np.where(upper, F.a, F.b)
+    (merge,) = find_merges(measured([F.o, F.a, F.b, made, F.c]))
+    assert (merge.child, sorted(merge.parents), merge.method) == (3, [1, 2], "by block")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16], ids=["float32", "float16"])
+def test_what_rounding_leaves_is_no_doubt(kind):
+    parents = [x.astype(kind) for x in (F.a, F.b)]
+    made = (0.6 * parents[0].astype(float) + 0.4 * parents[1].astype(float)).astype(kind)
+    error = float(np.finfo(kind).eps) / 24**0.5
+    models = [x.astype(float) for x in (F.o, *parents, made)]
+    (merge,) = find_merges(measured(models), np.full(4, error))
+    assert merge.shares == pytest.approx([0.6, 0.4], abs=1e-3)
+
+
+def test_training_in_different_layers_makes_no_merge():
+    lower, upper = RAMP < 0.5, RAMP > 0.5
+    first = F.o + lower * F.draw(0.1)
+    second, beside = first + upper * F.draw(0.1), F.o + upper * F.draw(0.1)
+    assert find_merges(measured([F.o, first, second])) == []
+    assert find_merges(measured([F.o, first, beside])) == []
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_no_model_of_a_drawn_tree_is_a_merge(seed):
+    """Chains, hubs and siblings without their parent; steps with a common drift, a shrink, and some
+    that go on in the direction of the last."""
+    rng = np.random.default_rng(seed)
+    drift, models, steps = rng.standard_normal(P), [rng.standard_normal(P)], [np.zeros(P)]
+    for _ in range(rng.integers(3, 25)):
+        k = rng.integers(len(models)) if rng.random() < 0.5 else len(models) - 1
+        size, common, on = 10.0 ** rng.uniform(-3, -0.5), rng.uniform(0, 0.5), rng.uniform(0, 0.6)
+        step = rng.standard_normal(P) + common * drift
+        if steps[k].any():
+            step += on * steps[k] / np.abs(steps[k]).mean()
+        step *= size / np.sqrt(np.mean(step**2))
+        if rng.random() < 0.2:  # layers that were frozen
+            step *= np.repeat(rng.random(LAYERS) < 0.5, SIZE)
+        models.append(models[k] * rng.uniform(0.95, 1) + step)
+        steps.append(step)
+    kept = [w for w in models if rng.random() < 0.8]
+    if len(kept) > 2:
+        assert find_merges(measured(kept)) == []
+
+
+def folder(path, models):
+    path.mkdir()
+    for name, w in models.items():
+        layers = w.astype(np.float32).reshape(LAYERS, 60, SIZE // 60)
+        save_file({f"h.{k}.weight": x for k, x in enumerate(layers)}, path / f"{name}.safetensors")
+    return mother.recover(path)
+
+
+def test_the_others_are_as_they_would_be_without(tmp_path):
+    """A merge of relatives, one of strangers, and what was trained from each."""
+    f = Family(5)
+    others = {"o": f.o, "a": f.a, "b": f.b, "c": f.child(f.a), "s": f.s, "t": f.child(f.s)}
+    m, x = 0.6 * f.a + 0.4 * f.b, 0.5 * f.a + 0.5 * others["t"]
+    merges = {"m": m, "m1": f.child(m), "x": x, "x1": f.child(x)}
+    alone = folder(tmp_path / "alone", others)
+    graph = folder(tmp_path / "all", others | merges)
+    pairs = {(e.parent, e.child) for e in graph.edges}
+    assert pairs - {p for p in pairs if p[1] in merges} == {
+        (e.parent, e.child) for e in alone.edges
+    }
+    assert graph.hidden == alone.hidden
+    assert (graph.parents("m"), graph.parents("m1")) == (("a", "b"), ("m",))
+    assert (set(graph.parents("x")), graph.parents("x1")) == ({"a", "t"}, ("x",))
+    assert {tuple(x for x in tree.members if x not in merges) for tree in graph.trees} == {
+        tree.members for tree in alone.trees
+    }
+    made = graph.node("m").recipe
+    assert (made.method, made.parents) == ("linear", ("a", "b"))
+    assert made.shares == pytest.approx((0.6, 0.4), abs=1e-3)
+    shared = {e.parent: e.share for e in graph.edges if e.child == "m"}
+    assert shared == pytest.approx({"a": 0.6, "b": 0.4}, abs=1e-3)
+
+
+def test_a_model_trained_from_a_merge_is_at_home_there():
+    m = 0.5 * F.a + 0.5 * F.b
+    kid = F.child(m)
+    found = Merged.of(measured([F.o, F.a, F.b, F.c, m, kid, F.child(kid)]))
+    assert found.home.tolist() == [-1, -1, -1, -1, -1, 4, 4]
+    assert found.parent.tolist()[4] in (1, 2)

@@ -17,7 +17,7 @@ from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.kinship import cosines, kinship
-from mother.evidence.ranks import unchanged, update_rank
+from mother.evidence.ranks import edited, unchanged, update_rank
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.evidence.untouched import told_by_rows
@@ -216,7 +216,8 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     same = unchanged(m, roundings(group))[:, parent, child]
     rank = update_rank(group, same, kept(m, parent, child), parent, child)
     new = has_new_layers(group, m, parent, child)
-    relation, stage = relation_of(float(forest.turn[child]), rank, new)
+    edit = edited(group, same, parent, child, rank)
+    relation, stage = relation_of(float(forest.turn[child]), rank, new, edit)
     polarity = rounded(float(forest.polarity[child]))
     if pairs is not None:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)

@@ -18,6 +18,7 @@ from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
+from mother.copies.edited import find_edited
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.characters import Characters, Look
@@ -319,6 +320,7 @@ def _recover_group(
     if not paper:
         lossy = [*lossy, *find_compressed(group, measures, lossy)]
         lossy += find_scaled(group, measures, lossy)
+        lossy += find_edited(group, measures, lossy)
     if options.trees is not None and options.trees > n - len(lossy):
         many = n - len(lossy)
         raise UsageError(f"trees={options.trees}, but there are only {many} different models")

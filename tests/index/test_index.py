@@ -165,11 +165,21 @@ def test_a_bridge_joins_families_and_its_removal_parts_them(index, tmp_path):
     index.add([tmp_path])
     before = index.graph()
     assert members(before) == [("one", "one-child"), ("other", "other-child")]
-    write(tmp_path / "merge.safetensors", {n: (one[n] + other[n]) / 2 for n in SHAPES})
+    merge = {n: (one[n] + other[n]) / 2 for n in SHAPES}
+    write(tmp_path / "merge.safetensors", merge)
     index.add([tmp_path / "merge.safetensors"])
-    assert len(index.graph().trees) == 1
+    assert len(index.graph().trees) == 2
+    assert set(index.graph().parents("merge")) == {"one", "other"}
     assert index.verify() == []
     index.remove(["merge"])
+    assert index.graph().to_json() == before.to_json()
+    # one that was trained from a merge which is not there
+    trained = {n: w + 0.05 * rng.normal(size=w.shape) for n, w in merge.items()}
+    write(tmp_path / "trained.safetensors", trained)
+    index.add([tmp_path / "trained.safetensors"])
+    assert len(index.graph().trees) == 1
+    assert index.verify() == []
+    index.remove(["trained"])
     assert index.graph().to_json() == before.to_json()
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group, Layer
-from mother.measures import Measures, is_matrix, pair_rank
-from mother.measures.formats import roundings
-from mother.measures.lowrank import sketch_size
+from mother.measures import Measures, is_matrix
+from mother.measures.formats import picked_rows, rounding, roundings
+from mother.measures.lowrank import low_rank_of_pair, sketch_size
 
 Indices = NDArray[np.intp]
 ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
+FEW = 3  # matrices, of which one alone may be adapted by a low rank
+FINE = 1e-5  # relative error of rounding, above which training may leave a vector as it is
 LOW_IN_WINDOW = 0.75  # of its smaller side
 
 
@@ -38,28 +43,63 @@ def update_rank(
     """The rank by which two models of a group differ, or None if it is not low.
 
     frozen: (L,), the layers in which they do not differ. kept: (L,), the layers that they share at
-    all; a new head tells nothing. LoRA leaves layers frozen; where none
-    is, or all are, no rank is sought. Otherwise it is taken in LOOKED_AT of the matrices that
-    changed, from the smallest to the largest.
+    all; a new head tells nothing. A low rank is there where it holds 99 % of the step in each of
+    LOOKED_AT of the matrices that changed, from the smallest to the largest, and all rows changed.
+    LoRA leaves matrices frozen, or at least vectors: that says nothing where these are stored so
+    coarsely that training moves none. One matrix that changed alone is a head that was trained,
+    unless by a rank of one.
     """
+    matrices = [k for k, layer in enumerate(group.layers) if is_matrix(layer.tensors[0].shape)]
     changed = sorted(
-        (layer.tensors[0].size, k)
-        for k, layer in enumerate(group.layers)
-        if kept[k] and not frozen[k] and {i, j} <= set(layer.members)
-        if is_matrix(layer.tensors[0].shape)
+        (group.layers[k].tensors[0].size, k)
+        for k in matrices
+        if kept[k] and not frozen[k] and {i, j} <= set(group.layers[k].members)
     )
-    if not changed or not frozen.any():
+    fine = [k for k in np.flatnonzero(frozen) if k in set(matrices) or _fine(group.layers[k])]
+    if not changed or not fine:
         return None
     most = 0
     picked = np.linspace(0, len(changed) - 1, LOOKED_AT).astype(int).tolist()
     for _, k in (changed[at] for at in dict.fromkeys(picked)):
-        rank = pair_rank(group.layers[k], i, j)
-        if (
-            not 0 < rank <= highest(group.layers[k])
-        ):  # 0: it changed, by less than rounding can hide
-            return None
+        rank = low_rank_of_pair(group.layers[k], i, j)
+        if not 0 < rank <= highest(group.layers[k]) or _rows_alike(group.layers[k], i, j):
+            return None  # 0: it changed, by less than rounding can hide
         most = max(most, rank)
-    return most
+    return most if len(changed) > 1 or len(matrices) <= FEW or most == 1 else None
+
+
+def _fine(layer: Layer) -> bool:
+    """Whether its weights are stored finely enough for training to move them."""
+    return max(rounding(tensor) for tensor in layer.tensors) < FINE
+
+
+def _rows_alike(layer: Layer, i: int, j: int) -> bool:
+    """Whether half of the rows are the same bit by bit in both: new rows in an embedding, say."""
+    one, other = (layer.tensors[layer.members.index(x)] for x in (i, j))
+    columns = one.size // one.shape[0]
+    rows = picked_rows(one.shape[0])
+    spans = [(r * columns, (r + 1) * columns) for r in rows]
+    alike = sum(np.array_equal(one.read(*at), other.read(*at)) for at in spans)
+    return 2 * alike >= len(rows)
+
+
+def edited(group: Group, frozen: NDArray[np.bool_], i: int, j: int, rank: int | None) -> bool:
+    """Whether a low rank was added to so few matrices that it is an edit, and no training: by a
+    rank of one to one of them, or to less than half of the matrices of one kind.
+
+    Locating and editing facts: Meng and others, ROME (2022) and MEMIT (2023).
+    """
+    layers = [
+        (re.sub(r"\d+", "#", layer.name), bool(frozen[k]))
+        for k, layer in enumerate(group.layers)
+        if is_matrix(layer.shape) and {i, j} <= set(layer.members)
+    ]
+    changed = Counter(kind for kind, same in layers if not same)
+    if rank is None or len(changed) != 1:
+        return False
+    ((kind, many),) = changed.items()
+    of_kind = sum(name == kind for name, _ in layers)
+    return 2 * many < of_kind or (rank == 1 and many == 1 and len(layers) > FEW)
 
 
 def highest(layer: Layer) -> int:

@@ -14,12 +14,15 @@ Shape = tuple[int, ...]
 ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
 
 
-def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | None]:
+def relation(
+    turn: float, rank: int | None, replaced: bool, edit: bool = False
+) -> tuple[str, str | None]:
     """The relation, and the stage where it shows: "specialization" where layers were replaced or a
     low rank was added, "generalization" where training went on.
 
     turn: cosine of the step with the one that led to its start, NaN if there is none. rank: of the
-    step, None if it is not low. replaced: whether the child has new layers, such as a head.
+    step, None if it is not low. replaced: whether the child has new layers, such as a head. edit:
+    whether the low rank was added to too few matrices for a training.
 
     >>> relation(0.4, None, False), relation(0.4, None, True)
     (('continuation', 'generalization'), ('fine-tune', 'specialization'))
@@ -27,7 +30,7 @@ def relation(turn: float, rank: int | None, replaced: bool) -> tuple[str, str | 
     ('fine-tune', None)
     """
     if rank is not None:
-        return "lora", "specialization"
+        return ("edited", None) if edit else ("lora", "specialization")
     if replaced:
         return "fine-tune", "specialization"
     if turn > ONWARD:

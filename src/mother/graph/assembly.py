@@ -12,7 +12,7 @@ from mother.checkpoints import Checkpoint, File
 from mother.copies.duplicates import Duplicate
 from mother.evidence.characters import Characters, Look
 from mother.evidence.merges import Merge
-from mother.evidence.ranks import unchanged
+from mother.evidence.ranks import edited, unchanged
 from mother.evidence.relation import has_new_layers, kept, length, relation
 from mother.graph import (
     Edge,
@@ -194,7 +194,8 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         shared = kept(part.measures, parent, child)
         rank = characters.update_rank(same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
-        kind, stage = relation(float(forest.turn[child]), rank, new)
+        edit = edited(part.group, same, parent, child, rank)
+        kind, stage = relation(float(forest.turn[child]), rank, new, edit)
         distance = float(forest.distance[child])
         if method != "mother":
             distance = length(two, shared)

@@ -30,6 +30,8 @@ SKETCH = 160
 _ENTRIES = 4
 GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
 GAP = 3.0
+HELD = 0.99  # of a step's energy, that a low rank holds where the step is of low rank
+ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
 
 
@@ -156,6 +158,19 @@ def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -
     at = [layer.members.index(i), layer.members.index(j)]
     pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
     return rank(sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k))))
+
+
+def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
+    """The same, but -1 where the step w_i - w_j has more to it than that rank: all but HELD of its
+    energy, beyond what rounding can have added."""
+    at = [layer.members.index(i), layer.members.index(j)]
+    pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
+    sketch, noise = sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k)))
+    found = rank(sketch, noise)
+    energy = np.linalg.svd(sketch, compute_uv=False) ** 2
+    rounded = ROUNDED * sketch.size * noise**2
+    beyond = float(energy[found:].sum())
+    return found if beyond <= (1 - HELD) * float(energy.sum()) + rounded else -1
 
 
 def noise_of(layer: Layer, k: int = SKETCH) -> Array:

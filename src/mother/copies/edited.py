@@ -1,0 +1,104 @@
+"""Copies that had a direction taken out of every matrix.
+
+Taking the directions U out, E = (I - U U') W (abliteration; Arditi and others 2024), leaves a model
+shorter than it was by just what was taken, so that it looks as if the other had been trained from
+it: <W - E, E> = 0, exactly, in every layer. That is what gives it away: training leaves a cosine of
+chance there. The one without the directions is the copy. Copies are leaves, like pruned ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.copies.duplicates import Duplicate, originals
+from mother.evidence.ranks import unchanged
+from mother.layouts import Group, Layer
+from mother.measures import Measures, is_matrix
+from mother.measures.formats import roundings
+from mother.measures.shapes import as_matrix
+
+Array = NDArray[np.float64]
+TRIED = 4  # of the nearest models, as the original of an edited one
+EXACT = 0.05  # of a cosine's chance, that a projection leaves at most
+LAYERS = 3  # that changed, at least
+DIRECTIONS = 8  # taken out, at most
+HELD = 0.99  # of the step, that these directions hold
+GONE = 0.1  # of what the original has along them, that the copy has at most
+LOOKED_AT = 2  # matrices that are read for it
+LARGEST = 1 << 26  # weights of these
+_TINY = 1e-300
+
+
+def find_edited(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Models of a group that are another one without some directions. copies: those known before,
+    which are passed over."""
+    n = len(group.checkpoints)
+    usable = [len(layer.members) == n and is_matrix(layer.shape) for layer in group.layers]
+    chosen = np.flatnonzero(usable)
+    if n < 2 or not len(chosen):
+        return []
+    part = m.over(np.array(usable))
+    norm = np.diagonal(part.gram, axis1=1, axis2=2).mean(axis=1)
+    apart = np.tensordot(part.sizes / np.maximum(norm, _TINY), part.squared_distance, 1)
+    np.fill_diagonal(apart, np.inf)
+    same = unchanged(part, roundings(group))
+    taken = originals(group, copies) >= 0
+    found = []
+    for k in np.flatnonzero(~taken).tolist():
+        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist():
+            if o == k or taken[o] or not _shorter(part, o, k, same):
+                continue
+            if _without(group, o, k, chosen[~same[:, o, k]].tolist()):
+                found.append(Duplicate(group.checkpoints[o], group.checkpoints[k], "edited"))
+                taken[k] = True
+                break
+    return found
+
+
+def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_]) -> bool:
+    """Whether in every layer that changed k is o without something that is orthogonal to k."""
+    moved = ~same[:, o, k]
+    if moved.sum() < LAYERS:
+        return False
+    own, between = m.gram[moved, k, k], m.gram[moved, o, k]
+    step = np.sqrt(np.maximum(m.squared_distance[moved, o, k], _TINY))
+    cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _TINY)) / step
+    return bool((cosine * np.sqrt(m.seen[moved]) < EXACT).mean() >= 0.9)
+
+
+def _without(group: Group, o: int, k: int, layers: Sequence[int]) -> bool:
+    """Whether the matrices of k are those of o without a few directions, the same ones."""
+    small = [x for x in layers if group.layers[x].tensors[0].size <= LARGEST]
+    largest = sorted(small, key=lambda x: -group.layers[x].tensors[0].size)[:LOOKED_AT]
+    return bool(largest) and all(_projected(group.layers[x], o, k) for x in largest)
+
+
+def _projected(layer: Layer, o: int, k: int) -> bool:
+    tensors = [layer.tensors[layer.members.index(x)] for x in (o, k)]
+    shape = as_matrix(tensors[0].shape)
+    before, after = (t.read().astype(np.float64).reshape(shape) for t in tensors)
+    return any(_taken_out(a, b) for a, b in ((before, after), (before.T, after.T)))
+
+
+def _taken_out(before: Array, after: Array) -> bool:
+    """Whether the columns of a matrix lost what they had along a few directions, and no more.
+
+    >>> w = np.random.default_rng(0).standard_normal((40, 30))
+    >>> u = np.ones((40, 1)) / 40**0.5
+    >>> _taken_out(w, w - u @ (u.T @ w)), _taken_out(w, w + 0.1 * u @ (u.T @ w))
+    (True, False)
+    """
+    step = before - after
+    draws = np.random.default_rng(0).standard_normal((step.shape[1], 2 * DIRECTIONS))
+    basis = np.linalg.qr(step @ draws)[0]
+    left, values, _ = np.linalg.svd(basis.T @ step, full_matrices=False)
+    energy = np.cumsum(values**2) / max(float((step**2).sum()), _TINY)
+    if energy[min(DIRECTIONS, len(energy)) - 1] < HELD:
+        return False
+    few = int(np.searchsorted(energy, HELD)) + 1
+    directions = basis @ left[:, :few]
+    lost = float(np.linalg.norm(directions.T @ after))
+    return lost <= GONE * float(np.linalg.norm(directions.T @ before))

@@ -11,11 +11,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # BLAS threads of several processes would wait for work by spinning, in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help everything demo test test-clusters test-experiments experiments lint docs bench clean
+.PHONY: help everything demo test test-slow test-clusters test-experiments experiments lint docs bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
+	@echo "make test-slow   those that take long: processes, kills, browsers; CI runs them"
 	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
 	@echo "make everything   install what test, test-experiments, lint and docs need, in one go"
 	@echo "make lint   check style and types"
@@ -61,6 +62,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 4 --dist worksteal
 
 test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index

@@ -1,10 +1,52 @@
-"""What every test starts from."""
+"""What every test starts from, and what a run says of the tests that it left out."""
+
+from __future__ import annotations
 
 import signal
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+#: what runs the tests of each mark that a plain run leaves out
+COMMANDS = {"slow": "make test-slow", "cluster": "make test-clusters"}
+_left = pytest.StashKey[Counter[str]]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C reaches what tests start, also where a script runs them in the background: such a
     shell lets all below it ignore the signal."""
+    config.stash[_left] = Counter()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_deselected(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        mark = next((mark for mark in COMMANDS if item.get_closest_marker(mark)), None)
+        if mark is not None:
+            item.config.stash[_left][mark] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist tells the one that reports: all workers leave out the same."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left"] = dict(session.config.stash[_left])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    node.config.stash[_left] = Counter(node.workeroutput.get("left", {}))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line: what was not tested, and what brings it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    left = [f"{n} {mark}: {COMMANDS[mark]}" for mark, n in sorted(config.stash[_left].items())]
+    why = Counter(report.longrepr[2] for report in reporter.stats.get("skipped", ()))
+    left += [f"{n} {reason.removeprefix('Skipped: ')}" for reason, n in sorted(why.items())]
+    if left:
+        reporter.write_line(f"left out: {'; '.join(left)}")

@@ -6,14 +6,18 @@ import json
 from dataclasses import replace
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mother
+from mother.comparison import Comparison, LayerEvidence
 from mother.errors import InputError
 from mother.graph import (
     SCHEMA,
     Edge,
+    Evidence,
     HiddenAncestor,
     ModelGraph,
     Node,
@@ -21,6 +25,7 @@ from mother.graph import (
     Tree,
     rounded,
 )
+from mother.graph.model_graph import Edges
 
 HOSTILE = [
     'quote" and \\backslash\\',
@@ -313,3 +318,65 @@ def test_an_empty_graph():
     graph = ModelGraph("gram")
     assert ModelGraph.from_json(graph.to_json()) == graph
     assert len(graph.to_networkx()) == 0
+
+
+def test_to_pandas():
+    graph = full()
+    edges = graph.to_pandas()
+    assert list(zip(edges["parent"], edges["child"], strict=True)) == [
+        (e.parent, e.child) for e in graph.edges
+    ]
+    assert set(graph.to_pandas("nodes")["id"]) == {node.id for node in graph.nodes}
+    assert len(graph.to_pandas("trees")) == len(graph.trees)
+    assert list(ModelGraph("gram").to_pandas().columns) == list(edges.columns)
+    with pytest.raises(mother.UsageError, match="table 'hints' is not one of edges, nodes, trees"):
+        graph.to_pandas("hints")
+
+
+def test_distances_add_up_along_the_graph():
+    nodes = tuple(Node(x, x, "npz", "a", 1) for x in "abcdefgh")
+    edges = (
+        Edge("b", "a", "fine-tune", distance=0.3),
+        Edge("b", "c", "fine-tune", distance=0.4),
+        Edge("c", "d", "lora", distance=1.2),
+        Edge("d", "g", "merge", distance=0.1, share=0.4),
+        Edge("a", "g", "merge", distance=0.4, share=0.6),
+    )
+    hidden = (HiddenAncestor("hidden:1", ("e", "f")),)
+    found = ModelGraph("gram", nodes, edges, hidden=hidden).distances()
+    at = dict(zip("abcdefgh", range(8), strict=True))
+
+    def between(x, y):
+        return float(found[at[x], at[y]])
+
+    np.testing.assert_array_equal(found, found.T)
+    assert (found.diagonal() == 0).all()
+    assert between("a", "c") == pytest.approx(0.5)
+    assert between("a", "d") == pytest.approx(1.3)
+    assert between("b", "g") == pytest.approx(0.5)
+    assert between("a", "h") == np.inf
+    assert np.isnan(between("e", "f"))
+
+
+def test_notebooks_show_tables():
+    name = "<script>alert(1)</script>\x1b"
+    edge = Edge(name, "b", "lora", distance=0.1, direction_probability=0.99)
+    nodes = tuple(Node(x, x, "npz", "x", 1) for x in (name, "b"))
+    graph = ModelGraph("gram", nodes, (edge,))
+    assert repr(graph) == (
+        "ModelGraph(by 'gram': 2 models, 1 edges, 0 trees, 0 hidden ancestors, 0 refused)"
+    )
+    for html in (edge._repr_html_(), graph.edges._repr_html_()):
+        assert html.count("<tr>") == 2
+        assert "&lt;script&gt;" in html
+        assert "<script" not in html
+        assert "\x1b" not in html
+    many = Edges([edge] * 100)._repr_html_()
+    assert many.count("<tr>") == 61
+    assert "… 40 more" in many
+    layer = LayerEvidence(name, 10, 0.9, 0.1, 0.0, 1.0)
+    why = (Evidence("layers", 1.0, name),)
+    found = Comparison(name, "b", "lora", "a", evidence=why, layers=(layer,))
+    html = found._repr_html_()
+    assert "<script" not in html
+    assert html.count("<table>") == 2

@@ -79,6 +79,12 @@ class Comparison:
     scheme: str = ""
     compared: tuple[float, float] | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table."""
+        from mother.views.tables import of_comparison  # a view of it; it needs none
+
+        return of_comparison(self)
+
 
 def compare(
     a: Model,

@@ -14,7 +14,7 @@ def browser():
     """Debian's Chromium; where it must be there and is not, a failure."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
-        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+        pytest.skip("without a browser: apt-get install chromium")
     assert chromium, "MOTHER_NEEDS_BROWSER is set, and there is no Chromium"
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

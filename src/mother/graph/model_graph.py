@@ -17,6 +17,9 @@ from mother.graph.documents import read_text
 
 if TYPE_CHECKING:
     import networkx
+    import numpy as np
+    import pandas
+    from numpy.typing import NDArray
 
 SCHEMA = "mother.model-graph/1"
 SEVERAL = "mother.model-graph/2"  # of graphs in which a model has several parents
@@ -120,6 +123,9 @@ class Edge:
     share: float | None = None
     scheme: str = ""
 
+    def _repr_html_(self) -> str:
+        return Edges([self])._repr_html_()
+
 
 @dataclass(frozen=True)
 class HiddenAncestor:
@@ -190,7 +196,16 @@ class Inference:
     why: str = ""
 
 
-@dataclass(frozen=True)
+class Edges(tuple[Edge, ...]):
+    """Edges as a tuple, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from mother.views.tables import of_edges  # a view of the graph; the graph needs none
+
+        return of_edges(self)
+
+
+@dataclass(frozen=True, repr=False)
 class ModelGraph:
     """A forest of model trees (paper, sec. 3), with evidence on every edge. Where models were
     merged it is an acyclic graph: a merge has an edge from each parent, with its share.
@@ -218,6 +233,9 @@ class ModelGraph:
     hints: tuple[Hint, ...] = ()
     stated: tuple[Statement, ...] = ()
     inferred: tuple[Inference, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", Edges(self.edges))
 
     @property
     def ids(self) -> list[str]:
@@ -281,21 +299,42 @@ class ModelGraph:
 
     def to_networkx(self) -> networkx.DiGraph[str]:
         """As a networkx.DiGraph, figures as attributes, hidden ancestors as nodes `hidden=True`."""
-        try:
-            import networkx
-        except ImportError as absent:
-            raise ImportError(
-                "networkx is not installed; run: pip install 'mother-recovery[networkx]'"
-            ) from absent
-        graph: networkx.DiGraph[str] = networkx.DiGraph()
-        for node in self.nodes:
-            graph.add_node(node.id, **plain(node, without=("id",)))
-        for ancestor in self.hidden:
-            graph.add_node(ancestor.id, hidden=True)
-        for edge in self.edges:
-            graph.add_edge(edge.parent, edge.child, **plain(edge, without=("parent", "child")))
-        graph.add_edges_from(self.hidden_edges(), relation="hidden")
-        return graph
+        from mother.graph.conversions import to_networkx
+
+        return to_networkx(self)
+
+    def to_pandas(self, table: str = "edges") -> pandas.DataFrame:
+        """As a pandas.DataFrame, figures in columns named as in graph.json; what is not known is
+        missing. table: "edges", "nodes" or "trees", a row each. UsageError for another one."""
+        from mother.graph.conversions import to_pandas
+
+        return to_pandas(self, table)
+
+    def distances(self) -> NDArray[np.float64]:
+        """How far apart models are along the graph, (n, n) float64 in the order of `nodes`: the
+        root of the sum of the squared distances of the edges between them, for steps are nearly
+        orthogonal. Infinite between trees; NaN where an edge has no distance, as those of hidden
+        ancestors. A merge hangs from its main parent.
+
+        >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "abc")
+        >>> edges = Edge("a", "b", "lora", distance=0.3), Edge("b", "c", "lora", distance=0.4)
+        >>> ModelGraph("gram", nodes, edges).distances()[0].tolist()
+        [0.0, 0.3, 0.5]
+        """
+        from mother.graph.conversions import distances
+
+        return distances(self)
+
+    def __repr__(self) -> str:
+        counts = {
+            "models": len(self.nodes),
+            "edges": len(self.edges),
+            "trees": len(self.trees),
+            "hidden ancestors": len(self.hidden),
+            "refused": len(self.refused),
+        }
+        told = ", ".join(f"{n} {what}" for what, n in counts.items())
+        return f"ModelGraph(by {self.method!r}: {told})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a picture of the forest."""

@@ -13,6 +13,7 @@ from browsing import barriers, choose, press, ready, watched
 from forests import HOSTILE, family, hostile
 from playwright.sync_api import expect
 
+import mother
 from mother.graph import Edge, ModelGraph, Node, Tree
 from mother.views.page import page as page_of
 from mother.views.terminal import printable
@@ -71,7 +72,9 @@ def test_evidence(show):
     choose(tab, "tuned")
     panel = tab.locator("#panel")
     for words in (
-        *("Fine-tuned from base", "98 %", "100 %", "0.12", "specialization", "Polarity 0.08"),
+        *("strong fine-tuned from base.", "98 % sure of the direction", "Polarity 0.08"),
+        *("12 % of its weights' norm changed", "found in over 99 % of resamplings"),
+        *("specialization", "the weights disagree with what its files claim"),
         *("Next best parent: lora, 1.5 times as far", "the parent is wholly kept in the child"),
         *("+2.5", "−0.4", "86.6 M weights, 330.2 MiB", "bfloat16", "0123456789abcdef" * 4),
     ):
@@ -85,7 +88,7 @@ def test_evidence(show):
     ]
     panel.get_by_role("button", name="base", exact=True).first.click()
     expect(tab.locator("#panel-title")).to_have_text("base")
-    expect(panel).to_contain_text("None found among the inputs: a root.")
+    expect(panel).to_contain_text("the first of its tree: no parent among the inputs")
 
 
 def test_hints_and_hashes(show):
@@ -97,7 +100,9 @@ def test_hints_and_hashes(show):
         "the weights disagree, it does not come from alone",
         "date 2024-05-01T12:00:00Z (model.safetensors): agrees, later than its parent base",
     ]
-    expect(tab.locator("#panel .files code")).to_have_text("sha256 " + "0123456789abcdef" * 4)
+    expect(tab.locator("#panel section .files code")).to_have_text(
+        "sha256 " + "0123456789abcdef" * 4
+    )
     choose(tab, "base")
     expect(said).to_have_count(0)
 
@@ -105,7 +110,7 @@ def test_hints_and_hashes(show):
 def test_direction_that_is_not_known(show):
     tab = show(family())
     choose(tab, "deep")
-    expect(tab.locator("#panel")).to_contain_text("it may be the reverse")
+    expect(tab.locator("#panel")).to_contain_text("which came first is open")
 
 
 def test_clicks_on_the_drawing(show):
@@ -117,7 +122,7 @@ def test_clicks_on_the_drawing(show):
     for y in range(int(at["y"]) + 10, int(at["bottom"]) - 10, 12):
         tab.mouse.click(at["x"] + 60, y)
         found.append(tab.inner_text("#panel-title"))
-    assert {"alone", "base", "hidden ancestor"} <= set(found)
+    assert {"alone", "base", "hidden ancestor of left and right"} <= set(found)
 
 
 def test_search_opens_what_is_closed(show):
@@ -141,7 +146,10 @@ def test_keyboard_alone(show):
     tab = show(family())
     press(tab, "Tab")
     assert tab.evaluate("() => document.activeElement.textContent") == "Skip to the forest"
-    press(tab, *["Tab"] * 6)
+    for _ in range(40):
+        press(tab, "Tab")
+        if tab.evaluate("() => document.activeElement.id") == "tree":
+            break
     assert tab.evaluate("() => document.activeElement.id") == "tree"
     walked = [active(tab)]
     for _ in range(3):
@@ -154,7 +162,7 @@ def test_keyboard_alone(show):
     item = tab.locator("#tree .active")
     expect(item).to_have_attribute("aria-expanded", "false")
     press(tab, "ArrowDown")
-    assert active(tab) == "hidden ancestor"
+    assert active(tab) == "hidden ancestor of left and right"
     press(tab, "ArrowUp", "ArrowRight")
     expect(item).to_have_attribute("aria-expanded", "true")
     press(tab, "ArrowRight")
@@ -174,13 +182,15 @@ def test_keyboard_alone(show):
 def test_a_screen_reader_is_told(show):
     tab = show(family())
     told = tab.locator("#tree").aria_snapshot()
-    assert '- treeitem "tuned fine-tune 100 % support" [expanded] [level=2]' in told
-    assert '- treeitem "deep continuation · direction unknown 50 % support" [level=3]' in told
+    assert '- treeitem "tuned strong · fine-tune over 99 % support" [expanded] [level=2]' in told
+    assert (
+        '- treeitem "deep open · continuation · direction unknown 50 % support" [level=3]' in told
+    )
     item = tab.locator("[role=treeitem]", has_text="tuned")
     assert item.get_attribute("aria-level") == "2"
     assert item.get_attribute("aria-setsize") == "3"
     assert item.get_attribute("aria-posinset") == "3"
-    assert "100 % support" in " ".join(item.text_content().split())
+    assert "over 99 % support" in " ".join(item.text_content().split())
     choose(tab, "tuned")
     expect(tab.locator("[role=status]")).to_have_text("Showing tuned")
 
@@ -196,11 +206,11 @@ def test_compare(show):
     expect(panel).to_contain_text("Both descend from base.")
     way = [" ".join(x.split()) for x in panel.locator(".way li").all_inner_texts()]
     assert way == [
-        *("deep", "↑ continuation, distance 0.3", "tuned", "↑ fine-tune, distance 0.12"),
-        *("base", "↓ lora, distance 0.01", "lora"),
+        *("deep", "↑ continuation, 30 % changed", "tuned", "↑ fine-tune, 12 % changed"),
+        *("base", "↓ lora, 1 % changed", "lora"),
     ]
     differing = panel.locator("tr.differs th").all_inner_texts()
-    assert {"Parent", "Relation to it", "Stage", "Distance"} <= set(differing)
+    assert {"Parent", "Relation to it", "Stage", "Changed"} <= set(differing)
     assert "Format" not in differing
     choose_other = tab.locator("[role=treeitem]", has_text="alone")
     choose_other.dispatch_event("click", {"shiftKey": True, "bubbles": True})
@@ -210,7 +220,7 @@ def test_compare(show):
 def test_colours(show):
     tab = show(family())
     offered = tab.locator("#colour option").all_inner_texts()
-    assert offered[:4] == ["Relation", "Stage", "Support", "Distance"]
+    assert offered[:4] == ["Relation", "How sure", "Stage", "Support"]
     assert {"Format", "Number type", "Architecture", "Size", "Rank", "Nothing"} <= set(offered)
     for attribute in offered:
         tab.select_option("#colour", label=attribute)
@@ -219,7 +229,7 @@ def test_colours(show):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["tree", "list"])
+@pytest.mark.parametrize("view", ["tree", "list", "map"])
 def test_accessibility(show, scheme, view):
     tab = show(family(), color_scheme=scheme)
     tab.click(f"#as-{view}")
@@ -227,8 +237,10 @@ def test_accessibility(show, scheme, view):
         if state == "evidence":
             choose(tab, "tuned")
         elif state == "comparison":
+            tab.click("#as-tree")
             tab.focus("#tree")
             press(tab, "End", "c")
+            tab.click(f"#as-{view}")
             expect(tab.locator("#panel-title")).to_have_text("Two models")
         elif state == "search":
             tab.fill("#search", "lora")
@@ -247,33 +259,68 @@ def test_at_four_hundred_per_cent(show):
 
 def test_on_a_phone(show):
     tab = show(family(), width=390, height=844, has_touch=True, is_mobile=True)
-    tab.locator("[role=treeitem]", has_text="tuned").tap()
+    tab.locator("#table [role=row]", has_text="tuned").tap()
     expect(tab.locator("#panel-title")).to_have_text("tuned")
     tab.click("#as-tree")
     expect(tab.locator("#canvas")).to_be_visible()
+    tab.click("#more")
+    expect(tab.locator("#colour")).to_be_visible()
     small = tab.evaluate(
-        "() => [...document.querySelectorAll('.bar button, .stage button, select')]"
+        "() => [...document.querySelectorAll('.bar button, .stage button, .tools button, select')]"
         ".filter((b) => b.offsetParent && Math.min(b.offsetWidth, b.offsetHeight) < 24)"
         ".map((b) => b.id)"
     )
     assert small == []  # WCAG 2.5.8
 
 
-def test_print(show):
-    tab = show(family())
-    choose(tab, "tuned")
+#: lines of the forest that somebody who looks at the paper can't read whole
+UNREAD = """() => [...document.querySelectorAll('.line .name')].filter((name) => {
+  const [box, line] = [name.getBoundingClientRect(), name.closest('.line')];
+  const shown = line.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  const cut = [...document.querySelectorAll('.stage, #tree, .lines, .line, .name')].some((part) =>
+    part.contains(name) && (getComputedStyle(part).clipPath !== 'none' ||
+    (getComputedStyle(part).overflow !== 'visible' &&
+      (part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1))));
+  return !shown || cut || box.height < 5;
+}).map((name) => name.textContent)"""
+
+
+@pytest.mark.parametrize("view", ["tree", "list", "map"])
+def test_print_shows_the_forest(show, view):
+    graph = family()
+    long = replace(graph.nodes[0], id="a-very-long-name/" * 12)
+    trees = (Tree(long.id, (long.id,)), *graph.trees[1:])
+    tab = show(replace(graph, nodes=(long, *graph.nodes[1:]), trees=trees, hints=()))
+    tab.click(f"#as-{view}")
     tab.emulate_media(media="print")
     tab.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
-    for name in ("alone", "base", "hidden ancestor", "odd"):
-        expect(tab.locator(".line .name", has_text=name).first).to_be_visible()
+    assert tab.locator(".line").count() == 10
+    assert tab.evaluate(UNREAD) == []
     expect(tab.locator("#canvas")).to_be_hidden()
-    assert len(tab.pdf()) > 5000
+
+
+def test_print_the_evidence_of_one_edge(show):
+    tab = show(family())
+    choose(tab, "tuned")
+    tab.evaluate("() => { window.print = () => { window.printed = true; } }")
+    tab.click("#print")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("() => window.printed")
+    for words in (
+        *("fine-tuned from base", "mother compare /models/base /models/tuned", "method gram"),
+        *("sha256 " + "0123456789abcdef" * 4, "Files of base:", "direction_probability 0.98"),
+    ):
+        expect(tab.locator("#panel")).to_contain_text(words)
+    expect(tab.locator(".record")).to_contain_text(f"mother {mother.__version__}")
+    expect(tab.locator(".stage")).to_be_hidden()
+    expect(tab.locator(".record code").first).to_be_visible()
 
 
 def test_hostile_names(show):
     graph = hostile(HOSTILE, [k // 2 for k in range(len(HOSTILE))])
     tab = show(graph)
     tab.click("#as-list")
+    tab.click("#as-tree")
     tags = tab.evaluate(
         "() => [...new Set([...document.querySelectorAll('body *')].map((e) => e.tagName))]"
     )

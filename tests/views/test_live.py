@@ -101,18 +101,19 @@ def test_search_compare_and_place(tab, tmp_path):
         expect(panel).to_contain_text("outside the folders allowed at the start")
         tab.fill("#place-path", str(new / "deep.npz"))
         tab.click("#place")
-        expect(panel).to_contain_text("deep hangs from tuned: fine-tune", timeout=60_000)
+        expect(panel).to_contain_text("deep hangs from tuned: strong: fine-tuned", timeout=60_000)
         assert barriers(tab) == []
 
         choose(tab, "tuned")
-        expect(panel).to_contain_text("Fine-tuned from base")
+        expect(panel).to_contain_text("fine-tuned from base")
         expect(panel.locator("table.heat")).to_be_visible()
         tab.click("#compare")
         tab.locator("#tree").press("Home")
         tab.keyboard.press("Enter")
         expect(tab.locator("#panel-title")).to_have_text("Two models")
         tab.click("#weigh")
-        expect(panel).to_contain_text("tuned comes from base: fine-tune.", timeout=60_000)
+        expect(panel).to_contain_text("tuned is fine-tuned from base", timeout=60_000)
+        expect(panel).to_contain_text("where chance allows")  # as much as the command line says
         expect(panel).to_contain_text("Most changed of 6 layers")
         assert barriers(tab) == []
 
@@ -133,6 +134,7 @@ def test_nobody_is_kept_out(browser, tmp_path, scheme, window):
         assert barriers(tab) == []
         choose(tab, "tuned")
         assert barriers(tab) == []
+        tab.click("#as-tree")
         tab.focus("#tree")
         press(tab, "End", "c")
         tab.click("#weigh")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mother.graph.model_graph import Edge, HiddenAncestor, ModelGraph
+from mother.graph.model_graph import Edge, HiddenAncestor, Hint, ModelGraph, Node
 from mother.names import printable
 
 #: from the surest
@@ -162,7 +162,8 @@ def direction(edge: Edge) -> str:
 
 def equal(edge: Edge) -> bool:
     """Whether both hold the same weights, so that nothing tells which was first."""
-    return edge.relation == "duplicate" or (edge.relation == "converted" and edge.undirected)
+    stored = edge.relation == "converted" or bool(edge.scheme)
+    return edge.relation == "duplicate" or (stored and edge.undirected)
 
 
 def of_edge(
@@ -189,11 +190,9 @@ found in 98 of 100 resamplings
     sure, came = place(edge), direction(edge)
     if edge.relation == "relatives":  # that they are is seen, and no more
         adverb, doubts = "", ["which came first is open"]
-    elif edge.scheme and edge.undirected:
-        adverb, what, before, rank = "", f"the same weights, {name(edge.scheme)},", "as", ""
-        doubts = ["which of the two came first is not told"]
     elif equal(edge):
         what = "the same weights" if edge.relation == "duplicate" else _OTHER_LAYOUT
+        what = f"the same weights, {name(edge.scheme)}," if edge.scheme else what
         adverb, before, rank = "", "as", ""
         doubts = ["which of the two came first is not told"]
     else:
@@ -314,6 +313,38 @@ def of_hidden(hidden: HiddenAncestor, *, beside: bool = False, name: Name = prin
     above = "" if hidden.parent is None else f"; probably made from {name(hidden.parent)}"
     common = f"inferred from what {some(hidden.children, name)} have in common"
     return Verdict("likely", f"{common}; not among the inputs{above}")
+
+
+#: why somebody has to look at a model
+NEEDS: Mapping[str, str] = {
+    "direction": "which came first is open",
+    "support": "found in fewer than 90 % of resamplings",
+    "rival": "a second parent is about as near",
+    "contradicted": "the weights disagree with what its files claim",
+    "undeclared": "it has a parent, and its files name none",
+    "unread": "not all of it could be read",
+}
+
+
+def needs(
+    edges: Sequence[Edge], node: Node | None, hints: Sequence[Hint], *, hinted: bool
+) -> list[str]:
+    """Which of NEEDS hold of a model. edges: to it. hinted: whether files were asked what they
+    claim, so that silence counts.
+
+    >>> needs([Edge("a", "b", "lora", support=0.8)], None, [], hinted=True)
+    ['support', 'undeclared']
+    """
+    claims = [hint for hint in hints if hint.kind == "claim"]
+    known = {
+        "direction": any(direction(edge) == "open" for edge in edges),
+        "support": any(edge.support is not None and edge.support < SURE for edge in edges),
+        "rival": any(map(rivalled, edges)),
+        "contradicted": any(hint.agrees is False for hint in claims),
+        "undeclared": hinted and not claims and not all(map(equal, edges)),
+        "unread": node is not None and node.compared is not None and node.compared < SURE,
+    }
+    return [need for need in NEEDS if known[need]]
 
 
 def resamplings(graph: ModelGraph) -> int | None:

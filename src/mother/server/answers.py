@@ -14,6 +14,7 @@ from mother.views.page import view
 
 _EDGE = ("relation", "grade", "stage", "support", "distance", "polarity", "direction_probability")
 _NODE = ("format", "dtype", "architecture", "parameters")
+UNKNOWN = "direction unknown, direction open"
 _NO_COLOUR = {"path", "duplicate_of", "runner_up", "runner"}
 
 
@@ -43,6 +44,7 @@ class Answers:
         for key in range(len(self.items) - 1, -1, -1):
             if (parent := self.items[key]["p"]) >= 0:
                 self._below[parent] += 1 + self._below[key]
+        self._keys = {item["name"]: key for key, item in enumerate(self.items)}
         self._words = [_words(item) for item in self.items]
         hidden = sum("hidden" in item for item in self.items)
         self._about: dict[str, Any] = {
@@ -51,6 +53,7 @@ class Answers:
             "hidden": hidden,
             "trees": len(self._roots),
             "attributes": attributes(map(values, self.items)),
+            "whole": True,
             "version": None,
         }
 
@@ -69,6 +72,14 @@ class Answers:
         """How many models a search finds, and so many of them."""
         keys = self.search(text)
         return len(keys), [{"key": k, "name": self.items[k]["name"]} for k in keys[:limit]]
+
+    def every(self, offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many entries there are, and so many of them, in the order of the forest."""
+        return len(self.items), self.entries(range(offset, min(offset + limit, len(self.items))))
+
+    def key(self, id: str) -> int:
+        """Of a model or hidden ancestor. KeyError."""
+        return self._keys[id]
 
     def path_of(self, id: str) -> str:
         """Where a model lies. KeyError."""
@@ -143,7 +154,9 @@ def shown(item: dict[str, Any], key: int, children: int, below: int) -> dict[str
     return {
         "key": key,
         "parent": item["p"] if item["p"] >= 0 else None,
+        "id": item["name"],
         "name": item.get("called", item["name"]),
+        "needs": item.get("needs", []),
         "hidden": "hidden" in item,
         "children": children,
         "below": below,
@@ -168,10 +181,12 @@ def _scalars(known: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _words(item: dict[str, Any]) -> str:
     node, edge = item.get("node", {}), item.get("edge", {})
+    grade, unknown = item.get("told", [""])[0], UNKNOWN if edge.get("undirected") else ""
     files = [
         text for f in node.get("files", ()) for text in (f.get("name", ""), f.get("sha256", ""))
     ]
-    told = [item["name"], node.get("path", ""), edge.get("relation", "")]
+    told = [item["name"], item.get("called", ""), grade, node.get("path", "")]
+    told += [edge.get("relation", ""), unknown]
     return "\n".join([*told, *node.get("notes", ()), *files]).lower()
 
 

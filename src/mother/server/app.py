@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,6 +138,15 @@ def _reads(app: FastAPI, answers: Answers | Grown, weights: bool) -> None:
         total, entries = _found(lambda keys: answers.below(keys, offset, limit), above)
         return Answer({"total": total, "entries": entries})
 
+    @app.get("/api/entries", response_model=schemas.Entries)
+    def entries(
+        offset: Annotated[int, Query(ge=0, lt=_LARGEST_KEY)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = MOST_ENTRIES,
+    ) -> Answer:
+        """All models in the order of the forest; of an index none, it may hold millions."""
+        total, found = answers.every(offset, limit)
+        return Answer({"total": total, "entries": found})
+
     @app.get("/api/node/{key}", response_model=schemas.Details)
     def node(key: Key) -> Answer:
         """One model: its path from the root, its parent and why, its files and layers."""
@@ -149,10 +159,17 @@ def _reads(app: FastAPI, answers: Answers | Grown, weights: bool) -> None:
 
     @app.get("/api/search", response_model=schemas.Matches)
     def search(
-        q: Annotated[str, Query(max_length=1000, description="words, all of which must be found")],
+        q: Annotated[
+            str, Query(max_length=1000, description="words, all of which must be found")
+        ] = "",
+        id: Annotated[str | None, Query(max_length=1000, description="one model by its id")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_MATCHES)] = 100,
     ) -> Answer:
         """Models by name, path, relation, notes, file names and hashes."""
+        if id is not None:
+            with contextlib.suppress(KeyError):
+                return Answer({"total": 1, "matches": [{"key": answers.key(id), "name": id}]})
+            return Answer({"total": 0, "matches": []})
         total, matches = answers.matches(q, limit)
         return Answer({"total": total, "matches": matches})
 

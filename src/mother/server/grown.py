@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mother import __version__
 from mother.index.browser import Browser, Seen
 from mother.server.answers import attributes, shown
 from mother.views.outline import Item
@@ -36,6 +37,9 @@ class Grown:
             "hidden": hidden,
             "trees": trees,
             "attributes": self._attributes(version),
+            "called": {},
+            "tool": __version__,
+            "whole": False,
             "version": version,
         }
 
@@ -82,6 +86,14 @@ class Grown:
         """How many models a search finds, and so many of them, by name."""
         total, found = self._browser.search(text.lower().split(), limit)
         return total, [{"key": key, "name": name} for key, name in found]
+
+    def every(self, offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """None: an index is looked at a part at a time."""
+        return 0, []
+
+    def key(self, id: str) -> int:
+        """Of a model. KeyError."""
+        return self._browser.key(id)
 
     def path_of(self, id: str) -> str:
         """Where a model lies. KeyError."""

@@ -72,6 +72,9 @@ class Summary(BaseModel):
     refused: list[dict[str, str]] = Field(description="inputs that could not be read, and why")
     palette: dict[str, Any]
     attributes: list[dict[str, Any]] = Field(description="what models can be coloured by")
+    called: dict[str, str] = Field(description="architectures, by a model of each")
+    tool: str = Field(description="the version of mother that shows it")
+    whole: bool = Field(description="whether /api/entries gives all models")
     version: int | None = Field(description="of an index: another one when it has changed")
     weights: bool = Field(description="whether any folder was allowed, so that weights can be read")
 
@@ -81,7 +84,9 @@ class Entry(BaseModel):
 
     key: int = Field(description="place in preorder")
     parent: int | None = Field(description="key of the parent")
-    name: str
+    id: str
+    name: str = Field(description="as people are told it")
+    needs: list[str] = Field(description="why somebody has to look at it")
     hidden: bool
     children: int = Field(description="how many hang right below")
     below: int = Field(description="how many at any depth")

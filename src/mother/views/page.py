@@ -15,8 +15,9 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any
 
-from mother.graph import Edge, ModelGraph, rounded
-from mother.graph.verdict import Verdict, ancestor, of_edge, of_models
+from mother import __version__
+from mother.graph import Edge, Hint, ModelGraph, rounded
+from mother.graph.verdict import Verdict, ancestor, needs, of_edge, of_models
 from mother.views.blocks import grid
 from mother.views.hints import said
 from mother.views.outline import Item, outline
@@ -25,6 +26,11 @@ from mother.views.palette import OTHER, RELATIONS
 #: each imports only from those before it
 MODULES = (
     "names.js",
+    "verdict.js",
+    "graphs.js",
+    "address.js",
+    "filters.js",
+    "own.js",
     "dom.js",
     "source.js",
     "served.js",
@@ -33,12 +39,20 @@ MODULES = (
     "colour.js",
     "draw.js",
     "canvas.js",
+    "save.js",
     "list.js",
+    "table.js",
+    "matrix.js",
     "heat.js",
     "panel.js",
     "weights.js",
     "compare.js",
     "overview.js",
+    "keys.js",
+    "controls.js",
+    "state.js",
+    "views.js",
+    "choose.js",
     "main.js",
 )
 PALETTE = {"relations": RELATIONS, "other": OTHER}
@@ -103,9 +117,12 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
         for item in items
         if item.node is not None and item.edge is not None and item.edge.changes
     }
-    hints: dict[str, list[dict[str, Any]]] = {}
+    hints: dict[str, list[Hint]] = {}
     for hint in graph.hints:
-        hints.setdefault(hint.model, []).append({"says": said(hint), "agrees": hint.agrees})
+        hints.setdefault(hint.model, []).append(hint)
+    to: dict[str, list[Edge]] = {}
+    for edge in graph.edges:
+        to.setdefault(edge.child, []).append(edge)
     told = of_models(graph)
     grids = {key: asdict(grid(names)) for key, names in graph.layers.items() if key in compared}
     return {
@@ -114,16 +131,24 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "method": graph.method,
             "refused": [asdict(r) for r in graph.refused],
             "palette": PALETTE,
+            "called": _called(graph),
+            "tool": __version__,
         },
         "grids": grids,
-        "items": [entry(item, place, hints.get(item.id, []), told.get(item.id)) for item in items],
+        "items": [
+            {
+                **entry(item, place, hints.get(item.id, ()), told.get(item.id)),
+                **_beside(item, to.get(item.id, ()), hints.get(item.id, ()), bool(hints)),
+            }
+            for item in items
+        ],
     }
 
 
 def entry(
     item: Item,
     place: Mapping[str, int],
-    hints: Sequence[dict[str, Any]] = (),
+    hints: Sequence[Hint] = (),
     verdict: Verdict | None = None,
 ) -> dict[str, Any]:
     """What the page knows of one model. place: of others that it names, by id. verdict: on it; by
@@ -132,7 +157,7 @@ def entry(
     if item.node is not None:
         known["node"] = _known(item.node, without=("id",))
         if hints:
-            known["node"]["hints"] = hints
+            known["node"]["hints"] = [{"says": said(x), "agrees": x.agrees} for x in hints]
     if item.hidden is not None:
         known["hidden"] = {"polarity": rounded(item.hidden.polarity)}
         known["called"] = ancestor(item.hidden)
@@ -152,6 +177,22 @@ def entry(
         if item.edge.changes:
             known["changes"] = _changes(item.edge)
     return known
+
+
+def _beside(
+    item: Item, edges: Sequence[Edge], hints: Sequence[Hint], hinted: bool
+) -> dict[str, Any]:
+    """Why somebody has to look at it; nothing if nobody has."""
+    why = needs(edges, item.node, hints, hinted=hinted)
+    return {"needs": why} if why else {}
+
+
+def _called(graph: ModelGraph) -> dict[str, str]:
+    """Architectures by the first model of each, for their digests say nothing to people."""
+    named: dict[str, str] = {}
+    for node in graph.nodes:
+        named.setdefault(node.architecture, f"like {node.id}")
+    return named
 
 
 def _known(item: Any, without: tuple[str, ...]) -> dict[str, Any]:

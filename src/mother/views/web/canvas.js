@@ -6,7 +6,7 @@ import { ROW } from "./layout.js";
 import { shortened } from "./names.js";
 
 const CHUNK = 256;
-const LEAST_NAMED = 0.05; // and below which not even those of the roots
+const NAMES = 400; // that are drawn of a forest too small to read, at most
 const LEAST = 0.002;
 const MOST = 6;
 
@@ -41,7 +41,17 @@ export class Canvas {
   show(layout, look) {
     Object.assign(this, { items: layout.items, size: layout });
     this.byHeight = [...layout.items].sort((a, b) => a.y - b.y);
+    this.byWeight = null;
+    if (this.placed && !this.sees()) this.home();
     this.recolour(look);
+  }
+
+  /** Whether any model is in view. */
+  sees() {
+    if (!this.width || !this.items.length) return true;
+    const [left, top] = this.view.invert([0, 0]);
+    const [right, bottom] = this.view.invert([this.width, this.height]);
+    return this.#between(top, bottom).some((item) => item.x + 12 + item.width >= left && item.x <= right);
   }
 
   get aspect() {
@@ -87,7 +97,8 @@ export class Canvas {
 
   /** All of it. */
   fit() {
-    const scale = Math.min(1.5, this.width / this.size.width, this.height / this.size.height);
+    const least = Math.min(this.width / this.size.width, this.height / this.size.height);
+    const scale = Math.max(LEAST, Math.min(1.5, least));
     const x = (this.width - this.size.width * scale) / 2;
     const y = (this.height - this.size.height * scale) / 2;
     this.#to(d3.zoomIdentity.translate(Math.max(0, x), Math.max(0, y)).scale(scale));
@@ -174,7 +185,7 @@ export class Canvas {
     }
   }
 
-  /** Names of the roots in letters that stay legible, where there is room for them. */
+  /** Names in letters that stay legible, of roots and large branches first, where there is room. */
   #roots(c, look) {
     const { view, ratio } = this;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -184,18 +195,23 @@ export class Canvas {
     c.lineJoin = "round";
     c.strokeStyle = look.theme.surface;
     c.fillStyle = look.theme.ink;
-    let last = [NaN, NaN];
-    if (view.k < LEAST_NAMED) return;
-    for (const item of this.items) {
-      if (item.parent || !item.entry.below) continue;
+    this.byWeight ??= [...this.items].sort((a, b) => Boolean(a.parent) - Boolean(b.parent) || b.entry.below - a.entry.below);
+    const taken = new Set();
+    let drawn = 0;
+    for (const item of this.byWeight) {
       const [x, y] = view.apply([item.x, item.y]);
-      const seen = x > -200 && x < this.width && y > 0 && y < this.height;
-      if (!seen || (Math.abs(y - last[1]) < 15 && Math.abs(x - last[0]) < 1)) continue;
-      last = [x, y];
+      if (x < -20 || x > this.width - 30 || y < 8 || y > this.height - 8 || look.dimmed?.(item)) continue;
       c.font = font(item, 11);
-      const name = shortened(item.label, Math.round(6 + 200 * view.k));
+      const name = shortened(item.label, Math.round(14 + 100 * view.k));
+      const row = Math.floor(y / 15);
+      const columns = [];
+      for (let at = Math.floor(x / 20); at <= Math.floor((x + 8 + 6 * name.length) / 20); at += 1) columns.push(at);
+      if (columns.some((at) => [-1, 0, 1].some((by) => taken.has(`${row + by} ${at}`)))) continue;
+      for (const at of columns) taken.add(`${row} ${at}`);
       c.strokeText(name, x + 8, y);
       c.fillText(name, x + 8, y);
+      drawn += 1;
+      if (drawn === NAMES) return;
     }
   }
 

@@ -1,6 +1,7 @@
 /** What a colour means. */
 
 import { el, part } from "./dom.js";
+import { between } from "./filters.js";
 import { count, figure, percent, printable, shortened } from "./names.js";
 
 const SERIES = ["fine-tune", "continuation", "lora", "quantized", "merge", "pruned", "converted"];
@@ -12,22 +13,24 @@ const RAMP = [
 ];
 
 /** A scale for one attribute: `of(values)` is a colour or null, `entries` the legend. */
-export function scale(attribute, palette, dark) {
+export function scale(attribute, palette, dark, called = {}) {
   const tone = dark ? 1 : 0;
   const other = palette.other[tone];
   if (!attribute) return { key: "", of: () => other, entries: [] };
   const { key } = attribute;
+  const word = (value) => shortened(printable(called[value] ?? value), 28);
+  const graded = { strong: palette.relations["fine-tune"], likely: palette.relations.continuation, open: palette.relations.lora };
   if (attribute.values) {
     const colours = new Map();
     attribute.values.forEach((value, k) => {
-      const own = key === "relation" ? palette.relations[value] : palette.relations[SERIES[k]];
+      const own = key === "relation" ? palette.relations[value] : key === "grade" ? graded[value] : palette.relations[SERIES[k]];
       colours.set(value, own ? own[tone] : other);
     });
     const ours = attribute.values.filter((v) => colours.get(v) !== other);
     const rest = attribute.values.filter((v) => colours.get(v) === other);
-    const entries = ours.map((v) => [shortened(printable(v), 28), colours.get(v)]);
+    const entries = ours.map((v) => [word(v), colours.get(v), [`${key}:${v}`]]);
     if (rest.length) {
-      entries.push([rest.length === 1 ? shortened(printable(rest[0]), 28) : `${rest.length} others`, other]);
+      entries.push([rest.length === 1 ? word(rest[0]) : `${rest.length} others`, other, rest.map((v) => `${key}:${v}`)]);
     }
     return { key, of: (values) => colours.get(values[key]) ?? null, entries };
   }
@@ -41,23 +44,28 @@ export function scale(attribute, palette, dark) {
   return {
     key,
     of: ({ [key]: x }) => (typeof x === "number" ? RAMP[tone][step(x)] : null),
-    entries: RAMP[tone].map((colour, k) => [`from ${says(from(k))}`, colour]),
+    entries: RAMP[tone].map((colour, k) => [`from ${says(from(k))}`, colour, [between(key, from(k), from(k + 1))]]),
   };
 }
 
 /** The name of an attribute for people. */
 export function title(key) {
-  const words = { dtype: "number type", parameters: "size", direction_probability: "probability" }[key];
+  const words = { dtype: "number type", grade: "how sure", parameters: "size", direction_probability: "probability" }[key];
   return printable(words ?? key.replaceAll("_", " ")).replace(/^./u, (c) => c.toUpperCase());
 }
 
-export function showLegend(scale, { hidden, undirected, support }) {
-  const line = (colour, words, kind = "") =>
-    el("li", {}, el("span", { class: `swatch ${kind}`, "--colour": colour, "aria-hidden": "true" }), words);
+/** dots: the colour is that of models, not of lines. filter: called with what an entry stands for. */
+export function showLegend(scale, { hidden, undirected, support, dots, has, filter }) {
+  const swatch = (colour, kind) => el("span", { class: `swatch ${kind}`, "--colour": colour, "aria-hidden": "true" });
+  const line = (colour, words, kind = "") => el("li", {}, swatch(colour, kind), words);
+  const choice = ([words, colour, only]) =>
+    el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(only.every(has)), "aria-label": `Only ${words}`, onclick: () => filter(only) }, swatch(colour, dots ? "round" : ""), words));
+  const held = part("legend").contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
   part("legend").replaceChildren(
-    ...scale.entries.map(([words, colour]) => line(colour, words)),
+    ...scale.entries.map(choice),
     ...(hidden ? [line("var(--faint)", "hidden ancestor", "dashed")] : []),
-    ...(undirected ? [line("var(--soft)", "direction unknown", "diamond")] : []),
+    ...(undirected ? [el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(has("needs:direction")), "aria-label": "Only direction unknown", onclick: () => filter(["needs:direction"]) }, swatch("var(--soft)", "diamond"), "direction unknown"))] : []),
     ...(support ? [el("li", {}, "width and number: support in %")] : []),
   );
+  if (held) [...part("legend").querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === held)?.focus();
 }

@@ -2,7 +2,7 @@
 
 import { button, el } from "./dom.js";
 import { heat, largest } from "./heat.js";
-import { bytes, count, figure, percent, printable } from "./names.js";
+import { bytes, count, figure, moved, percent, printable } from "./names.js";
 import { nameOf } from "./panel.js";
 import { weighing } from "./weights.js";
 
@@ -13,10 +13,11 @@ const ROWS = [
   ["Format", (d) => d.node?.format],
   ["Architecture", (d) => d.node?.architecture],
   ["Parent", (d) => d.path.at(-2) && nameOf(d.path.at(-2))],
+  ["How sure", (d) => d.told[0]],
   ["Relation to it", (d) => d.edge?.relation],
   ["Stage", (d) => d.edge?.stage],
-  ["Distance", (d) => d.edge && figure(d.edge.distance)],
-  ["Probability", (d) => d.edge && percent(d.edge.direction_probability)],
+  ["Changed", (d) => d.edge && moved(d.edge.distance)],
+  ["Direction", (d) => d.edge && (d.edge.undirected ? "open" : percent(d.edge.direction_probability))],
   ["Support", (d) => d.edge && percent(d.edge.support)],
   ["Polarity", (d) => d.edge && figure(d.edge.polarity)],
 ];
@@ -77,7 +78,7 @@ function related(a, b, go) {
         ? `${first} descends from ${second}, in ${up.length === 1 ? "one step" : `${up.length} steps`}.`
         : `Both descend from ${nameOf(shared)}.`;
   const step = (entry, arrow) =>
-    el("li", {}, el("span", { class: "step" }, `${arrow} ${printable(entry.edge?.relation ?? "unknown step")}${typeof entry.edge?.distance === "number" ? `, distance ${figure(entry.edge.distance)}` : ""}`));
+    el("li", {}, el("span", { class: "step" }, `${arrow} ${printable(entry.edge?.relation ?? "unknown step")}${typeof entry.edge?.distance === "number" ? `, ${moved(entry.edge.distance)} changed` : ""}`));
   const stop = (entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" }));
   const way = [
     ...up.flatMap((entry) => [stop(entry), step(entry, "↑")]),

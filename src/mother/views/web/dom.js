@@ -27,6 +27,12 @@ export function part(id) {
   return document.getElementById(id);
 }
 
+/** Something went wrong, said where everybody sees and hears it; "" when it is over. */
+export function alarm(words) {
+  part("told").textContent = words;
+  part("told").hidden = !words;
+}
+
 /** Say it to a screen reader. */
 export function announce(words) {
   part("said").textContent = words;

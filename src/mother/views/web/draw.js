@@ -1,9 +1,10 @@
 /** What is drawn of a part of the forest, and how. */
 
-import { GAP, ROW } from "./layout.js";
+import { ROW } from "./layout.js";
 import { share } from "./names.js";
 
 const FONT = 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+const FADED = 0.2; // what a search or a filter leaves out
 export const LEGIBLE = 0.5; // scale below which names are not drawn
 
 export function font(item, size = 13) {
@@ -14,16 +15,16 @@ export function font(item, size = 13) {
 function trunk(path, item) {
   const { parent } = item;
   path.moveTo(parent.x + 12 + parent.width + 4, parent.y);
-  path.lineTo(item.x - GAP + 12, parent.y);
+  path.lineTo(item.bend, parent.y);
 }
 
 function branch(path, item) {
-  path.moveTo(item.x - GAP + 12, item.parent.y);
+  path.moveTo(item.bend, item.parent.y);
   bend(path, item);
 }
 
 function bend(path, item) {
-  const [from, to] = [item.x - GAP + 12, item.x - 36];
+  const [from, to] = [item.bend, item.bend + 28];
   const middle = (from + to) / 2;
   path.bezierCurveTo(middle, item.parent.y, middle, item.y, to, item.y);
   path.lineTo(item.x - 7, item.y);
@@ -33,7 +34,7 @@ function bend(path, item) {
 export function way(path, item) {
   const { parent } = item;
   path.moveTo(parent.x + 12 + parent.width + 4, parent.y);
-  path.lineTo(item.x - GAP + 12, parent.y);
+  path.lineTo(item.bend, parent.y);
   bend(path, item);
 }
 
@@ -53,10 +54,11 @@ export function chunk(items, look) {
     if (parent) {
       const edge = entry.edge;
       const support = Math.round(5 * Math.max(0, Math.min(1, edge?.support ?? 1))) / 5;
-      const onEdge = edge && look.scale.key in edge ? item.colour : null;
-      branch(stroke(out, onEdge ?? look.theme.faint, 0.6 + 1.5 * support, !edge), item);
+      const onEdge = edge && (look.scale.key in edge || look.scale.key === "grade") ? item.colour : null;
+      const faded = Boolean(look.dimmed?.(item));
+      branch(stroke(out, onEdge ?? look.theme.faint, 0.6 + 1.5 * support, !edge, faded), item);
       if (parent.kids[0] === item) {
-        trunk(stroke(out, look.theme.faint, 1, parent.entry.hidden), item);
+        trunk(stroke(out, look.theme.faint, 1, parent.entry.hidden, Boolean(look.dimmed)), item);
         out.spines.moveTo(parent.x + 7, parent.y);
         out.spines.lineTo(parent.x + 12 + parent.width + 4, parent.y);
       }
@@ -67,16 +69,17 @@ export function chunk(items, look) {
       circle(out.hollow, item);
     } else {
       const colour = item.colour ?? look.theme.faint;
-      if (!out.fills.has(colour)) out.fills.set(colour, new Path2D());
-      circle(out.fills.get(colour), item);
+      const key = `${colour} ${look.dimmed?.(item) ? FADED : 1}`;
+      if (!out.fills.has(key)) out.fills.set(key, new Path2D());
+      circle(out.fills.get(key), item);
     }
   }
   return out;
 }
 
-function stroke(out, colour, width, dashed) {
-  const key = `${colour} ${width} ${dashed}`;
-  if (!out.strokes.has(key)) out.strokes.set(key, { colour, width, dashed, path: new Path2D() });
+function stroke(out, colour, width, dashed, faded) {
+  const key = `${colour} ${width} ${dashed} ${faded}`;
+  if (!out.strokes.has(key)) out.strokes.set(key, { colour, width, dashed, alpha: faded ? FADED : 1, path: new Path2D() });
   return out.strokes.get(key).path;
 }
 
@@ -94,13 +97,15 @@ function diamond(path, { x, y }) {
 }
 
 export function lines(c, part, k, faint) {
-  for (const { colour, width, dashed, path } of part.strokes.values()) {
+  for (const { colour, width, dashed, alpha, path } of part.strokes.values()) {
+    c.globalAlpha = alpha;
     c.strokeStyle = colour;
     c.lineWidth = Math.max(width, 0.5 / k);
     c.setLineDash(dashed && k > 0.2 ? [3, 3] : []);
     c.stroke(path);
   }
   c.setLineDash([]);
+  c.globalAlpha = 1;
   if (k >= LEGIBLE) return;
   c.strokeStyle = faint;
   c.lineWidth = Math.max(1, 0.5 / k);
@@ -109,10 +114,13 @@ export function lines(c, part, k, faint) {
 
 export function dots(c, part, look, k) {
   if (k < 0.08) return;
-  for (const [colour, path] of part.fills) {
+  for (const [key, path] of part.fills) {
+    const [colour, alpha] = key.split(" ");
+    c.globalAlpha = Number(alpha);
     c.fillStyle = colour;
     c.fill(path);
   }
+  c.globalAlpha = 1;
   c.fillStyle = look.theme.surface;
   c.fill(part.diamonds);
   c.lineWidth = 1.2;
@@ -127,7 +135,7 @@ export function dots(c, part, look, k) {
 
 export function words(c, item, look, k) {
   const { theme, dimmed } = look;
-  c.globalAlpha = dimmed?.(item) ? 0.35 : 1;
+  c.globalAlpha = dimmed?.(item) ? 0.3 : 1;
   const x = item.x + 12;
   const { edge } = item.entry;
   c.textBaseline = "middle";

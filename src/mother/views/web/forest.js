@@ -12,6 +12,12 @@ export class Forest {
     this.changed = changed;
     this.items = new Map();
     this.roots = [];
+    this.only = null; // the root of the one tree that is looked at
+  }
+
+  /** The roots that are shown. */
+  get tops() {
+    return this.only ? [this.only] : this.roots;
   }
 
   async start(models, trees) {
@@ -94,7 +100,7 @@ export class Forest {
   /** Open items in the order of the page, and what hangs from them. */
   visible() {
     const out = [];
-    const stack = [...this.roots].reverse();
+    const stack = [...this.tops].reverse();
     while (stack.length) {
       const item = stack.pop();
       out.push(item);
@@ -146,5 +152,5 @@ export class Forest {
 function rest(parent, total, offset) {
   const name = `… ${(total - offset).toLocaleString("en")} more`;
   const key = `more-${parent ? parent.entry.key : "roots"}`;
-  return { key, parent: parent?.entry.key ?? null, name, hidden: false, children: 0, below: 0, edge: null, values: {}, more: { total, offset } };
+  return { key, parent: parent?.entry.key ?? null, id: key, name, needs: [], hidden: false, children: 0, below: 0, edge: null, values: {}, more: { total, offset } };
 }

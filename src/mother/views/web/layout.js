@@ -9,6 +9,7 @@ const COUSINS = 1.25;
 const LONGEST = 44; // letters of a name
 const EDGE = 24; // around it all
 const APART = 14; // between trees
+const LONGEST_STEP = 360; // of the furthest child from its parent
 const TALL = 4000; // a forest below this height is one column
 
 const tidy = d3
@@ -16,10 +17,12 @@ const tidy = d3
   .nodeSize([1, 1])
   .separation((a, b) => (a.parent === b.parent ? SIBLINGS : COUSINS));
 
-/** Gives every visible item x, y, label, and width (of its label); returns the size of it all.
- * aspect: width over height of what it is looked at through; a tall forest is set in columns. */
-export function arrange(forest, measure, aspect) {
-  const trees = forest.roots.map((root) => tree(root, measure));
+/** Gives every visible item x, y, bend (where its line leaves the vertical), label, and width (of its
+ * label); returns the size of it all. aspect: width over height of what it is looked at through; a
+ * tall forest is set in columns. stretched: steps are as long as their distance. */
+export function arrange(forest, measure, aspect, stretched = false) {
+  const trees = forest.tops.map((root) => tree(root, measure));
+  const furthest = stretched ? longest(trees) : 0;
   const height = trees.reduce((sum, { rows }) => sum + rows * ROW, 0);
   const wide = widths(trees).reduce((sum, width) => sum + width + GAP, 0);
   const columns = height < TALL ? 1 : Math.max(1, Math.round(Math.sqrt((height * aspect) / wide)));
@@ -33,7 +36,8 @@ export function arrange(forest, measure, aspect) {
     for (const [k, { placed, first, rows, single }] of column.entries()) {
       if (k && !(single && column[k - 1].single)) top += APART;
       for (const { data: item, x } of placed) {
-        item.x = edges[item.depth];
+        item.x = furthest ? along(item, edges[0], furthest) : edges[item.depth];
+        item.bend = furthest && item.parent?.shown ? item.parent.x + 28 + item.parent.width : item.x - GAP + 12;
         item.y = top + (x - first + 0.5) * ROW;
         size.width = Math.max(size.width, item.x + 12 + item.width + EDGE);
         items.push(item);
@@ -44,6 +48,19 @@ export function arrange(forest, measure, aspect) {
     left = size.width + GAP;
   }
   return { items, ...size };
+}
+
+/** The longest step of any model. */
+function longest(trees) {
+  let most = 0;
+  for (const { placed } of trees) for (const { data } of placed) most = Math.max(most, data.entry.edge?.distance ?? 0);
+  return most;
+}
+
+/** After its parent's name, a step as long as its distance. */
+function along(item, left, furthest) {
+  if (!item.parent?.shown) return left;
+  return item.parent.x + item.parent.width + GAP + (LONGEST_STEP * (item.entry.edge?.distance ?? 0)) / furthest;
 }
 
 /** One tree by itself: its places in rows, and how many it takes. */

@@ -69,10 +69,10 @@ export class List {
   #line(item, pitch, all) {
     const { entry, parent, depth } = item;
     const { look } = this;
-    const siblings = parent ? parent.kids : look.roots;
+    const siblings = parent?.shown ? parent.kids : look.roots;
     const edge = entry.edge;
-    const sure = edge?.undirected ? "direction unknown" : "";
     const under = parent?.entry.hidden && !edge ? "from a hidden ancestor" : "";
+    const sure = edge?.undirected ? "direction unknown" : "";
     const chosen = item === look.selected || item === look.other;
     const states = [item === look.active && "active", chosen && "chosen", look.found?.(item) && "found", look.dimmed?.(item) && "dim", entry.hidden && "hidden-one"];
     const line = el(
@@ -94,7 +94,7 @@ export class List {
       el("span", { class: "dot", "--colour": item.colour ?? "var(--faint)", "aria-hidden": "true" }),
       el("span", { class: "name" }, printable(entry.name)),
       el("span", { class: "gap" }, entry.children && !item.open ? `+ ${entry.below}` : ""),
-      el("span", { class: "relation" }, printable(edge?.relation ?? under), sure && ` · ${sure}`),
+      el("span", { class: "relation" }, [entry.values.grade, printable(edge?.relation ?? under), sure].filter(Boolean).join(" · ")),
       el("span", { class: "support" }, typeof edge?.support === "number" ? `${percent(edge.support)}` : "",
         typeof edge?.support === "number" ? el("span", { class: "unseen" }, " support") : ""),
     );

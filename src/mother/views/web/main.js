@@ -1,328 +1,235 @@
-/** One state, three views of it: canvas, list, panel. */
+/** The start, the search and the filters, and what the reader opens. */
 
-import { Canvas } from "./canvas.js";
-import { scale, showLegend, title } from "./colour.js";
-import { comparison } from "./compare.js";
-import { announce, el, part } from "./dom.js";
+import { asked, tell } from "./address.js";
+import { close, family, goTo, pick, setChoosing, showPanel } from "./choose.js";
+import { distanceAt, offerColours, readGraph, readTable, sayLimits, wire } from "./controls.js";
+import { announce, part } from "./dom.js";
 import { Forest } from "./forest.js";
-import { arrange } from "./layout.js";
-import { List } from "./list.js";
-import { many } from "./names.js";
-import { overview } from "./overview.js";
-import { nameOf, panel } from "./panel.js";
+import { many, printable } from "./names.js";
+import { annotated } from "./own.js";
 import { served } from "./served.js";
 import { embedded } from "./source.js";
+import { all, careful, NARROW, note, page, step } from "./state.js";
+import { bring, canvas, dark, fillTable, focusForest, printing, rearrange, restyle, ring, setTheme, setView, toggle } from "./views.js";
 
-const NARROW = window.matchMedia("(max-width: 47.99em)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
-
 const LOOK_AGAIN = 5000; // milliseconds
 
-export async function start(source) {
-  const about = await source.about();
-  const state = { active: null, selected: null, other: null, choosing: false, found: null, at: -1 };
-  const forest = new Forest(source, rearrange);
-  const acts = { onpick: pick, ontoggle: (item) => forest.toggle(item) };
-  const canvas = new Canvas(part("canvas"), { ...acts, onpick: point, onhover: hover });
-  const list = new List(part("tree"), acts);
-  let shown = [];
-  let look = null;
+page.acts = {
+  ...{ pick, goTo, only, refilter, search, next, slide, clear, walk, ring, escape, canvas, openAll, openGraph, openTable, drop, focusForest },
+  ...{ colour: recolour, stretch: rearrange, view: (view) => step(() => setView(view)), theme: () => setTheme(!dark()) },
+  ...{ closeAll: () => page.forest.closeAll(), stopChoosing: () => setChoosing(false), look: () => page.look },
+};
 
-  document.title = about.title;
-  part("title").textContent = about.title;
+/** Show what a source holds, in place of what is shown. */
+async function start(from) {
+  page.source = annotated(from);
+  page.about = await page.source.about();
+  page.state = { active: null, selected: null, other: null, choosing: false, found: null, keys: [], at: -1, query: "" };
+  page.everything = null;
+  page.shown = [];
+  canvas.placed = false;
+  page.forest = new Forest(page.source, rearrange);
+  document.title = page.about.title;
+  part("title").textContent = printable(page.about.title);
   part("counts").textContent = [
-    many(about.models, "model"),
-    many(about.trees, "tree"),
-    about.hidden ? many(about.hidden, "hidden ancestor") : "",
-    about.refused.length ? `${about.refused.length} not read` : "",
+    many(page.about.models, "model"),
+    many(page.about.trees, "tree"),
+    page.about.hidden ? many(page.about.hidden, "hidden ancestor") : "",
+    page.about.refused.length ? `${page.about.refused.length} not read` : "",
   ].filter(Boolean).join(" · ");
-  part("colour").append(
-    ...about.attributes.map(({ key }) => el("option", { value: key }, title(key))),
-    el("option", { value: "" }, "Nothing"),
-  );
-
-  /** After opening, closing: places and order are new. */
-  function rearrange(anchor) {
-    const before = anchor?.shown && [anchor.x, anchor.y];
-    for (const item of shown) item.shown = false;
-    shown = forest.visible();
-    for (const item of shown) item.shown = true;
-    number(forest.roots);
-    for (const item of shown) if (item.open) number(item.kids);
-    while (state.active && !state.active.shown) state.active = state.active.parent;
-    state.active ??= shown[0] ?? null;
-    const layout = arrange(forest, canvas.measure, canvas.aspect);
-    look = looks();
-    canvas.show(layout, look);
-    list.show(shown, look);
-    if (!canvas.placed) canvas.home();
-    else if (before) canvas.follow(before, anchor);
-  }
-
-  function number(siblings) {
-    siblings.forEach((item, k) => (item.place = k + 1));
-  }
-
-  /** After choosing, searching, another colour or theme. */
-  function restyle() {
-    look = looks();
-    canvas.recolour(look);
-    list.recolour(look);
-  }
-
-  function looks() {
-    const style = getComputedStyle(document.documentElement);
-    const theme = Object.fromEntries(
-      ["surface", "raised", "ink", "soft", "faint", "line", "mark", "accent", "second"].map((name) => [
-        name,
-        style.getPropertyValue(`--${name}`).trim(),
-      ]),
-    );
-    const attribute = about.attributes.find(({ key }) => key === part("colour").value);
-    const colours = scale(attribute, about.palette, dark());
-    const { found, active, selected, other } = state;
-    const focused = document.activeElement === part("tree") ? [[active, theme.soft]] : [];
-    const chosen = [[selected, theme.accent], [other, theme.second]];
-    showLegend(colours, {
-      hidden: about.hidden > 0,
-      undirected: about.attributes.some(({ key }) => key === "undirected"),
-      support: about.attributes.some(({ key }) => key === "support"),
-    });
-    return {
-      theme,
-      scale: colours,
-      roots: forest.roots,
-      active,
-      selected,
-      other,
-      found: found && ((item) => found.has(item.entry.key)),
-      dimmed: found && ((item) => !found.has(item.entry.key)),
-      paths: chosen.filter(([item]) => item).reverse(),
-      rings: [...focused, ...chosen].filter(([item]) => item),
-    };
-  }
-
-  function dark() {
-    return document.documentElement.dataset.theme === "dark";
-  }
-
-  function setTheme(isDark) {
-    document.documentElement.dataset.theme = isDark ? "dark" : "light";
-    if (look) restyle();
-  }
-
-  function hover(item) {
-    const whole = item && `${nameOf(item.entry)}${item.entry.hidden ? ", not among the inputs" : ""}`;
-    part("hint").textContent = whole ?? "";
-    part("hint").hidden = !whole;
-  }
-
-  function point(item, event) {
-    part("tree").focus({ preventScroll: true }); // so that the arrow keys go on from here
-    pick(item, event);
-  }
-
-  /** Choose a model; a second one with Shift, Control or after "Compare with". */
-  function pick(item, event = {}) {
-    if (!item) return;
-    if (item.entry.more) return void more(item);
-    state.active = item;
-    if (state.selected && state.selected !== item && (state.choosing || event.shiftKey || event.ctrlKey || event.metaKey)) {
-      state.other = item;
-    } else {
-      state.selected = item;
-      state.other = null;
-    }
-    setChoosing(false);
-    showPanel();
-  }
-
-  async function more(item) {
-    state.active = await forest.more(item);
-    bring(state.active);
-    restyle();
-  }
-
-  async function go(key) {
-    const item = await forest.reveal(key);
-    pick(item);
-    bring(item);
-    part("panel-title")?.focus({ preventScroll: !NARROW.matches });
-  }
-
-  function bring(item) {
-    list.bring(item);
-    canvas.bring(item);
-  }
-
-  function setChoosing(on) {
-    state.choosing = on;
-    document.body.classList.toggle("choosing", on);
-    part("choosing").hidden = !on;
-    if (on) announce("Choose the second model");
-  }
-
-  async function showPanel() {
-    const { selected, other } = state;
-    restyle();
-    const close = () => {
-      if (state.other) state.other = null;
-      else state.selected = null;
-      showPanel();
-      part("tree").focus();
-    };
-    const compare = () => {
-      setChoosing(true);
-      part("tree").focus();
-    };
-    let content;
-    if (other) {
-      const both = await Promise.all([selected, other].map((item) => source.details(item.entry.key)));
-      content = comparison(...both, { go, close, weigh: about.weights && source.compare });
-      announce(`Comparing ${nameOf(selected.entry)} with ${nameOf(other.entry)}`);
-    } else if (selected) {
-      content = panel(await source.details(selected.entry.key), { go, compare, close });
-      announce(`Showing ${nameOf(selected.entry)}`);
-    } else content = overview(about, forest.roots.map((item) => item.entry).filter((entry) => !entry.more), go, about.weights && source.place);
-    if (selected !== state.selected || other !== state.other) return;
-    part("panel").replaceChildren(...content.filter(Boolean));
-    part("panel").scrollTop = 0;
-    if (NARROW.matches && selected) part("panel").scrollIntoView({ block: "start" });
-  }
-
-  async function search() {
-    const query = part("search").value;
-    const keys = await source.search(query);
-    if (query !== part("search").value) return;
-    state.found = query.trim() ? new Set(keys) : null;
-    state.keys = keys;
-    state.query = query;
-    state.at = -1;
-    part("matches").textContent = state.found ? many(keys.length, "match", "matches") : "";
-    restyle();
-  }
-
-  async function next(step) {
-    // who types and presses Enter means what was typed, not what was found before
-    if (part("search").value !== (state.query ?? "")) await search();
-    const { keys = [] } = state;
-    if (!state.found || !keys.length) return;
-    state.at = (state.at + step + keys.length) % keys.length;
-    part("matches").textContent = `${state.at + 1} of ${keys.length.toLocaleString("en")}`;
-    const item = await forest.reveal(keys[state.at]);
-    pick(item);
-    bring(item);
-  }
-
-  /** Whether the index has grown since; what is on the page stays until it is asked to change. */
-  async function lookAgain() {
-    if (document.hidden) return;
-    const now = await source.about().catch(() => about);
-    part("grown").hidden = now.version === about.version;
-  }
-
-  /** Arrow keys as in any tree (WAI-ARIA). */
-  function walk(event) {
-    const { active } = state;
-    if (!active || event.altKey || event.metaKey || event.ctrlKey) return;
-    const at = shown.indexOf(active);
-    const to = {
-      ArrowDown: () => shown[at + 1],
-      ArrowUp: () => shown[at - 1],
-      Home: () => shown[0],
-      End: () => shown.at(-1),
-      PageDown: () => shown[Math.min(at + 10, shown.length - 1)],
-      PageUp: () => shown[Math.max(at - 10, 0)],
-      ArrowRight: () => (active.open ? active.kids[0] : void forest.open(active)),
-      ArrowLeft: () => (active.open ? void forest.close(active) : active.parent),
-      Enter: () => pick(active, event),
-      " ": () => pick(active, event),
-      c: () => (state.selected ? pick(active, { shiftKey: true }) : pick(active)),
-    }[event.key];
-    if (!to) return;
-    event.preventDefault();
-    const item = to();
-    if (item) {
-      state.active = item;
-      bring(item);
-    }
-    restyle();
-  }
-
-  function shortcuts(event) {
-    if (event.key === "Escape") {
-      if (state.choosing) setChoosing(false);
-      else if (part("search").value) {
-        part("search").value = "";
-        search();
-      } else if (state.other || state.selected) {
-        if (state.other) state.other = null;
-        else state.selected = null;
-        showPanel();
-      }
-      return;
-    }
-    if (event.target.matches("input, select, textarea") || event.altKey || event.metaKey || event.ctrlKey) return;
-    const does = {
-      "/": () => part("search").focus(),
-      "+": () => canvas.by(1.4),
-      "=": () => canvas.by(1.4),
-      "-": () => canvas.by(1 / 1.4),
-      0: () => canvas.fit(),
-    }[event.key];
-    if (!does) return;
-    event.preventDefault();
-    does();
-  }
-
-  function setView(view) {
-    document.body.dataset.view = view;
-    part("as-tree").setAttribute("aria-pressed", String(view === "tree"));
-    part("as-list").setAttribute("aria-pressed", String(view === "list"));
-    canvas.resize();
-    list.render();
-    if (state.active) bring(state.active);
-  }
-
-  part("search").addEventListener("input", search);
-  part("search").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") next(event.shiftKey ? -1 : 1);
-  });
-  part("colour").addEventListener("change", restyle);
-  part("as-tree").addEventListener("click", () => setView("tree"));
-  part("as-list").addEventListener("click", () => setView("list"));
-  part("theme").addEventListener("click", () => setTheme(!dark()));
-  part("open-all").addEventListener("click", async () => {
-    const all = await forest.openAll();
-    announce(all ? "All open" : "As many levels open as can be shown");
-  });
-  part("close-all").addEventListener("click", () => forest.closeAll());
-  part("zoom-in").addEventListener("click", () => canvas.by(1.4));
-  part("zoom-out").addEventListener("click", () => canvas.by(1 / 1.4));
-  part("zoom-fit").addEventListener("click", () => canvas.fit());
-  part("stop-choosing").addEventListener("click", () => setChoosing(false));
-  part("tree").addEventListener("keydown", walk);
-  for (const change of ["focus", "blur"]) {
-    // only the ring on the canvas: a line that is written anew under the pointer gets no click
-    part("tree").addEventListener(change, () => canvas.recolour((look = looks())));
-  }
-  document.addEventListener("keydown", shortcuts);
-  DARK.addEventListener("change", () => setTheme(DARK.matches));
-  window.addEventListener("beforeprint", () => list.render(true));
-  window.addEventListener("afterprint", () => list.render());
-
-  setTheme(DARK.matches);
-  document.body.dataset.view = NARROW.matches ? "list" : "tree";
-  part("grown").addEventListener("click", () => window.location.reload());
-  if (typeof about.version === "number") window.setInterval(lookAgain, LOOK_AGAIN);
-  await forest.start(about.models + about.hidden, about.trees);
-  setView(document.body.dataset.view);
-  await showPanel();
+  part("empty").hidden = page.about.models + page.about.hidden > 0;
+  const has = (key) => page.about.attributes.some((x) => x.key === key);
+  part("least").hidden = !has("support");
+  part("furthest").hidden = part("stretch").hidden = !has("distance");
+  offerColours(page.about.attributes, asked().colour || page.about.attributes[0]?.key || "");
+  await page.forest.start(page.about.models + page.about.hidden, page.about.trees);
+  await restore();
   document.body.dataset.ready = "true";
+}
+
+/** The page as the address has it. */
+async function restore() {
+  const wanted = asked();
+  page.filters.clear();
+  page.filters.only = wanted.only;
+  page.filters.support = Math.max(0, Math.min(1, Number(wanted.support) || 0));
+  page.filters.distance = wanted.distance && Number(wanted.distance) >= 0 ? Number(wanted.distance) : Infinity;
+  if (wanted.family) await family(wanted.family);
+  else page.forest.only = null;
+  part("search").value = wanted.q;
+  part("length").checked = wanted.length === "1";
+  if (wanted.colour) part("colour").value = wanted.colour;
+  const find = async (id) => (id ? await page.source.find(id) : null);
+  const [one, two] = [await find(wanted.model), await find(wanted.with)];
+  page.state.selected = one === null ? null : await page.forest.reveal(one);
+  page.state.other = two === null || !page.state.selected ? null : await page.forest.reveal(two);
+  page.state.active = page.state.other ?? page.state.selected ?? page.state.active;
+  await refilter();
+  rearrange();
+  setView(["tree", "list", "map"].includes(wanted.view) ? wanted.view : NARROW.matches ? "list" : "tree");
+  await showPanel();
+}
+
+/** What passes the search and the filters. */
+async function refilter() {
+  const query = part("search").value;
+  const searched = query.trim() ? await page.source.search(query) : null;
+  const passed = page.filters.on ? page.filters.keys(await all()) : null;
+  if (query !== part("search").value) return;
+  const both = searched && passed ? new Set(passed) : null;
+  page.state.keys = both ? searched.filter((key) => both.has(key)) : (searched ?? passed ?? []);
+  page.state.found = searched || passed ? new Set(page.state.keys) : null;
+  [page.state.query, page.state.at] = [query, -1];
+  part("matches").textContent = page.state.found ? many(page.state.keys.length, "match", "matches") : "";
+  sayLimits(page.filters, furthest());
+  if (document.body.dataset.view === "list") await fillTable();
+}
+
+async function search() {
+  const known = await careful(async () => (await refilter(), true));
+  if (!known) part("matches").textContent = "not known";
+  else {
+    note();
+    restyle();
+  }
+}
+
+function furthest() {
+  return page.about.attributes.find(({ key }) => key === "distance")?.high || 1;
+}
+
+function slide() {
+  page.filters.support = Number(part("support").value) / 100;
+  page.filters.distance = distanceAt(Number(part("distance").value), furthest());
+  return search();
+}
+
+/** Only what these say, or no longer; all of them together. */
+function only(these) {
+  return step(async () => {
+    const has = these.every((one) => page.filters.has(one));
+    for (const one of these) if (page.filters.has(one) === has) page.filters.toggle(one);
+    await search();
+  });
+}
+
+function clear() {
+  return step(async () => {
+    page.filters.clear();
+    page.forest.only = null;
+    await search();
+    rearrange();
+  });
+}
+
+async function next(by) {
+  // who types and presses Enter means what was typed, not what was found before
+  if (part("search").value !== page.state.query) await search();
+  const { keys } = page.state;
+  if (!page.state.found || !keys.length) return;
+  page.state.at = (page.state.at + by + keys.length) % keys.length;
+  part("matches").textContent = `${page.state.at + 1} of ${keys.length.toLocaleString("en")}`;
+  await goTo(keys[page.state.at]);
+}
+
+function recolour() {
+  note(true);
+  restyle();
+  if (document.body.dataset.view === "list") fillTable();
+}
+
+async function openAll() {
+  const whole = await careful(() => page.forest.openAll());
+  announce(whole ? "All open" : "As many levels open as can be shown");
+}
+
+/** Arrow keys as in any tree (WAI-ARIA). */
+function walk(event) {
+  const { active } = page.state;
+  if (!active || event.altKey || event.metaKey || event.ctrlKey) return;
+  const at = page.shown.indexOf(active);
+  const to = {
+    ArrowDown: () => page.shown[at + 1],
+    ArrowUp: () => page.shown[at - 1],
+    Home: () => page.shown[0],
+    End: () => page.shown.at(-1),
+    PageDown: () => page.shown[Math.min(at + 10, page.shown.length - 1)],
+    PageUp: () => page.shown[Math.max(at - 10, 0)],
+    ArrowRight: () => (active.open ? active.kids[0] : void toggle(active)),
+    ArrowLeft: () => (active.open ? void page.forest.close(active) : active.parent),
+    Enter: () => void pick(active, event),
+    " ": () => void pick(active, event),
+    c: () => void (page.state.selected ? pick(active, { shiftKey: true }) : pick(active)),
+  }[event.key];
+  if (!to) return;
+  event.preventDefault();
+  const item = to();
+  if (item) {
+    page.state.active = item;
+    bring(item);
+  }
+  restyle();
+}
+
+function escape() {
+  if (part("keys").open) return;
+  if (page.state.choosing) setChoosing(false);
+  else if (part("search").value) {
+    part("search").value = "";
+    search();
+  } else if (page.state.other || page.state.selected) close();
+  else if (page.filters.on) clear();
+}
+
+async function openGraph(file) {
+  const data = await readGraph(file, page.about.palette);
+  if (!data) return;
+  tell({ only: [] }, true);
+  part("search").value = "";
+  await start(embedded(data));
+  announce(`Opened ${printable(file.name)}`);
+}
+
+async function openTable(file) {
+  const own = await readTable(file, await all());
+  if (!own) return;
+  page.source.give(own.by);
+  page.everything = (await all()).map(page.source.add);
+  for (const item of page.forest.items.values()) item.entry = page.source.add(item.entry);
+  const named = new Set(own.attributes.map(({ key }) => key));
+  page.about.attributes = [...page.about.attributes.filter(({ key }) => !named.has(key)), ...own.attributes];
+  offerColours(page.about.attributes, own.attributes[0].key);
+  recolour();
+}
+
+/** A graph, or a table, dropped on the page. */
+function drop(file) {
+  return /\.(csv|tsv|txt)$/i.test(file.name) ? openTable(file) : openGraph(file);
+}
+
+/** Whether the index has grown since; what is on the page stays until it is asked to change. */
+async function lookAgain() {
+  if (document.hidden) return;
+  const now = await page.source.about().catch(() => page.about);
+  part("grown").hidden = now.version === page.about.version;
 }
 
 const inside = part("graph");
 if (inside) {
   const graph = JSON.parse(inside.textContent);
-  start(graph ? embedded(graph) : served());
+  setTheme(DARK.matches);
+  document.body.dataset.view = NARROW.matches ? "list" : "tree";
+  wire(page.acts);
+  DARK.addEventListener("change", () => setTheme(DARK.matches));
+  window.addEventListener("popstate", () => careful(restore));
+  window.addEventListener("beforeprint", () => printing(true));
+  window.addEventListener("afterprint", () => {
+    delete document.body.dataset.print;
+    printing(false);
+  });
+  part("grown").addEventListener("click", () => window.location.reload());
+  start(graph ? embedded(graph) : served()).then(() => {
+    if (typeof page.about.version === "number") window.setInterval(lookAgain, LOOK_AGAIN);
+  });
 }

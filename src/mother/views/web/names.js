@@ -32,6 +32,26 @@ export function figure(x) {
   return String(Number(x.toPrecision(3)));
 }
 
+/** How far a model went from its parent: two digits of a share of the parent's norm. */
+export function moved(x) {
+  if (typeof x !== "number") return "–";
+  const [size, unit] = x >= 1 ? [x, "times"] : [100 * x, "%"];
+  return `${two(size)} ${unit}`;
+}
+
+/** Two digits of a figure. */
+export function two(x) {
+  return Math.abs(x) < 0.001 || x >= 100 ? exponent(x) : String(Number(x.toPrecision(2)));
+}
+
+/** As Python writes two digits of a very small or large figure. */
+function exponent(x) {
+  if (x === 0) return "0";
+  const at = Math.floor(Math.log10(Math.abs(x)));
+  if (at >= -4 && at < 2) return String(Number(x.toPrecision(2)));
+  return x.toExponential(1).replace(".0e", "e").replace(/e([+-])(\d)$/, "e$10$2");
+}
+
 /** A probability, or a share of resamplings: never 0 % or 100 %, for nothing measured is certain.
  * The same as `certainty` of verdict.py. */
 export function percent(x) {

@@ -1,29 +1,22 @@
-/** What the panel says while no model is chosen. */
+/** What the panel says while no model is chosen: first what somebody has to look at. */
 
 import { button, el } from "./dom.js";
 import { many, printable } from "./names.js";
 import { nameOf } from "./panel.js";
+import { NEEDS } from "./verdict.js";
 import { placing } from "./weights.js";
 
 const SHOWN = 40;
-const KEYS = [
-  ["↑ ↓", "previous, next model"],
-  ["← →", "close, open; to the parent, to a child"],
-  ["Home End", "first, last"],
-  ["Enter", "show the evidence"],
-  ["C", "compare with the model shown"],
-  ["/", "search"],
-  ["+ − 0", "zoom in, out, all"],
-  ["Esc", "leave the comparison, the search"],
-];
+const LOOKED = 5; // models named of each kind
 
-export function overview(about, roots, go, place) {
+export function overview(about, roots, rows, { go, only, place, find }) {
   const trees = [...roots].filter((r) => r.below).sort((a, b) => b.below - a.below);
   const alone = roots.length - trees.length;
   return [
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
-    place ? placing(place) : "",
+    looks(rows, go, only),
+    place ? placing(place, { go, find, allowed: about.weights }) : "",
     el(
       "section",
       {},
@@ -47,12 +40,27 @@ export function overview(about, roots, go, place) {
           el("ul", { class: "refused" }, about.refused.slice(0, 200).map(({ path, fault }) => el("li", {}, el("span", { class: "mono" }, printable(path)), `: ${printable(fault)}`))),
         )
       : "",
-    el(
-      "section",
-      { class: "keys" },
-      el("h3", {}, "Keys"),
-      el("dl", {}, KEYS.map(([key, does]) => el("div", {}, el("dt", {}, key.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, does)))),
-    ),
-    el("p", { class: "note" }, `Recovered from the weights by mother, method ${printable(about.method)}.`),
+    el("p", { class: "note" }, `Recovered from the weights by mother${about.tool ? ` ${printable(about.tool)}` : ""}, method ${printable(about.method)}. Press ? for the keys.`),
   ];
+}
+
+function looks(rows, go, only) {
+  if (!rows) return el("section", {}, el("h3", {}, "Needs a look"), el("p", { class: "note" }, "Of an index it is not counted: mother index export, then mother report, shows it."));
+  const of = new Map(Object.keys(NEEDS).map((why) => [why, []]));
+  for (const entry of rows) for (const why of entry.needs) of.get(why)?.push(entry);
+  const found = [...of].filter(([, entries]) => entries.length);
+  return el(
+    "section",
+    { class: "looks" },
+    el("h3", {}, "Needs a look"),
+    found.length ? "" : el("p", {}, "Nothing: every edge is strong."),
+    found.map(([why, entries]) =>
+      el(
+        "div",
+        {},
+        el("p", {}, button(`${many(entries.length, "model")}: ${NEEDS[why]}`, () => only(`needs:${why}`), { class: "link" })),
+        el("ul", { class: "trees" }, entries.slice(0, LOOKED).map((entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" })))),
+      ),
+    ),
+  );
 }

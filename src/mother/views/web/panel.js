@@ -2,14 +2,17 @@
 
 import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
-import { bytes, count, figure, many, percent, printable } from "./names.js";
+import { bytes, count, figure, many, printable } from "./names.js";
+import { NEEDS } from "./verdict.js";
+
+const ENDS = 3; // stops of a long path, at either end
 
 export function nameOf(entry) {
   return printable(entry.name);
 }
 
 /** All of it, as elements. go: show another entry; compare: choose a second one. */
-export function panel(details, { go, compare, close }) {
+export function panel(details, { go, compare, close, family, print, about, parent }) {
   const { entry, node } = details;
   return [
     el(
@@ -18,35 +21,66 @@ export function panel(details, { go, compare, close }) {
       el("h2", { id: "panel-title", tabindex: "-1" }, el("bdi", {}, breakable(nameOf(entry)))),
       button("×", close, { class: "close", "aria-label": "Close" }),
     ),
-    lineage(details, go),
     ...evidence(details, go),
+    lineage(details, go),
+    ...looks(entry),
     node?.hints ? hints(node.hints) : null,
     node ? facts(details) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
     below(entry),
-    el("p", { class: "actions" }, button("Compare with another model…", compare, { id: "compare" })),
+    record(details, parent, about),
+    el(
+      "p",
+      { class: "actions" },
+      button("Compare with another model…", compare, { id: "compare" }),
+      button("Only this family", family, { id: "family" }),
+      button("Print this evidence", print, { id: "print" }),
+    ),
   ];
 }
 
-/** The way from the root, as links. */
+/** The way from the root, as links; of a long one its two ends, until all is asked for. */
 export function lineage({ path }, go) {
-  return el(
-    "nav",
-    { "aria-label": "Path from the root" },
+  const list = el("ol", { class: "path" });
+  const stop = (entry, k) =>
     el(
-      "ol",
-      { class: "path" },
-      path.map((entry, k) =>
-        el(
-          "li",
-          {},
-          k ? el("span", { class: "step" }, printable(entry.edge?.relation ?? "unknown step"), " → ") : "",
-          k === path.length - 1
-            ? el("span", { "aria-current": "true" }, breakable(nameOf(entry)))
-            : button(nameOf(entry), () => go(entry.key), { class: "link" }),
-        ),
-      ),
-    ),
+      "li",
+      {},
+      k ? el("span", { class: "step" }, printable(entry.edge?.relation ?? "unknown step"), " → ") : "",
+      k === path.length - 1
+        ? el("span", { "aria-current": "true" }, breakable(nameOf(entry)))
+        : button(nameOf(entry), () => go(entry.key), { class: "link" }),
+    );
+  const stops = path.map(stop);
+  const left = path.length - 2 * ENDS;
+  const more = button(`… ${left} more …`, () => list.replaceChildren(...stops), { class: "link", id: "whole-path" });
+  list.append(...(left > 1 ? [...stops.slice(0, ENDS), el("li", {}, more), ...stops.slice(-ENDS)] : stops));
+  return el("nav", { "aria-label": "Path from the root" }, list);
+}
+
+/** Why somebody has to look at it. */
+function looks({ needs }) {
+  return needs.length ? [section("Needs a look", el("ul", { class: "why" }, needs.map((why) => el("li", {}, `${NEEDS[why] ?? printable(why)}.`))))] : [];
+}
+
+/** What a file of evidence needs: which tool found it, from which bytes, and how to find it again. */
+function record({ node, edge }, parent, about) {
+  if (!node) return null;
+  const files = (model) => (model.node?.files ?? []).map((f) => el("li", {}, el("span", { class: "mono" }, printable(f.name)), ` ${bytes(f.bytes)} `, el("code", {}, f.sha256 ? `sha256 ${printable(f.sha256)}` : "no hash was noted (mother recover --hashes)")));
+  const command = parent?.node && edge ? `mother compare ${quoted(parent.node.path)} ${quoted(node.path)}` : `mother compare ${quoted(node.path)} OTHER`;
+  return el(
+    "details",
+    { class: "record" },
+    el("summary", {}, "For the record"),
+    el("p", {}, `Found by mother${about.tool ? ` ${printable(about.tool)}` : ""}, method ${printable(about.method)}, from the weights alone.`),
+    el("p", {}, "The same on the command line: ", el("code", {}, printable(command))),
+    parent?.node && edge ? el("div", {}, el("p", {}, `Files of ${nameOf(parent.entry)}:`), el("ul", { class: "files" }, files(parent))) : "",
+    edge ? el("p", {}, `Figures: ${Object.entries(edge).filter(([, x]) => typeof x === "number").map(([key, x]) => `${key} ${x}`).join(", ")}`) : "",
   );
+}
+
+/** A path as a shell takes it. */
+function quoted(path) {
+  return /^[\w./:@%+=-]+$/.test(path ?? "") ? path : `'${String(path ?? "").replaceAll("'", "'\\''")}'`;
 }
 
 function evidence(details, go) {
@@ -58,14 +92,8 @@ function evidence(details, go) {
     section(
       "Where it comes from",
       said,
-      parent ? el("p", {}, "Its place: below ", button(nameOf(parent), () => go(parent.key), { class: "link" })) : "",
-      el(
-        "dl",
-        { class: "figures" },
-        meter("Direction", edge.direction_probability, "how sure that the parent came first"),
-        meter("Support", edge.support, "share of resamplings of the layers that hold the edge"),
-        fact("Stage", edge.stage, printable),
-      ),
+      parent ? el("p", {}, edge.undirected ? "Drawn below " : "Below ", button(nameOf(parent), () => go(parent.key), { class: "link" })) : "",
+      edge.stage ? el("p", {}, `Stage: ${printable(edge.stage)}`) : "",
       alsoFrom(edge, go),
       ...polarity(edge.polarity),
       runnerUp(edge, go),
@@ -95,12 +123,6 @@ export function verdict([grade, sentence, ...figures]) {
     el("p", { class: "claim" }, grade ? [el("span", { class: `grade ${grade}` }, grade), " "] : "", breakable(`${sentence}.`)),
     figures.length ? el("ul", { class: "told" }, figures.map((words) => el("li", {}, words))) : "",
   );
-}
-
-function meter(term, value, note) {
-  if (typeof value !== "number") return null;
-  const bar = el("span", { class: "meter", "aria-hidden": "true", "--share": `${Math.round(100 * Math.max(0, Math.min(1, value)))}%` });
-  return el("div", {}, el("dt", {}, term), el("dd", {}, percent(value), bar, note ? el("small", {}, note) : ""));
 }
 
 /** Where it lies between a child (0), a sibling (1/2) and the parent (1). */

@@ -6,6 +6,8 @@
  *   place(path)     where a checkpoint on the server's disk would hang
  */
 
+export const SILENT = "The server does not answer: is `mother serve` still running?";
+
 const MOST_KEYS = 500;
 const MOST_ENTRIES = 1000;
 const MOST_MATCHES = 100000;
@@ -51,6 +53,21 @@ export function served() {
     part,
     path: async (key) => (await details(key)).path,
     details,
+    async rows() {
+      const all = [];
+      let total = 1;
+      while (all.length < total) {
+        const found = await ask(`/api/entries?${new URLSearchParams({ offset: all.length, limit: MOST_ENTRIES })}`);
+        total = found.total;
+        all.push(...found.entries);
+        if (!found.entries.length) break;
+      }
+      return all;
+    },
+    async find(id) {
+      const found = await ask(`/api/search?${new URLSearchParams({ id: id.slice(0, 1000) })}`);
+      return found.matches[0]?.key ?? null;
+    },
     async search(text) {
       if (!text.trim()) return [];
       const found = await ask(`/api/search?${new URLSearchParams({ q: text.slice(0, 1000), limit: MOST_MATCHES })}`);
@@ -77,8 +94,14 @@ async function trees(keys) {
 
 async function ask(path, body) {
   const how = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const response = await fetch(path, how);
-  const answer = await response.json();
+  let response;
+  let answer;
+  try {
+    response = await fetch(path, how);
+    answer = await response.json();
+  } catch {
+    throw new Error(SILENT);
+  }
   if (!response.ok) throw new Error(answer.detail);
   return answer;
 }

@@ -8,13 +8,16 @@
  *   path(key)        keys from the root down to that entry
  *   details(key)     everything known of one entry
  *   search(text)     keys of all that match, in the order of the forest
+ *   rows()           the entries of all, in that order
+ *   find(id)         the key of a model, null if there is none
  *
- * An entry: key, parent (a key or null), name, hidden, children (how many), below (how many at any
+ * An entry: key, parent (a key or null), id, name, hidden, needs (why somebody has to look at it), children (how many), below (how many at any
  * depth), edge ({relation, support, undirected, …} or null), values (by attribute).
  */
 
 const EDGE = ["relation", "grade", "stage", "support", "distance", "polarity", "direction_probability"];
 const NODE = ["format", "dtype", "architecture", "parameters"];
+const UNKNOWN = "direction unknown, direction open";
 const PLAIN = ["string", "number", "boolean"];
 
 export function embedded(data) {
@@ -27,13 +30,16 @@ export function embedded(data) {
   }
   const roots = items.flatMap((item, key) => (item.p < 0 ? [key] : []));
   const words = [];
+  let byId = null;
 
   function entry(key) {
     const item = items[key];
     return {
       key,
       parent: item.p < 0 ? null : item.p,
+      id: item.name,
       name: item.called ?? item.name,
+      needs: item.needs ?? [],
       hidden: Boolean(item.hidden),
       children: children[key].length,
       below: below[key],
@@ -50,9 +56,9 @@ export function embedded(data) {
 
   function text(key) {
     if (words[key] === undefined) {
-      const { name, node = {}, edge = {} } = items[key];
+      const { name, called = "", told = [], node = {}, edge = {} } = items[key];
       const files = (node.files ?? []).flatMap((f) => [f.name, f.sha256 ?? ""]);
-      const all = [name, node.path, edge.relation, ...(node.notes ?? []), ...files];
+      const all = [name, called, told[0] ?? "", node.path ?? "", edge.relation ?? "", edge.undirected ? UNKNOWN : "", ...(node.notes ?? []), ...files];
       words[key] = all.join("\n").toLowerCase();
     }
     return words[key];
@@ -66,7 +72,15 @@ export function embedded(data) {
         hidden: items.filter((item) => item.hidden).length,
         trees: roots.length,
         attributes: attributes(items),
+        whole: true,
       };
+    },
+    async rows() {
+      return items.map((_, key) => entry(key));
+    },
+    async find(id) {
+      byId ??= new Map(items.map((item, key) => [item.name, key]));
+      return byId.get(id) ?? null;
     },
     async roots() {
       return roots.map(entry);

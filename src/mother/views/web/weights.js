@@ -13,17 +13,25 @@ export function weighing(a, b, weigh) {
 }
 
 /** A field for a path on the server's disk. */
-export function placing(place) {
+export function placing(place, { go, find, allowed }) {
+  if (!allowed) {
+    return el(
+      "section",
+      { class: "placing" },
+      el("h3", {}, "Where would a checkpoint hang?"),
+      el("p", { class: "note" }, "No folder may be read. Start the server with one: ", el("code", {}, "mother serve … --allow FOLDER")),
+    );
+  }
   const said = el("div", { "aria-live": "polite" });
   const path = el("input", { id: "place-path", type: "text", spellcheck: "false", autocomplete: "off", maxlength: "4096" });
-  const start = () => path.value.trim() && work(run, said, () => place(path.value.trim()), placed);
+  const start = () => path.value.trim() && work(run, said, () => place(path.value.trim()), (p) => placed(p, { go, find }));
   const run = button("Place", start, { id: "place" });
   path.addEventListener("keydown", (event) => event.key === "Enter" && start());
   return el(
     "section",
     { class: "placing" },
     el("h3", {}, "Where would a checkpoint hang?"),
-    el("label", { for: "place-path" }, "Its path on the server"),
+    el("label", { for: "place-path" }, "Its path on the server, or the name of a model here"),
     el("p", { class: "actions" }, path, run),
     said,
   );
@@ -34,11 +42,12 @@ async function work(run, said, ask, show) {
   said.replaceChildren(el("p", { class: "note" }, "Reading weights…"));
   try {
     said.replaceChildren(...show(await ask()));
+    announce("Done");
   } catch (fault) {
     said.replaceChildren(el("p", { class: "warning" }, printable(fault.message)));
+    announce(printable(fault.message));
   }
   run.disabled = false;
-  announce("Done");
 }
 
 function measured(c) {
@@ -59,19 +68,24 @@ function measured(c) {
   ];
 }
 
-function placed(p) {
+function placed(p, { go, find }) {
   const names = (ids) => ids.slice(0, SHOWN).map(printable).join(", ") + (ids.length > SHOWN ? ` and ${ids.length - SHOWN} more` : "");
+  const named = [p.found === "there" ? p.id : null, p.parent, ...p.siblings, ...p.children, ...p.copies].filter(Boolean).slice(0, SHOWN);
+  const links = named.map((id) => el("li", {}, button(printable(id), async () => go(await find(id)), { class: "link" })));
   const id = printable(p.id);
   const said = {
     child: () => `${id} hangs from ${printable(p.parent)}: ${printable(p.said)}.`,
     sibling: () => `${id} has an ancestor that is not among the inputs, in common with ${names(p.siblings)}.`,
     root: () => (p.children.length ? `${id} is an ancestor: from it would hang ${names(p.children)}.` : `${id} is the root of its family.`),
+    there: () => `${id} is in the forest already.`,
     alone: () => `${id} is a stranger to all models here.`,
   }[p.found]();
   return [
     el("p", { class: "claim" }, said),
     p.copies.length ? el("p", {}, `It holds the very weights of ${names(p.copies)}.`) : "",
     p.found === "child" && p.children.length ? el("p", {}, `From it would hang ${names(p.children)}.`) : "",
-    el("p", { class: "note" }, `Recovered with ${p.compared} of ${many(p.comparable, "comparable model")}. Nothing was stored.`),
+    links.length ? el("p", { class: "note" }, "Show in the forest:") : "",
+    links.length ? el("ul", { class: "trees" }, links) : "",
+    p.found === "there" ? "" : el("p", { class: "note" }, `Recovered with ${p.compared} of ${many(p.comparable, "comparable model")}. Nothing was stored.`),
   ].filter(Boolean);
 }

@@ -1,0 +1,81 @@
+/** Which models are looked at: by what the legend says, by figures, by family. */
+
+import { figure, percent, printable } from "./names.js";
+
+const BETWEEN = "~";
+
+export class Filters {
+  constructor() {
+    this.clear();
+  }
+
+  clear() {
+    this.only = []; // "attribute:value", or "attribute:low~high" of figures
+    this.support = 0;
+    this.distance = Infinity;
+    this.family = null; // the key of its root
+  }
+
+  get on() {
+    return this.only.length > 0 || this.support > 0 || this.distance < Infinity || this.family !== null;
+  }
+
+  has(one) {
+    return this.only.includes(one);
+  }
+
+  toggle(one) {
+    this.only = this.has(one) ? this.only.filter((x) => x !== one) : [...this.only, one];
+  }
+
+  /** Keys of the entries that pass, which are in the order of the forest. */
+  keys(entries) {
+    const wanted = new Map();
+    for (const one of this.only) {
+      const at = one.indexOf(":");
+      const key = one.slice(0, at);
+      if (!wanted.has(key)) wanted.set(key, []);
+      wanted.get(key).push(one.slice(at + 1));
+    }
+    const root = new Map();
+    const out = [];
+    for (const entry of entries) {
+      root.set(entry.key, entry.parent === null ? entry.key : (root.get(entry.parent) ?? entry.parent));
+      if (this.family !== null && root.get(entry.key) !== this.family) continue;
+      if (this.#passes(entry, wanted)) out.push(entry.key);
+    }
+    return out;
+  }
+
+  #passes({ edge, values, needs }, wanted) {
+    if (this.support > 0 && !(edge?.support >= this.support)) return false;
+    if (this.distance < Infinity && !(edge?.distance <= this.distance)) return false;
+    for (const [key, any] of wanted) {
+      const given = key === "needs" ? needs : [values[key]];
+      if (!any.some((one) => given.some((value) => fits(value, one)))) return false;
+    }
+    return true;
+  }
+}
+
+function fits(value, one) {
+  if (typeof value === "number" && one.includes(BETWEEN)) {
+    const [low, high] = one.split(BETWEEN).map(Number);
+    return value >= low && value <= high;
+  }
+  return value !== undefined && value !== null && String(value) === one;
+}
+
+/** Figures from `low` on, up to `high`, as a filter. */
+export function between(key, low, high) {
+  return `${key}:${low}${BETWEEN}${high}`;
+}
+
+/** A filter for people. */
+export function inWords(one) {
+  const at = one.indexOf(":");
+  const [key, value] = [one.slice(0, at).replaceAll("_", " "), one.slice(at + 1)];
+  const [low, high] = value.split(BETWEEN).map(Number);
+  const says = key === "support" ? percent : figure;
+  return printable(high === undefined || Number.isNaN(low) ? `${key} ${value}` : `${key} ${says(low)} to ${says(high)}`);
+}

@@ -1,0 +1,153 @@
+/** Edges in plain words, for graphs that are opened in the page: what verdict.py says, which tells
+ * those that the page was made with. The tests hold the two against each other. */
+
+import { moved, percent, printable, two } from "./names.js";
+
+const GRADES = ["strong", "likely", "open"];
+const SURE = 0.9;
+const EVEN = 0.5;
+const CLOSE = 1.1;
+const NAMED = 3;
+const STEPS = {
+  "fine-tune": ["fine-tuned", "from"],
+  continuation: ["trained further", "from"],
+  lora: ["LoRA-tuned", "from"],
+  adapter: ["an adapter", "on"],
+  duplicate: ["the same weights", "as"],
+  converted: ["converted to another number type", "from"],
+  quantized: ["quantized", "from"],
+  pruned: ["pruned", "from"],
+  merge: ["merged", "from"],
+  average: ["averaged", "from"],
+  edited: ["edited", "from"],
+  resized: ["resized", "from"],
+  reshaped: ["reshaped", "from"],
+  upcycled: ["upcycled", "from"],
+  contains: ["built around", ""],
+  relatives: ["a relative", "of"],
+};
+const SEEN = ["duplicate", "converted", "quantized", "pruned"];
+const ADVERBS = { strong: "", likely: "probably ", open: "perhaps " };
+const WEAK = { direction: "which came first is open", support: "found in fewer than 90 % of resamplings", rival: "a second parent is about as near" };
+
+const known = (x) => x !== null && x !== undefined;
+const worse = (...grades) => grades.reduce((a, b) => (GRADES.indexOf(b) > GRADES.indexOf(a) ? b : a));
+const step = (relation) => (Object.hasOwn(STEPS, relation) ? STEPS[relation] : [printable(relation), "of"]);
+
+export function some(names, spelled = printable) {
+  const told = names.map((name) => spelled(name));
+  if (told.length > NAMED) return `${told.slice(0, NAMED).join(", ")} and ${told.length - NAMED} more`;
+  return told.length > 1 ? `${told.slice(0, -1).join(", ")} and ${told.at(-1)}` : told.join("");
+}
+
+export function ancestor(hidden) {
+  return `hidden ancestor of ${some(hidden.children)}`;
+}
+
+function rivalled(edge) {
+  return known(edge.runner_up_ratio) && edge.runner_up_ratio < CLOSE;
+}
+
+function equal(edge) {
+  const stored = edge.relation === "converted" || Boolean(edge.scheme);
+  return edge.relation === "duplicate" || (stored && Boolean(edge.undirected));
+}
+
+function place(edge) {
+  if (known(edge.support) && edge.support < EVEN) return "open";
+  return (known(edge.support) && edge.support < SURE) || rivalled(edge) ? "likely" : "strong";
+}
+
+function direction(edge) {
+  if (equal(edge)) return "strong";
+  if (edge.undirected) return "open";
+  const p = edge.direction_probability;
+  if (!known(p)) return SEEN.includes(edge.relation) ? "strong" : "likely";
+  return p >= SURE ? "strong" : "likely";
+}
+
+export function changed(distance) {
+  if (distance === 0) return "no weight changed";
+  if (distance >= 1) return `its weights moved by ${moved(distance).replace(" times", "")} times the parent's norm`;
+  return `${moved(distance)} of its weights' norm changed`;
+}
+
+function found(support, resamplings) {
+  if (!resamplings) return `found in ${percent(support)} of resamplings`;
+  const hits = Math.round(support * resamplings);
+  return `found in ${hits === resamplings ? "all" : `${hits} of`} ${resamplings} resamplings`;
+}
+
+function figures(edge, resamplings, method) {
+  const p = edge.direction_probability;
+  return [
+    known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
+    known(edge.distance) && edge.relation !== "duplicate" && (method === "mother" ? `weight distance ${Number(edge.distance.toPrecision(3))}, as the paper measures it` : changed(edge.distance)),
+    known(edge.support) && found(edge.support, resamplings),
+  ].filter(Boolean);
+}
+
+/** [grade, sentence, ...figures] of one edge. */
+export function ofEdge(edge, resamplings, method = "gram") {
+  let [what, before] = step(edge.relation);
+  let rank = known(edge.rank) ? ` (rank ${edge.rank})` : "";
+  if (edge.scheme) rank = ` (${printable(edge.scheme)})`;
+  const [sure, came] = [place(edge), direction(edge)];
+  let adverb = ADVERBS[worse(sure, came === "open" ? "likely" : came)];
+  const doubts = came === "open" ? ["which came first is open"] : [];
+  if (edge.relation === "relatives") {
+    adverb = "";
+    doubts.splice(0, 1, "which came first is open");
+  } else if (equal(edge)) {
+    what = edge.relation === "duplicate" ? "the same weights" : "the same weights in another layout";
+    if (edge.scheme) what = `the same weights, ${printable(edge.scheme)},`;
+    [adverb, before, rank] = ["", "as", ""];
+    doubts.push("which of the two came first is not told");
+  }
+  if (rivalled(edge) && known(edge.runner_up)) doubts.push(`${printable(edge.runner_up)} is about as near`);
+  const first = [`${adverb}${what}${rank}`, ...(before ? [before] : []), printable(edge.parent)].join(" ");
+  return [worse(sure, came), [first, ...doubts].join("; "), ...figures(edge, resamplings, method)];
+}
+
+/** The same of all edges to one model. */
+export function ofParents(edges, resamplings, method) {
+  if (edges.length === 1) return ofEdge(edges[0], resamplings, method);
+  edges = [...edges].sort((a, b) => (b.share ?? 0) - (a.share ?? 0));
+  const worst = worse(...edges.flatMap((e) => [place(e), direction(e)]));
+  const shared = (e) => `${printable(e.parent)}${known(e.share) ? ` (share ${two(e.share)})` : ""}`;
+  const [what, before] = step(edges[0].relation);
+  let sentence = [`${ADVERBS[worst]}${what}`, before, some(edges.map(shared), String)].join(" ");
+  const open = edges.filter((e) => direction(e) === "open").map((e) => e.parent);
+  if (open.length) sentence += `; whether it or ${some(open)} came first is open`;
+  return [worst, sentence, ...edges.flatMap((e) => figures(e, resamplings, method).map((f) => `${printable(e.parent)}: ${f}`))];
+}
+
+export function ofChild(hidden, id) {
+  const others = hidden.children.filter((child) => child !== id);
+  const shared = others.length ? `a common ancestor with ${some(others)}` : "an ancestor";
+  return ["likely", `probably from ${shared}; that ancestor is not among the inputs`];
+}
+
+export function ofHidden(hidden) {
+  const above = known(hidden.parent) ? `; probably made from ${printable(hidden.parent)}` : "";
+  return ["likely", `inferred from what ${some(hidden.children)} have in common; not among the inputs${above}`];
+}
+
+/** Why somebody has to look at a model. */
+export function needs(edges, node, hints, hinted) {
+  const out = [];
+  if (edges.some((e) => direction(e) === "open")) out.push("direction");
+  if (edges.some((e) => known(e.support) && e.support < SURE)) out.push("support");
+  if (edges.some(rivalled)) out.push("rival");
+  if (hints.some((h) => h.kind === "claim" && h.agrees === false)) out.push("contradicted");
+  if (hinted && edges.some((e) => !equal(e)) && !hints.some((h) => h.kind === "claim")) out.push("undeclared");
+  if (known(node?.compared) && node.compared < SURE) out.push("unread");
+  return out;
+}
+
+export const NEEDS = {
+  ...WEAK,
+  contradicted: "the weights disagree with what its files claim",
+  undeclared: "it has a parent, and its files name none",
+  unread: "not all of it could be read",
+};

@@ -1,0 +1,426 @@
+"""The page's address, filters, table, map and files in a real browser."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from browsing import barriers, choose, press, ready, watched
+from forests import family
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import expect
+from serving import served
+
+from mother.graph import Edge, ModelGraph, Node, Tree
+from mother.graph.verdict import STEPS, needs, of_models
+from mother.views.page import page as page_of
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Opens a graph's page from disk with a state; at the end there was no error, and nothing was
+    asked of another machine."""
+    contexts, faults = [], []
+
+    def open_(graph, state="", *, width=1280, height=800, **options):
+        path = tmp_path / f"{len(contexts)}.html"
+        path.write_text(page_of(graph), encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        tab = watched(context.new_page(), faults)
+        tab.on(
+            "request",
+            lambda r: None if r.url.startswith(("file:", "blob:")) else faults.append(r.url),
+        )
+        return ready(tab, f"{path.as_uri()}{state}")
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def hash_of(tab):
+    return tab.evaluate("() => decodeURIComponent(window.location.hash)")
+
+
+def lit(tab):
+    """Pixels of the drawing that are not empty."""
+    return tab.evaluate(
+        "() => {const c = document.getElementById('canvas');"
+        "const all = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "let n = 0; for (let k = 3; k < all.length; k += 4) n += all[k] > 0; return n}"
+    )
+
+
+def star(count):
+    ids = ["root", *(f"leaf-{k:04}" for k in range(count))]
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ids)
+    edges = tuple(Edge("root", i, "lora", distance=0.1, support=0.9) for i in ids[1:])
+    return ModelGraph("gram", nodes, edges, (Tree("root", tuple(ids)),))
+
+
+def chain(count):
+    ids = [f"step-{k:03}" for k in range(count)]
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ids)
+    edges = tuple(Edge(a, b, "continuation", distance=0.1) for a, b in pairwise(ids))
+    return ModelGraph("gram", nodes, edges, (Tree(ids[0], tuple(ids)),))
+
+
+def forest_of(count):
+    """Two-model families."""
+    ids = [f"m{k:03}" for k in range(count)]
+    pairs = list(zip(ids[::2], ids[1::2], strict=True))
+    return ModelGraph(
+        "gram",
+        tuple(Node(i, i, "npz", "a", 1) for i in ids),
+        tuple(Edge(a, b, "lora") for a, b in pairs),
+        tuple(Tree(a, (a, b)) for a, b in pairs),
+    )
+
+
+def test_the_address_holds_the_state_and_back_works(show):
+    tab = show(family())
+    assert hash_of(tab) == ""
+    choose(tab, "tuned")
+    tab.fill("#search", "")
+    choose(tab, "lora")
+    assert "model=lora" in hash_of(tab)
+    tab.select_option("#colour", label="Support")
+    tab.click("#as-list")
+    assert {"q=lora", "colour=support", "view=list"} <= set(hash_of(tab)[1:].split("&"))
+    state = tab.evaluate("() => window.location.hash")
+    for _ in range(3):
+        tab.go_back()
+    expect(tab.locator("#panel-title")).to_have_text("tuned")
+    tab.go_forward()
+    expect(tab.locator("#panel-title")).to_have_text("lora")
+    again = show(family(), state)
+    expect(again.locator("#panel-title")).to_have_text("lora")
+    expect(again.locator("#colour")).to_have_value("support")
+    expect(again.locator("#table")).to_be_visible()
+
+
+def test_a_link_to_a_comparison_and_to_nobody(show):
+    tab = show(family(), "#model=deep&with=lora&only=relation%3Alora&support=0.5")
+    expect(tab.locator("#panel-title")).to_have_text("Two models")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    expect(tab.locator("#support-said")).to_have_text("50 %")
+    tab = show(family(), "#model=nobody&with=%3Cscript%3E&colour=none&view=upside&length=x")
+    expect(tab.locator("#panel-title")).to_have_text("Overview")
+
+
+def test_what_needs_a_look_comes_first(show):
+    tab = show(family())
+    section = tab.locator("#panel .looks")
+    assert section.locator("p").all_inner_texts() == [
+        "1 model: which came first is open",
+        "3 models: found in fewer than 90 % of resamplings",
+        "1 model: the weights disagree with what its files claim",
+        "2 models: it has a parent, and its files name none",
+    ]
+    tab.click("text=3 models: found in fewer")
+    expect(tab.locator("#matches")).to_have_text("3 matches")
+    assert "only=needs:support" in hash_of(tab)
+    tab.click("#as-list")
+    assert tab.locator("#table .cells .c-name").count() == 3
+    tab.click("#clear")
+    expect(tab.locator("#matches")).to_be_empty()
+
+
+def test_the_legend_and_the_sliders_filter(show):
+    tab = show(family())
+    tab.click("#legend >> text=lora")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    tab.click("#legend >> text=fine-tune")
+    expect(tab.locator("#matches")).to_have_text("2 matches")
+    tab.click("#legend >> text=lora")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    tab.press("body", "Escape")
+    expect(tab.locator("#matches")).to_be_empty()
+    tab.fill("#support", "87")
+    expect(tab.locator("#matches")).to_have_text("2 matches")
+    tab.fill("#distance", "50")  # of what the furthest changed, by square roots: 7.5 %
+    expect(tab.locator("#distance-said")).to_have_text("7.5 %")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    tab.fill("#search", "direction unknown")
+    expect(tab.locator("#matches")).to_have_text("0 matches")
+    tab.click("#clear")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+
+
+def test_only_this_family(show):
+    tab = show(family())
+    choose(tab, "odd")
+    tab.fill("#search", "")
+    tab.click("#family")
+    assert tab.locator(".line .name").all_inner_texts() == [
+        *("hidden ancestor of left and right", "left", "odd", "right")
+    ]
+    tab.click("#clear")
+    expect(tab.locator(".line")).to_have_count(10)
+
+
+def test_the_table_sorts_and_is_copied(show):
+    tab = show(family(), "#view=list")
+    names = tab.locator("#table .cells .c-name button")
+    assert names.all_inner_texts()[:3] == ["alone", "base", "copy"]
+    tab.click("[data-sort=distance]")
+    assert names.all_inner_texts()[:3] == ["lora", "tuned", "deep"]
+    tab.click("[data-sort=distance]")
+    assert names.all_inner_texts()[:3] == ["deep", "tuned", "lora"]
+    assert tab.get_attribute("[role=columnheader]:nth-child(5)", "aria-sort") == "descending"
+    tab.evaluate("() => { navigator.clipboard.writeText = async (x) => { window.copied = x } }")
+    tab.click("#copy-csv")
+    lines = tab.evaluate("() => window.copied").split("\r\n")
+    assert lines[0].startswith("model,parent,grade,relation,undirected,direction_probability")
+    assert lines[1].startswith("deep,tuned,open,continuation,true,0.55,0.3,0.5")
+    expect(tab.locator("#said")).to_have_text("10 lines copied")
+
+
+def test_nothing_in_a_copied_cell_is_a_formula(show):
+    tab = show(replace(star(1), nodes=(Node("=1+1", "@x, y", "npz", "a", 1),), edges=(), trees=()))
+    tab.click("#as-list")
+    tab.evaluate("() => { navigator.clipboard.writeText = async (x) => { window.copied = x } }")
+    tab.click("#copy-csv")
+    line = tab.evaluate("() => window.copied").split("\r\n")[1]
+    assert line.startswith("'=1+1,")
+    assert '"\'@x, y"' in line
+
+
+def test_the_map(show):
+    tab = show(family(), "#view=map")
+    tab.evaluate("() => { navigator.clipboard.writeText = async (x) => { window.copied = x } }")
+    tab.click("#copy-distances")
+    rows = [line.split(",") for line in tab.evaluate("() => window.copied").split("\r\n")[:-1]]
+    assert rows[0] == ["", "base", "copy", "lora", "tuned", "deep"]
+    between = {
+        (a[0], b): float(x) for a in rows[1:] for b, x in zip(rows[0][1:], a[1:], strict=True)
+    }
+    assert between["base", "copy"] == 0
+    assert between["lora", "deep"] == pytest.approx((0.01**2 + 0.12**2 + 0.3**2) ** 0.5)
+    assert between["deep", "lora"] == between["lora", "deep"]
+
+
+def test_columns_of_ones_own(show, tmp_path):
+    tab = show(family())
+    own = tmp_path / "own.csv"
+    own.write_text('name;team;"score"\nbase;"vision; 3D";0.5\ntuned;text;2\nnobody;x;3\n')
+    tab.set_input_files("#table-file", own)
+    expect(tab.locator("#colour")).to_have_value("team")
+    assert "vision; 3D" in tab.locator("#legend li").all_inner_texts()
+    tab.click("#legend >> text=text")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    tab.select_option("#colour", label="Score")
+    assert "from 0.5" in tab.locator("#legend li").all_inner_texts()
+    own.write_text("a;b\n1;2\n")
+    tab.set_input_files("#table-file", own)
+    expect(tab.locator("#told")).to_contain_text("no line starts with the name of a model here")
+
+
+def test_open_a_graph(show, tmp_path):
+    tab = show(star(3))
+    path = tmp_path / "graph.json"
+    path.write_text(family().to_json(), encoding="utf-8")
+    tab.set_input_files("#graph-file", path)
+    expect(tab.locator("#title")).to_have_text("graph.json")
+    choose(tab, "deep")
+    expect(tab.locator("#panel")).to_contain_text("probably trained further from tuned")
+    path.write_text("[]")
+    tab.set_input_files("#graph-file", path)
+    expect(tab.locator("#told")).to_contain_text("graph.json is no model graph")
+    expect(tab.locator("#title")).to_have_text("graph.json")
+
+
+def test_files_of_what_is_seen(show):
+    tab = show(family())
+    with tab.expect_download() as found:
+        tab.click("#save-svg")
+    text = found.value.path().read_text(encoding="utf-8")
+    assert text.startswith("<svg xmlns=")
+    assert "hidden ancestor of left and right" in text
+    with tab.expect_download() as found:
+        tab.click("#save-png")
+    assert found.value.path().read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_keys(show):
+    tab = show(family())
+    press(tab, "?")
+    expect(tab.locator("#keys")).to_contain_text("show the evidence")
+    assert barriers(tab) == []
+    press(tab, "Escape")
+    expect(tab.locator("#keys")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "graph", [star(1000), chain(200), forest_of(300)], ids=["star", "chain", "many"]
+)
+def test_collapse_all_leaves_something_to_see(show, graph):
+    tab = show(graph)
+    choose(tab, graph.nodes[-1].id)
+    tab.fill("#search", "")
+    tab.click("#close-all")
+    tab.wait_for_timeout(300)
+    assert lit(tab) > 100
+
+
+@pytest.mark.parametrize("graph", [star(1000), chain(200)], ids=["star", "chain"])
+def test_show_all_still_shows_names(show, graph):
+    tab = show(graph)
+    before = tab.evaluate(
+        "() => {window.drawn = new Set();const real = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {"
+        "window.drawn.add(text); return real.call(this, text, ...at) } }"
+    )
+    assert before is None
+    tab.evaluate("() => window.drawn.clear()")
+    tab.click("#zoom-fit")
+    tab.wait_for_function(
+        "() => [...window.drawn].filter((name) => /^(leaf|step|root)/.test(name)).length >= 5"
+    )
+
+
+def test_evidence_comes_before_a_long_path(show):
+    tab = show(chain(200))
+    choose(tab, "step-150")
+    panel = tab.locator("#panel")
+    assert panel.locator(".path li").count() == 7
+    box = panel.locator(".claim").bounding_box()
+    assert box["y"] < panel.locator(".path").bounding_box()["y"]
+    tab.click("#whole-path")
+    assert panel.locator(".path li").count() == 151
+
+
+def test_an_empty_graph_says_so(show):
+    tab = show(ModelGraph("gram"))
+    expect(tab.locator("#empty")).to_contain_text("No models are in this graph")
+
+
+def test_nothing_floats_over_models(show):
+    tab = show(star(50))
+    assert tab.locator(".stage button:visible").count() == 0
+
+
+def test_a_search_fades_dots_and_lines_not_names_only(show):
+    tab = show(star(5))
+    tab.evaluate(
+        "() => { window.faint = new Set(); for (const how of ['stroke', 'fill', 'fillText']) {"
+        "const real = CanvasRenderingContext2D.prototype[how];"
+        "CanvasRenderingContext2D.prototype[how] = function (...what) {"
+        "if (this.globalAlpha < 0.5) window.faint.add(how); return real.apply(this, what) } } }"
+    )
+    tab.fill("#search", "leaf-0003")
+    tab.wait_for_function("() => window.faint.size === 3")
+
+
+def test_swatches_are_dots_where_dots_are_coloured(show):
+    tab = show(family())
+    assert tab.locator("#legend .swatch.round").count() == 0
+    tab.select_option("#colour", label="Format")
+    assert tab.locator("#legend .swatch.round").count() == 1
+    tab.select_option("#colour", label="Architecture")
+    assert "like alone" in tab.locator("#legend li").all_inner_texts()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (320, 256)])
+def test_the_header_is_one_row(show, width, height):
+    tab = show(family(), width=width, height=height)
+    assert tab.locator(".bar").bounding_box()["height"] <= 52
+    tops = tab.evaluate(
+        "() => [...document.querySelectorAll('.bar button, #search')].filter((x) => x.offsetParent)"
+        ".map((x) => x.getBoundingClientRect()).map((b) => Math.round(b.y + b.height / 2))"
+    )
+    assert max(tops) - min(tops) <= 2
+    tab.click("#more")
+    assert tab.evaluate("() => document.documentElement.scrollWidth") == width
+    assert barriers(tab) == []
+
+
+def test_a_server_that_stopped(browser):
+    faults = []
+    context = browser.new_context()
+    tab = watched(context.new_page(), faults)
+    with served(family()) as address:
+        ready(tab, address)
+        choose(tab, "lora")
+    tab.fill("#search", "tuned")
+    expect(tab.locator("#told")).to_contain_text("The server does not answer")
+    expect(tab.locator("#matches")).to_have_text("not known")
+    tab.locator(".line", has_text="copy").dispatch_event("click")
+    expect(tab.locator("#panel-title")).to_have_text("copy")
+    expect(tab.locator("#panel .warning")).to_contain_text("The server does not answer")
+    assert "lora" not in tab.inner_text("#panel")
+    context.close()
+    assert [f for f in faults if "Failed to load resource" not in f] == []
+
+
+def test_filters_of_5000_models_take_less_than_100_ms(show):
+    """No timed assertion on a busy machine: that no more is drawn and written than is seen."""
+    tab = show(star(5000))
+    tab.fill("#support", "50")
+    expect(tab.locator("#matches")).to_have_text("5,000 matches")
+    tab.click("#as-list")
+    assert tab.locator("#table .cells .row").count() < 80
+
+
+FIGURE = st.none() | st.floats(0, 2, allow_nan=False).map(lambda x: float(f"{x:.4g}"))
+EDGES = st.builds(
+    Edge,
+    st.sampled_from(["base", "x\u202ey", "<b>"]),
+    st.just("kid"),
+    st.sampled_from([*STEPS, "unheard-of"]),
+    st.none(),
+    FIGURE,
+    FIGURE,
+    st.none() | st.floats(0, 1, allow_nan=False).map(lambda x: float(f"{x:.4g}")),
+    st.none() | st.integers(0, 100).map(lambda n: n / 100),
+    st.none() | st.integers(0, 64),
+    st.booleans(),
+    runner_up=st.none() | st.just("other"),
+    scheme=st.sampled_from(["", "Q4_K_M", "<i>"]),
+    share=st.none() | st.sampled_from([-0.2, 0.0001, 0.3, 0.5, 1.5]),
+    runner_up_ratio=st.none() | st.sampled_from([1.0, 1.05, 1.1, 3.0]),
+)
+
+
+def test_verdicts_of_opened_graphs_are_those_of_verdict_py(show):
+    """Independent: JavaScript tells graphs that the page opens, Python all others."""
+    tab = show(family())
+    edges = []
+
+    @given(st.lists(EDGES, min_size=1, max_size=3), st.sampled_from(["gram", "mother"]))
+    @settings(max_examples=150, deadline=None, database=None)
+    def draw(several, method):
+        edges.append((several, method))
+
+    draw()
+    told, asked = [], []
+    for several, method in edges:
+        parents = [replace(e, parent=f"{e.parent}{k}") for k, e in enumerate(several)]
+        graph = ModelGraph(
+            method, (Node("kid", "", "", "", 1),), tuple(parents), options={"bootstrap": 100}
+        )
+        verdict = of_models(graph)["kid"]
+        told.append(
+            [
+                verdict.grade,
+                verdict.sentence,
+                *verdict.figures,
+                *needs(parents, None, [], hinted=True),
+            ]
+        )
+        asked.append([[json.loads(json.dumps(e.__dict__, default=str)) for e in parents], method])
+    script = tab.locator("script[type=module]").text_content()
+    names = script.split("const m_names = ")[1].split("\n})();")[0]
+    body = script.split("const m_verdict = ")[1].split("\n})();")[0]
+    ours = tab.evaluate(
+        f"(all) => {{ const m_names = {names}\n}})();\nconst m = {body}\n}})();"
+        "return all.map(([edges, method]) =>"
+        "[...m.ofParents(edges, 100, method), ...m.needs(edges, null, [], true)]) }",
+        asked,
+    )
+    assert ours == told

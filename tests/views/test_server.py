@@ -401,7 +401,7 @@ def test_the_page_of_the_api_needs_nothing_from_elsewhere():
     described = asked.get("/api/openapi.json").json()
     assert set(described["paths"]) == {
         *("/api/graph", "/api/trees", "/api/node/{key}", "/api/edge", "/api/search"),
-        *("/api/compare", "/api/place"),
+        *("/api/compare", "/api/entries", "/api/place"),
     }
     assert all(path in text for path in described["paths"])
 

@@ -15,6 +15,8 @@ import mother.gate
 from mother.cli.completion import files
 from mother.cli.output import check_output, print_lines, progress_bar, write_atomically
 from mother.errors import UsageError
+from mother.gate.binding import in_words
+from mother.gate.page import page
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.sarif import to_sarif
@@ -35,6 +37,7 @@ _STYLES = {
 @click.option("--policy", type=click.Path(path_type=Path), help="TOML file: what is forbidden.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--sarif", is_flag=True, help="As SARIF 2.1.0.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a page to read there.")
 @click.option(
     "-o",
     "--output",
@@ -52,6 +55,7 @@ def check(
     policy: Path | None,
     as_json: bool,
     sarif: bool,
+    html: Path | None,
     output: Path | None,
     download: bool,
     threads: int,
@@ -70,11 +74,15 @@ def check(
         raise UsageError("--output needs --json or --sarif")
     if output is not None:
         check_output(output)
+    if html is not None:
+        check_output(html, ("<!doctype html>",), "HTML")
     weighs = Policy.load(policy) if policy is not None else Policy()
     with progress_bar() as progress:
         report = mother.gate.check(
             paths, weighs, download=download, progress=progress, threads=threads
         )
+    if html is not None:
+        write_atomically(html, page(report, mother.__version__))
     if as_json or sarif:
         text = to_sarif(report, mother.__version__) if sarif else report.to_json()
         if output is None:
@@ -96,8 +104,12 @@ def lines(report: Report) -> Iterator[Text]:
     width = min(max((len(printable(m.id)) for m in report.models), default=0), 40)
     for m in report.models:
         name = printable(m.id).ljust(width)
+        licence = in_words(m.binding, m.id)
+        bound = f"; licence: {printable(licence)}" if licence else ""
         yield Text.assemble(
-            (f"{m.verdict:12} ", _STYLES.get(m.verdict, "dim")), (name, "bold"), f"  {m.reason}"
+            (f"{m.verdict:12} ", _STYLES.get(m.verdict, "dim")),
+            (name, "bold"),
+            f"  {m.reason}{bound}",
         )
     if report.findings:
         yield Text()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mother.cli.output import check_output, write_atomically
 from mother.errors import InputError, UsageError
 from mother.exports import FORMATS
+from mother.exports.checked import read
 from mother.graph import ModelGraph
 
 
@@ -31,7 +33,16 @@ class _Command(click.Command):
     metavar="TIME",
     help="Bills of materials: their time, such as 2026-01-31T12:00:00Z.",
 )
-def export(graph: Path, name: str, output: Path | None, created: datetime | None) -> None:
+@click.option(
+    "--check",
+    "report",
+    type=click.Path(path_type=Path),
+    metavar="check.json",
+    help="Bills of materials: with licences and verdicts, of mother check --json.",
+)
+def export(
+    graph: Path, name: str, output: Path | None, created: datetime | None, report: Path | None
+) -> None:
     """Write a recovered graph in the format of another tool.
 
     Without --created nothing in the output depends on when it was made.
@@ -39,11 +50,17 @@ def export(graph: Path, name: str, output: Path | None, created: datetime | None
     chosen = FORMATS[name]
     if chosen.folder and output is None:
         raise UsageError(f"{name} is several files; say in which folder: -o FOLDER")
-    if created is not None and not chosen.dated:
+    if created is not None and not chosen.bill:
         raise UsageError(f"{name} holds no time; leave out --created")
     if output is not None and not chosen.folder:
         check_output(output, chosen.starts, "such export")
-    options = {} if created is None else {"created": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
+    if report is not None and not chosen.bill:
+        raise UsageError(f"{name} holds no licences; leave out --check")
+    options: dict[str, Any] = {}
+    if created is not None:
+        options["created"] = f"{created:%Y-%m-%dT%H:%M:%SZ}"
+    if report is not None:
+        options["checked"] = read(report)
     written = chosen.write(ModelGraph.load(graph), **options)
     if isinstance(written, dict):
         assert output is not None

@@ -17,14 +17,15 @@ from mother.exports import csv, cyclonedx, dot, graphml, intoto, modelcards, new
 class Format:
     """A format: what reads it, its writer, and what each of its files starts with.
 
-    folder: it is several files, text by name. dated: the writer takes `created`, an ISO 8601 time.
+    folder: it is several files, text by name. bill: a bill of materials, whose writer also takes
+    `created`, an ISO 8601 time, and `checked`, what mother check found.
     """
 
     says: str
     write: Callable[..., str | dict[str, str]]
     starts: tuple[str, ...]
     folder: bool = False
-    dated: bool = False
+    bill: bool = False
 
 
 FORMATS = {
@@ -32,8 +33,8 @@ FORMATS = {
     "dot": Format("Graphviz", dot.write, ("digraph",)),
     "newick": Format("phylogenetics: DendroPy, Biopython, FigTree", newick.write, ("[&R]",)),
     "csv": Format("spreadsheets, pandas, Gephi: a folder", csv.write, csv.STARTS, folder=True),
-    "cyclonedx": Format("CycloneDX 1.6, ML-BOM", cyclonedx.write, ("{",), dated=True),
-    "spdx": Format("SPDX 3.0.1, AI packages, JSON-LD", spdx.write, ("{",), dated=True),
+    "cyclonedx": Format("CycloneDX 1.6, ML-BOM", cyclonedx.write, ("{",), bill=True),
+    "spdx": Format("SPDX 3.0.1, AI packages, JSON-LD", spdx.write, ("{",), bill=True),
     "modelcards": Format(
         "Hugging Face: front matter for each README.md, a folder",
         modelcards.write,

@@ -8,7 +8,8 @@ https://owasp.org/www-community/attacks/CSV_Injection
 from __future__ import annotations
 
 from mother.exports.lineage import FIGURES, directed, figures
-from mother.graph import ModelGraph
+from mother.graph import Edge, ModelGraph, Node, rounded
+from mother.graph.verdict import of_edge, resamplings
 from mother.names import guarded, spelled
 
 STARTS = ("Id,Label,", "Source,Target,")
@@ -23,8 +24,12 @@ _NODES = (
     "bytes",
     "duplicate_of",
     "path",
+    "compared",
+    "sha256",
+    "notes",
 )
-_EDGES = ("Source", "Target", "Type", "relation", *FIGURES)
+_MORE = ("stage", "scheme", "grade", "finding", "runner_up", "runner_up_ratio", "evidence")
+_EDGES = ("Source", "Target", "Type", "relation", *FIGURES, *_MORE)
 
 
 def write(graph: ModelGraph) -> dict[str, str]:
@@ -34,17 +39,41 @@ def write(graph: ModelGraph) -> dict[str, str]:
     for node in graph.nodes:
         size = sum(file.bytes for file in node.files) if node.files else None
         told = (node.architecture, node.format, node.dtype, node.parameters, size)
-        nodes.append((node.id, node.id, "false", *told, node.duplicate_of, node.path))
+        more = (node.compared, _hashes(node), " / ".join(node.notes) or None)
+        nodes.append((node.id, node.id, "false", *told, node.duplicate_of, node.path, *more))
     for hidden in graph.hidden:
-        nodes.append((hidden.id, hidden.id, "true", *[None] * 7))
+        nodes.append((hidden.id, hidden.id, "true", *[None] * (len(_NODES) - 3)))
     for edge in graph.edges:
         known = figures(edge)
         type_ = "Directed" if directed(edge) else "Undirected"
         ends = (edge.parent, edge.child, type_, edge.relation)
-        edges.append((*ends, *(known.get(name) for name in FIGURES)))
+        edges.append((*ends, *(known.get(name) for name in FIGURES), *_more(edge, graph)))
     for source, target in graph.hidden_edges():
-        edges.append((source, target, "Directed", "hidden", *[None] * len(FIGURES)))
+        edges.append((source, target, "Directed", "hidden", *[None] * (len(_EDGES) - 4)))
     return {"nodes.csv": _table(nodes), "edges.csv": _table(edges)}
+
+
+def _hashes(node: Node) -> str | None:
+    """SHA-256 of a model's only file, or of each with its name."""
+    known = [(file.name, file.sha256) for file in node.files if file.sha256 is not None]
+    if len(node.files) == 1 and known:
+        return known[0][1]
+    return " / ".join(f"{name} {digest}" for name, digest in known) or None
+
+
+def _more(edge: Edge, graph: ModelGraph) -> tuple[str | float | None, ...]:
+    verdict = of_edge(edge, resamplings=resamplings(graph), method=graph.method, name=str)
+    why = " / ".join(f"{reason.says} ({reason.log_odds:g})" for reason in edge.evidence)
+    shown = directed(edge)
+    return (
+        edge.stage if shown else None,
+        edge.scheme or None,
+        verdict.grade,
+        str(verdict),
+        edge.runner_up,
+        rounded(edge.runner_up_ratio),
+        why if shown and why else None,
+    )
 
 
 def _table(rows: list[tuple[str | float | None, ...]]) -> str:

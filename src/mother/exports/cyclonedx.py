@@ -6,8 +6,11 @@ specification's word for relations of which it is unclear who derives from whom.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from mother import __version__
+from mother.exports.checked import Checked, spdx_id
 from mother.exports.lineage import Lineage, account, aside, lineages, other, told
 from mother.exports.texts import as_json, identity
 from mother.graph import HiddenAncestor, ModelGraph, Node
@@ -16,14 +19,17 @@ from mother.names import spelled
 _Object = dict[str, Any]
 
 
-def write(graph: ModelGraph, created: str | None = None) -> str:
+def write(
+    graph: ModelGraph, created: str | None = None, checked: Mapping[str, Checked] | None = None
+) -> str:
     """The graph as a bill of materials; `created` is its timestamp, left out where not given.
+    checked: by model, what mother check found of its licences and claims.
 
     The serial number follows from the content. Hidden ancestors are only in the pedigrees.
     """
     references = {node.id: f"model:{k}" for k, node in enumerate(graph.nodes, 1)}
     hidden = {h.id: h for h in graph.hidden}
-    tool = {"type": "application", "name": "mother"}
+    tool = {"type": "application", "name": "mother", "version": __version__}
     metadata: _Object = {"tools": {"components": [tool]}}
     if created is not None:
         metadata["timestamp"] = created
@@ -33,7 +39,10 @@ def write(graph: ModelGraph, created: str | None = None) -> str:
         "specVersion": "1.6",
         "version": 1,
         "metadata": metadata,
-        "components": [_model(lineage, references, hidden) for lineage in lineages(graph)],
+        "components": [
+            _model(lineage, references, hidden) | _checked((checked or {}).get(lineage.node.id))
+            for lineage in lineages(graph)
+        ],
     }
     return as_json({**content, "serialNumber": f"urn:uuid:{identity(content)}"})
 
@@ -65,6 +74,30 @@ def _model(
         component["components"] = files
     pedigree = _pedigree(lineage, references, hidden)
     return component | ({"pedigree": pedigree} if pedigree else {})
+
+
+def _checked(found: Checked | None) -> _Object:
+    """The licences that a model states and those that bind it, and what its claims are worth."""
+    if found is None:
+        return {}
+    told: dict[str, str] = {"verdict": found.verdict, "reason": found.reason}
+    for k, (licence, model, sure) in enumerate(found.binding, 1):
+        doubt = "" if sure else ", if it comes from there"
+        told[f"binding-licence-{k}"] = f"{licence} of {model}{doubt}"
+    content: _Object = {
+        "properties": [
+            {"name": f"mother:{name}", "value": spelled(value)} for name, value in told.items()
+        ]
+    }
+    if found.licences:
+        content["licenses"] = [{"license": _licence(x)} for x in found.licences]
+    return content
+
+
+def _licence(licence: str) -> _Object:
+    known = spdx_id(licence)
+    named = {"name": spelled(licence)} if known is None else {"id": known}
+    return {**named, "acknowledgement": "declared"}
 
 
 def _file(node: Node, k: int, reference: str) -> _Object:

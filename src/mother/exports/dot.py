@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from mother.exports.lineage import directed, figures
+from mother.exports.lineage import directed
 from mother.graph import Edge, ModelGraph
+from mother.graph.verdict import STEPS, grade
 from mother.names import spelled
 
 
 def write(graph: ModelGraph) -> str:
     """The graph in DOT. Hidden ancestors are dashed, edges without a direction have no arrow."""
     ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
-    lines = ["digraph models {", " node [shape=box];"]
+    lines = ["digraph models {", " rankdir=LR;", " node [shape=box];"]
     lines += [f" {ids[node.id]} [label={_quoted(node.id)}];" for node in graph.nodes]
     lines += [
         f" {ids[hidden.id]} [label={_quoted(hidden.id)}, shape=ellipse, style=dashed];"
@@ -28,10 +29,10 @@ def write(graph: ModelGraph) -> str:
 
 
 def _label(edge: Edge) -> str:
-    known = figures(edge)
-    if "share" in known:
-        return f"{edge.relation}, share {known['share']:.3g}"
-    return f"{edge.relation} {known['support']:.0%}" if "support" in known else edge.relation
+    """The step, its grade, and of a merge the share of the parent."""
+    what = STEPS.get(edge.relation, (edge.relation, ""))[0]
+    share = "" if edge.share is None else f", share {edge.share:.3g}"
+    return f"{what}{share} ({grade(edge)})"
 
 
 def _quoted(name: str) -> str:

@@ -38,7 +38,7 @@ _KEYS = {
 
 
 def write(graph: ModelGraph) -> str:
-    """The graph as GraphML: nodes n0, n1, … with the name, and what is known, as data."""
+    """The graph as GraphML: nodes by their names, and what is known of them as data."""
     root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
     for kind, keys in _KEYS.items():
         for name, type_ in keys.items():
@@ -46,7 +46,7 @@ def write(graph: ModelGraph) -> str:
             attributes |= {"attr.name": name, "attr.type": type_}
             ElementTree.SubElement(root, "key", attributes)
     body = ElementTree.SubElement(root, "graph", id="models", edgedefault="directed")
-    ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
+    ids = {id_: spelled(id_) for id_ in graph.ids}
     for node in graph.nodes:
         element = ElementTree.SubElement(body, "node", id=ids[node.id])
         _data(element, "name", spelled(node.id))

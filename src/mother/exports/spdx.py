@@ -6,9 +6,11 @@ version and a time of release for each package, which weights don't tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mother import __version__
+from mother.exports.checked import Checked, expression
 from mother.exports.lineage import Lineage, account, aside, directed, lineages, told
 from mother.exports.texts import as_json, identity
 from mother.graph import ModelGraph, Node, WeightFile
@@ -19,12 +21,16 @@ _EPOCH = "1970-01-01T00:00:00Z"
 _Object = dict[str, Any]
 
 
-def write(graph: ModelGraph, created: str | None = None) -> str:
-    """The graph as an SPDX document. `created` is a field that must be there: 1970 where not
+def write(
+    graph: ModelGraph, created: str | None = None, checked: Mapping[str, Checked] | None = None
+) -> str:
+    """The graph as an SPDX document. checked: by model, what mother check found of its licences and
+    claims. `created` is a field that must be there: 1970 where not
     given, and said to be no time then."""
     elements = [
         {"type": "SoftwareAgent", "spdxId": "agent", "name": "mother"},
-        *_elements(graph),
+        {"type": "Tool", "spdxId": "tool", "name": f"mother-{__version__}"},
+        *_elements(graph, checked or {}),
     ]
     space = f"urn:uuid:{identity(elements)}#"
     for element in elements:
@@ -40,6 +46,7 @@ def write(graph: ModelGraph, created: str | None = None) -> str:
         "specVersion": "3.0.1",
         "created": created or _EPOCH,
         "createdBy": [f"{space}agent"],
+        "createdUsing": [f"{space}tool"],
     }
     if created is None:
         creation["comment"] = "The time is not recorded, so that the same graph gives this text."
@@ -47,19 +54,22 @@ def write(graph: ModelGraph, created: str | None = None) -> str:
         "type": "SpdxDocument",
         "spdxId": f"{space}document",
         "creationInfo": "_:creation",
-        "profileConformance": ["core", "software"],
+        "profileConformance": ["core", "software", *(["simpleLicensing"] if checked else [])],
         "rootElement": models or [f"{space}agent"],
         "element": [element["spdxId"] for element in elements],
     }
     return as_json({"@context": CONTEXT, "@graph": [creation, document, *elements]})
 
 
-def _elements(graph: ModelGraph) -> Iterator[_Object]:
+def _elements(graph: ModelGraph, checked: Mapping[str, Checked]) -> Iterator[_Object]:
     """Models, files and hidden ancestors, then what relates them; ids are within the document."""
     ids = {node.id: f"model-{k}" for k, node in enumerate(graph.nodes, 1)}
     ids |= {hidden.id: f"hidden-{k}" for k, hidden in enumerate(graph.hidden, 1)}
     for lineage in lineages(graph):
-        yield from _model(lineage, ids[lineage.node.id])
+        found = checked.get(lineage.node.id)
+        yield from _model(lineage, ids[lineage.node.id], found)
+        if found is not None:
+            yield from _licences(ids[lineage.node.id], found)
     for hidden in graph.hidden:
         yield {
             "type": "ai_AIPackage",
@@ -79,13 +89,13 @@ def _elements(graph: ModelGraph) -> Iterator[_Object]:
         yield _relation(f"hidden-edge-{k}", ids[target], ids[source], "descendantOf", says)
 
 
-def _model(lineage: Lineage, id_: str) -> Iterator[_Object]:
+def _model(lineage: Lineage, id_: str, found: Checked | None) -> Iterator[_Object]:
     node = lineage.node
     content = {
         "type": "ai_AIPackage",
         "spdxId": id_,
         "name": spelled(node.id),
-        "comment": _facts(node),
+        "comment": "; ".join([_facts(node), *_claims(found)]),
         "software_primaryPurpose": "model",
     }
     if lineage.parents:
@@ -97,6 +107,27 @@ def _model(lineage: Lineage, id_: str) -> Iterator[_Object]:
     for name, file in zip(names, node.files, strict=True):
         yield _file(name, file)
     yield _relation(f"{id_}-files", id_, names, "contains", None)
+
+
+def _claims(found: Checked | None) -> Iterator[str]:
+    if found is not None:
+        yield f"claims {spelled(found.verdict)}: {spelled(found.reason)}"
+
+
+def _licences(id_: str, found: Checked) -> Iterator[_Object]:
+    """What a model states, and what follows for it from its ancestors where that is sure."""
+    bound = tuple(licence for licence, _, sure in found.binding if sure)
+    for kind, licences in (("hasDeclaredLicense", found.licences), ("hasConcludedLicense", bound)):
+        if licences:
+            name = f"{id_}-{kind}"
+            yield {
+                "type": "simplelicensing_LicenseExpression",
+                "spdxId": name,
+                "simplelicensing_licenseExpression": expression(licences),
+            }
+            says = [f"{spelled(x)} of {spelled(model)}" for x, model, sure in found.binding if sure]
+            comment = "; ".join(says) if kind == "hasConcludedLicense" else None
+            yield _relation(f"{name}-of", id_, name, kind, comment)
 
 
 def _facts(node: Node) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mother.checkpoints.formats import ending
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Problem, clean
 from mother.errors import InputError
+from mother.gate.binding import binding
 from mother.gate.findings import Weighing, unreadable, weighed
 from mother.gate.policy import Policy
 from mother.gate.report import ModelVerdict, Report
@@ -85,7 +87,10 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
     declared = {v.id: tuple(_incomparable(inputs, v)) for v in verdicts}
     hashed = any(entry.startswith("sha256:") for entry in policy.deny)
     hashes = {id_: frozenset(_hashes(p)) for id_, p in inputs.paths.items()} if hashed else {}
-    weighing = Weighing(inputs, Descent(inputs.graph, policy.certainty, declared), policy, hashes)
+    descent = Descent(inputs.graph, policy.certainty, declared)
+    weighing = Weighing(inputs, descent, policy, hashes)
+    bound = {id_: binding(id_, inputs.licences, descent, policy.licences) for id_ in inputs.paths}
+    verdicts = [replace(v, binding=tuple(bound[v.id])) for v in verdicts]
     findings = [f for v in verdicts for f in weighing.findings(v)]
     for refused in inputs.graph.refused:
         path = Path(refused.path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mother.checkpoints.claims import Claim
+from mother.gate.binding import Binding
 from mother.gate.policy import RULES
 from mother.graph.descent import Line
 from mother.hub import shown
@@ -30,7 +31,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class ModelVerdict:
-    """One input. parent: the nearest ancestor among the inputs that the weights show."""
+    """One input. parent: the nearest ancestor among the inputs that the weights show. binding: the
+    licences that bind it, its own and those of its ancestors."""
 
     id: str
     path: Path
@@ -39,6 +41,7 @@ class ModelVerdict:
     claims: tuple[Judged, ...] = ()
     parent: str | None = None
     licences: tuple[str, ...] = ()
+    binding: tuple[Binding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def _model(m: ModelVerdict) -> dict[str, Any]:
         "reason": m.reason,
         "parent": m.parent,
         "licences": list(m.licences),
+        "binding": [{"licence": b.licence, "model": b.model, "sure": b.sure} for b in m.binding],
         "claims": [
             {
                 "key": judged.claim.key,

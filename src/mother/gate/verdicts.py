@@ -149,6 +149,8 @@ def _compare(
         if (id in inputs.adapters) != (other in inputs.adapters):
             return "unknown", "an adapter's weights don't tell its base", ()
         return "unknown", f"{one} and {two} are of architectures that can't be compared", ()
+    if {id, other} <= inputs.adapters:
+        return "unknown", "an adapter's weights don't tell what it was put on", ()
     if inputs.tree.get(id) == inputs.tree.get(other):
         if several and not len(inputs.graph.parents(id)) > 1:
             return "unknown", f"{two} is a relative, and no merge was found that holds it", ()

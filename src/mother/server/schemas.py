@@ -152,3 +152,4 @@ class ReasonedEdge(BaseModel):
     runner_up_ratio: float | None
     changes: list[Change]
     share: float | None
+    scheme: str

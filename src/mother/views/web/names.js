@@ -41,15 +41,16 @@ export function moved(x) {
 
 /** Two digits of a figure. */
 export function two(x) {
-  return Math.abs(x) < 0.001 || x >= 100 ? exponent(x) : String(Number(x.toPrecision(2)));
+  return Math.abs(x) < 0.001 || x >= 100 ? digits(x, 2) : String(Number(x.toPrecision(2)));
 }
 
-/** As Python writes two digits of a very small or large figure. */
-function exponent(x) {
+/** So many digits of a figure, as Python's format "g" has them. */
+export function digits(x, many) {
   if (x === 0) return "0";
-  const at = Math.floor(Math.log10(Math.abs(x)));
-  if (at >= -4 && at < 2) return String(Number(x.toPrecision(2)));
-  return x.toExponential(1).replace(".0e", "e").replace(/e([+-])(\d)$/, "e$10$2");
+  const [shown, power] = x.toExponential(many - 1).split("e");
+  if (power >= -4 && power < many) return String(Number(x.toPrecision(many)));
+  const bare = shown.includes(".") ? shown.replace(/\.?0+$/, "") : shown;
+  return `${bare}e${power.replace(/^([+-])(\d)$/, "$10$2")}`;
 }
 
 /** A probability, or a share of resamplings: never 0 % or 100 %, for nothing measured is certain.

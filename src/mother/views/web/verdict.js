@@ -1,7 +1,7 @@
 /** Edges in plain words, for graphs that are opened in the page: what verdict.py says, which tells
  * those that the page was made with. The tests hold the two against each other. */
 
-import { moved, percent, printable, two } from "./names.js";
+import { digits, moved, percent, printable, two } from "./names.js";
 
 const GRADES = ["strong", "likely", "open"];
 const SURE = 0.9;
@@ -82,7 +82,7 @@ function figures(edge, resamplings, method) {
   const p = edge.direction_probability;
   return [
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
-    known(edge.distance) && edge.relation !== "duplicate" && (method === "mother" ? `weight distance ${Number(edge.distance.toPrecision(3))}, as the paper measures it` : changed(edge.distance)),
+    known(edge.distance) && edge.relation !== "duplicate" && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
   ].filter(Boolean);
 }

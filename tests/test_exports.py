@@ -484,7 +484,7 @@ def test_figures_arrive():
 
 def test_ids_in_graphml_are_names_as_xml_has_them():
     for element in ET.fromstring(FORMATS["graphml"].write(SMALL)).iter():
-        assert re.fullmatch(r"[\w-]*", element.get("id", ""))
+        assert re.fullmatch(r"[\w.:-]*", element.get("id", ""), re.ASCII)
 
 
 def test_bills_of_materials_hold_hashes():

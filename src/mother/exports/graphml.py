@@ -6,6 +6,7 @@ An edge without a direction is two edges, there and back, with `undirected` set:
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from mother.exports.lineage import directed, figures
@@ -46,7 +47,7 @@ def write(graph: ModelGraph) -> str:
             attributes |= {"attr.name": name, "attr.type": type_}
             ElementTree.SubElement(root, "key", attributes)
     body = ElementTree.SubElement(root, "graph", id="models", edgedefault="directed")
-    ids = {id_: spelled(id_) for id_ in graph.ids}
+    ids = {id_: token(id_) for id_ in graph.ids}
     for node in graph.nodes:
         element = ElementTree.SubElement(body, "node", id=ids[node.id])
         _data(element, "name", spelled(node.id))
@@ -78,6 +79,18 @@ def write(graph: ModelGraph) -> str:
     # ASCII, with references for what is beyond it: right in every encoding
     text = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=False).decode()
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def token(name: str) -> str:
+    """A name as XML's NMTOKEN, which a node's id has to be; another one for every name.
+
+    >>> token("org/model-7b"), token("a_x2f_b"), token("")
+    ('org_x2f_model-7b', 'a_x5f_x2f_b', '_x_')
+    """
+    if not name:
+        return "_x_"
+    spelled_out = re.sub("_(?=x)", "_x5f_", name)
+    return re.sub(r"[^A-Za-z0-9_.:-]", lambda c: f"_x{ord(c[0]):x}_", spelled_out)
 
 
 def _data(element: ElementTree.Element, name: str, value: str) -> None:

@@ -1,7 +1,7 @@
 """Larger sketches of models in an index, where decisions about them lie within their error.
 
 What is decided about a family asks for them (methods/refinement.py). Those that are stored are at
-hand; others are noted as wanted, and read once the change is committed: nobody waits for a hub to
+hand; the others are noted as wanted, and read once the change is committed: nobody waits for a hub to
 write, and whoever is stopped finds them noted. Then the families concerned are recovered again,
 which may ask for more. A sketch that can't be had, because the files are gone or others by now, is
 not looked for again until `recover` is asked for. What comes must agree with the first sketch: a

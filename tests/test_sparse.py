@@ -22,7 +22,7 @@ from mother.methods.placing import Known
 from mother.sketches.samples import Samples, samples_of
 from mother.sketches.sketch import sketch
 from mother.trees import neighbours
-from mother.trees.clustering import components
+from mother.measures.clustering import components
 from mother.trees.neighbours import candidate_pairs, nearest, spanning_tree
 from mother.trees.turns import Candidates, straighten
 

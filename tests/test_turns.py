@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.trees.clustering import minimum_spanning_trees
+from mother.measures.clustering import minimum_spanning_trees
 from mother.trees.turns import TURN, runners_up, straightened, turns
 
 

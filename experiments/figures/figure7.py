@@ -14,7 +14,7 @@ from experiments.figures.pages import Page, Table, markdown, mean, spread
 from experiments.figures.pictures import COLOURS, OURS, PAPER, panels
 from experiments.plan import seed_of
 from mother.methods import gram, paper
-from mother.trees.clustering import adjusted_rand_index
+from mother.measures.clustering import adjusted_rand_index
 
 SPLITS = ("ft", "lora-v")
 DRAWS = 10

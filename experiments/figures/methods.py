@@ -18,7 +18,7 @@ from mother.evidence.ranks import unchanged
 from mother.measures import Measures, is_matrix, rank_distances
 from mother.methods import gram, paper
 from mother.methods.scores import kurtosis
-from mother.trees.clustering import minimum_spanning_trees
+from mother.measures.clustering import minimum_spanning_trees
 from mother.trees.forest import Forest
 
 Array = NDArray[np.float64]

@@ -22,7 +22,7 @@ from experiments.figures.methods import (
 from experiments.figures.pages import Page, Row, Table, markdown, mean, spread
 from experiments.figures.pictures import bars, legend_below, panels
 from mother.methods.scores import kurtosis
-from mother.trees.clustering import adjusted_rand_index
+from mother.measures.clustering import adjusted_rand_index
 
 GRAPH = "whole graph"
 #: the paper's roots, by ours that was pre-trained in a like way

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from experiments.hub.phylogeny import LAYERS, SEEN, Hub, Steps, draw
 from experiments.hub.work import Memory, Stored, computed, families, processes, recover
 from mother.methods.placing import Known
-from mother.trees.clustering import adjusted_rand_index
+from mother.measures.clustering import adjusted_rand_index
 from mother.trees.forest import Forest
 
 Indices = NDArray[np.intp]

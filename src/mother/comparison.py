@@ -16,13 +16,13 @@ from mother.copies.duplicates import Duplicate, find_duplicates
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
+from mother.evidence.family import speaking as speaking_layers
 from mother.evidence.kinship import cosines, kinship
+from mother.evidence.looks import Look
 from mother.evidence.ranks import edited, unchanged, update_rank
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
-from mother.evidence.untouched import told_by_rows
 from mother.graph import Evidence, reasons, rounded
-from mother.graph.assembly import evidence_of_rows
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
@@ -195,13 +195,12 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         return _copied(group, names, lossy[0], unread)
     a, b = group.checkpoints
     shares = _shares(a, b, None, group)
-    told = told_by_rows(group)
-    forest = gram.recover(m, told=lambda _: told)
+    forest = gram.recover(m, [Look.of(group)])
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
     kin = float(kinship(m)[0, 1])
     related = kin > 1
-    speaking = gram.speaking(m) & related
-    pairs = weigh(m.over(speaking), np.array([0]), np.array([1])) if speaking.any() else None
+    speaking = speaking_layers(m) & related
+    pairs = _weighed(m.over(speaking)) if speaking.any() else None
     evidence = [reasons.of_kinship(m, related)]
     layers = _layers(m, speaking, pairs, roundings(group))
     if child is None or not speaking.any():
@@ -227,9 +226,10 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     polarity = rounded(float(forest.polarity[child]))
     if pairs is not None:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)
-        shrunk = float(forest.shrunk[child])
-        evidence += evidence_of_rows(shrunk, float(forest.rows[child]))
-        evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child]), shrunk))
+        claims = forest.claims[child]
+        evidence += [Evidence(kind, rounded(odds, 3) or 0.0, says) for kind, odds, says in claims]
+        beside = sum(odds for _, odds, _ in claims)
+        evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child]), beside))
         evidence.append(reasons.of_polarity(pairs, parent, polarity or 0.0))
     return Comparison(
         *names,
@@ -246,6 +246,12 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         unread,
         compared=shares,
     )
+
+
+def _weighed(told: Measures) -> Pairs:
+    """What layers say of two models."""
+    one, other = np.array([0]), np.array([1])
+    return weigh(one, other, told.pairs(one, other))
 
 
 def _lost(group: Group, copy: Duplicate) -> float | None:

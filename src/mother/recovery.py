@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
 from mother.checkpoints.memory import Models, opened
@@ -21,9 +20,8 @@ from mother.copies.duplicates import Duplicate, find_duplicates, originals, with
 from mother.copies.edited import find_edited
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
-from mother.evidence.characters import Characters, Look
+from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
-from mother.evidence.ways import WaysOfMany
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
@@ -31,15 +29,15 @@ from mother.layouts import Group, align
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
-from mother.methods import default, sparse
+from mother.measures.products import Source
+from mother.methods import gram
 from mother.methods import paper as mother
 from mother.methods.refinement import Refinement
-from mother.methods.refinement_of_many import refined as refined_of_many
 from mother.methods.scores import SCORES
 from mother.sketches.levels import Doubt
-from mother.sketches.near import Near
 from mother.sketches.samples import samples_of
 from mother.sketches.sketch import check_alike
+from mother.trees.engine import Pair
 from mother.trees.forest import Forest, no_edges
 
 METHODS = ("gram", "mother")
@@ -340,37 +338,51 @@ def _recover_group(
             threads=options.workers,
         )
         return Part(group, forest, measures)
-    original, doubts = originals(group, lossy), list[Doubt]()
-    characters = Characters.of(group)
-    merged = Merged.of(measures, roundings(group), original < 0)
-    if refinement is not None:
+    return _by_default(group, measures, lossy, options, refinement)
 
-        def decide(of: Measures, seen: Characters, without: NDArray[np.bool_] | None) -> Forest:
-            return default.recover(
-                seen,
-                of,
-                trees=options.trees,
-                original=original,
-                without=without,
-                merged=merged,
-            )
 
-        told = options.trees is None
-        measures, characters, forest, doubts = refinement.refined(
-            group, measures, decide, options.workers, families=told
-        )
-    if refinement is None or options.bootstrap:
-        forest = default.recover(
-            characters,
-            measures,
-            options.bootstrap,
-            options.seed,
-            options.trees,
-            original,
+def _by_default(
+    group: Group,
+    source: Source,
+    lossy: Sequence[Duplicate],
+    options: Options,
+    refinement: Refinement | None,
+) -> Part:
+    """What the default method finds, from larger sketches where decisions ask for them."""
+    original, looks, doubts = originals(group, lossy), [Look.of(group)], list[Doubt]()
+    merged = None
+    if isinstance(source, Measures):
+        merged = Merged.of(source, roundings(group), original < 0)
+
+    def decide(
+        source: Source,
+        looks: Sequence[Look],
+        *,
+        apart: Pair | None = None,
+        off: int | None = None,
+        replicates: int = 0,
+    ) -> Forest:
+        return gram.recover(
+            source,
+            looks,
+            replicates=replicates,
+            seed=options.seed,
+            trees=options.trees,
+            original=original,
+            apart=apart,
             merged=merged,
+            off=off,
+            threads=options.workers,
         )
-    looks = characters.looks[1:]
-    return Part(group, forest, measures, (), tuple(lossy), tuple(doubts), looks, merged.merges)
+
+    if refinement is not None:
+        told = options.trees is None
+        done = refinement.refined(group, source, decide, options.workers, families=told)
+        source, looks, forest, doubts = done.source, list(done.looks), done.forest, done.doubts
+    if refinement is None or options.bootstrap:
+        forest = decide(source, looks, replicates=options.bootstrap)
+    merges = () if merged is None else merged.merges
+    return Part(group, forest, source, (), tuple(lossy), tuple(doubts), tuple(looks[1:]), merges)
 
 
 def _is_sketched(group: Group) -> bool:
@@ -389,18 +401,7 @@ def _recover_many(
     group, samples = group.over(finite), samples.over(finite)
     if not finite.any():
         return Part(group, no_edges(many), samples, lossy=tuple(lossy))
-    original, near, doubts = originals(group, lossy), None, list[Doubt]()
-    looks = [Look.of(group)]
-
-    def recovered(near: Near | None, looks: Sequence[Look], replicates: int = 0) -> Forest:
-        ways = WaysOfMany.of([(look.models, look.group) for look in looks], samples)
-        return sparse.recover(samples, original, near, replicates, options.seed, ways)
-
-    if refinement is not None:
-        near, looks, forest, doubts = refined_of_many(refinement, group, samples, recovered)
-    if refinement is None or options.bootstrap:
-        forest = recovered(near, looks, options.bootstrap)
-    return Part(group, forest, samples, (), tuple(lossy), tuple(doubts), tuple(looks[1:]))
+    return _by_default(group, samples, lossy, options, refinement)
 
 
 def _check_layers(groups: Sequence[Group], pattern: str | None) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
@@ -21,10 +20,9 @@ from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 from mother.measures.compression import pruned_or_rounded
 from mother.measures.formats import grid_step, picked_rows
+from mother.measures.products import Array, Indices, Source
 from mother.measures.reference import sample
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 TRIED = 4  # of the nearest models, as the original of a compressed one
 HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
 MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
@@ -56,7 +54,7 @@ def find_compressed(group: Group, m: Measures, copies: Sequence[Duplicate]) -> l
     return found
 
 
-def descended(m: Measures, original: Indices) -> Indices:
+def descended(m: Source, original: Indices) -> Indices:
     """The nearest copy that each model descends from, (n,); -1 for most, and for the copies.
 
     original: (n,), what a model is a copy of, -1 for most. Models trained from a copy hold what
@@ -97,14 +95,17 @@ def _above(model: int, original: Indices, home: Indices) -> list[int]:
     return found
 
 
-def _log_odds(m: Measures, original: int, copy: int) -> Array:
+def _log_odds(m: Source, original: int, copy: int) -> Array:
     """Of each model coming from the copy rather than from its original, (n,)."""
-    norm = np.maximum(np.diagonal(m.gram, axis1=1, axis2=2), _TINY)
-    two = [original, copy]
-    product = np.maximum(m.gram[:, two], 0.0)  # (L, 2, n)
-    squared_sine = np.maximum(1 - product**2 / norm[:, two, None] / norm[:, None], UNCHANGED)
-    told = squared_sine[:, 0, copy] > UNCHANGED  # the layers that compression changed
-    ratio = np.log(squared_sine[told, 0] / squared_sine[told, 1])
+    every = np.arange(len(m))
+    norms = np.maximum(m.squared_norms(), _TINY)
+    squared_sine = []
+    for one in (original, copy):
+        product = np.maximum(m.pairs(np.full_like(every, one), every).ij, 0.0)
+        squared_sine.append(np.maximum(1 - product**2 / norms[:, [one]] / norms, UNCHANGED))
+    first, second = squared_sine
+    told = first[:, copy] > UNCHANGED  # the layers that compression changed
+    ratio = np.log(first[told] / second[told])
     return np.asarray(np.nansum(m.seen[told, None] / 2 * ratio, axis=0))
 
 

@@ -28,16 +28,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.measures import Measures, is_matrix
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from mother.measures import is_matrix
+from mother.measures.products import Array, Indices, Products, Source
 
 COSINE = 0.01  # of a step with its start, in one layer, beyond chance
 FREEDOM = 3.0  # degrees of freedom of its Student distribution: layers stray
-SCALES = np.array([0.1, 0.2, 0.5, 1.0, 2.0, 5.0])
 POLARITIES = np.array([0.0, 0.5, 1.0])
-DECAYED = 0.5  # prior probability that a is not 1; then log|1 - a| is uniform
 LEAST, MOST = 1e-4, 0.5  # over this range of |1 - a|
 GROWN = 0.2  # share of these in which a > 1: decay shrinks, little grows
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the layers' own a: where the sum over a is taken
@@ -45,6 +41,21 @@ UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal in
 _TINY = 1e-30
 _CHUNK = 1 << 18  # numbers held at once: as many as a cache holds
 _PAIRS = 16  # in a chunk at the least
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is believed of trainings before any is seen.
+
+    decayed: prior probability that a is not 1; then log|1 - a| is uniform. scales: how many times
+    as well as usual a training may know its start.
+    """
+
+    decayed: float = 0.5
+    scales: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+TRAINING = Training()
 
 
 class Layers(Protocol):
@@ -61,39 +72,7 @@ def telling(m: Layers) -> NDArray[np.bool_]:
     return matrices if matrices.any() else np.ones(len(m.shapes), dtype=bool)
 
 
-@dataclass(frozen=True)
-class Products:
-    """What layers say of pairs of models (i[e], j[e]): |w_i|^2, |w_j|^2 and <w_i, w_j>, each
-    (L, E), and the variance of a cosine there by chance, (L, E) or (L, 1)."""
-
-    ii: Array
-    jj: Array
-    ij: Array
-    chance: Array
-
-    def turned(self) -> Products:
-        """Of the pairs (j[e], i[e])."""
-        return Products(self.jj, self.ii, self.ij, self.chance)
-
-    def beside(self, other: Products) -> Products:
-        """Of these pairs and then of others, of the same layers."""
-        ii, jj, ij = (
-            np.concatenate(two, axis=1)
-            for two in ((self.ii, other.ii), (self.jj, other.jj), (self.ij, other.ij))
-        )
-        chance = self.chance
-        if chance.shape[1] > 1:
-            chance = np.concatenate([chance, other.chance], axis=1)
-        return Products(ii, jj, ij, chance)
-
-
-def products(m: Measures, i: Indices, j: Indices) -> Products:
-    """Those of pairs of measured models."""
-    chance = m.chance[:, i, j] if m.chance.shape[1] > 1 else m.chance[:, 0]
-    return Products(m.norms[:, i, j], m.norms[:, j, i], m.gram[:, i, j], chance)
-
-
-def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
+def log_likelihoods(m: Source, p: Indices, c: Indices) -> tuple[Array, Array]:
     """log f(r) for pairs (p[e], c[e]) and each of POLARITIES, (R, E), and what each layer adds to
     it, (L, R, E): its mean over a and s as the pair's layers together make them likely.
 
@@ -103,32 +82,31 @@ def log_likelihoods(m: Measures, p: Indices, c: Indices) -> tuple[Array, Array]:
     >>> POLARITIES[f.argmax(axis=0)]
     array([0., 1.])
     """
-    return _log_likelihoods(products(m, p, c), by_layer=True)
+    return _log_likelihoods(m.pairs(p, c), TRAINING, by_layer=True)
 
 
-def _log_likelihoods(of: Products, *, by_layer: bool) -> tuple[Array, Array]:
+def _log_likelihoods(of: Products, training: Training, *, by_layer: bool) -> tuple[Array, Array]:
     L, E = of.ij.shape
     R = len(POLARITIES)
     log_f = np.empty((R, E))
     layers = np.empty((L if by_layer else 0, R, E))
-    size = max(_PAIRS, _CHUNK // (R * (1 + len(QUANTILES)) * len(SCALES) * L))
+    size = max(_PAIRS, _CHUNK // (R * (1 + len(QUANTILES)) * len(training.scales) * L))
     # parts of about one size: the sums of a pair that is left alone would round otherwise
     for start, stop in pairwise(np.linspace(0, E, math.ceil(E / size) + 1, dtype=int).tolist()):
         pairs = slice(start, stop)
-        chance = of.chance if of.chance.shape[1] == 1 else of.chance[:, pairs]
-        terms, prior = _terms(Products(of.ii[:, pairs], of.jj[:, pairs], of.ij[:, pairs], chance))
+        terms, prior = _terms(of.of(pairs), training)
         joint = terms.sum(axis=2) + prior[:, :, None]  # (R, A, S, E)
         top = joint.max(axis=(1, 2), keepdims=True)
         likely = np.exp(joint - top)
         total = likely.sum(axis=(1, 2), keepdims=True)
-        log_f[:, pairs] = (top + np.log(total))[:, 0, 0] - math.log(len(SCALES))
+        log_f[:, pairs] = (top + np.log(total))[:, 0, 0] - math.log(len(training.scales))
         if by_layer:
             likely /= total
             layers[:, :, pairs] = np.einsum("ralse,rase->lre", terms, likely)
     return log_f, layers
 
 
-def _terms(of: Products) -> tuple[Array, Array]:
+def _terms(of: Products, training: Training) -> tuple[Array, Array]:
     """log t of each layer for each r, a and s, (R, A, L, S, E); log prior of a, (R, A, E)."""
     pp, cc, pc, r = of.ii, of.jj, of.ij, POLARITIES[:, None, None]
     start = np.maximum(pp, _TINY)
@@ -138,23 +116,24 @@ def _terms(of: Products) -> tuple[Array, Array]:
     quantiles = _weighted_quantiles(own, np.where(moves, 1 / np.sqrt(of.chance), 0.0))
     shrinks = np.concatenate([np.ones_like(quantiles[:, :1]), quantiles], axis=1)
     a = shrinks[:, :, None]  # (R, A, 1, E)
-    scale = (COSINE**2 + of.chance)[:, None] * SCALES[:, None] ** 2  # (L, S, E) or (L, S, 1)
+    scales = np.array(training.scales)
+    scale = (COSINE**2 + of.chance)[:, None] * scales[:, None] ** 2  # (L, S, E) or (L, S, 1)
     step = np.maximum(cc - 2 * a * pc + a**2 * pp, _TINY)
     moved = np.sqrt(step / start)
     stray = (pc - a * pp) / np.sqrt(step * start) + r[:, None] * moved
     square = stray[..., None, :] ** 2 / scale
     log_t = -(FREEDOM + 1) / 2 * np.log1p(square / FREEDOM) - np.log(scale) / 2
-    told = np.where(moves, 1 / (scale[:, 3] * np.maximum(moved, _TINY) ** 2), 0.0)
+    told = np.where(moves, 1 / ((COSINE**2 + of.chance) * np.maximum(moved, _TINY) ** 2), 0.0)
     sharpness = np.maximum(told.sum(axis=2), _TINY)
-    prior = _log_density(1 - shrinks) + 0.5 * np.log(2 * np.pi / sharpness)
+    prior = _log_density(1 - shrinks, training.decayed) + 0.5 * np.log(2 * np.pi / sharpness)
     prior -= math.log(len(QUANTILES))
-    prior[:, 0] = math.log(1 - DECAYED)
+    prior[:, 0] = math.log(1 - training.decayed)
     return np.where(moves[:, None], log_t, 0.0), prior
 
 
-def _log_density(shrink: Array) -> Array:
+def _log_density(shrink: Array, decayed: float) -> Array:
     """Log prior density of 1 - a where it is not 0."""
-    share = np.where(shrink > 0, 1 - GROWN, GROWN) * DECAYED / math.log(MOST / LEAST)
+    share = np.where(shrink > 0, 1 - GROWN, GROWN) * decayed / math.log(MOST / LEAST)
     return np.asarray(np.log(share) - np.log(np.maximum(np.abs(shrink), LEAST)))
 
 
@@ -197,6 +176,22 @@ class Pairs:
         """What each layer adds to the log-odds, (L, E)."""
         return np.asarray(self.forward_layers[:, 0] - self.back_layers[:, 0])
 
+    def of(self, pairs: Indices) -> Pairs:
+        """Of some of the pairs."""
+        return Pairs(
+            self.i[pairs],
+            self.j[pairs],
+            self.forward[:, pairs],
+            self.back[:, pairs],
+            self.forward_layers[:, :, pairs],
+            self.back_layers[:, :, pairs],
+        )
+
+    def beside(self, other: Pairs) -> Pairs:
+        """Of these pairs and then of others."""
+        both = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Pairs(*(np.concatenate(parts, axis=-1) for parts in both))
+
     def recounted(self, counts: Array) -> Pairs:
         """The same where layer l counts `counts[l]` times instead of once, (L,)."""
         more = counts - 1
@@ -211,15 +206,17 @@ class Pairs:
         )
 
 
-def weigh(m: Measures, i: Indices, j: Indices) -> Pairs:
-    """The evidence of the layers of `m` on pairs of its models."""
-    return weigh_products(i, j, products(m, i, j))
-
-
-def weigh_products(i: Indices, j: Indices, of: Products, *, by_layer: bool = True) -> Pairs:
-    """The same from inner products of the pairs; without what each layer adds where that would
-    only take room."""
-    both, by_both = _log_likelihoods(of.beside(of.turned()), by_layer=by_layer)
+def weigh(
+    i: Indices,
+    j: Indices,
+    of: Products,
+    training: Training = TRAINING,
+    *,
+    by_layer: bool = True,
+) -> Pairs:
+    """The evidence of layers on pairs of models, from their inner products; without what each layer
+    adds where that would only take room."""
+    both, by_both = _log_likelihoods(of.beside(of.turned()), training, by_layer=by_layer)
     many = len(i)
     return Pairs(i, j, both[:, :many], both[:, many:], by_both[:, :, :many], by_both[:, :, many:])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mother.layouts import Group
 from mother.measures import Measures, as_if_drawn, is_matrix
-from mother.trees.clustering import minimum_spanning_trees
+from mother.measures.clustering import minimum_spanning_trees
 
 Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mother.evidence.direction import telling
 from mother.evidence.kinship import allowed, weighted_median
+from mother.measures.clustering import groups, joined
+from mother.sketches.points import DIMENSIONS, projected
 from mother.sketches.samples import Samples
-from mother.trees.clustering import groups, joined
-from mother.trees.neighbours import DIMENSIONS, projected
 
 Array = NDArray[np.float64]
 Points = NDArray[np.float32]

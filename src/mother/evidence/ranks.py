@@ -6,15 +6,14 @@ import re
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import picked_rows, rounding, roundings
 from mother.measures.lowrank import low_rank_of_pair, sketch_size
+from mother.measures.products import Array, Bools, Products
 
-Indices = NDArray[np.intp]
 ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 FEW = 3  # matrices, of which one alone may be adapted by a low rank
@@ -22,24 +21,26 @@ FINE = 1e-5  # relative error of rounding, above which training may leave a vect
 LOW_IN_WINDOW = 0.75  # of its smaller side
 
 
-def unchanged(m: Measures, rounding: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+def unchanged(m: Measures, rounding: Array | None = None) -> Bools:
     """Layers in which a pair of models holds the same weights, (L, n, n).
 
     rounding: (n,) the relative rounding error of each model's number format, as `roundings` has it:
     where those of a pair are not the same, weights may differ by both.
     """
-    norm = np.diagonal(m.gram, axis1=1, axis2=2)
-    least = np.full(norm.shape[1:] * 2, UNCHANGED)
-    if rounding is not None:
-        one, other = rounding[:, None], rounding
-        both = ROUNDED * (one**2 + other**2)
-        least = np.where(one != other, np.maximum(least, both), least)
-    return np.asarray(m.squared_distance <= least * np.maximum(norm[:, :, None], norm[:, None]))
+    n = len(m)
+    every = np.broadcast_to(0.0 if rounding is None else rounding, n)
+    i, j = np.divmod(np.arange(n * n), n)
+    return same_weights(m.pairs(i, j), every[i], every[j]).reshape(-1, n, n)
 
 
-def update_rank(
-    group: Group, frozen: NDArray[np.bool_], kept: NDArray[np.bool_], i: int, j: int
-) -> int | None:
+def same_weights(of: Products, rounding: Array, other: Array) -> Bools:
+    """The same of pairs, (L, E), of which both models have a rounding error, (E,) each."""
+    both = ROUNDED * (rounding**2 + other**2)
+    least = np.where(rounding != other, np.maximum(UNCHANGED, both), UNCHANGED)
+    return np.asarray(of.squared <= least * np.maximum(of.ii, of.jj))
+
+
+def update_rank(group: Group, frozen: Bools, kept: Bools, i: int, j: int) -> int | None:
     """The rank by which two models of a group differ, or None if it is not low.
 
     frozen: (L,), the layers in which they do not differ. kept: (L,), the layers that they share at
@@ -83,7 +84,7 @@ def _rows_alike(layer: Layer, i: int, j: int) -> bool:
     return 2 * alike >= len(rows)
 
 
-def edited(group: Group, frozen: NDArray[np.bool_], i: int, j: int, rank: int | None) -> bool:
+def edited(group: Group, frozen: Bools, i: int, j: int, rank: int | None) -> bool:
     """Whether a low rank was added to so few matrices that it is an edit, and no training: by a
     rank of one to one of them, or to less than half of the matrices of one kind.
 

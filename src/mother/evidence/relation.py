@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mother.evidence.kinship import cosines, threshold
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
-from mother.sketches.samples import Samples
+from mother.measures.products import Source
 
 Shape = tuple[int, ...]
 ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
@@ -38,12 +38,12 @@ def relation(
     return "fine-tune", None
 
 
-def has_new_layers(group: Group, m: Measures | Samples, p: int, c: int) -> bool:
+def has_new_layers(group: Group, m: Source, p: int, c: int) -> bool:
     """Whether two related models share a layer by name but not by content."""
     return bool(new_layers(group, m, p, c))
 
 
-def new_layers(group: Group, m: Measures | Samples, p: int, c: int) -> list[str]:
+def new_layers(group: Group, m: Source, p: int, c: int) -> list[str]:
     """The names of layers that two related models share by name but not by content: matrices as
     far from the other's as from a stranger's, and what is of another shape."""
     found = [name for name, same in zip(m.names, kept(m, p, c), strict=True) if not same]
@@ -77,7 +77,7 @@ def length(two: Measures, shared: NDArray[np.bool_]) -> float:
     return float(np.sqrt(np.average(share, weights=two.sizes[told])))
 
 
-def kept(m: Measures | Samples, p: int, c: int) -> NDArray[np.bool_]:
+def kept(m: Source, p: int, c: int) -> NDArray[np.bool_]:
     """Layers that two related models do not only share by name, (L,): all but the matrices that
     are as far apart as strangers'."""
     cosine = np.nan_to_num(cosines(m.two(p, c))[:, 0, 1], nan=1.0)

@@ -22,12 +22,10 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mother.measures.products import Array, Bools, Indices
 from mother.sketches.replicates import halves
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
 BACK = 0.0005  # of rows, where models were rounded, that two short steps move alike
 FEWEST = 3  # rows that show a shrink
@@ -53,7 +51,7 @@ class Rows:
 
     state: Indices
     length: Array
-    told: NDArray[np.bool_]
+    told: Bools
     tolerance: float = TOLERANCE
     first: tuple[int, ...] = (0,)
     looked: tuple[float, ...] = ()
@@ -63,7 +61,7 @@ class Rows:
     def joined(
         cls,
         parts: Sequence[tuple[Indices, Array]],
-        told: NDArray[np.bool_],
+        told: Bools,
         tolerance: float,
         looked: Sequence[float] = (),
     ) -> Rows:
@@ -115,9 +113,9 @@ class Rows:
         """Whether some of the models were rounded."""
         return self.tolerance > TOLERANCE
 
-    def gone_round(self) -> NDArray[np.bool_]:
-        """Pairs of which neither is the other's parent, (n, n): a way over other models changes
-        fewer rows in each of its steps.
+    def gone_round(self, i: Indices, j: Indices) -> Bools:
+        """Pairs, i < j in ascending order, of which neither is the other's parent, (E,): a way over
+        other models, along the pairs given, changes fewer rows in each of its steps.
 
         Fewer by more than what comes back by chance: where models were rounded a row may, which
         shows in the changes of the smallest tree beyond one for each new state. And not by rows of
@@ -125,34 +123,39 @@ class Rows:
         model, is one event, so a single matrix has to tell it, too.
 
         >>> state = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
-        >>> Rows(state, np.ones((4, 3)), np.ones(4, bool)).gone_round().astype(int)
-        array([[0, 0, 1, 0],
-               [0, 0, 0, 1],
-               [1, 0, 0, 1],
-               [0, 1, 1, 0]])
+        >>> i, j = np.triu_indices(4, 1)
+        >>> Rows(state, np.ones((4, 3)), np.ones(4, bool)).gone_round(i, j)
+        array([False,  True, False, False,  True,  True])
         """
-        n = len(self.state)
-        out = np.zeros((n, n), dtype=bool)
-        told = np.flatnonzero(self.told)
-        if len(told) < 3 or not self.state.shape[1]:
+        out = np.zeros(len(i), dtype=bool)
+        both = np.flatnonzero(self.told[i] & self.told[j])
+        if len(both) < 3 or not self.state.shape[1]:
             return out
-        apart = [_differing(one.state[told], one.weight) for one in self.matrices]
-        each = zip(self.matrices, apart, strict=True)
-        by_one = np.any([one._longer_than_round(rows) for one, rows in each], axis=0)
-        by_all = self._longer_than_round(np.sum(apart, axis=0))
-        out[np.ix_(told, told)] = by_one & by_all
+        pairs = i[both], j[both]
+        apart = [one._apart(*pairs) for one in self.matrices]
+        found = self._longer_than_round(*pairs, np.sum(apart, axis=0))
+        by_one = np.zeros(len(both), dtype=bool)
+        for one, rows in zip(self.matrices, apart, strict=True):
+            if len(apart) == 1 or by_one[found].all():
+                break
+            by_one |= one._longer_than_round(*pairs, rows)
+        out[both] = found & by_one if len(apart) > 1 else found
         return out
 
-    def _longer_than_round(self, apart: Array) -> NDArray[np.bool_]:
-        """Pairs of the models that tell, `apart` rows from one another, as in `gone_round`."""
-        from scipy.cluster.hierarchy import cophenet, linkage
-        from scipy.spatial.distance import squareform
+    def _apart(self, i: Indices, j: Indices) -> Array:
+        """In how many rows pairs differ, each row counted as often as it weighs, (E,)."""
+        out = np.zeros(len(i))
+        weight = np.ones(self.state.shape[1]) if self.weight is None else self.weight
+        for row, times in zip(np.ascontiguousarray(self.state.T), weight.tolist(), strict=True):
+            out += times * (row[i] != row[j])
+        return out
 
-        joined = linkage(squareform(apart), "single")
-        least = squareform(cophenet(joined))
-        return self.fewer(apart, least, float(joined[:, 2].sum()))
+    def _longer_than_round(self, i: Indices, j: Indices, apart: Array) -> Bools:
+        """Of pairs of the models that tell, `apart` rows from one another."""
+        least, changes = bottlenecks(len(self.state), i, j, apart)
+        return self.fewer(apart, least, changes)
 
-    def fewer(self, apart: Array, least: Array, changes: float) -> NDArray[np.bool_]:
+    def fewer(self, apart: Array, least: Array, changes: float) -> Bools:
         """Where `least` rows are fewer than `apart` by more than what comes back by chance.
         changes: of the smallest tree."""
         new = np.count_nonzero(np.diff(np.sort(self.state[self.told], axis=0), axis=0), axis=0)
@@ -160,23 +163,15 @@ class Rows:
         back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
         return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
-    @cached_property
-    def shrunk(self) -> Array:
-        """Log-odds of the row being the column's parent, (n, n), antisymmetric, from the rows that
-        both hold but for their length: weight decay shrinks them, and nothing makes them grow.
-        All of one matrix alike: what was scaled row by row, as by a norm that was folded into the
-        matrix, says nothing.
+    def shrunk_of(self, i: Indices, j: Indices) -> Array:
+        """Log-odds of i being the parent of j, (E,), from the rows that both hold but for their
+        length: weight decay shrinks them, and nothing makes them grow. All of one matrix alike:
+        what was scaled row by row, as by a norm that was folded into the matrix, says nothing.
 
         >>> rows = Rows(np.zeros((2, 3), int), np.array([[1.0] * 3, [0.99] * 3]), np.ones(2, bool))
-        >>> rows.shrunk
-        array([[  0.,  10.],
-               [-10.,   0.]])
+        >>> rows.shrunk_of(np.array([0, 1]), np.array([1, 0]))
+        array([ 10., -10.])
         """
-        every = np.arange(len(self.state))
-        return np.stack([self.shrunk_of(np.full_like(every, i), every) for i in every])
-
-    def shrunk_of(self, i: Indices, j: Indices) -> Array:
-        """The same of pairs, i being the parent of j, (E,)."""
         longer, shorter = np.zeros((2, len(i)))
         if self.coarse:
             return longer
@@ -189,7 +184,7 @@ class Rows:
         share = (longer - shorter) / np.maximum(longer + shorter, 1)
         return np.where(np.maximum(longer, shorter) >= FEWEST, SHRUNK * share, 0.0)
 
-    def inherited(self, parents: Indices) -> NDArray[np.bool_]:
+    def inherited(self, parents: Indices) -> Bools:
         """Which models have what made their parent of its own, (n,): the parent lies between the
         two. Its rows that training changed there are in the child, but for those that changed
         again, and no row is in the child as it was before. A sibling of the parent has none of
@@ -239,7 +234,7 @@ class Rows:
         """Rows that are no chance."""
         return SURELY * FEWEST if self.coarse else FEWEST
 
-    def _shared(self, p: int, models: Indices) -> NDArray[np.bool_]:
+    def _shared(self, p: int, models: Indices) -> Bools:
         """In which rows each of some models is as another one of them, and not as p, (k, C)."""
         ranked = np.argsort(self.state[models], axis=0, kind="stable")
         state = np.take_along_axis(self.state[models], ranked, axis=0)
@@ -250,17 +245,46 @@ class Rows:
         return out
 
 
-def _differing(state: Indices, weight: Array | None = None) -> Array:
-    """In how many of the rows models differ, (n, n), each counted so many times.
+def bottlenecks(n: int, i: Indices, j: Indices, weight: Array) -> tuple[Array, float]:
+    """Of each pair of n points, (E,), the largest weight on the way between the two, over pairs,
+    on which that is smallest; and the sum of the weights of a smallest spanning forest.
 
-    >>> _differing(np.array([[0, 0], [0, 1]]))
-    array([[0., 1.],
-           [1., 0.]])
+    Pairs are joined from the lightest on (Kruskal); what is joined first at a weight is its
+    bottleneck. Of two parts that are joined the smaller one's pairs are gone through.
+
+    >>> bottlenecks(3, np.array([0, 1]), np.array([1, 2]), np.array([1.0, 2.0]))
+    (array([1., 2.]), 3.0)
     """
-    few = state.astype(np.int32)
-    if weight is None:
-        return np.stack([np.count_nonzero(few != own, axis=1) for own in few]).astype(np.float64)
-    return np.stack([(few != own) @ weight for own in few])
+    points = len(np.union1d(i, j))
+    if len(i) == points * (points - 1) // 2:  # all pairs: single linkage
+        from scipy.cluster.hierarchy import cophenet, linkage
+
+        merges = linkage(weight, "single")
+        return cophenet(merges), float(merges[:, 2].sum())
+    part = list(range(n))
+    members: list[list[int]] = [[k] for k in range(n)]
+    pairs: list[list[int]] = [[] for _ in range(n)]
+    one, two = i.tolist(), j.tolist()
+    for e, (a, b) in enumerate(zip(one, two, strict=True)):
+        pairs[a].append(e)
+        pairs[b].append(e)
+    least, total = np.full(len(one), np.nan), 0.0
+    for e in np.argsort(weight, kind="stable").tolist():
+        large, small = part[one[e]], part[two[e]]
+        if large == small:
+            continue
+        if len(members[large]) < len(members[small]):
+            large, small = small, large
+        total += float(weight[e])
+        for k in members[small]:
+            for other in pairs[k]:
+                if part[one[other] if two[other] == k else two[other]] == large:
+                    least[other] = weight[e]
+        for k in members[small]:
+            part[k] = large
+        members[large] += members[small]
+        members[small] = []
+    return least, total
 
 
 def _longer(gaps: Array) -> Indices:
@@ -276,42 +300,3 @@ def _longer(gaps: Array) -> Indices:
     strays = np.abs(np.where(changed, gaps - mean[:, None], 0.0)).max(axis=1, initial=0.0)
     even = strays <= EVEN * np.abs(mean)
     return np.asarray(even * np.sign(mean) * many, dtype=np.intp)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What rows say of pairs of n models.
-
-    rows: those looked at. apart (n, n): neither is the other's parent. shrunk (n, n): log-odds of
-    the row being the column's parent.
-    """
-
-    rows: Rows
-    apart: NDArray[np.bool_]
-    shrunk: Array
-
-    @classmethod
-    def of(
-        cls,
-        rows: Rows,
-        closer: Sequence[tuple[Indices, Rows]] = (),
-        seed: int | None = None,
-    ) -> Told:
-        """closer: more rows, or rows known more precisely, of some of the models, (k,) their
-        numbers; what they say of these goes before what was said till then. seed: of the error that
-        numbers of rows are off by; None for none."""
-        apart, shrunk = rows.replicate(seed).gone_round(), rows.shrunk.copy()
-        for models, own in closer:
-            pairs = np.ix_(models, models)
-            apart[pairs] |= own.replicate(seed).gone_round()
-            shrunk[pairs] = own.shrunk
-        return cls(rows, apart, shrunk)
-
-    def same(self, i: Indices, j: Indices) -> Array:
-        """In how many rows, of those looked at, models do not differ, (E,)."""
-        return np.asarray((self.rows.state[i] == self.rows.state[j]).sum(axis=1, dtype=np.float64))
-
-
-def nothing_told(n: int) -> Told:
-    """Of n models of which no rows were looked at."""
-    return Told.of(Rows(np.zeros((n, 0), dtype=np.intp), np.ones((n, 0)), np.ones(n, dtype=bool)))

@@ -18,15 +18,15 @@ layer holds all of a step, or none of it, hangs where that puts it, whatever the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import NDArray
 
+from mother.evidence.family import Family
 from mother.evidence.kinship import weighted_median
-from mother.measures import Measures
-from mother.trees.latent import children_of
+from mother.measures.clustering import children_of
+from mother.measures.products import Array, Bools, Indices
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 LEAST = 0.5  # of its parent's step, that a child holds
 MOST = 0.75  # of a sibling's, that a sibling may hold
 ENOUGH = 3  # other children, to know the drift from
@@ -37,33 +37,29 @@ _TINY = 1e-300
 _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
 
 
-def held(
-    m: Measures,
-    squared: Array,
-    parents: Indices,
-    apart: NDArray[np.bool_],
-    by_rows: NDArray[np.bool_],
-) -> Indices:
+#: whether of each pair i, j (E,) something is known
+Known = Callable[[Indices, Indices], Bools]
+
+
+def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> Indices:
     """The tree where no model hangs from one whose step it does not hold, nor beside one whose step
     it does; beyond two standard errors.
 
     Args:
-        m: the layers that tell.
-        squared: (n, n) |i - j|^2 over all layers, as the tree weighs them.
         parents: (n,) intp, -1 at the root.
-        apart: (n, n) bool, pairs of which neither is the other's parent.
-        by_rows: (n, n) bool, pairs of which rows say so.
+        apart: pairs of which neither is the other's parent.
+        overruled: pairs of which evidence says so that a model which holds a step, or none of it,
+            overrules.
 
     >>> x = np.array([[0.0, 0.0, 9.0], [4.0, 0.0, 9.0], [4.0, 3.0, 9.0], [0.0, 3.0, 9.0]])
+    >>> from mother.measures import Measures
     >>> m = Measures(("u",), ((100, 100),), np.array([10000]), (x @ x.T)[None])
-    >>> squared = m.squared_distance[0]
-    >>> held(m, squared, np.array([-1, 0, 0, 1]), *np.zeros((2, 4, 4), dtype=bool))
+    >>> family = Family(m, np.ones(1), np.ones(1, bool), np.ones(4), m)
+    >>> none = lambda i, j: np.zeros(len(i), dtype=bool)
+    >>> held(family, np.array([-1, 0, 0, 1]), none, none)
     array([-1,  0,  1,  0])
     """
-    up = parents.copy()
-    whole = _whole(m, len(up))
-    norm = np.diagonal(m.gram, axis1=1, axis2=2).mean(axis=1)
-    layers = m.squared_distance, np.sqrt(m.seen), 1 / np.where(norm > 0, norm, np.inf)
+    up, whole, of = parents.copy(), _whole(family), _Steps(family)
     for _ in range(SWEEPS):
         before = up.copy()
         most, by = np.full(len(up), -np.inf), np.full(len(up), -1, dtype=np.intp)
@@ -76,14 +72,15 @@ def held(
             both = np.concatenate([under, beside])
             if not len(both):
                 continue
-            share, error = _shares(*layers, squared, u, v, both, len(under))
+            share, error = of.shares(u, v, both, len(under))
+            from_u, from_v = np.full_like(both, u), np.full_like(both, v)
             below_v = np.arange(len(both)) < len(under)
             several = error > 0  # of layers; where one outweighs the others, it strays from none
             none = several & (np.abs(share) + 2 * error < WHOLE)
-            lost = np.where(by_rows[u, both], none, share + 2 * error < LEAST)
-            up[both[below_v & lost & ~apart[u, both]]] = u
+            lost = np.where(overruled(from_u, both), none, share + 2 * error < LEAST)
+            up[both[below_v & lost & ~apart(from_u, both)]] = u
             every = several & (np.abs(share - 1) + 2 * error < WHOLE)
-            barred = apart[v, both] | (by_rows[v, both] & ~every)
+            barred = apart(from_v, both) | (overruled(from_v, both) & ~every)
             sure = np.where(barred, -np.inf, share - 2 * error)
             better = (sure > np.maximum(MOST, most[both])) & ~below_v
             most[both[better]], by[both[better]] = sure[better], v
@@ -96,41 +93,45 @@ def held(
     return up
 
 
-def _whole(m: Measures, n: int) -> NDArray[np.bool_]:
+def _whole(family: Family) -> Bools:
     """The models that were not pruned, (n,): slopes are differences of squared distances, and those
     of pruned models are over other weights each."""
-    if not len(m.overlap):
-        return np.ones(n, dtype=bool)
-    return np.asarray((np.diagonal(m.overlap, axis1=1, axis2=2) >= 1).all(axis=0))
+    every = np.arange(len(family))
+    common = family.told(every, every).common
+    return np.ones(len(family), dtype=bool) if common is None else np.all(common >= 1, axis=0)
 
 
-def _shares(
-    apart: Array,
-    weight: Array,
-    scale: Array,
-    squared: Array,
-    u: int,
-    v: int,
-    c: Indices,
-    below: int,
-) -> tuple[Array, Array]:
-    """What models hold of the step from u to v, drift taken off, and the standard error, (k,) each.
-    apart: |i - j|^2 by layer, (L, n, n); scale: what makes it relative to the weights, (L,). below:
-    how many of them, the first, hang from v."""
-    length = apart[:, u, v]
-    slope = (apart[:, c, u] + length[:, None] - apart[:, c, v]) / 2
-    change = length * scale
-    # in layers that were frozen, rounding is all there is between a model and what it came from
-    moved = change > MOVED * (weight @ change) / weight.sum()
-    slope /= np.where(moved, length, np.nan)[:, None]
-    share = weighted_median(slope, weight)
-    layers = np.isfinite(slope).sum(axis=0)
-    stray = _DEVIATION * weighted_median(np.abs(slope - share), weight)
-    error = stray / np.sqrt(np.maximum(layers, 1))
-    ratio = np.sqrt(squared[u, c] / max(squared[u, v], _TINY))
-    others = share[below:] / np.maximum(ratio[below:], _TINY)
-    if len(others) >= ENOUGH:
-        drift = float(np.clip(np.median(others), 0.0, 1.0))
-        share = share - drift * ratio
-        error = error + float(np.median(np.abs(others - drift))) / 2 * ratio
-    return share, np.where(layers > 0, error, np.inf)
+class _Steps:
+    """How far models are apart, by the layers that tell."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        told = family.source.over(family.tells)
+        norm = told.squared_norms().mean(axis=1)
+        self._weight = np.sqrt(told.seen)
+        self._scale = 1 / np.where(norm > 0, norm, np.inf)  # relative to the weights
+
+    def shares(self, u: int, v: int, c: Indices, below: int) -> tuple[Array, Array]:
+        """What models hold of the step from u to v, drift taken off, and the standard error, (k,)
+        each. below: how many of them, the first, hang from v."""
+        from_u, from_v = np.full_like(c, u), np.full_like(c, v)
+        i, j = np.append(from_u, [u]), np.append(c, [v])
+        first = self._family.told(i, j).squared
+        length = first[:, -1]
+        slope = (first[:, :-1] + length[:, None] - self._family.told(from_v, c).squared) / 2
+        change = length * self._scale
+        # in layers that were frozen, rounding is all there is between a model and its parent
+        moved = change > MOVED * (self._weight @ change) / self._weight.sum()
+        slope /= np.where(moved, length, np.nan)[:, None]
+        share = weighted_median(slope, self._weight)
+        layers = np.isfinite(slope).sum(axis=0)
+        stray = _DEVIATION * weighted_median(np.abs(slope - share), self._weight)
+        error = stray / np.sqrt(np.maximum(layers, 1))
+        squared = self._family.squared(i, j)
+        ratio = np.sqrt(squared[:-1] / max(squared[-1], _TINY))
+        others = share[below:] / np.maximum(ratio[below:], _TINY)
+        if len(others) >= ENOUGH:
+            drift = float(np.clip(np.median(others), 0.0, 1.0))
+            share = share - drift * ratio
+            error = error + float(np.median(np.abs(others - drift))) / 2 * ratio
+        return share, np.where(layers > 0, error, np.inf)

@@ -12,16 +12,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.rows import TOLERANCE, Rows, Told
+from mother.evidence.family import Family
+from mother.evidence.kinds import Evidence, Kind
+from mother.evidence.looks import Look
+from mother.evidence.rows import TOLERANCE, Rows
 from mother.layouts import Group, Layer
 from mother.measures import as_matrix, is_matrix
 from mother.measures.compression import SPARSE
 from mother.measures.formats import rounding, roundings
+from mother.measures.products import Array, Bools, Indices
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 LAYERS = 8  # matrices looked at: a quarter of them those with the most rows
-ROWS = 512  # of each, evenly spread
+ROWS = 512  # of each, evenly spread; in families of thousands fewer
+LARGEST = 1 << 14  # models of a family
+HELD = 1 << 19  # rows of all models that are looked at together
 COLUMNS = 64  # of each row, the first
 PROBED = 16  # rows of each that are looked at first, for whether any are shared
 ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
@@ -31,14 +35,114 @@ UNCLEAR = 0.1  # of a matrix's rows that may be between
 BLOCK = 1 << 18  # numbers of rows that are worked on at once
 
 
-def told_by_rows(group: Group) -> Told:
-    """Of a family."""
-    return Told.of(*looked_at(group))
+class Untouched(Evidence):
+    """What rows say of a family's models.
+
+    parts: rows of some of the models, (k,) their numbers, and first those of all; what later ones
+    say goes before what earlier ones do: more rows, or rows known more precisely. seed: of the
+    error that numbers of rows are off by; None for none.
+    """
+
+    overruled = True
+
+    def __init__(self, parts: Sequence[tuple[Indices, Rows]], seed: int | None = None) -> None:
+        (_, self.rows), *self.closer = parts
+        self._seed = seed
+
+    def excluded(self, i: Indices, j: Indices) -> Bools:
+        out = self.rows.replicate(self._seed).gone_round(i, j)
+        for models, own in self.closer:
+            at, some = _among(models, i, j)
+            out[at] |= own.replicate(self._seed).gone_round(*some)
+        return out
+
+    def log_odds(self, i: Indices, j: Indices) -> Array:
+        out = self.rows.shrunk_of(i, j)
+        for models, own in self.closer:
+            at, some = _among(models, i, j)
+            out[at] = own.shrunk_of(*some)
+        return out
+
+    def descended(self, parents: Indices) -> Bools:
+        return self.rows.inherited(parents)
+
+    def between(self, p: int, models: Indices) -> bool:
+        return self.rows.parts(p, models)
+
+    def same(self, i: Indices, j: Indices) -> Indices:
+        """In how many rows, of those looked at, pairs do not differ, (E,)."""
+        return np.asarray((self.rows.state[i] == self.rows.state[j]).sum(axis=1, dtype=np.intp))
+
+    def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
+        each = zip(self.log_odds(p, c).tolist(), self.same(p, c).tolist(), strict=True)
+        return [(odds, said(odds, same)) if same else None for odds, same in each]
+
+
+def said(odds: float, same: int) -> str:
+    """What some rows that are the same say, in a sentence. odds: log-odds from their length.
+
+    >>> said(0.0, 12)
+    '12 of the rows looked at are the same in both: training never touched them'
+    """
+    says = f"{same} of the rows looked at are the same in both"
+    if not odds:
+        return f"{says}: training never touched them"
+    longer = "longer" if odds > 0 else "shorter"
+    return (
+        f"{says} but for their length: training never touched them, and they are {longer} in the "
+        "parent; weight decay shrinks, nothing lets them grow"
+    )
+
+
+def _among(models: Indices, i: Indices, j: Indices) -> tuple[Indices, tuple[Indices, Indices]]:
+    """Which pairs are of some of the models, (k,) ascending, and these by their place there."""
+    at = np.flatnonzero(np.isin(i, models) & np.isin(j, models))
+    return at, (np.searchsorted(models, i[at]), np.searchsorted(models, j[at]))
+
+
+class RowsOf:
+    """The rows of the models of a look, of each family looked at once."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._known: dict[bytes, list[tuple[Indices, Rows]]] = {}
+
+    def among(self, inside: Indices) -> list[tuple[Indices, Rows]]:
+        """Of some of the models, by their place in the look: as of `Untouched`."""
+        key = inside.tobytes()
+        if key not in self._known:
+            rows, closer = looked_at(self._look.group.among(inside.tolist()))
+            self._known[key] = [(np.arange(len(inside)), rows), *closer]
+        return self._known[key]
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of the rows that were asked for were looked at: then they have no error."""
+        parts = (part for parts in self._known.values() for part in parts)
+        return all(share == 1 for _, rows in parts for share in rows.looked)
+
+
+def untouched(family: Family) -> Untouched | None:
+    """What the rows of a family say; None of thousands of models, or where none are held."""
+    if not family.looks or family.members is None or len(family) > LARGEST:
+        return None
+    parts = []
+    for look in family.looks:
+        both = np.flatnonzero([k in look.place for k in family.members.tolist()])
+        inside = np.array([look.place[k] for k in family.members[both].tolist()], dtype=np.intp)
+        if len(both) > 1:
+            parts += [(both[some], rows) for some, rows in look.kept(RowsOf).among(inside)]
+    return Untouched(parts, family.seed)
+
+
+UNTOUCHED = Kind(
+    "rows", "infinite alleles: Kimura and Crow 1964; the cycle property of trees", untouched
+)
 
 
 def looked_at(group: Group) -> tuple[Rows, list[tuple[Indices, Rows]]]:
     """The rows of all models of a family, and where some were rounded, those of the others by
-    themselves, for they tell more; arguments of `Told.of`."""
+    themselves, for they tell more; as of `Untouched`."""
     rows = shared_rows(group)
     precise = np.flatnonzero(roundings(group) < TOLERANCE)
     if rows.coarse and len(precise) > 1:
@@ -53,6 +157,7 @@ def shared_rows(group: Group) -> Rows:
     rows are left out.
     """
     n = len(group.checkpoints)
+    count = max(PROBED, min(ROWS, HELD // max(n, 1)))
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
     parts, most, zeros = list[tuple[Indices, Array]](), TOLERANCE, np.zeros(n)
     looked = list[float]()
@@ -64,7 +169,7 @@ def shared_rows(group: Group) -> Rows:
         tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
         most = max(most, tolerance)
         if same_rows(probed, tolerance)[0].size:
-            values = _values(layer, ROWS)
+            values = _values(layer, count)
             parts.append(same_rows(values, tolerance))
             looked.append(values.shape[1] / as_matrix(layer.shape)[0])
     return Rows.joined(parts, zeros <= SPARSE * len(layers), most, looked)
@@ -103,13 +208,8 @@ def _values(layer: Layer, count: int) -> NDArray[np.float32]:
     out = np.empty((len(layer.tensors), len(rows), columns), dtype=np.float32)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         out[member] = tensor.read().reshape(height, width)[rows, :columns]
-    return varied(out)
-
-
-def varied(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of rows, (n, rows, columns), those that are numbers and not all one number in any model."""
-    told = np.isfinite(values).all(axis=(0, 2)) & (np.ptp(values, axis=2) > 0).all(axis=0)
-    return values[:, told]
+    told = np.isfinite(out).all(axis=(0, 2)) & (np.ptp(out, axis=2) > 0).all(axis=0)
+    return out[:, told]
 
 
 def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[Indices, Array]:
@@ -135,9 +235,7 @@ def _alike(values: NDArray[np.float32], tolerance: float) -> bool:
     )
 
 
-def _states(
-    values: NDArray[np.float32], tolerance: float
-) -> tuple[Indices, Array, NDArray[np.bool_]]:
+def _states(values: NDArray[np.float32], tolerance: float) -> tuple[Indices, Array, Bools]:
     """State and length of rows, (n, rows) each, and whether models surely hold the same of them, or
     surely not, (rows,)."""
     wide = values.astype(np.float64)

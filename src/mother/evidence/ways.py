@@ -14,189 +14,98 @@ of those that LoRA has.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mother.evidence.direction import UNCHANGED
-from mother.evidence.ranks import LOOKED_AT, ROUNDED, cut, highest, unchanged
-from mother.layouts import Group, Layer
-from mother.measures import Measures, is_matrix
+from mother.evidence.family import Family
+from mother.evidence.kinds import Evidence, Kind, Near
+from mother.evidence.looks import Look
+from mother.evidence.ranks import LOOKED_AT, cut, highest, same_weights
+from mother.layouts import Layer
+from mother.measures import is_matrix
 from mother.measures.formats import roundings
 from mother.measures.lowrank import noise_of, rank, sketches
-from mother.sketches.samples import Samples
+from mother.measures.products import Array, Bools, Indices, Source
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
-NEAREST = 6  # models that may lie between another and its parent
+NEAREST = 7  # models, the parent with them, that may lie between another and its parent
 TYPICAL = 16  # rank that LoRA rarely exceeds
 KEPT = 2 * LOOKED_AT  # layers of which sketches and ranks are
-#: groups with the numbers of their models: of all, then of some what was looked at more closely
-Looks = Sequence[tuple[Sequence[int], Group]]
+Key = tuple[str, tuple[int, ...]]
 
 
-def passed_over(
-    matrices: Matrices, m: Measures, parents: Indices, doubting: bool = False
-) -> NDArray[np.bool_]:
-    """Pairs of models that an edge joins which leads over another, (n, n), symmetric.
+class Ways(Evidence):
+    """What the ranks of steps say of a family's models.
 
-    parents: (n,), -1 at a root. doubting: those that may, too, as far as windows show ranks.
+    source: of all layers of the first look, in their order. members: (n,) their numbers in looks.
     """
-    out = np.zeros((len(parents),) * 2, dtype=bool)
-    same = unchanged(m, matrices.rounding)
-    c = np.flatnonzero(parents >= 0)
-    p = parents[c]
-    apart = np.nansum(m.squared_distance[list(matrices.told)], axis=0)
 
-    def near(child: int) -> list[int]:
-        nearest: list[int] = np.argsort(apart[child], kind="stable")[: NEAREST + 2].tolist()
-        return nearest
-
-    ways = _Ways(matrices, same[:, p, c], lambda k, i, j: bool(same[k, i, j]))
-    passed = ways.lead_over(p, c, near, doubting)
-    out[p[passed], c[passed]] = out[c[passed], p[passed]] = True
-    return out
-
-
-@dataclass(frozen=True)
-class _Look:
-    """The matrices that are held of models, by name and shape. place: of models in these, by their
-    numbers."""
-
-    place: dict[int, int]
-    matrices: dict[tuple[str, tuple[int, ...]], Layer]
-
-    @classmethod
-    def at(cls, models: Sequence[int], group: Group) -> _Look:
-        matrices = {(x.name, x.shape): x for x in group.layers if _is_one_matrix(x)}
-        return cls({k: at for at, k in enumerate(models)}, matrices)
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """Those that are told of: of the layers of the first group by number, those that all of its
-    models have. looks: the closest first. rounding: (n,) as of `roundings`."""
-
-    told: dict[int, tuple[str, tuple[int, ...]]]
-    looks: Sequence[_Look]
-    rounding: Array
-    _views: dict[int, list[_View]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, looks: Looks) -> Matrices:
-        models, group = looks[0]
-        told = {
+    def __init__(self, source: Source, looks: Sequence[Look], members: Indices) -> None:
+        group = looks[0].group
+        self._told = {
             k: (x.name, x.shape)
             for k, x in enumerate(group.layers)
-            if len(x.members) == len(models) and _is_one_matrix(x)
+            if len(x.members) == len(looks[0].models) and _is_one_matrix(x)
         }
-        return cls(told, [_Look.at(*look) for look in reversed(looks)], roundings(group))
+        self._source, self._members = source, members.tolist()
+        self._held = [look.kept(Held) for look in reversed(looks)]
+        self._rounding = looks[0].kept(_roundings)[members]
 
-    def among(self, members: Indices) -> Matrices:
-        """The same of some of the models, at a cost of these alone: a hub has many families."""
-        looks = []
-        for look in self.looks:
-            numbers = enumerate(members.tolist())
-            place = {at: look.place[k] for at, k in numbers if k in look.place}
-            looks.append(replace(look, place=place))
-        return replace(self, looks=looks, rounding=self.rounding[members], _views={})
-
-    def views(self, number: int) -> list[_View]:
-        """A layer in all looks that hold it, the closest first; of few layers kept."""
-        if number not in self._views:
-            if len(self._views) >= KEPT:
-                self._views.clear()
-            key = self.told[number]
-            looks = [x for x in self.looks if key in x.matrices]
-            self._views[number] = [_View(x.place, x.matrices[key]) for x in looks]
-        return self._views[number]
-
-
-@dataclass(frozen=True)
-class WaysOfMany:
-    """The same on samples, in families too large for n x n matrices; of all layers that `samples`
-    has, in their order."""
-
-    matrices: Matrices
-    samples: Samples
-
-    @classmethod
-    def of(cls, looks: Looks, samples: Samples) -> WaysOfMany:
-        return cls(Matrices.of(looks), samples)
-
-    def among(self, members: Indices) -> WaysOfMany:
-        """The same of some of the models."""
-        return WaysOfMany(self.matrices.among(members), self.samples.among(members))
-
-    def passed_over(
-        self,
-        parents: Indices,
-        near: Callable[[int], Sequence[int]],
-        doubting: bool = False,
-    ) -> NDArray[np.bool_]:
-        """Models whose edge leads over another one, (n,). near: those about as near to one as its
-        parent."""
+    def objections(self, parents: Indices, near: Near, *, doubting: bool = False) -> Bools:
+        """Models whose edge leads over another one."""
         out = np.zeros(len(parents), dtype=bool)
         c = np.flatnonzero(parents >= 0)
-        if len(c):
-            p = parents[c]
-            ways = _Ways(self.matrices, self._same(p, c), self._same_in())
-            out[c] = ways.lead_over(p, c, near, doubting)
-        return out
-
-    def _same(self, i: Indices, j: Indices) -> NDArray[np.bool_]:
-        """Layers in which pairs hold the same weights, (L, E)."""
-        ii, jj, ij = self.samples.products(i, j)
-        return np.asarray(ii + jj - 2 * ij <= self._least(i, j) * np.maximum(ii, jj))
-
-    def _least(self, i: Indices, j: Indices) -> Array:
-        """As in `unchanged`, (E,)."""
-        rounding = self.matrices.rounding
-        one, other = rounding[i], rounding[j]
-        both = ROUNDED * (one**2 + other**2)
-        return np.where(one != other, np.maximum(UNCHANGED, both), UNCHANGED)
-
-    def _same_in(self) -> Callable[[int, int, int], bool]:
-        @lru_cache(maxsize=1 << 16)
-        def same(i: int, j: int) -> NDArray[np.bool_]:
-            return self._same(np.array([i]), np.array([j]))[:, 0]
-
-        return lambda layer, i, j: bool(same(min(i, j), max(i, j))[layer])
-
-
-class _Ways:
-    """Those of edges. same: (L, E), the layers in which their ends hold the same weights; same_in:
-    whether two models do in a layer."""
-
-    def __init__(
-        self,
-        matrices: Matrices,
-        same: NDArray[np.bool_],
-        same_in: Callable[[int, int, int], bool],
-    ) -> None:
-        told = list(matrices.told)
-        lora = same[told]
-        self._by_lora = lora.any(axis=0) & ~lora.all(axis=0)
+        if not (len(c) and self._told):
+            return out
+        same = self._same(parents[c], c)
+        lora = same[list(self._told)]
+        by_lora = np.flatnonzero(lora.any(axis=0) & ~lora.all(axis=0))
         order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:LOOKED_AT].tolist()
-        self._ranks = [_Ranks(matrices.views(told[k]), told[k], same_in) for k in order]
-
-    def lead_over(
-        self, p: Indices, c: Indices, near: Callable[[int], Sequence[int]], doubting: bool
-    ) -> NDArray[np.bool_]:
-        """Which edges lead over another model, (E,)."""
-        out = np.zeros(len(p), dtype=bool)
-        for e in np.flatnonzero(self._by_lora).tolist():
-            ends = int(p[e]), int(c[e])
-            others = (k for k in near(ends[1]) if k not in ends)
-            out[e] = any(self._leads(*ends, k, doubting) for k in others)
+        numbers = [list(self._told)[k] for k in order]
+        alike: dict[tuple[int, int], Bools] = {}
+        ranks = [_Ranks(self, number, alike) for number in numbers]
+        for e in by_lora.tolist():
+            child = int(c[e])
+            ends = int(parents[child]), child
+            others = [k for k in near(child)[:NEAREST] if k not in ends]
+            out[child] = any(self._leads(ranks, *ends, k, doubting) for k in others)
         return out
 
-    def _leads(self, p: int, c: int, k: int, doubting: bool) -> bool:
-        between = all(r.between(p, k, c, doubting) for r in self._ranks)
-        return between and all(any(r.of(k, end) != 0 for r in self._ranks) for end in (p, c))
+    @staticmethod
+    def _leads(ranks: list[_Ranks], p: int, c: int, k: int, doubting: bool) -> bool:
+        between = all(r.between(p, k, c, doubting) for r in ranks)
+        return between and all(any(r.of(k, end) != 0 for r in ranks) for end in (p, c))
+
+    def _same(self, i: Indices, j: Indices) -> Bools:
+        """Layers in which pairs hold the same weights, (L, E)."""
+        return same_weights(self._source.pairs(i, j), self._rounding[i], self._rounding[j])
+
+    def same(self, alike: dict[tuple[int, int], Bools], i: int, j: int) -> Bools:
+        """The same of one pair, (L,), looked up first among those known."""
+        if (i, j) not in alike:
+            alike[i, j] = self._same(np.array([i]), np.array([j]))[:, 0]
+        return alike[i, j]
+
+    def closest(self, layer: int, i: int, j: int) -> tuple[_View, int, int]:
+        """A layer in the closest look at two models, and what they are called there."""
+        one, other = self._members[i], self._members[j]
+        views = (held.view(self._told[layer]) for held in self._held)
+        view = next(x for x in views if x and min(x.at(one), x.at(other)) >= 0)
+        return view, one, other
+
+
+def ways(family: Family) -> Ways | None:
+    """What ranks say of a family; None where its layers are not held."""
+    if not family.looks or family.members is None or len(family) < 3:
+        return None
+    return Ways(family.whole, family.looks, family.members)
+
+
+RANKS = Kind("ranks", "ranks add up along a tree: Horwitz et al. 2024, eq. 2", ways)
+
+
+def _roundings(look: Look) -> Array:
+    return roundings(look.group)
 
 
 def _is_one_matrix(layer: Layer) -> bool:
@@ -205,14 +114,32 @@ def _is_one_matrix(layer: Layer) -> bool:
     return len(shapes) == 1 and is_matrix(shapes.pop())
 
 
-@dataclass(frozen=True)
+class Held:
+    """The matrices of a look, and of few of them sketches and ranks."""
+
+    def __init__(self, look: Look) -> None:
+        self._place = look.place
+        self._layers = {(x.name, x.shape): x for x in look.group.layers if _is_one_matrix(x)}
+        self._views: dict[Key, _View] = {}
+
+    def view(self, key: Key) -> _View | None:
+        """Of a layer, None if it is not held."""
+        if key not in self._layers:
+            return None
+        if key not in self._views:
+            if len(self._views) >= KEPT:
+                self._views.clear()
+            self._views[key] = _View(self._place, self._layers[key])
+        return self._views[key]
+
+
 class _View:
     """What is held of one layer. place: of models in its group, by their numbers."""
 
-    place: dict[int, int]
-    layer: Layer
-    _sketched: dict[int, tuple[Array, float]] = field(default_factory=dict)
-    _ranks: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    def __init__(self, place: dict[int, int], layer: Layer) -> None:
+        self.place, self.layer = place, layer
+        self._sketched: dict[int, tuple[Array, float]] = {}
+        self._ranks: dict[tuple[int, int], int | None] = {}
 
     def at(self, i: int) -> int:
         """Where among the layer's tensors a model's is, -1 if it holds none."""
@@ -238,12 +165,11 @@ class _View:
 
 
 class _Ranks:
-    """Ranks of the differences of models in one layer, each taken when it is asked for."""
+    """Ranks of the differences of models in one layer, each taken when it is asked for. alike: the
+    layers in which pairs hold the same weights, as far as they were asked for."""
 
-    def __init__(
-        self, views: Sequence[_View], layer: int, same_in: Callable[[int, int, int], bool]
-    ) -> None:
-        self._views, self._layer, self._same_in = views, layer, same_in
+    def __init__(self, ways: Ways, layer: int, alike: dict[tuple[int, int], Bools]) -> None:
+        self._ways, self._layer, self._alike = ways, layer, alike
         self._found: dict[tuple[int, int], int | None] = {}
 
     def between(self, i: int, k: int, j: int, doubting: bool) -> bool:
@@ -251,18 +177,15 @@ class _Ranks:
         last, whole = self.of(k, j), self.of(i, j)
         if whole is not None:
             return last is not None and last <= whole and self.of(i, k) == whole - last
-        layer = self._view(i, j).layer
+        layer = self._ways.closest(self._layer, i, j)[0].layer
         small = highest(layer) < TYPICAL
         return doubting and cut(layer) and (small or bool(last) or bool(self.of(i, k)))
 
     def of(self, i: int, j: int) -> int | None:
         """That of i and j, None if it is not low."""
-        pair = min(i, j), max(i, j)
-        if pair not in self._found:
-            same = self._same_in(self._layer, *pair)
-            self._found[pair] = 0 if same else self._view(*pair).rank(*pair)
-        return self._found[pair]
-
-    def _view(self, i: int, j: int) -> _View:
-        """The closest of both."""
-        return next(x for x in self._views if min(x.at(i), x.at(j)) >= 0)
+        i, j = min(i, j), max(i, j)
+        if (i, j) not in self._found:
+            same = bool(self._ways.same(self._alike, i, j)[self._layer])
+            view, one, other = self._ways.closest(self._layer, i, j)
+            self._found[i, j] = 0 if same else view.rank(one, other)
+        return self._found[i, j]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, File
 from mother.copies.duplicates import Duplicate
-from mother.evidence.characters import Characters, Look
+from mother.evidence.looks import Look, closest_rank
 from mother.evidence.merges import Merge
 from mother.evidence.ranks import edited, unchanged
 from mother.evidence.relation import has_new_layers, kept, length, relation
@@ -29,8 +29,8 @@ from mother.graph.merged import merged_edges, recipe
 from mother.layouts import Group
 from mother.measures import Measures
 from mother.measures.formats import roundings
+from mother.measures.products import Source
 from mother.sketches.levels import Doubt
-from mother.sketches.samples import Samples
 from mother.trees.forest import Forest
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
@@ -48,17 +48,12 @@ class Part:
 
     group: Group
     forest: Forest
-    measures: Measures | Samples
+    measures: Source
     duplicates: tuple[Duplicate, ...] = ()
     lossy: tuple[Duplicate, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     looks: tuple[Look, ...] = ()
     merges: tuple[Merge, ...] = ()
-
-    @property
-    def characters(self) -> Characters:
-        """Of its models, as closely as they were looked at."""
-        return Characters.of(self.group).closer(self.looks)
 
 
 def assemble(
@@ -180,7 +175,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     copied = {d.copy.id: d for d in part.lossy}
     labels = forest.labels()
     many = np.bincount(labels)
-    rounding, characters = roundings(part.group), part.characters
+    rounding, looks = roundings(part.group), [Look.of(part.group), *part.looks]
     merges = {merge.child: merge for merge in part.merges}
     out: list[Edge] = []
     for child, parent in enumerate(forest.parents.tolist()):
@@ -192,7 +187,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         two = part.measures.two(parent, child)
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
         shared = kept(part.measures, parent, child)
-        rank = characters.update_rank(same, shared, parent, child)
+        rank = closest_rank(looks, same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         edit = edited(part.group, same, parent, child, rank)
         kind, stage = relation(float(forest.turn[child]), rank, new, edit)
@@ -240,36 +235,15 @@ def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
     whole = min(max(whole, -CERTAIN), CERTAIN)
     own = min(max(own, -CERTAIN), CERTAIN)
-    rows = evidence_of_rows(float(forest.shrunk[child]), float(forest.rows[child]))
-    weights = own - sum(found.log_odds for found in rows)
+    beside = [
+        Evidence(kind, rounded(odds, 3) or 0.0, says) for kind, odds, says in forest.claims[child]
+    ]
+    weights = own - sum(found.log_odds for found in beside)
     return (
         Evidence("weights", rounded(weights, 3) or 0.0, _WEIGHTS[weights > 0]),
-        *rows,
+        *beside,
         Evidence("tree", rounded(whole - own, 3) or 0.0, _TREE if members > 2 else _PAIR),
     )
-
-
-def evidence_of_rows(shrunk: float, same: float) -> tuple[Evidence, ...]:
-    """What the rows say that training left untouched, for the direction of an edge; none where
-    there are none. shrunk: log-odds from their length. same: how many there are.
-
-    >>> [found.says for found in evidence_of_rows(0.0, 12.0)]
-    ['12 of the rows looked at are the same in both: training never touched them']
-    >>> evidence_of_rows(0.0, 0.0)
-    ()
-    """
-    if not same > 0:
-        return ()
-    says = f"{same:.0f} of the rows looked at are the same in both"
-    if not shrunk:
-        says += ": training never touched them"
-    else:
-        longer = "longer" if shrunk > 0 else "shorter"
-        says += (
-            f" but for their length: training never touched them, and they are {longer} in the "
-            "parent; weight decay shrinks, nothing lets them grow"
-        )
-    return (Evidence("rows", rounded(shrunk, 3) or 0.0, says),)
 
 
 _WEIGHTS = {

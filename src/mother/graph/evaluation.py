@@ -11,7 +11,7 @@ import numpy as np
 from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.graph.documents import read_json
-from mother.trees.clustering import Labels, adjusted_rand_index, joined
+from mother.measures.clustering import Labels, adjusted_rand_index, joined
 
 EdgeName = tuple[str, str]
 LARGEST = 1 << 27  # bytes of a truth.json; a million edges take half of it

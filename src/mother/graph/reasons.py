@@ -9,7 +9,7 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint
 from mother.copies.duplicates import Duplicate
-from mother.evidence.direction import Array, Pairs
+from mother.evidence.direction import Pairs
 from mother.evidence.kinship import allowed, cosines, kinship
 from mother.evidence.ranks import unchanged
 from mother.evidence.relation import new_layers
@@ -18,6 +18,7 @@ from mother.graph.assembly import CERTAIN
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import roundings
+from mother.measures.products import Array
 
 CHANCE = 12.5  # log-odds against kinship at cosine 0: the threshold is at five sigma, 5^2 / 2
 NAMED = 3  # layers that a sentence names

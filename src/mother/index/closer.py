@@ -1,8 +1,8 @@
 """Larger sketches of models in an index, where decisions about them lie within their error.
 
 What is decided about a family asks for them (methods/refinement.py). Those that are stored are at
-hand; the others are noted as wanted, and read once the change is committed: nobody waits for a hub to
-write, and whoever is stopped finds them noted. Then the families concerned are recovered again,
+hand; the others are noted as wanted, and read once the change is committed: nobody waits for a hub
+to write, and whoever is stopped finds them noted. Then the families concerned are recovered again,
 which may ask for more. A sketch that can't be had, because the files are gone or others by now, is
 not looked for again until `recover` is asked for. What comes must agree with the first sketch: a
 disk tells by times that a file was written to, a Hub need not tell the truth.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.layouts import Layer
-from mother.trees.clustering import minimum_spanning_trees
+from mother.measures.clustering import minimum_spanning_trees
 
 LAYERS = 32  # layers looked at
 BLOCK = 512  # weights read of each

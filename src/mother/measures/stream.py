@@ -15,8 +15,8 @@ from mother.layouts import Group, Layer
 from mother.measures import kernel, reference
 from mother.measures.compression import common_norms, pruned_or_rounded
 from mother.measures.numpy_kernel import Sums, known
+from mother.measures.products import Array, Indices, Products
 
-Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 BINS = 256
 CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 12
@@ -88,21 +88,38 @@ class Measures:
         """What of p is gone in c: <p - c, p> per layer, (L, n, n) indexed [layer, p, c]."""
         return self._whole(self.norms - self.gram)
 
-    def _whole(self, common: Array) -> Array:
-        """Sums over the weights that both have, carried to all.
-
-        Of two pruned models those are fewer than either has: which weights moved across the
-        threshold is no chance, they moved far. A step of variance s^2 takes k - o of the weights
-        across each way, if k is the share that the one that has fewer has and o what both have,
-        and by E|s|^3 / E|s| = 2 s^2 in the mean square, twice that of the others. So what is
-        common stands for o - (k - o) of all weights.
-        """
+    def _whole(self, sums: Array) -> Array:
+        """Sums over the weights that both have, carried to all."""
         if not len(self.overlap):
-            return np.asarray(common)
+            return np.asarray(sums)
         kept = np.diagonal(self.overlap, axis1=1, axis2=2)
-        crossed = np.minimum(kept[:, :, None], kept[:, None]) - self.overlap
-        told = np.maximum(self.overlap - crossed, self.overlap / 2)
-        return np.asarray(common / np.maximum(told, 1e-6))
+        return np.asarray(sums / _common(kept[:, :, None], kept[:, None], self.overlap))
+
+    def __len__(self) -> int:
+        """How many models there are, n."""
+        return int(self.gram.shape[1])
+
+    def pairs(self, i: Indices, j: Indices) -> Products:
+        """What is known of pairs of models by layer."""
+        ii, jj = self._norms(i, j), self._norms(j, i)
+        chance = self.chance[:, i, j] if self.chance.shape[1] > 1 else self.chance[:, 0]
+        common = (
+            _common(*(self.overlap[:, a, b] for a, b in ((i, i), (j, j), (i, j))))
+            if len(self.overlap)
+            else None
+        )
+        return Products(ii, jj, self.gram[:, i, j], chance, common)
+
+    def _norms(self, i: Indices, j: Indices) -> Array:
+        return self.shared[:, i, j] if len(self.shared) else self.gram[:, i, i]
+
+    def squared_norms(self) -> Array:
+        """|w|^2 of each model in each layer, (L, n)."""
+        return np.diagonal(self.gram, axis1=1, axis2=2)
+
+    def changed(self) -> NDArray[np.bool_]:
+        """The layers that differ between some models, (L,)."""
+        return np.asarray(np.nan_to_num(self.squared_distance).max(axis=(1, 2), initial=0.0) > 0)
 
     def over(self, layers: NDArray[np.bool_]) -> Measures:
         """The same for some of the layers, (L,) bool."""
@@ -129,7 +146,7 @@ class Measures:
         """The same for two of the checkpoints, (L, 2, 2)."""
         return self.among([i, j])
 
-    def among(self, models: Sequence[int]) -> Measures:
+    def among(self, models: Sequence[int] | Indices) -> Measures:
         """The same for some of the checkpoints."""
         pick = np.asarray(models, dtype=np.intp)
 
@@ -149,6 +166,19 @@ class Measures:
             of(self.overlap),
             of(self.sampled) if self.sampled.ndim > 1 else self.sampled,
         )
+
+
+def _common(kept: Array, others: Array, both: Array) -> Array:
+    """The share of a layer that sums over the weights that both models have stand for.
+
+    Of two pruned models those are fewer than either has: which weights moved across the threshold
+    is no chance, they moved far. A step of variance s^2 takes k - o of the weights across each way,
+    if k is the share that the one that has fewer has and o what both have, and by E|s|^3 / E|s| =
+    2 s^2 in the mean square, twice that of the others. So what is common stands for o - (k - o) of
+    all weights.
+    """
+    crossed = np.minimum(kept, others) - both
+    return np.maximum(np.maximum(both - crossed, both / 2), 1e-6)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mother.evidence.ranks import low_rank, unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix, rank_distances
+from mother.measures.clustering import hierarchical_clusters
 from mother.trees.arborescence import minimum_arborescence
-from mother.trees.clustering import hierarchical_clusters
 from mother.trees.forest import Forest, no_edges
 
 Array = NDArray[np.float64]

@@ -8,36 +8,35 @@ the directions of the tree as it is, all of them together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.direction import Products, weigh_products
-from mother.evidence.view import View, view_of
-from mother.sketches.near import Near
+from mother.evidence.direction import weigh
+from mother.evidence.family import Family
+from mother.measures.clustering import joined
+from mother.measures.products import Array, Indices, Products
+from mother.sketches.points import HELD
 from mother.sketches.samples import Samples
 from mother.trees.forest import Forest
-from mother.trees.rooting import orient_edges
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
-HELD = 1 << 22  # numbers of pairs worked on at once
+from mother.trees.rooting import orient
 
 
-def unsettled(
-    samples: Samples, forest: Forest, off: Array, near: Near | None = None
-) -> list[tuple[int, frozenset[int]]]:
+def unsettled(samples: Samples, forest: Forest, off: Array) -> list[tuple[int, frozenset[int]]]:
     """Each model whose parent would be another one in a replicate, with itself and these parents.
 
-    off: (d, R), how much more than once each sampled weight counts in a replicate. near: as of
-    `sparse.recover`; what it says strays less, by how much more was looked at.
+    off: (d, R), how much more than once each sampled weight counts in a replicate. What was looked
+    at more closely strays less, by how much more it was.
     """
     found: list[tuple[int, frozenset[int]]] = []
     labels = forest.labels()
     order = np.argsort(labels, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         if len(members) > 1 and (forest.parents[members] >= 0).any():
-            found += _Replicated(samples, forest, off, near, members).doubts()
+            family = Family.of(samples.among(members))
+            if family is not None:
+                found += _Replicated(samples, forest, off, members, family).doubts()
     return found
 
 
@@ -46,40 +45,56 @@ class _Replicated:
     samples: Samples
     forest: Forest
     off: Array
-    near: Near | None
     members: Indices
+    family: Family
+
+    @cached_property
+    def columns(self) -> Array:
+        """How often each sampled weight counts in the family's distances, (d,)."""
+        of = dict(
+            zip(
+                zip(self.family.source.names, self.family.source.shapes, strict=True),
+                self.family.weight.tolist(),
+                strict=True,
+            )
+        )
+        s = self.samples
+        layers = zip(s.names, s.shapes, strict=True)
+        weight = np.array([of.get(layer, 0.0) for layer in layers]) * s.sizes / s.held
+        return np.repeat(weight, s.held)
+
+    @cached_property
+    def tells(self) -> NDArray[np.bool_]:
+        """The layers that direction is read from, (L,) of all."""
+        told = self.family.source.over(self.family.tells)
+        names = set(zip(told.names, told.shapes, strict=True))
+        layers = zip(self.samples.names, self.samples.shapes, strict=True)
+        return np.array([layer in names for layer in layers])
 
     def doubts(self) -> list[tuple[int, frozenset[int]]]:
         """As `unsettled`, of one tree."""
-        view = view_of(self.samples.among(self.members))
-        if not view.layers.any():
-            return []
         others: dict[int, set[int]] = {}
-        for c, p in [*self._by_distance(view), *self._by_direction(view)]:
+        for c, p in [*self._by_distance(), *self._by_direction()]:
             others.setdefault(c, {c, int(self.forest.parents[c])}).add(p)
         return [(c, frozenset(k for k in few if k >= 0)) for c, few in sorted(others.items())]
 
-    def _by_distance(self, view: View) -> list[tuple[int, int]]:
+    def _by_distance(self) -> list[tuple[int, int]]:
         """Models and their next best parents, where these may be better ones."""
         c = self.members[self.forest.rival[self.members] >= 0]
         c = c[np.isfinite(self.forest.rival_factor[c])]
         p, q = self.forest.parents[c], self.forest.rival[c]
-        counts = np.zeros(len(self.off))
-        kept = np.repeat(view.layers, self.samples.held)
-        weight = view.weight * (self.samples.sizes / self.samples.held)[view.layers]
-        counts[kept] = np.repeat(weight, self.samples.held[view.layers])
-        own, ours = self._lengths(p, c, counts)
-        _, theirs = self._lengths(q, c, counts)
+        own, ours = self._lengths(p, c)
+        _, theirs = self._lengths(q, c)
         stray = (theirs - ours) * np.maximum(self._shrunk(p, c), self._shrunk(q, c))[:, None]
         open_ = ((self.forest.rival_factor[c] - 1) * own)[:, None] + stray < 0
         some = open_.any(axis=1)
         return list(zip(c[some].tolist(), q[some].tolist(), strict=True))
 
-    def _lengths(self, i: Indices, j: Indices, counts: Array) -> tuple[Array, Array]:
+    def _lengths(self, i: Indices, j: Indices) -> tuple[Array, Array]:
         """|i - j|^2 of pairs, (E,), and by how much it is off in each replicate, (E, R)."""
         length, stray = np.empty(len(i)), np.empty((len(i), self.off.shape[1]))
-        weights = np.column_stack([counts, self.off * counts[:, None]])
-        step = max(1, HELD // len(counts))
+        weights = np.column_stack([self.columns, self.off * self.columns[:, None]])
+        step = max(1, HELD // len(weights))
         for at in range(0, len(i), step):
             some = slice(at, at + step)
             gap = self.samples.rows[i[some]].astype(np.float64) - self.samples.rows[j[some]]
@@ -87,72 +102,63 @@ class _Replicated:
             length[some], stray[some] = sums[:, 0], sums[:, 1:]
         return length, stray
 
-    def _by_direction(self, view: View) -> list[tuple[int, int]]:
+    def _by_direction(self) -> list[tuple[int, int]]:
         """Models and what would be their parents if the tree had another root."""
-        layers = view.layers.copy()
-        layers[layers] = view.tells
-        parents = np.full(len(self.members), -1, dtype=np.intp)
-        place = {int(m): k for k, m in enumerate(self.members)}
         c = self.members[self.forest.parents[self.members] >= 0]
         p = self.forest.parents[c]
-        parents[[place[int(m)] for m in c]] = [place[int(m)] for m in p]
-        shrunk = self._shrunk(p, c)
-        told = self.samples.over(layers)
-        exact = self._odds(told, p, c)
+        shrunk, exact = self._shrunk(p, c), self._odds(p, c, None)
         out = set[tuple[int, int]]()
-        at = np.repeat(layers, self.samples.held)
-        for column in self.off[at].T:
-            heavier = np.sqrt(1 + column).astype(np.float32)
-            odds = np.zeros(len(parents))
-            drawn = self._odds(told, p, c, heavier)
-            odds[[place[int(m)] for m in c]] = self.forest.odds[c] + (drawn - exact) * shrunk
-            out |= self._turned(parents, odds)
-        return sorted((int(self.members[k]), int(self.members[q])) for k, q in out)
+        for column in self.off.T:
+            odds = np.zeros(len(self.forest.parents))
+            odds[c] = self.forest.odds[c] + (self._odds(p, c, 1 + column) - exact) * shrunk
+            out |= self._turned(odds)
+        return sorted(out)
 
-    def _odds(
-        self, told: Samples, p: Indices, c: Indices, heavier: NDArray[np.float32] | None = None
-    ) -> Array:
-        """Log-odds of edges, where weights count so many times, squared."""
+    def _odds(self, p: Indices, c: Indices, heavier: Array | None) -> Array:
+        """Log-odds of edges, where weights count so many times."""
+        s = self.samples.over(self.tells)
         out = np.empty(len(c))
-        step = max(1, HELD // told.rows.shape[1])
+        step = max(1, HELD // s.rows.shape[1])
+        times = np.ones(s.rows.shape[1]) if heavier is None else heavier[self._told_columns]
         for at in range(0, len(c), step):
-            ends = np.concatenate([p[at : at + step], c[at : at + step]])
-            some = told.among(ends)
-            if heavier is not None:
-                some.rows[:] *= heavier
-            i = np.arange(len(ends) // 2)
-            j = i + len(i)
-            products = Products(*some.products(i, j), told.chance)
-            out[at : at + step] = weigh_products(i, j, products, by_layer=False).log_odds
+            one, other = (s.rows[k[at : at + step]].astype(np.float64) for k in (p, c))
+            scale = (s.sizes / s.held)[:, None]
+            ii, jj, ij = (
+                np.add.reduceat(a * b * times, s.columns[:-1], axis=1).T * scale
+                for a, b in ((one, one), (other, other), (one, other))
+            )
+            every = np.arange(len(one))
+            said = weigh(every, every, Products(ii, jj, ij, s.chance), by_layer=False)
+            out[at : at + step] = said.log_odds
         return out
 
-    def _turned(self, parents: Indices, odds: Array) -> set[tuple[int, int]]:
+    @cached_property
+    def _told_columns(self) -> NDArray[np.bool_]:
+        return np.repeat(self.tells, self.samples.held)
+
+    def _turned(self, odds: Array) -> set[tuple[int, int]]:
         """Edges of a replicate's trees that the trees don't have, as child and parent."""
+        parents = self.forest.parents[self.members]
+        here = np.flatnonzero(parents >= 0)
+        place = np.full(len(self.forest.parents), -1, dtype=np.intp)
+        place[self.members] = np.arange(len(self.members))
+        labels = joined(len(self.members), here, place[parents[here]])
         out = set[tuple[int, int]]()
-        for part in _parts(parents):
-            place = np.full(len(parents), -1, dtype=np.intp)
+        for label in np.unique(labels[here]):
+            part = self.members[labels == label]
             place[part] = np.arange(len(part))
-            own = np.where(parents[part] >= 0, place[parents[part]], -1)
-            turned, _ = orient_edges(own, odds[part])
+            above = self.forest.parents[part]
+            own = np.where(above >= 0, place[above], -1)
+            turned, _ = orient(own, odds[part])
             for k in np.flatnonzero((turned != own) & (turned >= 0)).tolist():
                 out.add((int(part[k]), int(part[turned[k]])))
         return out
 
     def _shrunk(self, i: Indices, j: Indices) -> Array:
         """How much less what is said of pairs strays, for more was looked at of them, (E,)."""
-        out = np.ones(len(i))
-        if self.near is not None:
-            share = np.sqrt(self.near.chance.sum(axis=0) / self.samples.chance.sum())
-            pairs = zip(self.near.i.tolist(), self.near.j.tolist(), strict=True)
-            known = dict(zip(pairs, share.tolist(), strict=True))
-            ends = zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
-            out = np.array([known.get(pair, 1.0) for pair in ends])
+        out, near = np.ones(len(i)), self.samples.near
+        if near is not None:
+            at = near.at(i, j)
+            share = np.sqrt(near.of.chance.sum(axis=0) / self.samples.chance.sum())
+            out[at >= 0] = share[at[at >= 0]]
         return out
-
-
-def _parts(parents: Indices) -> list[Indices]:
-    """The trees of several models, each by its members ascending."""
-    labels = Forest(parents).labels()
-    order = np.argsort(labels, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-    return [part for part in parts if len(part) > 1]

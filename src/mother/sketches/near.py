@@ -2,61 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.sketches.samples import Samples
+from mother.measures.products import Bools, Indices, Products
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
+
+def keys(i: Indices, j: Indices) -> NDArray[np.int64]:
+    """One number for each unordered pair, in the order of the pairs (lower, higher).
+
+    >>> keys(np.array([0, 1]), np.array([1, 0])).tolist()
+    [1, 1]
+    """
+    return (np.minimum(i, j).astype(np.int64) << 32) | np.maximum(i, j)
 
 
 @dataclass(frozen=True)
 class Near:
-    """What larger samples say of E pairs i < j of models in L layers.
-
-    i, j        (E,)
-    ii, jj, ij  (L, E)  |w_i|^2, |w_j|^2 and <w_i, w_j>, scaled to whole layers
-    chance      (L, E)  the variance of a cosine there
-    """
+    """What larger samples say of E pairs i, j of models, each once."""
 
     i: Indices
     j: Indices
-    ii: Array
-    jj: Array
-    ij: Array
-    chance: Array
+    of: Products
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.int64], Indices]:
+        own = keys(self.i, self.j)
+        order = np.argsort(own, kind="stable")
+        return own[order], order
+
+    def at(self, i: Indices, j: Indices) -> Indices:
+        """Which of these some pairs are, in either order, -1 for none, (E,)."""
+        known, order = self._sorted
+        if not len(known):
+            return np.full(len(i), -1, dtype=np.intp)
+        wanted = keys(i, j)
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[at] == wanted, order[at], -1)
 
     def among(self, members: Indices) -> Near:
-        """Those of some models, (m,) ascending, by their place among these."""
-        i, j = np.searchsorted(members, self.i), np.searchsorted(members, self.j)
-        i, j = np.minimum(i, len(members) - 1), np.minimum(j, len(members) - 1)
-        kept = np.flatnonzero((members[i] == self.i) & (members[j] == self.j))
-        told = (x[:, kept] for x in (self.ii, self.jj, self.ij, self.chance))
-        return Near(i[kept], j[kept], *told)
+        """Those of some models, (m,), by their place among these."""
+        place = {k: at for at, k in enumerate(members.tolist())}
+        i, j = (
+            np.array([place.get(k, -1) for k in side.tolist()], np.intp)
+            for side in (self.i, self.j)
+        )
+        kept = np.flatnonzero((i >= 0) & (j >= 0))
+        return Near(i[kept], j[kept], self.of.of(kept))
 
-    def over(self, layers: NDArray[np.bool_]) -> Near:
+    def over(self, layers: Bools) -> Near:
         """The same for some of the layers, (L,) bool."""
-        told = (x[layers] for x in (self.ii, self.jj, self.ij, self.chance))
-        return Near(self.i, self.j, *told)
+        return Near(self.i, self.j, self.of.over(layers))
 
-    def scaled(self, samples: Samples) -> Samples:
-        """The smaller samples, in each layer on the scale of the larger ones: what a sample happens
-        to hold makes all distances in it too long or too short alike, and models would seem nearer
-        to those that were looked at as they were.
-
-        >>> rows = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]], np.float32)
-        >>> s = Samples(("w",), ((2, 2),), np.array([0, 2]), rows)
-        >>> one, few = np.array([[1.0]]), np.array([0])
-        >>> Near(few, few + 1, 10 * one, 12 * one, 7 * one, one).scaled(s).rows.tolist()
-        [[2.0, 2.0], [2.0, 4.0], [2.0, 6.0]]
-        """
-        ii, jj, ij = samples.products(self.i, self.j)
-        before = np.maximum(ii + jj - 2 * ij, 0.0).sum(axis=1)
-        now = np.maximum(self.ii + self.jj - 2 * self.ij, 0.0).sum(axis=1)
-        told = (before > 0) & (now > 0)
-        scale = np.sqrt(np.where(told, now / np.where(told, before, 1.0), 1.0))
-        column = np.repeat(scale, samples.held).astype(np.float32)
-        return replace(samples, rows=samples.rows * column)
+    def laid_over(self, products: Products, i: Indices, j: Indices) -> Products:
+        """Products of pairs (i[e], j[e]), with these in the place of what was said of the same."""
+        at = self.at(i, j)
+        here = np.flatnonzero(at >= 0)
+        if not len(here):
+            return products
+        found = self.of.of(at[here])
+        turned = self.i[at[here]] != i[here]
+        ii, jj, ij = products.ii.copy(), products.jj.copy(), products.ij.copy()
+        ii[:, here] = np.where(turned, found.jj, found.ii)
+        jj[:, here] = np.where(turned, found.ii, found.jj)
+        ij[:, here] = found.ij
+        chance = np.broadcast_to(products.chance, ij.shape).copy()
+        chance[:, here] = found.chance
+        return Products(ii, jj, ij, chance)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.layouts import Group
+from mother.measures.products import Array, Indices, Products
 from mother.measures.stream import Measures, as_if_drawn
+from mother.sketches.near import Near
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 HELD = 1 << 22  # numbers of pairs worked on at once
 
 
@@ -27,6 +27,7 @@ class Samples:
     columns         (L+1,)  layer l is rows[:, columns[l]:columns[l + 1]]
     rows            (n, d)  float32, finite; a memory map is fine, it is read a part at a time
     sampled         (L,)    as of `Measures`; empty where the weights were drawn one by one
+    near                    what was looked at more closely of some pairs
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Samples:
     columns: Indices
     rows: NDArray[np.float32]
     sampled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    near: Near | None = None
 
     @cached_property
     def held(self) -> NDArray[np.int64]:
@@ -57,11 +59,13 @@ class Samples:
 
     def among(self, models: Sequence[int] | Indices) -> Samples:
         """The same of some models, in memory."""
-        return replace(self, rows=self.rows[np.asarray(models, dtype=np.intp)])
+        some = np.asarray(models, dtype=np.intp)
+        near = self.near and self.near.among(some)
+        return replace(self, rows=self.rows[some], near=near)
 
     def two(self, i: int, j: int) -> Measures:
         """What the streaming pass would say of two of the models, (L, 2, 2)."""
-        return self.among([i, j]).measures()
+        return replace(self, near=None).among([i, j]).measures()
 
     def over(self, layers: NDArray[np.bool_]) -> Samples:
         """The same for some of the layers, (L,) bool."""
@@ -75,7 +79,45 @@ class Samples:
             columns,
             self.rows[:, np.repeat(layers, self.held)],
             self.sampled[chosen] if len(self.sampled) else self.sampled,
+            self.near and self.near.over(layers),
         )
+
+    def __len__(self) -> int:
+        """How many models there are, n."""
+        return len(self.rows)
+
+    def pairs(self, i: Indices, j: Indices) -> Products:
+        """What is known of pairs of models by layer."""
+        found = Products(*self.products(i, j), self.chance)
+        return found if self.near is None else self.near.laid_over(found, i, j)
+
+    def scaled(self) -> Samples:
+        """The same, in each layer on the scale of what was looked at more closely: what a sample
+        happens to hold makes all distances in it too long or too short alike, and models would seem
+        nearer to those that were looked at as they were.
+
+        >>> rows = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]], np.float32)
+        >>> one, few = np.array([[1.0]]), np.array([0])
+        >>> near = Near(few, few + 1, Products(10 * one, 12 * one, 7 * one, one))
+        >>> s = Samples(("w",), ((2, 2),), np.array([0, 2]), rows, near=near)
+        >>> s.scaled().rows.tolist()
+        [[2.0, 2.0], [2.0, 4.0], [2.0, 6.0]]
+        """
+        if self.near is None or not len(self.near.i):
+            return self
+        before = Products(*self.products(self.near.i, self.near.j), self.chance).squared
+        now = self.near.of.squared.sum(axis=1)
+        told = (before.sum(axis=1) > 0) & (now > 0)
+        scale = np.sqrt(np.where(told, now / np.where(told, before.sum(axis=1), 1.0), 1.0))
+        column = np.repeat(scale, self.held).astype(np.float32)
+        return replace(self, rows=self.rows * column)
+
+    def changed(self) -> NDArray[np.bool_]:
+        """The layers that differ between some models, (L,)."""
+        differs = np.zeros(self.rows.shape[1], dtype=bool)
+        for at in range(0, len(self.rows), 4096):
+            differs |= (self.rows[at : at + 4096] != self.rows[0]).any(axis=0)
+        return np.logical_or.reduceat(differs, self.columns[:-1])
 
     def products(self, i: Indices, j: Indices) -> tuple[Array, Array, Array]:
         """|w_i|^2, |w_j|^2 and <w_i, w_j> of pairs, each (L, E), scaled to whole layers.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from mother.evidence.kinds import Claim
+from mother.measures.products import Array, Indices
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ _FIGURES = (
     "direction",
     "support",
     "odds",
-    "shrunk",
-    "rows",
     "turn",
     "rival_factor",
 )
@@ -47,10 +44,10 @@ class Forest:
     """Parents (n,), -1 for a root and for a child of a hidden ancestor, with figures per model's
     own edge, (n,): NaN where there is no edge or no figure.
 
-    direction: probability that the edge points the right way. odds: log-odds of that from the two
-    models alone, and of it what rows that merely shrank say. rows: how many of those looked at are
-    the parent's. turn: cosine of the edge with the one above it. rival: the next best parent, -1 if
-    none, and rival_factor: how many times as dear it is.
+    direction: probability that the edge points the right way. odds: log-odds of that from the
+    two models alone. claims: what kinds of evidence say of it, beside the layers' own. turn:
+    cosine of the edge with the one above it. rival: the next best parent, -1 if none, and
+    rival_factor: how many times as dear it is.
     """
 
     parents: Indices
@@ -60,11 +57,10 @@ class Forest:
     direction: Array = field(default_factory=_figures)
     support: Array = field(default_factory=_figures)
     odds: Array = field(default_factory=_figures)
-    shrunk: Array = field(default_factory=_figures)
-    rows: Array = field(default_factory=_figures)
     turn: Array = field(default_factory=_figures)
     rival: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
     rival_factor: Array = field(default_factory=_figures)
+    claims: list[tuple[Claim, ...]] = field(default_factory=list)
 
     def place(self, part: Forest, members: Indices) -> None:
         """Write in what was found among some of the models."""
@@ -73,6 +69,8 @@ class Forest:
             here[members] = np.where(there >= 0, members[there], -1)
         for name in _FIGURES:
             getattr(self, name)[members] = getattr(part, name)
+        for member, claims in zip(members.tolist(), part.claims, strict=True):
+            self.claims[member] = claims
 
     def labels(self) -> Indices:
         """The tree each model belongs to, (n,), numbered by first member.
@@ -117,9 +115,8 @@ def no_edges(n: int) -> Forest:
         direction=nothing(),
         support=nothing(),
         odds=nothing(),
-        shrunk=nothing(),
-        rows=nothing(),
         turn=nothing(),
         rival=np.full(n, -1, dtype=np.intp),
         rival_factor=nothing(),
+        claims=[()] * n,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.rows import Rows
-from mother.trees.clustering import groups, joined
+from mother.evidence.kinds import Evidence
+from mother.measures.clustering import children_of, groups, joined
 from mother.trees.forest import Hidden
 
 Array = NDArray[np.float64]
@@ -23,7 +25,7 @@ def hidden_ancestors(
     lacking: Array,
     reverse: Array,
     chance: Array,
-    rows: Rows | None = None,
+    said: Sequence[Evidence] = (),
 ) -> tuple[Indices, list[Hidden]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
     ancestor that nobody gave us.
@@ -35,7 +37,7 @@ def hidden_ancestors(
 
     Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
     <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
-    of p. rows: of the models, those that training left untouched; they overrule what lack says.
+    of p. said: by kinds of evidence that know of true children; they overrule what lack says.
 
     >>> D2 = np.full(3, 2.0)
     >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
@@ -46,7 +48,9 @@ def hidden_ancestors(
     lack, length = lacking[child], squared[child]
     if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
         return parents, []
-    inherited = np.zeros(n, dtype=bool) if rows is None else rows.inherited(parents)
+    inherited = np.zeros(n, dtype=bool)
+    for one in said:
+        inherited |= one.descended(parents)
     twin = np.zeros(n, dtype=bool)  # of its parent
     polarity = np.zeros(n)
     below = children_of(parents)
@@ -65,7 +69,7 @@ def hidden_ancestors(
             sure = lack > 3 * np.sqrt(chance[children])
             beside |= ((lack > SIBLINGS * length) | alike) & sure
             beside &= ~inherited[children]
-            if rows is not None and rows.parts(node, children[beside]):
+            if any(one.between(node, children[beside]) for one in said):
                 beside[:] = False
         if beside.any():
             polarity[node] = lack[beside].sum() / length[beside].sum()
@@ -78,16 +82,6 @@ def hidden_ancestors(
             out[group] = -1
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden
-
-
-def children_of(parents: Indices) -> list[Indices]:
-    """The children of each node, ascending.
-
-    >>> children_of(np.array([-1, 0, 0]))
-    [array([1, 2]), array([], dtype=int64), array([], dtype=int64)]
-    """
-    order = np.argsort(parents, kind="stable")
-    return np.split(order, np.searchsorted(parents[order], np.arange(len(parents) + 1)))[1:-1]
 
 
 def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:

@@ -8,49 +8,18 @@ would have to be kept. Its float32 only chooses; distances that count are of dif
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.trees.clustering import joined
+from mother.measures.clustering import joined
+from mother.sketches.points import projected, squared_distances
 
 Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
-DIMENSIONS = 256  # of the points as they are scanned
 SPARE = 16  # looked at beyond those asked for: what rounding and projection may put out of order
 BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
-HELD = 1 << 22  # numbers of pairs worked on at once
-
-
-def squared_distances(points: Points, i: Indices, j: Indices) -> Array:
-    """|x_i - x_j|^2 of pairs, (E,), from their differences.
-
-    >>> squared_distances(np.eye(2, dtype=np.float32), np.array([0]), np.array([1]))
-    array([2.])
-    """
-    out = np.empty(len(i))
-    step = max(1, HELD // points.shape[1])
-    for at in range(0, len(i), step):
-        pairs = slice(at, at + step)
-        gap = points[i[pairs]] - points[j[pairs]]
-        out[pairs] = np.square(gap, out=gap).sum(axis=1)
-    return out
-
-
-def projected(points: Points, seed: int = 0) -> Points:
-    """Points with about the same distances in at most DIMENSIONS dimensions: random signs."""
-    d = points.shape[1]
-    if d <= DIMENSIONS:
-        return points
-    return np.asarray(points @ _signs(d, seed))
-
-
-@lru_cache(maxsize=8)
-def _signs(d: int, seed: int) -> Points:
-    signs = np.random.default_rng(seed).integers(0, 2, (d, DIMENSIONS)).astype(np.float32)
-    return (2 * signs - 1) / np.float32(DIMENSIONS**0.5)
 
 
 def nearest(

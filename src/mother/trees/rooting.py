@@ -23,37 +23,25 @@ Indices = NDArray[np.intp]
 ROUNDS = 3
 
 
-def orient(parents: Indices, log_odds: Array, bulk: Indices | None = None) -> tuple[Indices, Array]:
+def orient(
+    parents: Indices, own: Array, bulk: Indices | None = None, *, prior: bool = True
+) -> tuple[Indices, Array]:
     """The same tree from its likeliest root, and the probability of each model's own edge.
 
     Args:
         parents: (n,) intp, a tree, -1 at its root; directions do not count.
-        log_odds: (n, n), [u, v] of u being the parent of v rather than its child; antisymmetric.
+        own: (n,), log-odds of parents[v] being the parent of v rather than its child.
         bulk: (n,), how many models each stands for: itself and its copies.
+        prior: whether a tree that grew by attachment is the likelier one.
 
     Returns:
         Parents (n,), and (n,) the probability that the edge to the parent points that way; NaN at
         the root.
 
-    >>> parents, direction = orient(np.array([-1, 0, 0, 0]), np.zeros((4, 4)))
+    >>> parents, direction = orient(np.array([-1, 0, 0, 0]), np.zeros(4))
     >>> parents, direction.round(3)
     (array([-1,  0,  0,  0]), array([  nan, 0.833, 0.833, 0.833]))
-    >>> orient(np.array([-1, 0]), np.array([[0.0, -2.0], [2.0, 0.0]]))[0]
-    array([ 1, -1])
-    """
-    child = np.flatnonzero(parents >= 0)
-    own = np.zeros(len(parents))
-    own[child] = log_odds[parents[child], child]
-    return orient_edges(parents, own, bulk)
-
-
-def orient_edges(
-    parents: Indices, own: Array, bulk: Indices | None = None
-) -> tuple[Indices, Array]:
-    """The same from the log-odds of the tree's edges alone: own[v] of parents[v] being the parent
-    of v, (n,).
-
-    >>> orient_edges(np.array([-1, 0]), np.array([0.0, -2.0]))[0]
+    >>> orient(np.array([-1, 0]), np.array([0.0, -2.0]))[0]
     array([ 1, -1])
     """
     n = len(parents)
@@ -70,7 +58,8 @@ def orient_edges(
     belief = [0.0] * n
     for v in order[1:]:
         said = odds[v] if hangs[v] == up[v] else -odds[up[v]]
-        belief[v] = belief[up[v]] - said + math.log(size[v] / (size[0] - size[v]))
+        grown = math.log(size[v] / (size[0] - size[v])) if prior else 0.0
+        belief[v] = belief[up[v]] - said + grown
     share = np.exp(np.array(belief) - max(belief))
     root = int(share.argmax())
     share /= share.sum()

@@ -11,17 +11,17 @@ All of it is in the distances: 2 <c - p, p - g> = |c - g|^2 - |c - p|^2 - |p - g
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from mother.measures.products import Array, Bools, Indices
+
+Pairs = tuple[Indices, Indices]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
-CHANCE = 2.0  # standard deviations by which a cosine may be below 0 for nothing
 SWEEPS = 20
 BESIDE = 16  # models looked at around a parent, for the middle of its cluster
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
@@ -40,43 +40,83 @@ class Candidates:
     squared: [i][j] |i - j|^2. nearest: who may be each one's parent, nearest first. beside: what
     else is near to each one, where a model's own candidates may be but a few of the cluster that
     its parent is in.
-    chance: standard deviation of the cosine of two steps that know nothing of each other, in what
-    was seen of them.
+    slack: by how much the cosine of two steps may be below 0 for nothing.
     """
 
     squared: Sequence[Row]
     nearest: Sequence[Sequence[int]]
     beside: Sequence[Sequence[int]]
-    chance: float = 0.0
+    slack: float = 0.0
+
+    @classmethod
+    def among(
+        cls,
+        n: int,
+        pairs: Pairs,
+        squared: Array,
+        possible: Bools,
+        far: Callable[[int, int], float],
+        slack: float = 0.0,
+        most: int | None = None,
+    ) -> Candidates:
+        """Of pairs, (E,), those that are `possible`. far: |i - j|^2 of two that are no pair. most:
+        of those near to a hub that may be its parent."""
+        rows = _rows(n, pairs, squared, far)
+        i, j = (side[possible] for side in pairs)
+        here, there = np.concatenate([i, j]), np.concatenate([j, i])
+        order = np.lexsort((there, np.tile(squared[possible], 2), here))
+        ends = np.searchsorted(here[order], np.arange(n + 1)).tolist()
+        ranked = there[order].tolist()
+        nearest = [
+            ranked[start:stop] if most is None else ranked[start : min(stop, start + most)]
+            for start, stop in pairwise(ends)
+        ]
+        return cls(rows, nearest, [near[:BESIDE] for near in nearest], slack)
 
 
-def straightened(
-    parents: Indices,
-    squared: Array,
-    near: NDArray[np.bool_],
-) -> Indices:
-    """The tree after every move of one subtree that makes the tree cheaper, and then with each
-    model hung from the most central of the parents that can't be told apart.
+def _rows(n: int, pairs: Pairs, squared: Array, far: Callable[[int, int], float]) -> Sequence[Row]:
+    """Plain lists where all pairs are there: single entries are read, one by one."""
+    i, j = pairs
+    if len(i) == n * (n - 1) // 2:
+        table = np.zeros((n, n))
+        table[i, j] = table[j, i] = squared
+        return table.tolist()
+    rows = [_Distances(far, k) for k in range(n)]
+    for one, other, length in zip(i.tolist(), j.tolist(), squared.tolist(), strict=True):
+        rows[one][other] = rows[other][one] = length
+    return rows
+
+
+class _Distances(dict[int, float]):
+    """|i - j|^2 from one model i to those asked for."""
+
+    __slots__ = ("_far", "_own")
+
+    def __init__(self, far: Callable[[int, int], float], own: int) -> None:
+        super().__init__()
+        self._far, self._own = far, own
+
+    def __missing__(self, other: int) -> float:
+        found = self[other] = self._far(self._own, other)
+        return found
+
+
+def regraft(parents: Indices, among: Candidates, *, centre: bool = True) -> Indices:
+    """The tree after every move of one subtree (subtree prune and regraft) that makes the tree
+    cheaper, and then with each model hung from the most central of the parents that can't be told
+    apart, unless without `centre`.
 
     The cost of a tree is the sum over its edges of |c - p|^2 (1 + TURN max(0, -cos(c - p, p - g))),
     g the parent of p; from the root, which has none, of |c - p|^2.
 
-    Args:
-        parents: (n,) intp, -1 at the root.
-        squared: (n, n) |i - j|^2.
-        near: (n, n) bool, who may be whose parent.
+    parents: (n,) intp, -1 at the root.
 
     >>> x = np.array([[0.0, 0.0], [4.0, 3.0], [4.0, -3.0], [8.0, 0.0]])
-    >>> squared = ((x[:, None] - x) ** 2).sum(axis=2)
-    >>> far = np.array([-1, 0, 1, 2])  # to and fro
-    >>> straightened(far, squared, squared > 0)
+    >>> squared = ((x[:, None] - x) ** 2).sum(axis=2).tolist()
+    >>> near = [sorted({0, 1, 2, 3} - {k}, key=squared[k].__getitem__) for k in range(4)]
+    >>> regraft(np.array([-1, 0, 1, 2]), Candidates(squared, near, near))  # to and fro before
     array([-1,  0,  0,  2])
     """
-    return straighten(parents, _among_all(squared, near))
-
-
-def straighten(parents: Indices, among: Candidates) -> Indices:
-    """The same among candidates."""
     tree, nearest = _Tree(parents, among), among.nearest
     free = [c for c, p in enumerate(tree.up) if p >= 0]
     for _ in range(SWEEPS):
@@ -88,34 +128,18 @@ def straighten(parents: Indices, among: Candidates) -> Indices:
                 moved = True
         if not moved:
             break
-    for c in free:
+    for c in free if centre else ():
         tree.settle(c, nearest[c], among.beside[tree.up[c]])
     return np.array(tree.up, dtype=np.intp)
 
 
-def hung(c: int, parents: Indices, among: Candidates) -> int:
-    """The parent that one model would hang from in a tree that stays as it is; `parents[c]` is any
-    other."""
-    tree, nearest = _Tree(parents, among), among.nearest[c]
-    best = tree.cheapest(c, nearest, math.inf)
-    if best is not None:
-        tree.move(c, best)
-    tree.settle(c, nearest, among.beside[tree.up[c]])
-    return tree.up[c]
-
-
-def runners_up(parents: Indices, squared: Array, near: NDArray[np.bool_]) -> tuple[Indices, Array]:
-    """Each model's next best parent, -1 if none, and by what factor it makes the tree dearer around
-    the model, NaN if none; both (n,). Arguments as those of `straightened`."""
-    return rivals(parents, _among_all(squared, near))
-
-
-def rivals(parents: Indices, among: Candidates) -> tuple[Indices, Array]:
-    """The same among candidates."""
-    tree, nearest = _Tree(parents, among), among.nearest
+def rivals(parents: Indices, among: Candidates, most: int | None = None) -> tuple[Indices, Array]:
+    """Each model's next best parent, of the nearest `most`, -1 if none, and by what factor it makes
+    the tree dearer around the model, NaN if none; both (n,)."""
+    tree = _Tree(parents, among)
     rival, factor = np.full(len(parents), -1, dtype=np.intp), np.full(len(parents), np.nan)
     for c, p in enumerate(tree.up):
-        others = [q for q in nearest[c] if q != p]
+        others = [q for q in among.nearest[c][:most] if q != p]
         if p >= 0 and (best := tree.cheapest(c, others, math.inf)) is not None:
             now = tree.around(c, p)
             rival[c] = best
@@ -123,34 +147,10 @@ def rivals(parents: Indices, among: Candidates) -> tuple[Indices, Array]:
     return rival, factor
 
 
-def turns(parents: Indices, squared: Array) -> Array:
-    """Cosine of each model's own edge with the edge above it, (n,): cos(c - p, p - g); NaN where
-    there are no two.
-
-    >>> squared = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
-    >>> turns(np.array([-1, 0, 1]), squared)
-    array([nan, nan,  1.])
-    """
-    above = np.where(parents >= 0, parents[parents], -1)
-    c = np.flatnonzero(above >= 0)
-    p, g = parents[c], above[c]
-    out = np.full(len(parents), np.nan)
-    out[c] = turn_of(squared[g, c], squared[p, c], squared[g, p])
-    return out
-
-
 def turn_of(whole: Array, last: Array, first: Array) -> Array:
     """cos(c - p, p - g) from |c - g|^2, |c - p|^2 and |p - g|^2; NaN where one is 0."""
     length = np.sqrt(last * first)
     return np.asarray((whole - last - first) / 2 / np.where(length > 0, length, np.nan))
-
-
-def _among_all(squared: Array, near: NDArray[np.bool_]) -> Candidates:
-    """Plain lists: single entries are read, one by one."""
-    order = np.argsort(np.where(near, squared, np.inf), axis=0, kind="stable")
-    nearest = [order[:many, c].tolist() for c, many in enumerate(near.sum(axis=0).tolist())]
-    beside = [near[:BESIDE] for near in nearest]
-    return Candidates(squared.tolist(), nearest, beside)
 
 
 class _Tree:
@@ -163,7 +163,7 @@ class _Tree:
             if p >= 0:
                 self.children[p].append(c)
         self._squared = among.squared
-        self._slack = CHANCE * among.chance
+        self._slack = among.slack
 
     def cost(self, c: int, p: int, g: int) -> float:
         """Of the edge p -> c where p hangs from g."""

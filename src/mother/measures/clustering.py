@@ -91,10 +91,20 @@ def components(joined: ArrayLike) -> list[list[int]]:
 
 
 def groups(labels: Labels) -> list[list[int]]:
-    """Indices by label."""
+    """NDArray[np.intp] by label."""
     order = np.argsort(labels, kind="stable")
     many = int(labels.max(initial=-1)) + 1
     return [part.tolist() for part in np.split(order, np.cumsum(np.bincount(labels))[: many - 1])]
+
+
+def children_of(parents: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """The children of each node, ascending.
+
+    >>> children_of(np.array([-1, 0, 0]))
+    [array([1, 2]), array([], dtype=int64), array([], dtype=int64)]
+    """
+    order = np.argsort(parents, kind="stable")
+    return np.split(order, np.searchsorted(parents[order], np.arange(len(parents) + 1)))[1:-1]
 
 
 def minimum_spanning_trees(cost: ArrayLike) -> NDArray[np.intp]:

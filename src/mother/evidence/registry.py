@@ -1,0 +1,18 @@
+"""The kinds of evidence that take part in the default method, beside what layers say of pairs."""
+
+from __future__ import annotations
+
+from mother.evidence.kinds import Kind
+from mother.evidence.untouched import UNTOUCHED
+from mother.evidence.ways import RANKS
+
+KINDS: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Let a kind of evidence take part, under its name."""
+    KINDS[kind.name] = kind
+
+
+register(UNTOUCHED)
+register(RANKS)

@@ -1,0 +1,303 @@
+"""One tree of one family: candidate pairs, evidence on pairs, one search.
+
+If training adds increments that are nearly orthogonal to where they start, <w_i, w_j> is the
+squared length of the history that i and j share (a Brownian trait on the model tree; Felsenstein
+1973). So distances add up along the tree, and a model that holds all of another but for a common
+shrink is its child. Who is joined to whom comes from distances; which way, from all edges together.
+
+In small families all pairs are candidates; in large ones those that are near to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from mother.evidence.direction import COSINE
+from mother.evidence.family import Family
+from mother.evidence.kinds import Claim, Evidence
+from mother.evidence.shares import held
+from mother.measures.products import Array, Bools, Indices
+from mother.sketches.near import keys
+from mother.trees.forest import Forest, Hidden, no_edges
+from mother.trees.latent import SIBLINGS, hidden_ancestors
+from mother.trees.neighbours import candidate_pairs, spanning_tree
+from mother.trees.odds import Odds
+from mother.trees.regraft import Candidates, regraft, rivals, turn_of
+from mother.trees.rooting import orient, settled
+from mother.trees.rules import Rules
+
+NEAREST = 16  # candidates for a model's parent
+MOST = 4 * NEAREST  # of those near to a hub that may be its parent
+RIVALS = 4  # nearest models that may be the next best parent, in a large family
+RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
+NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
+SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
+BLUR = 0.05  # of the polarity that tells siblings from parent and child, by one pair alone
+Pair = tuple[Indices, Indices]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of a family before it is looked at.
+
+    rooted: whether it hangs from the first of its models. bulk: (n,), how many models each stands
+    for. apart: pairs, (E,) each side, of which neither is the other's parent.
+    """
+
+    rooted: bool = False
+    bulk: Indices | None = None
+    apart: Pair | None = None
+
+
+class Engine:
+    """The search for one family's tree. said: by kinds of evidence beside the layers' own."""
+
+    def __init__(
+        self,
+        family: Family,
+        said: Mapping[str, Evidence],
+        rules: Rules,
+        start: Start,
+        *,
+        drawn: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.family, self.said, self.rules, self.start = family, said, rules, start
+        n = len(family)
+        kinds = list(said.values())
+        self.odds = Odds(family, kinds, rules.training, rooted=start.rooted, by_layer=drawn)
+        self.whole = n <= rules.all_pairs
+        if self.whole:
+            i, j = np.triu_indices(n, 1)
+        else:
+            assert family.points is not None
+            i, j, _ = candidate_pairs(family.points, NEAREST, threads)
+        self.pairs: Pair = i, j
+        self.squared = family.squared(i, j)
+        self.near = self._near()
+        self.overruled, self.apart = self._excluded(True), self._excluded(False)
+        if start.apart is not None:
+            self.apart |= np.isin(keys(*self.pairs), keys(*start.apart))
+        self._layers: dict[tuple[int, int], Array] = {}  # of pairs that are no candidates
+        self.weighed = np.zeros(0, dtype=np.intp)
+        if rules.lack and self.whole:
+            self.weighed = np.flatnonzero(self.near & ~self.apart & ~self.overruled)
+
+    def _near(self) -> Bools:
+        """Candidates of which one is among the other's NEAREST, (E,)."""
+        n = len(self.family)
+        if not self.whole or n <= NEAREST + 1:
+            return np.ones(len(self.squared), dtype=bool)
+        table = np.full((n, n), np.inf)
+        i, j = self.pairs
+        table[i, j] = table[j, i] = self.squared
+        rank = np.argsort(np.argsort(table, axis=0, kind="stable"), axis=0, kind="stable")
+        close = rank < NEAREST
+        return np.asarray((close | close.T)[i, j])
+
+    def _excluded(self, overruled: bool) -> Bools:
+        """Candidates that evidence rules out which shares of steps overrule, or don't, (E,)."""
+        out = np.zeros(len(self.squared), dtype=bool)
+        for one in self.said.values():
+            if one.overruled == overruled:
+                out |= one.excluded(*self.pairs)
+        return out
+
+    def forest(self, replicates: int = 0, seed: int = 0) -> Forest:
+        """The tree, with figures of its edges. replicates: layers drawn with replacement, that
+        `support` is taken from; 0 for none."""
+        passed = np.zeros(len(self.squared), dtype=bool)
+        while True:  # without the edges that evidence objects to, until there is none
+            among = self.candidates(self.squared, ~passed)
+            straight, parents, direction = self.tree(among, self.squared, passed)
+            kept, hidden = self.latent(parents)
+            found = self.objections(kept, among) & ~passed
+            if not found.any():
+                break
+            passed |= found
+        forest = self._figures(kept, hidden, direction, among)
+        if replicates:
+            support = self._support(among, (straight, parents), passed, replicates, seed)
+            forest.support[kept >= 0] = support[kept >= 0]
+        return forest
+
+    # the search
+
+    def candidates(
+        self, squared: Array, possible: Bools, counts: Array | None = None
+    ) -> Candidates:
+        """Those who may be each one's parent, at these squared distances, for which layers counted
+        so often, (L,)."""
+        return Candidates.among(
+            len(self.family),
+            self.pairs,
+            squared,
+            possible & self.near & ~self.apart & ~self.overruled,
+            self._far if counts is None else partial(self._drawn_far, counts),
+            0.0 if self.whole else SLACK * self.family.chance,
+            None if self.whole else MOST,
+        )
+
+    def _far(self, i: int, j: int) -> float:
+        return float(self.family.squared(np.array([i]), np.array([j]))[0])
+
+    def _drawn_far(self, counts: Array, i: int, j: int) -> float:
+        if (i, j) not in self._layers:
+            self._layers[i, j] = self.family.by_layer(np.array([i]), np.array([j]))[:, 0]
+        return float(counts @ self._layers[i, j])
+
+    def costs(self, squared: Array, passed: Bools, counts: Array | None = None) -> Array:
+        """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer
+        to each other than to their parent pay for what each has gone through alone. Pairs that are
+        ruled out are as good as not there: one may be all that joins what is near to its ends.
+        (E,)"""
+        cost = squared
+        if self.rules.lack and self.whole:
+            cost = (1 + NEUTRAL) * squared
+            if len(at := self.weighed):
+                pairs, here = self.odds.pairs(self.pairs[0][at], self.pairs[1][at])
+                said = pairs.of(here)
+                said = said if counts is None else said.recounted(counts)
+                cost[at] = squared[at] * (1 + said.lack.min(axis=0))
+        out = self.apart | self.overruled | passed
+        return np.where(out, RULED_OUT * cost, cost)
+
+    def tree(
+        self, among: Candidates, squared: Array, passed: Bools
+    ) -> tuple[Indices, Indices, Array]:
+        """The tree by distances and directions, the same with what models hold of steps, and the
+        probabilities of its directions, (n,) each."""
+        straight, direction = self._straight(among, self.costs(squared, passed))
+        if not self.rules.shares or not self.whole:
+            return straight, straight, direction
+        apart, overruled = self._known(self.apart | passed), self._known(self.overruled)
+        hung = partial(held, self.family, apart=apart, overruled=overruled)
+        return straight, *settled(straight, self._orient, hung)
+
+    def _straight(
+        self, among: Candidates, costs: Array, counts: Array | None = None
+    ) -> tuple[Indices, Array]:
+        spanning = spanning_tree(len(self.family), *self.pairs, costs)
+        moved = partial(regraft, among=among, centre=self.rules.centre)
+        turned = partial(self._orient, counts=counts)
+        return settled(spanning, turned, moved if self.rules.turning else lambda tree: tree)
+
+    def _orient(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
+        own = self.odds.own(parents, counts)
+        return orient(parents, own, self.start.bulk, prior=self.rules.prior)
+
+    def _known(self, which: Bools) -> _Known:
+        i, j = self.pairs
+        return _Known(np.sort(keys(i[which], j[which])))
+
+    def objections(self, parents: Indices, among: Candidates, *, doubting: bool = False) -> Bools:
+        """Candidates that the tree joins by an edge which evidence objects to, (E,)."""
+        against = np.zeros(len(parents), dtype=bool)
+        for one in self.said.values():
+            against |= one.objections(parents, among.nearest.__getitem__, doubting=doubting)
+        above = np.where(against, parents, -1)
+        i, j = self.pairs
+        return np.asarray((above[i] == j) | (above[j] == i))
+
+    # what is said of the tree
+
+    def latent(self, parents: Indices) -> tuple[Indices, tuple[Hidden, ...]]:
+        """The tree with ancestors that are not among the models; between a copy and its original
+        there is none."""
+        if self.start.rooted or not self.rules.latent:
+            return parents, ()
+        n = len(parents)
+        c = np.flatnonzero(parents >= 0)
+        p, weight = parents[c], self.family.weight
+        of = self.family.source.pairs(p, c)
+        # a step of this length has <d, p> = 0 with this variance
+        noise = weight[:, None] ** 2 * (COSINE**2 + of.chance)
+        squared, lacking, reverse, chance = np.zeros((4, n))
+        squared[c] = self.family.squared(p, c)
+        lacking[c], reverse[c] = weight @ of.lost, weight @ of.turned().lost
+        chance[c] = (noise * of.ii * of.squared).sum(axis=0)
+        said = list(self.said.values())
+        kept, hidden = hidden_ancestors(parents, squared, lacking, reverse, chance, said)
+        return kept, tuple(hidden)
+
+    def _figures(
+        self, kept: Indices, hidden: tuple[Hidden, ...], direction: Array, among: Candidates
+    ) -> Forest:
+        n = len(kept)
+        forest = replace(no_edges(n), parents=kept, hidden=hidden)
+        c = np.flatnonzero(kept >= 0)
+        p = kept[c]
+        step = self.family.squared(p, c)
+        forest.distance[c] = np.sqrt(step / self.family.norm[p])
+        lacking = self.family.weight @ self.family.source.pairs(p, c).lost
+        forest.polarity[c] = lacking / np.where(step > 0, step, np.nan)
+        # two that differ in their heads alone: which came first, no layer tells
+        forest.direction[c] = np.where(step > 0, direction[c], 0.5)
+        if n == 2 and not self.start.rooted:
+            forest.direction[c] *= descent_of_two(forest.polarity[c])
+        forest.odds[c] = self.odds.of(p, c)
+        self._claim(forest, p, c)
+        lower = c[kept[p] >= 0]
+        mid, top = kept[lower], kept[kept[lower]]
+        squared = self.family.squared
+        forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
+        rival, factor = rivals(kept, among, None if self.whole else RIVALS)
+        forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
+        return forest
+
+    def _claim(self, forest: Forest, p: Indices, c: Indices) -> None:
+        for name, one in self.said.items():
+            for child, claim in zip(c.tolist(), one.claims(p, c), strict=True):
+                if claim is not None:
+                    forest.claims[child] += (Claim(name, *claim),)
+
+    def _support(
+        self,
+        among: Candidates,
+        trees: tuple[Indices, Indices],
+        passed: Bools,
+        replicates: int,
+        seed: int,
+    ) -> Array:
+        """Share of replicates, layers drawn with replacement, in which each model has this parent.
+        trees: as distances and directions have it, and with what models hold of steps, which are
+        medians over layers: where a replicate has the former's edge, it has the latter's."""
+        straight, parents = trees
+        L, n = len(self.family.weight), len(parents)
+        draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
+        layers, found = self.family.by_layer(*self.pairs), np.zeros(n)
+        for counts in draws:
+            lengths, told = counts @ layers, counts[self.family.tells]
+            drawn, _ = self._straight(
+                self.candidates(lengths, ~passed, counts), self.costs(lengths, passed, told), told
+            )
+            found += np.where(drawn == straight, parents, drawn) == parents
+        return found / replicates
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Whether pairs are among some, by their keys, ascending."""
+
+    own: Array
+
+    def __call__(self, i: Indices, j: Indices) -> Bools:
+        if not len(self.own):
+            return np.zeros(len(i), dtype=bool)
+        wanted = keys(i, j)
+        at = np.minimum(np.searchsorted(self.own, wanted), len(self.own) - 1)
+        return np.asarray(self.own[at] == wanted)
+
+
+def descent_of_two(polarity: Array) -> Array:
+    """Probability that one of two models comes from the other, where no third model tells them
+    from siblings: what a sibling lacks, training may have made it forget.
+
+    >>> descent_of_two(np.array([0.0, 0.25, 0.5])).round(3)
+    array([0.993, 0.5  , 0.007])
+    """
+    return np.asarray(1 + np.tanh((SIBLINGS - polarity) / BLUR / 2)) / 2

@@ -9,9 +9,11 @@ import pytest
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.evidence.characters import Characters, Look
+from mother.evidence.looks import Look
 from mother.evidence.ranks import highest
-from mother.evidence.rows import Rows, _differing
+from mother.evidence.rows import Rows
+from mother.evidence.untouched import RowsOf, Untouched
+from mother.evidence.ways import Ways
 from mother.index.measured import measured, of_group
 from mother.layouts import align
 from mother.measures import measure
@@ -89,14 +91,20 @@ def test_a_rank_too_high_for_a_window_is_a_doubt_and_a_larger_window_settles_it(
     models = chain()
     small, large = (align([sketch(m, size) for m in models])[0] for size in (BUDGET, 16 * BUDGET))
     m, hung = measure(align(models)[0]), np.array([-1, 0, 0, 1, 1])
-    characters = Characters.of(small)
-    assert not characters.passed_over(m, hung).any()
-    assert characters.passed_over(m, hung, doubting=True)[0, 2]
-    closer = characters.closer([Look((0, 1, 2), align(list(large.checkpoints[:3]))[0])])
+    nearest = np.argsort(m.squared_distance.sum(axis=0), axis=1)[:, 1:].tolist()
+
+    def against(looks: list[Look], parents: np.ndarray, doubting: bool) -> list[int]:
+        ways = Ways(m, looks, np.arange(5))
+        found = ways.objections(parents, nearest.__getitem__, doubting=doubting)
+        return np.flatnonzero(found).tolist()
+
+    first = Look.of(small)
+    assert against([first], hung, False) == []
+    assert 2 in against([first], hung, True)
+    closer = [first, Look((0, 1, 2), align(list(large.checkpoints[:3]))[0])]
     for doubting in (False, True):
-        found = closer.passed_over(m, hung, doubting)
-        assert np.argwhere(np.triu(found))[:1].tolist() == [[0, 2]]
-    assert not closer.passed_over(m, np.array([-1, 0, 1, -1, -1]), doubting=True).any()
+        assert against(closer, hung, doubting)[:1] == [2]
+    assert against(closer, np.array([-1, 0, 1, -1, -1]), True) == []
 
 
 def test_windows_of_all_rows_and_columns_ask_for_nothing():
@@ -107,6 +115,12 @@ def test_windows_of_all_rows_and_columns_ask_for_nothing():
         raise AssertionError("there is no more")
 
     recover_checkpoints(whole, Options(bootstrap=0), refinement=Refinement(more))
+
+
+def differing(rows: Rows) -> np.ndarray:
+    """In how many rows models differ, (n, n)."""
+    weight = np.ones(rows.state.shape[1]) if rows.weight is None else rows.weight
+    return np.array([[(a != b) @ weight for b in rows.state] for a in rows.state])
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -120,18 +134,16 @@ def test_numbers_of_rows_stray_as_those_of_other_rows_do(share):
     for seed in range(60):
         chosen = state[:, rng.permutation(height)[:looked]]
         rows = Rows(chosen, np.ones(chosen.shape), np.ones(many, dtype=bool), looked=(share,))
-        there.append(_differing(chosen)[0, 1:])
+        there.append(differing(rows)[0, 1:])
         again = rows.replicate(seed)
-        here.append(_differing(again.state, again.weight)[0, 1:] - there[-1])
+        here.append(differing(again)[0, 1:] - there[-1])
     assert 0.8 < np.std(here) / np.std(np.subtract(there, np.mean(there, axis=0))) < 1.25
 
 
 def test_rows_that_were_all_looked_at_do_not_stray():
     rows = Rows(np.eye(3, dtype=np.intp), np.ones((3, 3)), np.ones(3, dtype=bool), looked=(1.0,))
     again = rows.replicate(0)
-    np.testing.assert_array_equal(
-        _differing(again.state, again.weight), _differing(rows.state, rows.weight)
-    )
+    np.testing.assert_array_equal(differing(again), differing(rows))
 
 
 def test_more_rows_of_some_models_tell_of_these():
@@ -144,13 +156,21 @@ def test_more_rows_of_some_models_tell_of_these():
     c[1::16] += rng.normal(0, 0.01, (25, 32)).astype(np.float32)
     models = [model(i, {"0.mlp": w}) for i, w in zip("abc", (a, b, c), strict=True)]
     small, large = (align([sketch(m, size) for m in models])[0] for size in (512, 1 << 14))
-    every = np.arange(3)
-    before = Characters.of(small).rows(every)
-    after = Characters.of(small).closer([Look((0, 1, 2), large)]).rows(every)
-    assert not before.apart.any()
-    assert np.argwhere(after.apart).tolist() == [[0, 2], [2, 0]]
-    some = Characters.of(small).closer([Look((0, 1), large)]).rows(every)
-    assert not some.apart.any()
+    i, j = np.triu_indices(3, 1)
+
+    def apart(*looks: Look) -> list[bool]:
+        parts = []
+        for look in looks:
+            numbers = np.array(look.models)
+            parts += [
+                (numbers[some], rows)
+                for some, rows in look.kept(RowsOf).among(np.arange(len(numbers)))
+            ]
+        return Untouched(parts).excluded(i, j).tolist()
+
+    assert not any(apart(Look.of(small)))
+    assert apart(Look.of(small), Look((0, 1, 2), large)) == [False, True, False]
+    assert not any(apart(Look.of(small), Look((0, 1), large.among([0, 1]))))
 
 
 def spoilt(checkpoint: Checkpoint, name: str, value: float) -> Checkpoint:

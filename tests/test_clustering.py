@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from mother.measures.clustering import adjusted_rand_index, connected_components, hierarchical_clusters
+from mother.measures.clustering import (
+    adjusted_rand_index,
+    connected_components,
+    hierarchical_clusters,
+)
 
 METHODS = ["single", "complete", "average", "weighted", "centroid", "median", "ward"]
 LABELS = st.integers(0, 25).flatmap(

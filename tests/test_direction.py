@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from mother.evidence import direction
-from mother.evidence.direction import POLARITIES, log_likelihoods, telling, weigh
+from mother.evidence.direction import POLARITIES, Pairs, log_likelihoods, telling
 from mother.measures import Measures
 
 ONE, OTHER = np.array([0]), np.array([1])
+
+
+def weigh(m: Measures, i: np.ndarray, j: np.ndarray) -> Pairs:
+    return direction.weigh(i, j, m.pairs(i, j))
 
 
 def measures(models: list[list[np.ndarray]]) -> Measures:
@@ -55,16 +59,16 @@ def by_hand(m: Measures, p: int, c: int, r: float) -> float:
             math.sqrt(e - 2 * a * b + a * a * s) / math.sqrt(s)
             for s, e, b in zip(start_, end, both, strict=True)
         ]
-        prior = math.log(1 - direction.DECAYED)
+        prior = math.log(1 - direction.TRAINING.decayed)
         if k:
             share = direction.GROWN if a >= 1 else 1 - direction.GROWN
             spread = math.log(direction.MOST / direction.LEAST)
-            prior = math.log(direction.DECAYED * share / spread)
+            prior = math.log(direction.TRAINING.decayed * share / spread)
             prior -= math.log(max(abs(1 - a), direction.LEAST))
             sharp = sum(1 / (x * v) ** 2 for x, v in zip(chance, moved, strict=True))
             prior += 0.5 * math.log(2 * math.pi / sharp) - math.log(len(direction.QUANTILES))
-        for scale in direction.SCALES:
-            total = prior - math.log(len(direction.SCALES))
+        for scale in direction.TRAINING.scales:
+            total = prior - math.log(len(direction.TRAINING.scales))
             for s, b, v, x in zip(start_, both, moved, chance, strict=True):
                 stray = (b - a * s) / (v * s) + r * v
                 total += student.logpdf(stray, direction.FREEDOM, scale=scale * x)

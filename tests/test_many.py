@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
-from mother.evidence.ways import WaysOfMany
+from mother.evidence.looks import Look
 from mother.layouts import align
 from mother.measures import measure
-from mother.methods import sparse
+from mother.measures.products import Products
+from mother.methods import gram
 from mother.methods.refinement import REPLICATES, Refinement, in_full
 from mother.methods.unsettled import unsettled
 from mother.recovery import MANY, Options, recover_checkpoints
@@ -69,7 +72,7 @@ def test_a_family_of_more_than_many():
 @pytest.mark.parametrize("seed", range(3))
 def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
     monkeypatch.setattr("mother.recovery.MANY", 10)
-    monkeypatch.setattr("mother.methods.refinement_of_many.AT_ONCE", 12)
+    monkeypatch.setattr("mother.methods.refinement.TOGETHER", 12)
     monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
     models, parents = family(40, seed)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
@@ -106,7 +109,7 @@ def test_whole_weights_leave_nothing_open(monkeypatch):
     samples = samples_of(group)
     off = offsets(group, REPLICATES)
     assert not off.any()
-    assert unsettled(samples, sparse.recover(samples), off) == []
+    assert unsettled(samples, gram.recover(samples), off) == []
 
 
 def test_offsets_are_those_of_the_replicates():
@@ -125,7 +128,7 @@ def test_what_is_near_is_taken_as_it_is_said():
     models, _ = family(24, 2)
     (group,) = align([sketch(m, 8 << 10) for m in models])
     s = samples_of(group)
-    before = sparse.recover(s)
+    before = gram.recover(s)
     c = int(np.flatnonzero(before.parents >= 0)[-1])
     others = [k for k in range(24) if k not in (c, before.parents[c]) and before.parents[k] != c]
     q = others[0]
@@ -134,8 +137,8 @@ def test_what_is_near_is_taken_as_it_is_said():
     (pair,) = np.flatnonzero((i == min(c, q)) & (j == max(c, q)))
     middle = (ii[:, pair] + jj[:, pair]) / 2
     ii[:, pair], jj[:, pair], ij[:, pair] = middle, 1.0001 * middle, middle
-    near = Near(i, j, ii, jj, ij, np.broadcast_to(s.chance, ii.shape))
-    after = sparse.recover_families(s, [np.arange(24)], near=near)[0]
+    near = Near(i, j, Products(ii, jj, ij, np.broadcast_to(s.chance, ii.shape)))
+    after = gram.recover(replace(s, near=near))
     assert {c, q} in [{k, int(p)} for k, p in enumerate(after.parents)]
     assert near.among(np.array([c])).i.size == 0
 
@@ -146,7 +149,7 @@ def test_ranks_tell_in_a_large_family_what_distances_do_not(budget, monkeypatch)
     rank as high as that of both steps, and more bytes are asked for."""
     models = chain()
     (whole,) = align(models)
-    by_distance = sparse.recover(samples_of(whole)).parents.tolist()
+    by_distance = gram.recover(samples_of(whole)).parents.tolist()
     assert {0, 2} in [{c, p} for c, p in enumerate(by_distance)]
     monkeypatch.setattr("mother.recovery.MANY", 2)
     small = [sketch(m, budget) for m in models]
@@ -160,13 +163,13 @@ def test_what_is_asked_about_the_families_of_a_hub_costs_no_more_than_its_models
     models = [m for seed in range(12) for m in family(4, seed)[0]]
     (group,) = align([sketch(m, 2 << 10) for m in models])
     samples, every = samples_of(group), tuple(range(len(models)))
-    ways = WaysOfMany.of([(every, group), (every, group)], samples)
+    looks = [Look(every, group), Look(every, group)]
+    gram.recover(samples, looks)
 
     def looked(*_):
         raise AssertionError
 
-    monkeypatch.setattr("mother.checkpoints.Group.among", looked)
     monkeypatch.setattr("mother.evidence.ways._is_one_matrix", looked)
-    found = sparse.recover(samples, ways=ways)
+    found = gram.recover(samples, looks)
     assert (found.parents >= 0).sum() == 36
-    assert found.parents.tolist() == sparse.recover(samples).parents.tolist()
+    assert found.parents.tolist() == gram.recover(samples).parents.tolist()

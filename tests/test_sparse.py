@@ -13,18 +13,20 @@ from scipy.spatial.distance import cdist
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
+from mother.evidence.kinds import Evidence, Kind
 from mother.evidence.kinship import kinship
 from mother.evidence.leaders import families
+from mother.evidence.registry import KINDS
 from mother.layouts import align
 from mother.measures import measure
-from mother.methods import gram, sparse
-from mother.methods.placing import Known
+from mother.measures.clustering import components
+from mother.methods import gram
 from mother.sketches.samples import Samples, samples_of
 from mother.sketches.sketch import sketch
 from mother.trees import neighbours
-from mother.measures.clustering import components
+from mother.trees.forest import Forest
 from mother.trees.neighbours import candidate_pairs, nearest, spanning_tree
-from mother.trees.turns import Candidates, straighten
+from mother.trees.regraft import Candidates, regraft
 
 LAYERS, SEEN = 6, 400
 SEEDS = st.integers(0, 2**32 - 1)
@@ -44,6 +46,10 @@ def tree(rng: np.random.Generator, n: int, step: float = 0.2) -> tuple[Samples, 
 def samples(rows: np.ndarray) -> Samples:
     names = tuple(f"l{k}" for k in range(LAYERS))
     return Samples(names, ((100, 80),) * LAYERS, np.arange(LAYERS + 1) * SEEN, rows)
+
+
+def large(s: Samples, **options: int) -> Forest:
+    return gram.recover(s, **options)
 
 
 def edges(parents: np.ndarray) -> set[frozenset[int]]:
@@ -138,7 +144,7 @@ def test_candidates_join_all(seed: int, n: int) -> None:
 def test_agrees_with_the_dense_method(n: int, seed: int) -> None:
     s, parents = tree(np.random.default_rng(seed), n)
     dense = gram.recover(s.measures(), trees=1)
-    found = sparse.recover_family(s)
+    found = large(s)
     assert edges(found.parents) == edges(dense.parents)
     assert (found.parents == dense.parents).mean() > 0.95
     same = (found.parents == dense.parents) & (found.parents >= 0)
@@ -156,7 +162,7 @@ def test_a_hub_with_more_children_than_candidates() -> None:
     rows[0] = rng.standard_normal(LAYERS * SEEN)
     for v in range(1, n):
         rows[v] = rows[parents[v]] + 0.15 * rng.standard_normal(LAYERS * SEEN)
-    assert sparse.recover_family(samples(rows)).parents.tolist() == parents.tolist()
+    assert large(samples(rows)).parents.tolist() == parents.tolist()
 
 
 def test_families_together_are_as_each_alone() -> None:
@@ -168,10 +174,13 @@ def test_families_together_are_as_each_alone() -> None:
     s = samples(np.concatenate(parts))
     ends = np.cumsum([0, *map(len, parts)])
     groups = [np.arange(at, at + len(x)) for at, x in zip(ends, parts, strict=False)]
-    for members, found in zip(groups, sparse.recover_families(s, groups), strict=True):
-        alone = sparse.recover_family(s.among(members))
-        for figure in ("parents", "distance", "direction", "odds", "polarity", "rival"):
-            np.testing.assert_array_equal(getattr(found, figure), getattr(alone, figure))
+    found = gram.recover(s)
+    for members in groups:
+        alone = gram.recover(s.among(members))
+        there = found.parents[members]
+        assert np.where(there >= 0, there - members[0], -1).tolist() == alone.parents.tolist()
+        for figure in ("distance", "direction", "odds", "polarity"):
+            np.testing.assert_array_equal(getattr(found, figure)[members], getattr(alone, figure))
 
 
 def test_a_lone_cosine_below_chance_is_no_turn() -> None:
@@ -180,16 +189,16 @@ def test_a_lone_cosine_below_chance_is_no_turn() -> None:
     near = [[1, 2], [0, 2], [1, 0]]
     for chance, parent in ((0.0, 0), (0.1, 1)):
         among = Candidates(squared.tolist(), near, [()] * 3, chance)
-        assert straighten(np.array([-1, 0, 1]), among).tolist() == [-1, 0, parent]
+        assert regraft(np.array([-1, 0, 1]), among).tolist() == [-1, 0, parent]
 
 
 def test_neither_threads_nor_blocks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     s, _ = tree(np.random.default_rng(7), 150)
-    one = sparse.recover_family(s)
-    for name, value in (("BLOCK", 13), ("PANEL", 64), ("HELD", 1 << 14)):
+    one = large(s)
+    for name, value in (("BLOCK", 13), ("PANEL", 64)):
         monkeypatch.setattr(neighbours, name, value)
     monkeypatch.setattr(nearest, "__defaults__", (None, 1, 13))
-    other = sparse.recover_family(s, threads=3)
+    other = large(s, threads=3)
     for figure in ("parents", "distance", "direction", "rival"):
         np.testing.assert_array_equal(getattr(one, figure), getattr(other, figure))
 
@@ -205,31 +214,15 @@ def test_leaders_find_the_components_of_kinship(seed: int) -> None:
     assert found == components(kinship(s.measures()) > 1)
 
 
-def test_newcomers_hang_from_their_parents() -> None:
-    rng = np.random.default_rng(11)
-    first, parents = tree(rng, 90)
-    stranger = rng.standard_normal((1, LAYERS * SEEN)).astype(np.float32)
-    s = samples(np.concatenate([first.rows, stranger]))
-    known = Known(s, np.append(parents, -1), families(s))
-    for parent in (0, 5, 50, 90):
-        new = s.rows[parent] + 0.1 * rng.standard_normal(LAYERS * SEEN).astype(np.float32)
-        found = known.place(new)
-        assert found.parent == parent
-        assert found.distance == pytest.approx(
-            np.linalg.norm(new - s.rows[parent]) / np.linalg.norm(s.rows[parent]), rel=0.05
-        )
-    assert known.place(rng.standard_normal(LAYERS * SEEN).astype(np.float32)).parent == -1
-
-
 @pytest.mark.parametrize(("n", "step"), [(12, 0.2), (40, 0.2), (40, 0.05)])
 def test_support_is_that_of_the_dense_method(n: int, step: float) -> None:
     """Layers of which some say one thing and some another: steps are in but a few of them."""
     rng = np.random.default_rng(4)
     s, _ = tree(rng, n, step)
     s.rows[n // 2 :, : 2 * SEEN] += 0.2 * rng.standard_normal((n - n // 2, 2 * SEEN))
-    dense = gram.recover(s.measures(), 200, seed=5, trees=1)
-    found = sparse.recover(s, replicates=200, seed=5)
-    plain = sparse.recover(s)
+    dense = gram.recover(s.measures(), replicates=200, seed=5, trees=1)
+    found = large(s, replicates=200, seed=5)
+    plain = large(s)
     assert found.parents.tolist() == plain.parents.tolist()
     assert np.isnan(plain.support).all()
     same = (found.parents == dense.parents) & (found.parents >= 0)
@@ -239,16 +232,19 @@ def test_support_is_that_of_the_dense_method(n: int, step: float) -> None:
     assert ((found.support[same] > 0) & (found.support[same] <= 1)).all()
 
 
-def test_a_family_stays_one_though_all_edges_lead_over_others() -> None:
+def test_a_family_stays_one_though_all_edges_lead_over_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What is near to a model may be joined to the rest by one pair alone."""
 
-    class All:
-        def among(self, _: np.ndarray) -> All:
-            return self
-
-        def passed_over(self, parents: np.ndarray, _: object) -> np.ndarray:
+    class All(Evidence):
+        def objections(
+            self, parents: np.ndarray, _: object, *, doubting: bool = False
+        ) -> np.ndarray:
             return np.asarray(parents >= 0)
 
+    kind = Kind("all", "", lambda _: All())
+    monkeypatch.setitem(KINDS, "all", kind)
     s, _ = tree(np.random.default_rng(0), 30)
-    (forest,) = sparse.recover_families(s, [np.arange(30)], replicates=3, ways=All())  # type: ignore[arg-type]
-    assert (forest.parents >= 0).sum() == 29
+    for source in (s, s.measures()):
+        assert (gram.recover(source, replicates=3).parents >= 0).sum() == 29

@@ -12,7 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mother.measures.clustering import minimum_spanning_trees
-from mother.trees.turns import TURN, runners_up, straightened, turns
+from mother.trees.regraft import TURN, Candidates, regraft, rivals, turn_of
+
+
+def among(apart: np.ndarray) -> Candidates:
+    """All others may be each one's parent."""
+    n = len(apart)
+    pairs = np.triu_indices(n, 1)
+    possible = np.ones(len(pairs[0]), dtype=bool)
+    return Candidates.among(n, pairs, apart[pairs], possible, lambda *_: math.nan)
+
+
+def turns(parents: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    out = np.full(len(parents), np.nan)
+    for c, p in enumerate(parents.tolist()):
+        g = parents[p]
+        if p >= 0 and g >= 0:
+            out[c] = turn_of(*(np.array([apart[pair]]) for pair in ((g, c), (p, c), (g, p))))[0]
+    return out
 
 
 def squared(points: np.ndarray) -> np.ndarray:
@@ -40,7 +57,7 @@ def cost(parents: list[int], x: np.ndarray) -> float:
 def test_models_at_no_distance_cost_nothing() -> None:
     """From samples, two at no distance from each other may yet be at others from a third."""
     apart = np.array([[0.0, 4.0, 3.0], [4.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
-    found = straightened(np.array([-1, 0, 1]), apart, ~np.eye(3, dtype=bool))
+    found = regraft(np.array([-1, 0, 1]), among(apart))
     assert found.tolist() == [-1, 0, 1]
 
 
@@ -50,8 +67,7 @@ def test_moves_only_make_the_tree_cheaper(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 3))
     tree = np.array([-1] + [int(rng.integers(k)) for k in range(1, n)], dtype=np.intp)
-    every = ~np.eye(n, dtype=bool)
-    found = straightened(tree, squared(x), every)
+    found = regraft(tree, among(squared(x)))
     assert found[0] == -1
     edges = [(int(p), c) for c, p in enumerate(found) if p >= 0]
     assert networkx.is_arborescence(networkx.DiGraph(edges))
@@ -65,7 +81,7 @@ def test_no_single_move_is_left(seed: int) -> None:
     n = 6
     x = rng.normal(size=(n, 4))
     tree = np.array([-1, 0, 1, 2, 3, 4], dtype=np.intp)
-    found = straightened(tree, squared(x), ~np.eye(n, dtype=bool)).tolist()
+    found = regraft(tree, among(squared(x))).tolist()
     best = cost(found, x)
     for c, p in itertools.product(range(1, n), range(n)):
         moved = list(found)
@@ -86,7 +102,7 @@ def test_siblings_that_resemble_each_other_hang_from_their_parent() -> None:
     assert D[1, 2] < D[0, 1]
     (chain,) = minimum_spanning_trees([D])
     assert chain.tolist() != [-1, 0, 0, 0]
-    found = straightened(chain, D, ~np.eye(4, dtype=bool))
+    found = regraft(chain, among(D))
     assert found.tolist() == [-1, 0, 0, 0]
 
 
@@ -97,7 +113,7 @@ def test_a_child_far_from_a_cluster_hangs_from_its_middle() -> None:
     far = near[2] + 2.0 * rng.normal(size=500) + 0.02 * (near[3] - middle)
     x = np.stack([middle, *near, far])
     tree = np.array([-1, 0, 0, 0, 0, 0, 0, 4], dtype=np.intp)
-    found = straightened(tree, squared(x), ~np.eye(8, dtype=bool))
+    found = regraft(tree, among(squared(x)))
     assert found.tolist() == [-1, 0, 0, 0, 0, 0, 0, 0]
 
 
@@ -116,7 +132,7 @@ def test_the_runner_up_is_the_cheapest_other_parent() -> None:
     rng = np.random.default_rng(3)
     x = np.concatenate([np.zeros((1, 6)), rng.normal(size=(4, 6))])
     tree = [-1, 0, 0, 1, 1]
-    rival, factor = runners_up(np.array(tree), squared(x), ~np.eye(5, dtype=bool))
+    rival, factor = rivals(np.array(tree), among(squared(x)))
     assert rival[0] == -1
     for c in (2, 3, 4):  # leaves: nothing hangs below that would change
         others = {p: [*tree[:c], p, *tree[c + 1 :]] for p in range(5) if p not in (c, tree[c])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +16,12 @@ from hypothesis import strategies as st
 from mother import compare
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
-from mother.evidence.characters import Characters
-from mother.evidence.rows import Rows, _differing
-from mother.evidence.untouched import shared_rows, told_by_rows
-from mother.evidence.untouched_of_many import bottlenecks, gone_round, shared_parts
+from mother.evidence.looks import Look
+from mother.evidence.rows import Rows, bottlenecks
+from mother.evidence.untouched import Untouched, looked_at, shared_rows
 from mother.layouts import Group, align
 from mother.measures import measure
-from mother.methods import default, gram, sparse
+from mother.methods import gram
 from mother.recovery import Options, recover_checkpoints
 from mother.sketches.samples import samples_of
 
@@ -82,6 +82,27 @@ def undone() -> dict[str, Model]:
     return {"a": a, "b": trained(a, 1, size=0.04), "c": c, "d": d, "e": trained(a, 4, size=0.04)}
 
 
+def told_by_rows(g: Group) -> Untouched:
+    rows, closer = looked_at(g)
+    return Untouched([(np.arange(len(g.checkpoints)), rows), *closer])
+
+
+def table(n: int, said: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """What is said of all pairs, (n, n)."""
+    i, j = np.triu_indices(n, 1)
+    out = np.zeros((n, n))
+    out[i, j] = said(i, j)
+    return out + out.T
+
+
+def gone_round(rows: Rows) -> np.ndarray:
+    return table(len(rows.state), rows.gone_round) > 0
+
+
+def differing(state: np.ndarray) -> np.ndarray:
+    return (state[:, None] != state[None]).sum(axis=2)
+
+
 TRUE = {"b": "a", "c": "a", "d": "c", "e": "a"}
 
 
@@ -91,8 +112,9 @@ def test_a_step_that_undoes_the_one_before_is_told_by_its_rows():
     a, c, d = (list(models).index(i) for i in "acd")
     assert gram.recover(measure(g)).parents[d] == a
     told = told_by_rows(g)
-    assert told.apart[a, d]
-    assert not told.apart[[a, c], [c, d]].any()
+    apart = table(len(models), told.excluded)
+    assert apart[a, d]
+    assert not apart[[a, c], [c, d]].any()
     assert parents(models) == TRUE
 
 
@@ -145,7 +167,7 @@ def test_an_embedding_that_was_copied_moves_nobody(start, rows, apart):
     of = {"a": a, "c": c}
     d = trained({**of[start], "embed": of[rows]["embed"]}, 3)
     models = {"a": a, "b": trained(a, 1), "c": c, "d": d, "e": trained(c, 4), "f": trained(d, 5)}
-    assert told_by_rows(group(models)).apart[apart]
+    assert table(len(models), told_by_rows(group(models)).excluded)[apart]
     assert parents(models) == {"b": "a", "c": "a", "d": start, "e": "c", "f": "d"}
 
 
@@ -157,8 +179,8 @@ def test_a_matrix_is_one_witness():
     head[1], embed[1:, :30], embed[2, 30] = 1, 1, 1
     state = np.hstack([head, embed])
     length, all_tell = np.ones(state.shape), np.ones(3, dtype=bool)
-    assert Rows(state, length, all_tell).gone_round()[0, 1]
-    assert not Rows(state, length, all_tell, first=(0, 40)).gone_round().any()
+    assert gone_round(Rows(state, length, all_tell))[0, 1]
+    assert not gone_round(Rows(state, length, all_tell, first=(0, 40))).any()
 
 
 def test_matrices_without_a_row_that_varies_say_nothing():
@@ -174,8 +196,8 @@ def test_who_shrank_is_the_child():
     a = root()
     b = trained(a, 1, decay=0.998)
     told = told_by_rows(group({"a": a, "b": b}))
-    assert told.shrunk.tolist() == [[0.0, 10.0], [-10.0, 0.0]]
-    assert not told.apart.any()
+    assert told.log_odds(np.array([0, 1]), np.array([1, 0])).tolist() == [10.0, -10.0]
+    assert not table(2, told.excluded).any()
     untouched = np.abs(b["embed"] - 0.998 * a["embed"]).max(axis=1) < 1e-6
     assert told.same(np.array([0]), np.array([1])) == untouched.sum()
 
@@ -187,7 +209,7 @@ def test_rows_that_were_scaled_one_by_one_say_nothing_of_decay():
     b = trained(a, 1)
     told = told_by_rows(group({"a": a, "b": b | {"embed": b["embed"] * scale}}))
     assert told.same(np.array([0]), np.array([1])) > TOKENS / 2
-    assert not told.shrunk.any()
+    assert not told.log_odds(np.array([0, 1]), np.array([1, 0])).any()
 
 
 def test_compare_says_so(tmp_path):
@@ -223,8 +245,8 @@ def test_a_pruned_model_does_not_tell():
 def test_strangers_share_no_rows():
     rows = shared_rows(group({"a": root(0), "b": root(1), "c": root(2)}))
     assert rows.state.shape == (3, 0)
-    assert not rows.gone_round().any()
-    assert not rows.shrunk.any()
+    assert not gone_round(rows).any()
+    assert not table(3, rows.shrunk_of).any()
 
 
 @given(st.integers(3, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -237,12 +259,12 @@ def test_what_is_gone_round_is_in_no_smallest_tree(n, rows, seed):
         changed = rng.random(rows) < 0.3
         state[child] = np.where(changed, child, state[parent])
     told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool))
-    apart, gone_round = _differing(state), told.gone_round()
-    assert not any(gone_round[child, parent] for child, parent in enumerate(above, 1))
+    apart, round_about = differing(state), gone_round(told)
+    assert not any(round_about[child, parent] for child, parent in enumerate(above, 1))
     whole = nx.Graph()
     whole.add_weighted_edges_from((i, j, apart[i, j]) for i in range(n) for j in range(i))
     least = nx.minimum_spanning_tree(whole).size("weight")
-    for i, j in zip(*np.nonzero(gone_round), strict=True):
+    for i, j in zip(*np.nonzero(round_about), strict=True):
         # a tree through the edge costs more than the smallest
         joined = nx.contracted_nodes(whole, i, j, self_loops=False)
         for k in set(range(n)) - {i, j}:
@@ -271,21 +293,21 @@ def test_in_families_too_large_for_matrices():
     g = group(models | others)
     names = [c.id for c in g.checkpoints]
     a, d = names.index("a"), names.index("d")
-    samples = samples_of(g)
-    rows = shared_parts(samples)
-    assert gone_round(rows, np.array([a]), np.array([d])).tolist() == [False]  # no way but this
-    every = np.triu_indices(len(names), 1)
-    ruled_out = gone_round(rows, *every)
-    assert ruled_out[(every[0] == a) & (every[1] == d)].all()
-    forest = sparse.recover_family(samples)
+    told = told_by_rows(g)
+    assert not told.excluded(np.array([a]), np.array([d])).any()  # no way but this
+    assert table(len(names), told.excluded)[a, d]
+    forest = gram.recover(samples_of(g), [Look.of(g)])
     found = {names[c]: names[p] for c, p in enumerate(forest.parents) if p >= 0}
     assert found == TRUE | dict.fromkeys(others, "a")
-    assert forest.rows[d] == (rows.state[d] == rows.state[names.index("c")]).sum()
+    ((kind, _, says),) = forest.claims[d]
+    same = told.same(np.array([names.index("c")]), np.array([d]))[0]
+    assert (kind, says.split()[0]) == ("rows", str(same))
 
 
 @given(st.integers(3, 8), st.integers(2, 40), st.integers(0, 2**32 - 1))
-def test_pairs_among_all_are_gone_round_as_in_matrices(n, rows, seed):
-    """Of two matrices that know of different trees: each is one witness."""
+def test_pairs_among_some_are_gone_round_by_ways_of_these(n, rows, seed):
+    """Of two matrices that know of different trees, each of which is one witness; against the
+    smallest trees of networkx."""
     rng = np.random.default_rng(seed)
     state = np.zeros((n, 2 * rows), dtype=np.intp)
     for matrix in (slice(0, rows), slice(rows, None)):
@@ -293,19 +315,32 @@ def test_pairs_among_all_are_gone_round_as_in_matrices(n, rows, seed):
             changed = rng.random(rows) < 0.3
             above = state[int(rng.integers(child)), matrix]
             state[child, matrix] = np.where(changed, child, above)
-    pairs = np.triu_indices(n, 1)
-    for first in ((0,), (0, rows)):
-        told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool), first=first)
-        assert gone_round(told, *pairs).tolist() == told.gone_round()[pairs].tolist()
+    told = Rows(state, np.ones(state.shape), np.ones(n, dtype=bool), first=(0, rows))
+    i, j = np.triu_indices(n, 1)
+    whole = told.gone_round(i, j)
+    tree = {
+        tuple(sorted(e))
+        for one in told.matrices
+        for e in nx.minimum_spanning_edges(
+            nx.from_numpy_array(differing(one.state) + 1.0), data=False
+        )
+    }
+    tree |= {
+        tuple(sorted(e))
+        for e in nx.minimum_spanning_edges(nx.from_numpy_array(differing(state) + 1.0), data=False)
+    }
+    some = np.array([(a, b) in tree for a, b in zip(i.tolist(), j.tolist(), strict=True)])
+    assert not whole[some & ~whole].any()
+    assert not (told.gone_round(i[some], j[some]) & ~whole[some]).any()
 
 
 def test_who_shrank_in_a_large_family():
     models = {"a": root()}
     models |= {f"x{k:02}": trained(models["a"], k, decay=0.998) for k in range(20)}
-    samples = samples_of(group(models))
-    forest = sparse.recover_family(samples)
+    g = group(models)
+    forest = gram.recover(samples_of(g), [Look.of(g)])
     assert forest.parents.tolist() == [-1] + [0] * 20
-    assert forest.shrunk[1:].tolist() == [10.0] * 20
+    assert [claims[0][:2] for claims in forest.claims[1:]] == [("rows", 10.0)] * 20
 
 
 @given(st.integers(2, 12), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -327,9 +362,9 @@ def test_bottlenecks_are_the_heaviest_of_the_smallest_tree(n, pairs, seed):
 def test_the_same_whatever_the_threads_and_order():
     models = undone()
     g = group(models)
-    there = default.recover(Characters.of(g), measure(g, threads=2)).parents
+    there = gram.recover(measure(g, threads=2), [Look.of(g)]).parents
     back = group(dict(reversed(models.items())))
-    here = default.recover(Characters.of(back), measure(back, threads=1)).parents
+    here = gram.recover(measure(back, threads=1), [Look.of(back)]).parents
     names = [c.id for c in g.checkpoints]
     assert [names[p] if p >= 0 else None for p in there] == [
         (list(reversed(names))[p] if p >= 0 else None) for p in here[::-1]

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import ModuleType
-from unittest import mock
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.figures.families import Data, Indices
 from experiments.figures.judged import ROLE, Kind, kinds
-from experiments.figures.methods import Array, Count, nearest_by_polarity, rooted
+from experiments.figures.methods import Count, nearest_by_polarity
 from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
-from mother.evidence import characters, direction
-from mother.evidence.direction import Pairs
-from mother.evidence.rows import Rows, nothing_told
-from mother.layouts import Group
-from mother.measures import Measures
-from mother.methods import gram
-from mother.trees import turns
+from mother.evidence.direction import TRAINING
+from mother.trees.rules import RULES, Rules
 
 QUESTION = """
 The default method without one kind of evidence at a time, on the same measurements, and what is
@@ -49,80 +41,28 @@ that is what the evidence costs. Reading and measuring, the same for all, are no
 - *leaving out vectors*: distances and direction are taken from matrices.
 """
 
-Patch = tuple[ModuleType | type, str, object]
 ALL = "the whole method"
 LEFT = "distances and polarity alone"
-
-
-def _same(parents: Indices, *evidence: object) -> Indices:
-    return parents
-
-
-def _stay(tree: object, *models: object) -> None:
-    pass
-
-
-def _without_prior(parents: Indices, log_odds: Array, _: Indices) -> tuple[Indices, Array]:
-    return rooted(parents, log_odds), np.full(len(parents), np.nan)
-
-
-def _nothing_known(log_f: Array) -> Array:
-    return np.full(log_f.shape[1:], gram.NEUTRAL)
-
-
-def _every_layer(m: Measures) -> np.ndarray:
-    return np.ones(len(m.names), dtype=bool)
-
-
-def _costs(squared: Array, pairs: Pairs, apart: np.ndarray) -> Array:
-    with mock.patch.object(direction, "_mean_polarity", _nothing_known):
-        return _edge_costs(squared, pairs, apart)
-
-
-def _as_it_is(_m: object, _squared: object, parents: Indices, *_apart: object) -> Indices:
-    return parents
-
-
-def _no_rows(group: Group) -> tuple[Rows, list[object]]:
-    return nothing_told(len(group.checkpoints)).rows, []
-
-
-def _nowhere(_: object, _m: object, parents: Indices, _doubting: bool = False) -> np.ndarray:
-    return np.zeros((len(parents),) * 2, dtype=bool)
-
-
-_edge_costs = gram.edge_costs
-
-VARIANTS: dict[str, tuple[Patch, ...]] = {
-    ALL: (),
-    "without turning back": ((gram, "straightened", _same),),
-    "without cluster centre": ((turns._Tree, "settle", _stay),),
-    "without attachment prior": ((gram, "orient", _without_prior),),
-    "without common shrink": ((direction, "DECAYED", 1e-300),),
-    "without free scale": ((direction, "SCALES", np.ones_like(direction.SCALES)),),
-    "without lack in edge costs": ((gram, "edge_costs", _costs),),
-    "without what is held": ((gram, "held", _as_it_is),),
-    "without ranks": ((characters, "passed_over", _nowhere),),
-    "without untouched rows": ((characters, "looked_at", _no_rows),),
-    "vectors as well": ((gram, "telling", _every_layer),),
+VARIANTS: dict[str, Rules] = {
+    ALL: RULES,
+    "without turning back": replace(RULES, turning=False),
+    "without cluster centre": replace(RULES, centre=False),
+    "without attachment prior": replace(RULES, prior=False),
+    "without common shrink": replace(RULES, training=replace(TRAINING, decayed=1e-300)),
+    "without free scale": replace(RULES, training=replace(TRAINING, scales=(1.0,) * 6)),
+    "without lack in edge costs": replace(RULES, lack=False),
+    "without what is held": replace(RULES, shares=False),
+    "without ranks": replace(RULES, kinds=("rows",)),
+    "without untouched rows": replace(RULES, kinds=("ranks",)),
+    "vectors as well": replace(RULES, vectors=True),
 }
-
-
-@contextmanager
-def changed(patches: tuple[Patch, ...]) -> Iterator[None]:
-    """The method with some of its parts replaced."""
-    with ExitStack() as stack:
-        for target, name, value in patches:
-            stack.enter_context(mock.patch.object(target, name, value))
-        yield
 
 
 def found(kind: Kind, variant: str) -> Indices:
     """Parents, (n,), by the whole method, by one of its VARIANTS, or by what is LEFT."""
     if variant == LEFT:
         return nearest_by_polarity(kind.measures)
-    with changed(VARIANTS[variant]):
-        return kind.recover().parents
+    return kind.recover(rules=VARIANTS[variant]).parents
 
 
 def page(data: Data) -> Page:

@@ -18,10 +18,10 @@ from experiments.build import Build, Workers
 from experiments.courses import plan as plan_of_courses
 from experiments.plan import seed_of
 from mother.checkpoints import discover
-from mother.evidence.characters import Characters
+from mother.evidence.looks import Look
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
-from mother.methods import default
+from mother.methods import gram
 from mother.trees.forest import Forest
 
 Indices = NDArray[np.intp]
@@ -60,7 +60,7 @@ class Family:
 
     def recover(self) -> Forest:
         """What the default method finds, from the weights alone."""
-        return default.recover(Characters.of(self.group.among(self.members)), self.measures)
+        return gram.recover(self.measures, [Look.of(self.group.among(self.members))])
 
     def among(self, chosen: Iterable[int]) -> Family:
         """The same of some of the models; where a parent is not one of them, its edge is gone."""

@@ -13,8 +13,8 @@ from experiments.figures.methods import chosen
 from experiments.figures.pages import Page, Table, markdown, mean, spread
 from experiments.figures.pictures import COLOURS, OURS, PAPER, panels
 from experiments.plan import seed_of
-from mother.methods import gram, paper
 from mother.measures.clustering import adjusted_rand_index
+from mother.methods import gram, paper
 
 SPLITS = ("ft", "lora-v")
 DRAWS = 10

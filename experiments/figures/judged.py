@@ -16,12 +16,13 @@ from experiments.figures.splits import read
 from mother import ModelGraph, recover
 from mother.checkpoints import Checkpoint
 from mother.copies.duplicates import find_duplicates, originals
-from mother.evidence.characters import Characters
+from mother.evidence.looks import Look
 from mother.graph.evaluation import Truth, read_truth
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
-from mother.methods import default
+from mother.methods import gram
 from mother.trees.forest import Forest
+from mother.trees.rules import RULES, Rules
 
 #: what each scale is for
 ROLE = {
@@ -48,10 +49,15 @@ class Kind:
     original: Indices
     parents: Indices
 
-    def recover(self, replicates: int = 0) -> Forest:
+    def recover(self, replicates: int = 0, rules: Rules = RULES) -> Forest:
         """What the default method finds."""
-        characters = Characters.of(self.group)
-        return default.recover(characters, self.measures, replicates, original=self.original)
+        return gram.recover(
+            self.measures,
+            [Look.of(self.group)],
+            replicates=replicates,
+            original=self.original,
+            rules=rules,
+        )
 
     def count(self, found: Indices) -> Count:
         """How right parents are, (n,)."""

@@ -16,9 +16,9 @@ from experiments.figures.families import Family, Indices
 from mother.evidence.kinship import changed, inherited
 from mother.evidence.ranks import unchanged
 from mother.measures import Measures, is_matrix, rank_distances
+from mother.measures.clustering import minimum_spanning_trees
 from mother.methods import gram, paper
 from mother.methods.scores import kurtosis
-from mother.measures.clustering import minimum_spanning_trees
 from mother.trees.forest import Forest
 
 Array = NDArray[np.float64]

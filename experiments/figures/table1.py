@@ -21,8 +21,8 @@ from experiments.figures.methods import (
 )
 from experiments.figures.pages import Page, Row, Table, markdown, mean, spread
 from experiments.figures.pictures import bars, legend_below, panels
-from mother.methods.scores import kurtosis
 from mother.measures.clustering import adjusted_rand_index
+from mother.methods.scores import kurtosis
 
 GRAPH = "whole graph"
 #: the paper's roots, by ours that was pre-trained in a like way

@@ -29,7 +29,7 @@ import click
 def hub(
     models: int, seed: int, mixed: bool, out: Path, data: Path | None, threads: int | None
 ) -> None:
-    """Draw a hub, recover it, and place newcomers: a row of the page on web scale."""
+    """Draw a hub and recover it: a row of the page on web scale."""
     from experiments.figures.pages import write
     from experiments.hub.page import NAME, merged, page
     from experiments.hub.trial import trial

@@ -30,8 +30,6 @@ LIMITS = {
     "right": 0.95,
     "recover_s": 1800.0,
     "peak_gb": 16.0,
-    "place_median_ms": 50.0,
-    "place_p99_ms": 200.0,
 }
 
 
@@ -64,7 +62,6 @@ def _f(row: Row, name: str) -> float:
 def _results(rows: Sequence[Row]) -> str:
     head = ["models", "faint among others", "edges", "right", "undirected", "families right (ARI)"]
     head += ["recover, s", "of it families", "of processors", "memory, GB"]
-    head += ["place, ms", "p99", "placed right"]
     body = []
     for row in rows:
         body.append(
@@ -79,16 +76,12 @@ def _results(rows: Sequence[Row]) -> str:
                 f"{_f(row, 'families_s'):.1f}",
                 f"{_f(row, 'recover_cpu_s'):.1f}",
                 f"{_f(row, 'peak_gb'):.1f}",
-                f"{_f(row, 'place_median_ms'):.0f}",
-                f"{_f(row, 'place_p99_ms'):.0f}",
-                f"{_f(row, 'placed_right'):.2f}",
             ]
         )
     said = (
         "Recovery starts from sketches in a file and ends with the forest, by a process a core. "
         "*Of processors*: the seconds that all computed, where others shared the machine. "
-        "Memory is what all processes hold at once, the mapped file apart. *Placed right* are "
-        "newcomers, new children of models that are there, hung from their true parent."
+        "Memory is what all processes hold at once, the mapped file apart."
     )
     full = [row for row in rows if _f(row, "models") >= 1e6 and str(row["mixed"]) != "True"]
     asked = "Of 1,000,000 models nothing is said yet: that size was not run here."
@@ -105,8 +98,6 @@ def _judged(row: Row) -> str:
             ("right", "of edges", "", 1),
             ("recover_s", "to recover", " s", -1),
             ("peak_gb", "of memory", " GB", -1),
-            ("place_median_ms", "to place one in the middle", " ms", -1),
-            ("place_p99_ms", "at the 99th percentile", " ms", -1),
         )
     ]
     told = f"Asked at 1,000,000: {'; '.join(said)}."

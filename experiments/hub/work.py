@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence import leaders
-from mother.methods.sparse import recover_families
+from mother.methods import gram
 from mother.sketches.samples import Samples
 from mother.trees.forest import Forest, no_edges
 
@@ -104,7 +104,7 @@ def recover(pool: ProcessPoolExecutor, n: int, found: list[Indices]) -> Forest:
 
 
 def _trees(batch: list[Indices]) -> list[Forest]:
-    return recover_families(_opened[0], batch)
+    return [gram.recover_family(_opened[0], members) for members in batch]
 
 
 def _batches(groups: Iterable[Indices]) -> Iterator[list[Indices]]:

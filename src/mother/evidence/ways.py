@@ -41,12 +41,7 @@ class Ways(Evidence):
     """
 
     def __init__(self, source: Source, looks: Sequence[Look], members: Indices) -> None:
-        group = looks[0].group
-        self._told = {
-            k: (x.name, x.shape)
-            for k, x in enumerate(group.layers)
-            if len(x.members) == len(looks[0].models) and _is_one_matrix(x)
-        }
+        self._told = looks[0].kept(_told)
         self._source, self._members = source, members.tolist()
         self._held = [look.kept(Held) for look in reversed(looks)]
         self._rounding = looks[0].kept(_roundings)[members]
@@ -102,6 +97,15 @@ def ways(family: Family) -> Ways | None:
 
 
 RANKS = Kind("ranks", "ranks add up along a tree: Horwitz et al. 2024, eq. 2", ways)
+
+
+def _told(look: Look) -> dict[int, Key]:
+    """The layers that ranks are taken of, by number: matrices that all models have."""
+    return {
+        k: (x.name, x.shape)
+        for k, x in enumerate(look.group.layers)
+        if len(x.members) == len(look.models) and _is_one_matrix(x)
+    }
 
 
 def _roundings(look: Look) -> Array:

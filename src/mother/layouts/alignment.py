@@ -73,6 +73,9 @@ class Group:
         place = {model: k for k, model in enumerate(models)}
 
         def of(layer: Layer) -> Layer:
+            if len(layer.members) == len(self.checkpoints):  # at a cost of those alone
+                tensors = tuple(layer.tensors[m] for m in models)
+                return Layer(layer.name, layer.shape, tuple(range(len(models))), tensors)
             held = zip(layer.members, layer.tensors, strict=True)
             kept = sorted(((place[m], t) for m, t in held if m in place), key=lambda pair: pair[0])
             members = tuple(k for k, _ in kept)

@@ -19,7 +19,7 @@ from mother.measures import Measures
 from mother.measures.clustering import components, groups, hierarchical_clusters
 from mother.measures.products import Indices, Source
 from mother.sketches.samples import Samples
-from mother.trees.engine import Engine, Pair, Start
+from mother.trees.engine import START, Engine, Pair, Start
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.odds import CERTAIN
 from mother.trees.rules import RULES, Rules
@@ -66,19 +66,37 @@ def recover(
     for members, rooted in _trees(source, original, trees, merged):
         pairs = None if apart is None else _among(members, apart)
         start = Start(rooted, bulk[members], pairs)
-        family = Family.of(source.among(members), looks, members, off, vectors=rules.vectors)
-        if family is None:
-            part = alike(len(members))
-        else:
-            said = evidence(family, rules)
-            engine = Engine(family, said, rules, start, drawn=replicates > 0, threads=threads)
-            part = engine.forest(replicates, seed)
+        part = recover_family(
+            source, members, looks, start, replicates, seed, off=off, rules=rules, threads=threads
+        )
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
     _hang_leaves(source, forest, leaf)
     if replicates:
         forest.support[leaf >= 0] = 1.0
     return replace(forest, hidden=tuple(hidden))
+
+
+def recover_family(
+    source: Source,
+    members: Indices,
+    looks: Sequence[Look] = (),
+    start: Start = START,
+    replicates: int = 0,
+    seed: int = 0,
+    *,
+    off: int | None = None,
+    rules: Rules = RULES,
+    threads: int = 1,
+) -> Forest:
+    """The tree of some of the models, (m,) their numbers, which are relatives; as `recover`."""
+    some = source.among(members)
+    family = Family.of(some, looks, members, off, vectors=rules.vectors)
+    if family is None:
+        return alike(len(members))
+    said = evidence(family, rules)
+    engine = Engine(family, said, rules, start, drawn=replicates > 0, threads=threads)
+    return engine.forest(replicates, seed)
 
 
 def evidence(family: Family, rules: Rules = RULES) -> dict[str, Evidence]:

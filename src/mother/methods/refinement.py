@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import combinations
 from typing import Protocol
 
@@ -285,7 +285,11 @@ class _Closer(Levels):
         if not found:
             return None
         i, j = (np.concatenate([getattr(x, side) for x in found]) for side in "ij")
-        return Near(i, j, reduce(Products.beside, (x.of for x in found)))
+        parts = (
+            np.concatenate([getattr(x.of, part) for x in found], axis=1)
+            for part in ("ii", "jj", "ij", "chance")
+        )
+        return Near(i, j, Products(*parts))
 
     def widened(self, doubt: Doubt, forest: Forest) -> Doubt:
         """A doubt that all of its models leave, though nothing is left to be seen of them, is about

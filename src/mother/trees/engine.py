@@ -53,6 +53,9 @@ class Start:
     apart: Pair | None = None
 
 
+START = Start()
+
+
 class Engine:
     """The search for one family's tree. said: by kinds of evidence beside the layers' own."""
 
@@ -70,7 +73,7 @@ class Engine:
         n = len(family)
         kinds = list(said.values())
         self.odds = Odds(family, kinds, rules.training, rooted=start.rooted, by_layer=drawn)
-        self.whole = n <= rules.all_pairs
+        self.whole = family.points is None or rules.all_pairs >= n
         if self.whole:
             i, j = np.triu_indices(n, 1)
         else:
@@ -114,11 +117,11 @@ class Engine:
         while True:  # without the edges that evidence objects to, until there is none
             among = self.candidates(self.squared, ~passed)
             straight, parents, direction = self.tree(among, self.squared, passed)
-            kept, hidden = self.latent(parents)
-            found = self.objections(kept, among) & ~passed
+            found = self.objections(parents, among) & ~passed
             if not found.any():
                 break
             passed |= found
+        kept, hidden = self.latent(parents)
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
             support = self._support(among, (straight, parents), passed, replicates, seed)

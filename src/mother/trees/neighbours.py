@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.measures.clustering import joined
+from mother.measures.clustering import joined, minimum_spanning_trees
 from mother.sketches.points import projected, squared_distances
 
 Array = NDArray[np.float64]
@@ -181,6 +181,10 @@ def spanning_tree(n: int, i: Indices, j: Indices, cost: Array) -> Indices:
     >>> spanning_tree(3, np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([1.0, 3.0, 3.0]))
     array([-1,  0,  0])
     """
+    if len(i) == n * (n - 1) // 2:
+        table = np.full((n, n), np.inf)
+        table[i, j] = table[j, i] = cost
+        return np.asarray(minimum_spanning_trees(table[None])[0])
     from scipy.sparse import coo_array, csgraph
 
     rank = np.empty(len(cost))  # never 0, which would be no edge to scipy

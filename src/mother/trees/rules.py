@@ -19,7 +19,8 @@ class Rules:
     are not among the models are looked for. vectors: layers that are no matrices count as much as
     these.
 
-    all_pairs: models of a family, up to which all pairs of them are candidates.
+    all_pairs: models of a family known by samples, up to which all its pairs are candidates, and
+    what is told by all pairs (lack, shares) is looked at; of one that was measured all pairs are.
     """
 
     kinds: tuple[str, ...] | None = None
@@ -31,7 +32,7 @@ class Rules:
     shares: bool = True
     latent: bool = True
     vectors: bool = False
-    all_pairs: int = 512
+    all_pairs: int = 0
 
 
 RULES = Rules()

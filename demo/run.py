@@ -57,12 +57,17 @@ def fetch(
 
 
 def accuracy(graph: mother.ModelGraph, prefix: str, truth: tuple[tuple[str, str], ...]) -> str:
-    """Documented edges found, and edges claimed where none is documented."""
+    """Documented edges found, and edges claimed where none is documented. An edge whose direction
+    the graph calls unknown is not found, and is said."""
     true = {e for e in truth if e[1].startswith(prefix)}
-    found = {(e.parent, e.child) for e in graph.edges if e.child.startswith(prefix)}
+    edges = [e for e in graph.edges if prefix in (e.parent[: len(prefix)], e.child[: len(prefix)])]
+    found = {(e.parent, e.child) for e in edges if not e.undirected}
     if not true:
-        return f"{len(found)} claimed" if found else "none claimed"
-    return f"{len(found & true)}/{len(true)}"
+        return f"{len(edges)} claimed" if edges else "none claimed"
+    pairs = {frozenset(e) for e in true}
+    unknown = sum(e.undirected and frozenset((e.parent, e.child)) in pairs for e in edges)
+    said = f", direction of {unknown} unknown" if unknown else ""
+    return f"{len(found & true)}/{len(true)}{said}"
 
 
 def picture(graph: mother.ModelGraph, path: Path) -> None:

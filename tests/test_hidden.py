@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from mother.trees.latent import hidden_ancestors
 
@@ -32,3 +33,19 @@ def test_a_child_among_siblings_stays_one() -> None:
 def test_a_near_twin_of_far_siblings_is_no_child() -> None:
     # steps that resemble each other leave it less than half of what the others lack
     assert found([1.0, 1.0, 1.0, 0.4], [4.0, 5.0, 6.0, 1.0]) == [(0, 1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("many", "lack", "told"),
+    [(1, -0.3, True), (3, -0.3, False), (3, -0.2, True), (3, 1.5, False)],
+)
+def test_a_family_that_shrank_or_grew_is_told_nothing_of(
+    many: int, lack: float, told: bool
+) -> None:
+    """Of forty siblings of the first model some lack more than siblings can, or hold more than
+    there was: from one in twenty on, lack is no evidence; a quarter of a step is chance."""
+    parents = np.array([-1, *[0] * 40])
+    squared, lacking = np.ones(41), np.full(41, 0.5)
+    lacking[1 : 1 + many] = lack
+    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6)[1]
+    assert bool(hidden) == told

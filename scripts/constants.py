@@ -1,0 +1,139 @@
+"""The constants that decide, as a table, and whether a test notices each.
+
+    python scripts/constants.py            # writes docs/constants.md
+    python scripts/constants.py --try      # doubles and halves each, and names what no test notices
+
+A constant is a name in capitals at the top of a module of a room that decides, with a number, or a
+tuple of numbers, and a comment that says what for. `--try` runs the tests once for each change, on
+a copy of the package: hours. It takes names, to try these alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "mother"
+ROOMS = ("measures", "sketches", "evidence", "trees", "copies", "methods")
+PAGE = ROOT / "docs" / "constants.md"
+FACTORS = (2.0, 0.5)
+TESTS = ("tests", "-q", "-x", "-p", "no:cacheprovider")
+HEAD = """# Constants
+
+Every number in the rooms that decide, with what it is for. `scripts/constants.py` writes this page,
+and a test holds it to the code. Those that bound work (blocks, bytes, sweeps) move no result as
+long as they are large enough; all others do. Where a number comes from a measurement,
+[research/direction.md](research/direction.md) and [research/scale.md](research/scale.md) have it.
+
+| constant | value | what for |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant: the module it is in, relative to the package, and the line of its assignment."""
+
+    module: str
+    name: str
+    value: str
+    says: str
+    line: int
+
+
+def constants() -> Iterator[Constant]:
+    """All of them, by room and module."""
+    for room in ROOMS:
+        for path in sorted((PACKAGE / room).glob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            lines = text.splitlines()
+            for node in ast.parse(text).body:
+                if isinstance(node, ast.Assign) and _is_number(node.value):
+                    line = lines[node.end_lineno - 1] if node.end_lineno else ""
+                    says = line.partition("  # ")[2]
+                    for name in _names(node.targets[0]):
+                        value = ast.unparse(node.value)
+                        module = f"{room}/{path.name}"
+                        yield Constant(module, name, value, says, node.lineno)
+
+
+def _names(target: ast.expr) -> list[str]:
+    parts = target.elts if isinstance(target, ast.Tuple) else [target]
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    return [name for name in names if re.fullmatch(r"_?[A-Z][A-Z_0-9]*", name)]
+
+
+def _is_number(value: ast.expr) -> bool:
+    """Whether it is a number, a product or power of numbers, or a tuple of such."""
+    if isinstance(value, ast.Tuple):
+        return all(map(_is_number, value.elts))
+    if isinstance(value, ast.BinOp):
+        return _is_number(value.left) and _is_number(value.right)
+    if isinstance(value, ast.UnaryOp):
+        return _is_number(value.operand)
+    return isinstance(value, ast.Name | ast.Constant) and not isinstance(
+        getattr(value, "value", 0), str | bytes | bool | type(None)
+    )
+
+
+def page() -> str:
+    """The table."""
+    rows = [f"| {c.module}: `{c.name}` | {c.value} | {c.says} |" for c in constants()]
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def changed(text: str, constant: Constant, factor: float) -> str:
+    """A module's text with one constant multiplied.
+
+    >>> changed("A = 2  # of it", Constant("m.py", "A", "2", "of it", 1), 0.5)
+    'A = type(2)((2) * 0.5)  # of it'
+    """
+    lines = text.split("\n")
+    value = constant.value
+    lines[constant.line - 1] = lines[constant.line - 1].replace(
+        f"= {value}", f"= type({value})(({value}) * {factor})", 1
+    )
+    return "\n".join(lines)
+
+
+def noticed(constant: Constant, factor: float) -> bool:
+    """Whether a test fails where the constant is multiplied."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "mother"
+        shutil.copytree(PACKAGE, copy)
+        module = copy / constant.module
+        text = changed(module.read_text(encoding="utf-8"), constant, factor)
+        module.write_text(text, encoding="utf-8")
+        run = [sys.executable, "-m", "pytest", *TESTS]
+        env = {**os.environ, "PYTHONPATH": folder}
+        return subprocess.run(run, cwd=ROOT, env=env, capture_output=True).returncode != 0
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page, or try constants."""
+    if "--try" not in arguments:
+        PAGE.write_text(page(), encoding="utf-8")
+        return
+    names = set(arguments) - {"--try"}
+    for constant in constants():
+        if names and constant.name not in names:
+            continue
+        if "(" in constant.value or "," in constant.value:
+            continue  # several numbers: no one factor
+        for factor in FACTORS:
+            if not noticed(constant, factor):
+                where = f"{constant.module}: {constant.name}"
+                print(f"{where} times {factor:g}: no test notices", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,8 +1,8 @@
 """Minimum arborescences: the cheapest way to give every node a parent without making a cycle.
 
-One algorithm, two stores of edges. `_grow` walks backwards along cheapest entering edges and
-contracts each cycle that it closes; `_expand` opens the cycles again. `_Matrix` finds the cheapest
-edge into a component as the minimum of a row, `_Heaps` at the top of a heap.
+`_grow` walks backwards along cheapest entering edges and contracts each cycle that it closes;
+`_expand` opens the cycles again. `_Matrix` finds the cheapest edge into a component as the minimum
+of a row.
 
 Roots come from a *virtual root*, numbered n, with an edge to every node. Where as few trees as
 possible are wanted, its edges rank behind all others, whatever these cost. The rank is compared
@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-NONE = -1  # no edge, an empty heap
 
 
 def minimum_arborescence(
@@ -34,7 +33,7 @@ def minimum_arborescence(
 
     Ties: of equally cheap edges into a component the one from the smaller source wins, then the
     one to the smaller target; a node becomes a root only if that is strictly cheaper. Components
-    grow from node 0 upwards. So the same graph gives the same output, dense or sparse. (Costs are
+    grow from node 0 upwards. (Costs are
     compared after subtractions: ties are seen where these are exact, as they are for integers.)
 
     Args:
@@ -66,38 +65,6 @@ def minimum_arborescence(
     if root is not None:
         entries[:-1, root] = np.inf
     return _grow(_Matrix(entries, roots_last=root_cost is None))
-
-
-def minimum_arborescence_sparse(
-    n: int,
-    sources: ArrayLike,
-    targets: ArrayLike,
-    costs: ArrayLike,
-    root_cost: ArrayLike | None = None,
-    root: int | None = None,
-) -> Indices:
-    """`minimum_arborescence` of n nodes and the edges `sources[e] -> targets[e]` at `costs[e]`.
-
-    The three arrays have shape (m,), in any order; of parallel edges the cheapest counts, and
-    self-loops and edges at +inf are ignored. Roots, ties and errors are those of the dense form.
-    Time O(m log m), memory O(m).
-
-    >>> minimum_arborescence_sparse(3, [0, 1, 0, 2], [1, 2, 2, 0], [1, 1, 5, 9])
-    array([-1,  0,  1])
-    """
-    sources, targets = np.asarray(sources, dtype=np.intp), np.asarray(targets, dtype=np.intp)
-    costs = np.asarray(costs, dtype=np.float64)
-    if not sources.shape == targets.shape == costs.shape == (sources.size,):
-        raise ValueError("sources, targets and costs must be vectors of equal length")
-    ends = np.concatenate([sources, targets])
-    if ends.size and not 0 <= ends.min() <= ends.max() < n:
-        raise ValueError(f"edges must join nodes 0..{n - 1}, got {ends.min()}..{ends.max()}")
-    kept = (sources != targets) & (targets != (-1 if root is None else root))
-    sources = np.concatenate([sources[kept], np.full(n, n)])
-    targets = np.concatenate([targets[kept], np.arange(n)])
-    costs = np.concatenate([costs[kept], _root_costs(n, root_cost, root)])
-    _refuse_nan(costs)
-    return _grow(_Heaps(n, (sources, targets, costs), roots_last=root_cost is None))
 
 
 def arborescence_cost(cost: ArrayLike, parent: ArrayLike, root_cost: ArrayLike = 0.0) -> float:
@@ -134,7 +101,7 @@ def _outermost(around: list[int], component: int) -> int:
     return component
 
 
-def _grow(edges: _Matrix | _Heaps) -> Indices:
+def _grow(edges: _Matrix) -> Indices:
     """Choose an entering edge for every component, contracting cycles, until all are reached.
 
     Components are the nodes, the virtual root n, and from n + 1 on contracted cycles. The path runs
@@ -186,7 +153,7 @@ def _expand(n: int, chosen: dict[int, tuple[int, int]], container: dict[int, int
 
 
 class _Matrix:
-    """A dense edge store: for every component a row of n + 1 sources, the virtual root last."""
+    """The edges: for every component a row of n + 1 sources, the virtual root last."""
 
     def __init__(self, entries: Floats, roots_last: bool) -> None:
         n = entries.shape[1]
@@ -222,78 +189,3 @@ class _Matrix:
             self.component[inside] = merged
         total[:-1][self.component == merged] = np.inf
         self.rows[merged] = total
-
-
-class _Heaps:
-    """A sparse edge store: a skew heap of edges for every component.
-
-    What is to be subtracted from all costs of a heap waits at its top until that is taken apart.
-    """
-
-    def __init__(self, n: int, edges: tuple[Indices, Indices, Floats], roots_last: bool) -> None:
-        self.n, self.around, self.roots_last = n, list(range(n + 1)), roots_last
-        sources, targets, costs = edges
-        behind = roots_last & (sources == n)
-        order = np.lexsort((sources, costs, behind, targets))
-        order = order[costs[order] < np.inf]
-        pairs = targets[order] * (n + 1) + sources[order]
-        order = order[np.sort(np.unique(pairs, return_index=True)[1])]  # the cheapest of parallels
-        edge = range(len(order))
-        self.source: list[int] = sources[order].tolist()
-        self.target: list[int] = targets[order].tolist()
-        self.behind: list[bool] = behind[order].tolist()
-        self.cost: list[float] = [*costs[order].tolist(), 0.0]  # the last one is that of NONE
-        self.waiting = [0.0] * len(self.cost)
-        # The edges into a node are now a sorted run: as a chain of left children, a heap.
-        goes_on = np.diff(targets[order], append=n) == 0
-        self.left: list[int] = np.where(goes_on, np.add(edge, 1), NONE).tolist()
-        self.right = [NONE] * len(order)
-        firsts = dict(zip(reversed(self.target), reversed(edge), strict=True))
-        self.top = dict.fromkeys(range(n), NONE) | firsts
-
-    def cheapest(self, component: int) -> tuple[int, int] | None:
-        heap, unseen = NONE, [self.top[component]]
-        while unseen:  # drop all edges from inside at once, then meld what hung below them
-            edge = unseen.pop()
-            if edge != NONE and _outermost(self.around, self.source[edge]) == component:
-                self._settle(edge)
-                unseen += self.left[edge], self.right[edge]
-            else:
-                heap = self._meld(heap, edge)
-        self.top[component] = heap
-        return None if heap == NONE else (self.source[heap], self.target[heap])
-
-    def merge(self, cycle: list[int], merged: int) -> None:
-        self.top[merged] = NONE
-        for component in cycle:
-            top = self.top.pop(component)
-            self._subtract(self.cost[top], top)
-            self.top[merged] = self._meld(self.top[merged], top)
-
-    def _subtract(self, amount: float, top: int) -> None:
-        self.cost[top] -= amount
-        self.waiting[top] += amount
-
-    def _settle(self, top: int) -> None:
-        if amount := self.waiting[top]:
-            self.waiting[top] = 0.0
-            self._subtract(amount, self.left[top])
-            self._subtract(amount, self.right[top])
-
-    def _order(self, edge: int) -> tuple[bool, float, int, int]:
-        return self.behind[edge], self.cost[edge], self.source[edge], self.target[edge]
-
-    def _meld(self, a: int, b: int) -> int:
-        """One heap of two: their right spines in order, then left and right swapped along them."""
-        spine = []
-        while NONE not in (a, b):
-            if self._order(b) < self._order(a):
-                a, b = b, a
-            self._settle(a)
-            spine.append(a)
-            a = self.right[a]
-        below = max(a, b)
-        for edge in reversed(spine):
-            self.left[edge], self.right[edge] = below, self.left[edge]
-            below = edge
-        return below

@@ -12,6 +12,8 @@ from mother.checkpoints.tensor import Array, DType, Slice, Tensor
 
 #: elements that are decoded at a time, so that what lies between codes and values stays in cache
 PIECE = 1 << 16
+#: of a matrix that is stored the other way round: lines of the cache hold 16 of its rows
+PIECE_ACROSS = 1 << 20
 
 
 class Runs(Protocol):
@@ -30,19 +32,24 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Elements by runs; a read takes PIECE of them at a time into an array of `dtype`."""
+    """Elements by runs; a read takes `piece` of them at a time into an array of `dtype`."""
 
     runs: Runs
     dtype: DType
+    piece: int = PIECE
 
     def read(self, start: int, stop: int) -> Array:
         width = self.runs.width
         out = np.empty(stop - start, self.dtype)
-        step = max(1, PIECE // width)
+        step = max(1, self.piece // width)
         for low in range(start // width, -(-stop // width), step):
             high = min(low + step, -(-stop // width))
             first, last = max(start, low * width), min(stop, high * width)
-            values = self.runs.decode(low, high)
+            try:
+                values = self.runs.decode(low, high)
+            except ValueError as error:
+                where = next(iter(self.runs.slices(low, high)))
+                raise where.file.fault(f"can't be decoded: {error}") from None
             out[first - start : last - start] = values[first - low * width : last - low * width]
         return out
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.checkpoints import unpack
+
 Blocks = NDArray[np.void]
 Floats = NDArray[np.float32]
 Codes = NDArray[Any]  # whole numbers, unsigned unless said otherwise
@@ -130,7 +132,9 @@ def sixes(b: Blocks) -> tuple[Floats, Floats]:
 
 
 def _q4_k(b: Blocks) -> Floats:
-    return _affine(*sixes(b), planes(b["qs"], 4, 32))
+    little = b.dtype["d"].byteorder != ">"
+    found = unpack.q4_k(b) if little else None
+    return _affine(*sixes(b), planes(b["qs"], 4, 32)) if found is None else found
 
 
 def _q5_k(b: Blocks) -> Floats:

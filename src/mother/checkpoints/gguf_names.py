@@ -93,8 +93,9 @@ class _Names:
     def of(self, tensor: Tensor) -> Iterator[Tensor]:
         """The tensors of transformers that a stored one holds."""
         stacked = _STACKED.fullmatch(tensor.name)
-        if stacked and len(tensor.shape) > 1 and tensor.shape[0] <= self.experts_left:
-            self.experts_left -= tensor.shape[0]
+        many = tensor.shape[0] if stacked and len(tensor.shape) > 1 and tensor.size else 0
+        if stacked and 0 < many <= self.experts_left:
+            self.experts_left -= many
             yield from self._experts(tensor, stacked[1], stacked[2])
             return
         yield self._plain(tensor)

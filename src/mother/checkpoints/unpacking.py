@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mother.checkpoints.gguf_names import as_transformers
+from mother.checkpoints.quantized import dequantized
 from mother.checkpoints.tensor import Checkpoint
 
 #: what reads more into a checkpoint of a format, once all its files are together
@@ -15,5 +16,4 @@ def unpacked(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the tensors that its model had before it was quantized or converted, and
     the scheme by which it was; itself where nothing of the kind was done. Reads no weights. Raises
     InputError."""
-    reading = READINGS.get(checkpoint.format)
-    return checkpoint if reading is None else reading(checkpoint)
+    return READINGS.get(checkpoint.format, dequantized)(checkpoint)

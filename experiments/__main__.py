@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.attributes.command import attributes
 from experiments.figures import EXPERIMENTS
 from experiments.hub.command import hub, steps
 from experiments.wild.command import wild
@@ -29,6 +30,7 @@ def main() -> None:
 
 
 main.add_command(wild)
+main.add_command(attributes)
 main.add_command(hub)
 main.add_command(steps)
 

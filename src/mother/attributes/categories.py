@@ -19,7 +19,8 @@ from mother.attributes.pedigree import Array, Indices, Pedigree
 #: values of one family that are told apart; rarer ones are one
 MOST = 16
 ROUNDS = 3  # of messages where there are merges
-STEPS = 25  # of expectation and maximization
+STEPS = 25  # of expectation and maximization, at most
+SETTLED = 0.01  # change of a rate, as a share of it, below which steps end
 SURE = 1e-6  # no link changes a value with less than this, nor with more than one less this
 #: how many links a guess counts for, that rates of all kinds are alike and most values stay
 PRIOR, STAYING = 4.0, 0.8
@@ -79,6 +80,22 @@ class States:
         rest = np.clip(1 - found.sum(1, keepdims=True), 1e-9, 1)
         return np.clip(np.where(self.states == self.values, rest, found), 1e-12, 1)
 
+    def likeliest(self, pedigree: Pedigree, beliefs: Array, share: Array) -> tuple[Indices, Array]:
+        """(rows,) the most probable value of each row and its probability, of beliefs (rows, K).
+        What no state of a family stands for is as likely among itself as by share, (values,)."""
+        order = np.argsort(-share, kind="stable")[: self.states.shape[1] + 1]
+        absent = ~(self.states[:, :, None] == order).any(1)
+        first = order[absent.argmax(1)]
+        rest = self.shares(share[None])[:, -1]
+        of_first = np.where(absent.any(1), share[first] / rest, 0)
+        is_rest = self.states[:, -1] == self.values
+        single = beliefs.copy()
+        single[:, -1] *= np.where(is_rest, of_first, 1)[pedigree.family]
+        top = single.argmax(1)
+        best = self.states[pedigree.family, top]
+        best = np.where(best == self.values, first[pedigree.family], best)
+        return best, single[np.arange(len(top)), top]
+
     def evidence(self, pedigree: Pedigree, codes: Indices) -> Array:
         """(rows, K) log-likelihoods of what is stated: 0 where nothing is."""
         log = np.zeros((pedigree.rows, self.states.shape[1]))
@@ -88,14 +105,6 @@ class States:
         fits |= ~fits.any(1, keepdims=True) & (own == self.values)
         log[known] = np.where(fits, 0, _NEVER)
         return log
-
-    def spread(self, pedigree: Pedigree, hints: Array | None) -> Array | None:
-        """(rows, K) of hints, (rows, values) log-likelihoods; of all other values the mean's."""
-        if hints is None:
-            return None
-        rest = np.log(np.exp(hints).mean(1))[:, None]
-        wider = np.column_stack([hints, rest, rest])
-        return np.asarray(np.take_along_axis(wider, self.states[pedigree.family], axis=1))
 
 
 @dataclass(frozen=True)
@@ -117,24 +126,22 @@ def beliefs(
     stay: Array,
     target: Array,
     root: Array,
-    hint: Array | None = None,
 ) -> Beliefs:
-    """Messages up and down. evidence: (rows, K) log-likelihoods of what is stated, and hint: of
-    what else is known of a row; stay: (links,); target, root: (families, K)."""
-    own = evidence if hint is None else evidence + hint
+    """Messages up and down. evidence: (rows, K) log-likelihoods; stay: (links,); target, root:
+    (families, K)."""
     above = root[pedigree.family[pedigree.parent]] if len(pedigree.merged) else np.empty((0, 0))
     for _ in range(ROUNDS if len(pedigree.merged) else 1):
-        below, sent = _up(pedigree, own, stay, target, above)
+        below, sent = _up(pedigree, evidence, stay, target, above)
         found, above = _down(pedigree, evidence, below, sent, stay, target, root)
     return found
 
 
 def _up(
-    pedigree: Pedigree, own: Array, stay: Array, target: Array, above: Array
+    pedigree: Pedigree, evidence: Array, stay: Array, target: Array, above: Array
 ) -> tuple[Array, Array]:
     """(rows, K) log-likelihoods of all below and at each row, and (links, K) of what each sent."""
-    below = own.copy()
-    sent = np.empty((len(pedigree.child), own.shape[1]))
+    below = evidence.copy()
+    sent = np.empty((len(pedigree.child), evidence.shape[1]))
     for level in reversed(pedigree.levels):
         parent, child = pedigree.parent[level], pedigree.child[level]
         likely = _exp(below[child])
@@ -208,29 +215,29 @@ def fitted(
     values: int,
     power: float,
     character: Indices,
-    hints: Array | None = None,
 ) -> Rates:
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
     drawn towards a common rate and the values' shares as by `PRIOR` links.
 
     codes: (rows,) the number of the value that each row states, from 0, or -1. character:
-    (families,) what it is a value of; all characters change at the same rates. hints: see
-    `States.spread`.
+    (families,) what it is a value of; all characters change at the same rates.
     """
     states = States.of(pedigree, codes, values, character)
     share = shares(states, pedigree, codes)
     rates = Rates(np.full(len(pedigree.kinds), -np.log(STAYING)), power, share, share)
     evidence = states.evidence(pedigree, codes)
-    hint = states.spread(pedigree, hints)
     for _ in range(STEPS):
         target, root = states.shares(rates.target), states.shares(rates.root)
-        found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, hint)
+        found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root)
+        before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
         rates = Rates(
-            _rates(pedigree, found.kept, found.changed, power),
+            rate,
             power,
             _drawn(states, found.drawn, rates.target, share),
             _drawn(states, found.founded, rates.root, share),
         )
+        if (np.abs(rate - before) <= SETTLED * before).all():
+            break
     return rates
 
 

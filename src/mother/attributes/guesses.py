@@ -67,11 +67,11 @@ def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
     right = np.full(whole.models, np.nan)
     for part, rows in _parts(whole):
         one = np.zeros(part.families, dtype=np.intp)
-        states, outside = _expected(part, codes[rows], values, fit, one)
-        outside = outside[: part.models]
+        states, expected = _expected(part, codes[rows], values, fit, one)
+        outside = expected[: part.models]
         models, family = rows[: part.models], part.family[: part.models]
-        top = outside.argmax(1)
-        best[models], chance[models] = states.states[family, top], outside.max(1)
+        top, surely = states.likeliest(part, expected, fit.shares[0])
+        best[models], chance[models] = top[: part.models], surely[: part.models]
         place = _place(states.states[family], codes[models], values)
         right[models] = np.where(place >= 0, outside[np.arange(len(place)), place], np.nan)
     told = np.flatnonzero(codes >= 0)

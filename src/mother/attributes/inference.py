@@ -196,9 +196,11 @@ class _Cells:
 
 
 def _chance(guesses: Guesses) -> Array:
-    """(models,) the probability of the whole value."""
+    """(models,) the probability of the value; of a set, that all it holds is there."""
     if guesses.chance is not None:
         return guesses.chance
     if guesses.held is not None:
-        return np.asarray(np.maximum(guesses.held, 1 - guesses.held).prod(1))
+        there = guesses.held >= 0.5
+        all_ = np.where(there, guesses.held, 1).prod(1)
+        return np.asarray(np.where(there.any(1), all_, (1 - guesses.held).prod(1)))
     return np.full(len(guesses.heard), INTERVAL)

@@ -7,9 +7,11 @@ a row of its own without a model. Siblings of one kind are often more alike than
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +83,6 @@ class Pedigree:
         links = np.flatnonzero(families[self.family[self.child]])
         number = np.cumsum(families) - 1
         ends = np.searchsorted(links, [level.stop for level in self.levels])
-        starts = np.concatenate([[0], ends[:-1]]).tolist()
-        cut = (slice(a, b) for a, b in zip(starts, ends.tolist(), strict=True) if a < b)
         return replace(
             self,
             rows=len(rows),
@@ -93,7 +93,7 @@ class Pedigree:
             kind=self.kind[links],
             length=self.length[links],
             family=number[self.family[rows]],
-            levels=tuple(cut),
+            levels=_slices(ends.tolist()),
         ), rows
 
     def times(self, copies: int) -> Pedigree:
@@ -102,7 +102,7 @@ class Pedigree:
         of, links = np.arange(copies), len(self.parent)
         order = [(links * of[:, None] + np.arange(links)[at]).ravel() for at in self.levels]
         chosen = np.concatenate([np.zeros(0, dtype=np.intp), *order])
-        ends = np.cumsum([len(x) for x in order]).tolist()
+        ends = np.cumsum([len(x) for x in order], dtype=np.intp).tolist()
         tiled = {
             name: np.tile(getattr(self, name), copies)[chosen]
             for name in ("weight", "kind", "length")
@@ -114,7 +114,7 @@ class Pedigree:
             parent=(self.rows * of[:, None] + self.parent).ravel()[chosen],
             child=(self.rows * of[:, None] + self.child).ravel()[chosen],
             family=(self.families * of[:, None] + self.family).ravel(),
-            levels=tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)),
+            levels=_slices(ends),
             **tiled,
         )
 
@@ -131,34 +131,53 @@ def pedigree(graph: ModelGraph) -> Pedigree:
     """
     ids = graph.ids
     row = {id_: k for k, id_ in enumerate(ids)}
-    steps = [(row[e.parent], row[e.child], e.relation, e.distance) for e in graph.edges]
-    steps += [(row[p], row[c], "hidden", None) for p, c in graph.hidden_edges()]
+    steps = [
+        _Step(row[e.parent], row[e.child], e.relation, e.distance, e.share) for e in graph.edges
+    ]
+    steps += [_Step(row[p], row[c], "hidden", None, None) for p, c in graph.hidden_edges()]
     return _linked(len(ids), len(graph.nodes), steps)
 
 
-def _linked(
-    rows: int, models: int, steps: Iterable[tuple[int, int, str, float | None]]
-) -> Pedigree:
-    """steps: (parent, child, relation, distance), rows of models and of hidden ancestors."""
-    above: dict[int, list[tuple[int, str, float | None]]] = {}
-    for parent, child, relation, distance in steps:
-        above.setdefault(child, []).append((parent, relation, distance))
-    broods: dict[tuple[tuple[int, ...], str], int] = {}
-    relations = sorted({relation for many in above.values() for _, relation, _ in many})
+class _Step(NamedTuple):
+    """An edge, between rows of models and of hidden ancestors."""
+
+    parent: int
+    child: int
+    relation: str
+    distance: float | None
+    share: float | None
+
+
+def _linked(rows: int, models: int, steps: Sequence[_Step]) -> Pedigree:
+    above: dict[int, list[_Step]] = {}
+    for step in steps:
+        above.setdefault(step.child, []).append(step)
+    broods: dict[tuple[tuple[tuple[int, float], ...], str], int] = {}
+    relations = sorted({step.relation for step in steps})
     number = {relation: k for k, relation in enumerate(relations)}
     links: list[tuple[int, int, float, int, float]] = []
     for child, many in above.items():
-        parents, relation = tuple(sorted({p for p, _, _ in many})), many[0][1]
-        brood = broods.setdefault((parents, relation), rows + len(broods))
-        if brood == rows + len(broods) - 1:
-            share = 1 / len(parents)
-            links += [(p, brood, share, 2 * number[relation], np.nan) for p in parents]
-        known = [d for _, _, d in many if d is not None and 0 < d < np.inf]
+        parents, relation = _parents(many), many[0].relation
+        brood = broods.get((parents, relation))
+        if brood is None:
+            brood = broods[parents, relation] = rows + len(broods)
+            kind = 2 * number[relation]
+            links += [(p, brood, share, kind, np.nan) for p, share in parents]
+        known = [s.distance for s in many if s.distance is not None and 0 < s.distance < np.inf]
         far = min(known, default=np.nan)
         links.append((brood, child, 1.0, 2 * number[relation] + 1, far))
     kinds = tuple(name for r in relations for name in (f"to {r}", r))
     table = np.array(links, dtype=np.float64).reshape(-1, 5)
     return _ordered(rows + len(broods), models, table, kinds)
+
+
+def _parents(steps: Sequence[_Step]) -> tuple[tuple[int, float], ...]:
+    """The parents of one child, each with its part of it: as the edges say, or alike."""
+    shares = {s.parent: max(s.share or 0.0, 0.0) for s in steps}
+    if any(s.share is None for s in steps) or not sum(shares.values()):
+        shares = dict.fromkeys(shares, 1.0)
+    whole = sum(shares.values())
+    return tuple((p, share / whole) for p, share in sorted(shares.items()))
 
 
 def _ordered(rows: int, models: int, links: Array, kinds: tuple[str, ...]) -> Pedigree:
@@ -168,7 +187,6 @@ def _ordered(rows: int, models: int, links: Array, kinds: tuple[str, ...]) -> Pe
     depth = _depths(rows, parent, child)
     order = np.lexsort((child, parent, depth[child]))
     ends = np.cumsum(np.bincount(depth[child], minlength=1)[1:]).tolist()
-    levels = tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True) if a < b)
     joined = coo_array((np.ones(len(parent)), (parent, child)), shape=(rows, rows))
     _, family = connected_components(joined, directed=False)
     length = np.ones(len(parent))
@@ -187,8 +205,13 @@ def _ordered(rows: int, models: int, links: Array, kinds: tuple[str, ...]) -> Pe
         length[order],
         np.asarray(family, dtype=np.intp),
         kinds,
-        levels,
+        _slices(ends),
     )
+
+
+def _slices(ends: list[int]) -> tuple[slice, ...]:
+    """From each end to the next, none of them empty."""
+    return tuple(slice(a, b) for a, b in pairwise([0, *ends]) if a < b)
 
 
 def _depths(rows: int, parent: Indices, child: Indices) -> Indices:

@@ -111,6 +111,8 @@ def lines(report: Report) -> Iterator[Text]:
             (name, "bold"),
             f"  {m.reason}{bound}",
         )
+        if m.probably:
+            yield Text(f"{'':13}inferred, decides nothing: licence {m.probably}", style="dim")
     if report.findings:
         yield Text()
     for f in report.findings:

@@ -7,7 +7,7 @@ https://owasp.org/www-community/attacks/CSV_Injection
 
 from __future__ import annotations
 
-from mother.exports.lineage import FIGURES, directed, figures
+from mother.exports.lineage import FIGURES, attributes_of, directed, figures
 from mother.graph import Edge, ModelGraph, Node, rounded
 from mother.graph.verdict import of_edge, resamplings
 from mother.names import guarded, spelled
@@ -34,20 +34,23 @@ _EDGES = ("Source", "Target", "Type", "relation", *FIGURES, *_MORE)
 
 def write(graph: ModelGraph) -> dict[str, str]:
     """nodes.csv, and edges.csv with the Type Directed or Undirected."""
-    nodes: list[tuple[str | float | None, ...]] = [_NODES]
+    known = attributes_of(graph)
+    names = sorted({name for of in known.values() for name in of})
+    nodes: list[tuple[str | float | None, ...]] = [(*_NODES, *names)]
     edges: list[tuple[str | float | None, ...]] = [_EDGES]
     for node in graph.nodes:
         size = sum(file.bytes for file in node.files) if node.files else None
         told = (node.architecture, node.format, node.dtype, node.parameters, size)
         more = (node.compared, _hashes(node), " / ".join(node.notes) or None)
-        nodes.append((node.id, node.id, "false", *told, node.duplicate_of, node.path, *more))
+        row = (node.id, node.id, "false", *told, node.duplicate_of, node.path, *more)
+        nodes.append((*row, *(known.get(node.id, {}).get(name) for name in names)))
     for hidden in graph.hidden:
-        nodes.append((hidden.id, hidden.id, "true", *[None] * (len(_NODES) - 3)))
+        nodes.append((hidden.id, hidden.id, "true", *[None] * (len(_NODES) - 3 + len(names))))
     for edge in graph.edges:
-        known = figures(edge)
+        found = figures(edge)
         type_ = "Directed" if directed(edge) else "Undirected"
         ends = (edge.parent, edge.child, type_, edge.relation)
-        edges.append((*ends, *(known.get(name) for name in FIGURES), *_more(edge, graph)))
+        edges.append((*ends, *(found.get(name) for name in FIGURES), *_more(edge, graph)))
     for source, target in graph.hidden_edges():
         edges.append((source, target, "Directed", "hidden", *[None] * (len(_EDGES) - 4)))
     return {"nodes.csv": _table(nodes), "edges.csv": _table(edges)}

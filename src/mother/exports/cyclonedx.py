@@ -11,7 +11,7 @@ from typing import Any
 
 from mother import __version__
 from mother.exports.checked import Checked, spdx_id
-from mother.exports.lineage import Lineage, account, aside, lineages, other, told
+from mother.exports.lineage import Lineage, account, aside, attributes_of, lineages, other, told
 from mother.exports.texts import as_json, identity
 from mother.graph import HiddenAncestor, ModelGraph, Node
 from mother.names import spelled
@@ -29,6 +29,7 @@ def write(
     """
     references = {node.id: f"model:{k}" for k, node in enumerate(graph.nodes, 1)}
     hidden = {h.id: h for h in graph.hidden}
+    known = attributes_of(graph)
     tool = {"type": "application", "name": "mother", "version": __version__}
     metadata: _Object = {"tools": {"components": [tool]}}
     if created is not None:
@@ -40,7 +41,8 @@ def write(
         "version": 1,
         "metadata": metadata,
         "components": [
-            _model(lineage, references, hidden) | _checked((checked or {}).get(lineage.node.id))
+            _model(lineage, references, hidden, known.get(lineage.node.id, {}))
+            | _checked((checked or {}).get(lineage.node.id))
             for lineage in lineages(graph)
         ],
     }
@@ -48,14 +50,18 @@ def write(
 
 
 def _model(
-    lineage: Lineage, references: dict[str, str], hidden: dict[str, HiddenAncestor]
+    lineage: Lineage,
+    references: dict[str, str],
+    hidden: dict[str, HiddenAncestor],
+    known: dict[str, str],
 ) -> _Object:
     node = lineage.node
     facts = {
-        "architecture": node.architecture,
+        "architecture": spelled(node.architecture),
         "parameters": str(node.parameters),
-        "dtype": node.dtype,
-        "format": node.format,
+        "dtype": spelled(node.dtype),
+        "format": spelled(node.format),
+        **known,
     }
     files = [_file(node, k, references[node.id]) for k in range(len(node.files))]
     component: _Object = {
@@ -64,7 +70,7 @@ def _model(
         "name": spelled(node.id),
         "modelCard": {
             "properties": [
-                {"name": f"mother:{name}", "value": spelled(value)} for name, value in facts.items()
+                {"name": f"mother:{name}", "value": value} for name, value in facts.items()
             ]
         },
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from mother.exports.lineage import directed, figures
+from mother.exports.lineage import attributes_of, directed, figures
 from mother.graph import ModelGraph
 from mother.names import spelled
 
@@ -46,6 +46,10 @@ def write(graph: ModelGraph) -> str:
             attributes = {"id": f"{kind}-{name}", "for": kind}
             attributes |= {"attr.name": name, "attr.type": type_}
             ElementTree.SubElement(root, "key", attributes)
+    known = attributes_of(graph)
+    for name in sorted({name for of in known.values() for name in of}):
+        attributes = {"id": f"node-{name}", "for": "node", "attr.name": name}
+        ElementTree.SubElement(root, "key", attributes | {"attr.type": "string"})
     body = ElementTree.SubElement(root, "graph", id="models", edgedefault="directed")
     ids = {id_: token(id_) for id_ in graph.ids}
     for node in graph.nodes:
@@ -59,6 +63,8 @@ def write(graph: ModelGraph) -> str:
         if node.duplicate_of is not None:
             _data(element, "duplicate_of", spelled(node.duplicate_of))
         _data(element, "hidden", "false")
+        for name, said in known.get(node.id, {}).items():
+            _data(element, name, said)
     for hidden in graph.hidden:
         element = ElementTree.SubElement(body, "node", id=ids[hidden.id])
         _data(element, "name", spelled(hidden.id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mother.errors import UsageError
-from mother.exports.lineage import directed, figures
+from mother.exports.lineage import attributes_of, directed, figures
 from mother.exports.texts import canonical
 from mother.graph import Edge, ModelGraph, rounded
 from mother.names import spelled
@@ -45,6 +45,7 @@ def write(graph: ModelGraph) -> str:
 
 
 def _predicate(graph: ModelGraph) -> _Object:
+    known = attributes_of(graph)
     return {
         "method": _name(graph.method),
         "models": [
@@ -53,6 +54,7 @@ def _predicate(graph: ModelGraph) -> _Object:
                 "architecture": _name(node.architecture),
                 "parameters": node.parameters,
                 "files": [_subject(node.id, file.name) for file in node.files],
+                **({"annotations": known[node.id]} if node.id in known else {}),
             }
             for node in graph.nodes
         ],

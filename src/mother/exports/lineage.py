@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, rounded
+from mother.graph import (
+    Edge,
+    HiddenAncestor,
+    Inference,
+    ModelGraph,
+    Node,
+    Statement,
+    rounded,
+)
 from mother.graph.verdict import of_edge
 from mother.names import spelled
 
@@ -105,3 +113,30 @@ def told(hidden: HiddenAncestor) -> str:
     """What a hidden ancestor is."""
     children = ", ".join(map(spelled, hidden.children))
     return f"Common ancestor of {children}; inferred from their weights, not among the inputs."
+
+
+def attributes_of(graph: ModelGraph) -> dict[str, dict[str, str]]:
+    """By model what is stated of it and what is inferred, as text, under `stated:` and `inferred:`
+    and the attribute's name.
+
+    >>> from mother.graph import Inference
+    >>> guess = Inference("b", "license", ("mit",), probability=0.92, why="its parent says mit")
+    >>> attributes_of(ModelGraph("", inferred=(guess,)))["b"]
+    {'inferred:license': 'mit (inferred, probability 0.92: its parent says mit)'}
+    """
+    found: dict[str, dict[str, str]] = {}
+    for told in graph.stated:
+        of = found.setdefault(told.model, {})
+        of[f"stated:{spelled(told.attribute)}"] = f"{_value(told)} ({spelled(told.source)})"
+    for guess in graph.inferred:
+        sure = f", probability {guess.probability:.3g}" if guess.probability is not None else ""
+        if guess.low is not None and guess.high is not None:
+            sure += f" from {guess.low:.4g} to {guess.high:.4g}"
+        of = found.setdefault(guess.model, {})
+        said = f"{_value(guess)} (inferred{sure}: {spelled(guess.why)})"
+        of[f"inferred:{spelled(guess.attribute)}"] = said
+    return found
+
+
+def _value(of: Statement | Inference) -> str:
+    return f"{of.number:.6g}" if of.number is not None else spelled(", ".join(of.texts)) or "none"

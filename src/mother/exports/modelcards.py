@@ -10,7 +10,7 @@ import html
 import json
 import re
 
-from mother.exports.lineage import Lineage, account, aside, lineages, told
+from mother.exports.lineage import Lineage, account, aside, attributes_of, lineages, told
 from mother.graph import Edge, ModelGraph, Node
 from mother.names import spelled
 
@@ -42,10 +42,13 @@ def write(graph: ModelGraph) -> dict[str, str]:
     repository where it lies in a cache of the Hub; it is left out where nobody knows the parent."""
     nodes = {node.id: node for node in graph.nodes}
     stories = {lineage.node.id: lineage for lineage in lineages(graph)}
+    known = attributes_of(graph)
     out: dict[str, str] = {}
     taken: set[str] = set()
     for id_, lineage in stories.items():
-        out[f"{_folder(id_, taken)}/README.md"] = _card(lineage, _base(lineage, stories), nodes)
+        base = _base(lineage, stories)
+        card = _card(lineage, base, nodes, known.get(id_, {}))
+        out[f"{_folder(id_, taken)}/README.md"] = card
     return out
 
 
@@ -64,7 +67,9 @@ def _base(lineage: Lineage, stories: dict[str, Lineage]) -> Edge | None:
         lineage = stories[edge.parent]
 
 
-def _card(lineage: Lineage, base: Edge | None, nodes: dict[str, Node]) -> str:
+def _card(
+    lineage: Lineage, base: Edge | None, nodes: dict[str, Node], known: dict[str, str]
+) -> str:
     id_ = lineage.node.id
     matter = []
     if base is not None and base is lineage.parent and lineage.also:
@@ -83,6 +88,7 @@ def _card(lineage: Lineage, base: Edge | None, nodes: dict[str, Node]) -> str:
     story += [f"{aside(edge, id_)}." for edge in lineage.beside]
     if base is None and not (lineage.hidden or lineage.beside):
         story.append("No parent among the models compared.")
+    story += [f"{name}: {said}" for name, said in known.items()]
     text = "\n\n".join(_escaped(line) for line in story)
     return "\n".join([START, *(matter or ["{}"]), "---", "", text, ""])
 

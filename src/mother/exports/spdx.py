@@ -11,7 +11,7 @@ from typing import Any
 
 from mother import __version__
 from mother.exports.checked import Checked, expression
-from mother.exports.lineage import Lineage, account, aside, directed, lineages, told
+from mother.exports.lineage import Lineage, account, aside, attributes_of, directed, lineages, told
 from mother.exports.texts import as_json, identity
 from mother.graph import ModelGraph, Node, WeightFile
 from mother.names import spelled
@@ -65,9 +65,11 @@ def _elements(graph: ModelGraph, checked: Mapping[str, Checked]) -> Iterator[_Ob
     """Models, files and hidden ancestors, then what relates them; ids are within the document."""
     ids = {node.id: f"model-{k}" for k, node in enumerate(graph.nodes, 1)}
     ids |= {hidden.id: f"hidden-{k}" for k, hidden in enumerate(graph.hidden, 1)}
+    attributes = attributes_of(graph)
     for lineage in lineages(graph):
         found = checked.get(lineage.node.id)
-        yield from _model(lineage, ids[lineage.node.id], found)
+        known = attributes.get(lineage.node.id, {})
+        yield from _model(lineage, ids[lineage.node.id], found, known)
         if found is not None:
             yield from _licences(ids[lineage.node.id], found)
     for hidden in graph.hidden:
@@ -89,13 +91,16 @@ def _elements(graph: ModelGraph, checked: Mapping[str, Checked]) -> Iterator[_Ob
         yield _relation(f"hidden-edge-{k}", ids[target], ids[source], "descendantOf", says)
 
 
-def _model(lineage: Lineage, id_: str, found: Checked | None) -> Iterator[_Object]:
+def _model(
+    lineage: Lineage, id_: str, found: Checked | None, known: dict[str, str]
+) -> Iterator[_Object]:
     node = lineage.node
+    of_attributes = (f"{name} {said}" for name, said in known.items())
     content = {
         "type": "ai_AIPackage",
         "spdxId": id_,
         "name": spelled(node.id),
-        "comment": "; ".join([_facts(node), *_claims(found)]),
+        "comment": "; ".join([_facts(node), *_claims(found), *of_attributes]),
         "software_primaryPurpose": "model",
     }
     if lineage.parents:

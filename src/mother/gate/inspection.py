@@ -9,6 +9,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from mother.attributes import infer
 from mother.checkpoints import Checkpoint, discover
 from mother.checkpoints.claims import is_gguf, read_all_claims
 from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND, folders_of
@@ -83,7 +84,10 @@ def _checked(
 def weigh(inputs: Inputs, policy: Policy) -> Report:
     """The report on a graph that is recovered already, with what its models claim."""
     shown = Descent(inputs.graph, policy.certainty, {})
-    verdicts = [judge(inputs, shown, id_) for id_ in inputs.paths]
+    probably = _inferred_licences(inputs)
+    verdicts = [
+        replace(judge(inputs, shown, id_), probably=probably.get(id_, "")) for id_ in inputs.paths
+    ]
     declared = {v.id: tuple(_incomparable(inputs, v)) for v in verdicts}
     hashed = any(entry.startswith("sha256:") for entry in policy.deny)
     hashes = {id_: frozenset(_hashes(p)) for id_, p in inputs.paths.items()} if hashed else {}
@@ -99,6 +103,19 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
             ModelVerdict(clean(refused.path), path, "unknown", f"can't be read: {refused.fault}")
         )
     return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
+
+
+def _inferred_licences(inputs: Inputs) -> dict[str, str]:
+    """By model without a licence, which one its relatives let expect, and why."""
+    known = {node.id for node in inputs.graph.nodes}
+    told = {x: {"license": " + ".join(s)} for x, s in inputs.licences.items() if x in known}
+    if not told or len(told) == len(known):
+        return {}
+    return {
+        cell.model: f"{cell.value} (probability {cell.probability:.2f}: {cell.why})"
+        for cell in infer(inputs.graph, told, kinds={"license": "category"})
+        if cell.status == "inferred"
+    }
 
 
 def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence[Path]) -> Inputs:

@@ -32,7 +32,8 @@ class Judged:
 @dataclass(frozen=True)
 class ModelVerdict:
     """One input. parent: the nearest ancestor among the inputs that the weights show. binding: the
-    licences that bind it, its own and those of its ancestors."""
+    licences that bind it, its own and those of its ancestors. probably: where it states none, which
+    licence its relatives let expect; nothing passes or fails by it."""
 
     id: str
     path: Path
@@ -42,6 +43,7 @@ class ModelVerdict:
     parent: str | None = None
     licences: tuple[str, ...] = ()
     binding: tuple[Binding, ...] = ()
+    probably: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def _model(m: ModelVerdict) -> dict[str, Any]:
         "parent": m.parent,
         "licences": list(m.licences),
         "binding": [{"licence": b.licence, "model": b.model, "sure": b.sure} for b in m.binding],
+        "inferred_licence": m.probably or None,
         "claims": [
             {
                 "key": judged.claim.key,

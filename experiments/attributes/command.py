@@ -1,0 +1,85 @@
+"""`python -m experiments attributes`."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+HIDDEN = (0.9, 0.7, 0.5, 0.2)
+WRONG = 0.05  # of a hub's edges, as many as the page on hubs finds wrong
+MISSING = 0.2
+
+
+@click.command()
+@click.option("--models", type=click.IntRange(min=200), default=2000, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--population",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of families that were trained, each with its plan.json.",
+)
+@click.option("--families", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--split", type=click.Path(path_type=Path, exists=True), multiple=True)
+@click.option("--graphs", type=click.Path(path_type=Path), default=Path("data/graphs"))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("docs/experiments"), show_default=True
+)
+def attributes(
+    models: int,
+    seeds: int,
+    population: Path | None,
+    families: int,
+    split: tuple[Path, ...],
+    graphs: Path,
+    out: Path,
+) -> None:
+    """Hide what is known of models, infer it by every method, and write the page."""
+    from experiments.attributes.page import NAME, page
+    from experiments.figures.pages import table_as_csv, write
+
+    start = time.perf_counter()
+    rows = []
+    raw = out / f"{NAME}.csv"
+    for row in _rows(models, seeds, population, families, split, graphs):
+        rows.append(row)
+        raw.write_text(table_as_csv(rows), encoding="utf-8")
+    with raw.open(newline="") as file:
+        read = list(csv.DictReader(file))
+    command = f"python -m experiments attributes --models {models} --seeds {seeds}"
+    command += f" --population FOLDER --families {families}" if population else ""
+    write(page(read), NAME, out, command, time.perf_counter() - start)
+    click.echo(out / f"{NAME}.md")
+
+
+def _rows(
+    models: int,
+    seeds: int,
+    population: Path | None,
+    families: int,
+    splits: tuple[Path, ...],
+    graphs: Path,
+) -> Iterator[dict[str, object]]:
+    from experiments.attributes import trained, worlds
+    from experiments.attributes.trial import trials
+
+    for seed in range(seeds):
+        true = worlds.simulated(models, seed)
+        found = worlds.recovered(true, WRONG, seed)
+        fewer = worlds.without(found, MISSING, seed)
+        several = [("true", true), ("recovered", found), ("a fifth missing", fewer)]
+        pairs = []
+        if population is not None:
+            made = sorted(p for p in population.iterdir() if any(p.glob("*.safetensors")))
+            pairs.append(trained.population(made[:families], graphs))
+        pairs += [trained.split(folder, graphs) for folder in splits]
+        for true, found in pairs:
+            several += [("true", true), ("recovered", found)]
+        for graph, world in several:
+            for share in HIDDEN:
+                for by_subtree in (False, True):
+                    for row in trials(world, share, by_subtree, seed):
+                        yield {"graph": graph, **row, "split": world.name}

@@ -1,0 +1,77 @@
+"""What the default is compared with: shares, nearest neighbours, label propagation.
+
+Each takes a pedigree's model graph without broods as an adjacency, and what is stated as one column
+a value: (n, values), a row of zeros where nothing is. It gives the probability of each value, (n,
+values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from mother.graph import ModelGraph
+
+Array = NDArray[np.float64]
+NEAREST = 6  # steps away that neighbours are looked for
+ITERATIONS = 40
+Method = Callable[[csr_array, Array], Array]
+
+
+def adjacency(graph: ModelGraph) -> csr_array:
+    """Who is joined to whom, (n, n) of models and hidden ancestors, both ways."""
+    row = {id_: k for k, id_ in enumerate(graph.ids)}
+    pairs = [(row[e.parent], row[e.child]) for e in graph.edges]
+    pairs += [(row[p], row[c]) for p, c in graph.hidden_edges()]
+    a, b = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    one = np.ones(2 * len(a))
+    return csr_array((one, (np.append(a, b), np.append(b, a))), shape=(len(row), len(row)))
+
+
+def majority(joined: csr_array, stated: Array) -> Array:
+    """What all models state, in the same shares for every one."""
+    counts = stated.sum(0) + 1 / stated.shape[1]
+    return np.tile(counts / counts.sum(), (len(stated), 1))
+
+
+def neighbours(joined: csr_array, stated: Array) -> Array:
+    """Votes of those that state something and are the fewest steps away (arXiv:2503.10633), with
+    one vote shared as among all models."""
+    out, reached = np.zeros(stated.shape), stated
+    missing = np.ones(len(stated), dtype=bool)
+    for _ in range(NEAREST):
+        reached = joined @ reached
+        found = missing & (reached.sum(1) > 0)
+        out[found] = reached[found]
+        missing &= ~found
+        reached = reached / np.maximum(reached.sum(1, keepdims=True), 1)
+    return _mixed(out, majority(joined, stated))
+
+
+def propagation(joined: csr_array, stated: Array) -> Array:
+    """The harmonic function that is what is stated there and the mean of its neighbours elsewhere
+    (Zhu, Ghahramani and Lafferty 2003)."""
+    told = stated.sum(1) > 0
+    base = majority(joined, stated)
+    found = np.where(told[:, None], stated, base)
+    degree = np.maximum(joined.sum(1), 1)[:, None]
+    alone = np.asarray(joined.sum(1) == 0)
+    for _ in range(ITERATIONS):
+        mean = (joined @ found) / degree
+        found = np.where((told | alone)[:, None], found, mean)
+    return np.asarray(found)
+
+
+def _mixed(votes: Array, base: Array) -> Array:
+    mixed = votes + base
+    return np.asarray(mixed / mixed.sum(1, keepdims=True))
+
+
+METHODS: dict[str, Method] = {
+    "majority": majority,
+    "nearest neighbours": neighbours,
+    "label propagation": propagation,
+}

@@ -1,0 +1,201 @@
+"""One attribute of one world, partly hidden, by every method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from experiments.attributes.methods import METHODS, adjacency
+from experiments.attributes.worlds import World
+from mother.attributes.columns import Column, column
+from mother.attributes.guesses import Guesses, guessed
+from mother.attributes.pedigree import Pedigree, pedigree
+from mother.attributes.table import Value
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Row = dict[str, object]
+OURS = "ancestral states"
+BINS = 10
+SURE = 0.95
+
+
+def hidden(whole: Pedigree, share: float, by_subtree: bool, rng: np.random.Generator) -> Mask:
+    """(models,) which models nothing is stated of: a share of all, one by one, or subtrees of no
+    more than a tenth of all models until there are as many."""
+    n = whole.models
+    if not by_subtree:
+        return np.asarray(rng.permutation(n) < share * n)
+    below: dict[int, list[int]] = {}
+    for child, parent in enumerate(whole.first_parent.tolist()):
+        below.setdefault(parent, []).append(child)
+    out = np.zeros(n, dtype=bool)
+    for top in rng.permutation(n).tolist():
+        if out.sum() >= share * n:
+            break
+        waiting, seen = [top], []
+        while waiting and len(seen) <= n / 10:
+            seen.append(waiting.pop())
+            waiting += below.get(seen[-1], [])
+        out[seen] = True
+    return out
+
+
+@dataclass(frozen=True)
+class Told:
+    """Of hidden cells: right, whether the best guess is; chance, its probability."""
+
+    right: Mask
+    chance: Array
+
+    def figures(self) -> Row:
+        return {
+            "accuracy": float(self.right.mean()),
+            "calibration": calibration(self.right, self.chance),
+            "coverage": coverage(self.right, self.chance),
+            "bins": bins(self.right, self.chance),
+        }
+
+
+def bins(right: Mask, chance: Array) -> str:
+    """Of each bin how many cells there are, how many are right and how many should be."""
+    place = np.minimum((chance * BINS).astype(int), BINS - 1)
+    sums = [np.bincount(place, x, BINS) for x in (np.ones(len(chance)), right, chance)]
+    return " ".join(f"{n:.0f}/{r:.0f}/{c:.2f}" for n, r, c in zip(*sums, strict=True))
+
+
+def calibration(right: Mask, chance: Array) -> float:
+    """Expected calibration error over bins of equal width: mean |accuracy - mean probability|."""
+    place = np.minimum((chance * BINS).astype(int), BINS - 1)
+    off = [abs(right[place == k].sum() - chance[place == k].sum()) for k in range(BINS)]
+    return float(sum(off) / max(len(right), 1))
+
+
+def coverage(right: Mask, chance: Array) -> float:
+    """The largest share of cells, the surest first, of which 95 % are right."""
+    order = np.argsort(-chance, kind="stable")
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    # cells of one probability are taken together or not at all
+    ends = np.append(np.diff(chance[order]) != 0, True) if len(order) else np.zeros(0, bool)
+    good = np.flatnonzero((share >= SURE) & ends)
+    return float((good[-1] + 1) / len(order)) if len(good) else 0.0
+
+
+def trials(
+    world: World, share: float, by_subtree: bool, seed: int, names: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """A row a method and attribute."""
+    rng = np.random.default_rng((seed, int(share * 100), by_subtree))
+    whole = pedigree(world.graph)
+    open_ = hidden(whole, share, by_subtree, rng)
+    joined = adjacency(world.graph)
+    for name, values in world.truth.items():
+        if names is not None and name not in names:
+            continue
+        true = column(name, values)
+        kept: list[Value | None] = [
+            None if h else v for v, h in zip(values, open_.tolist(), strict=True)
+        ]
+        stated = replace(column(name, kept, true.kind))
+        at = {"world": world.name, "attribute": name, "kind": true.kind, "seed": seed}
+        at |= {"hidden": share, "by": "subtrees" if by_subtree else "cells", "n": int(open_.sum())}
+        found = guessed(whole, stated)
+        if true.numbers is not None:
+            yield from _numbers(_Case(at, true, stated, found, open_, joined), world)
+        elif true.held is not None:
+            yield from _sets(_Case(at, true, stated, found, open_, joined))
+        else:
+            yield from _values(_Case(at, true, stated, found, open_, joined))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An attribute as it is, as it is stated, and guessed; who is joined to whom."""
+
+    at: Row
+    true: Column
+    stated: Column
+    found: Guesses | None
+    open: Mask
+    joined: csr_array
+
+
+def _values(case: _Case) -> Iterator[Row]:
+    at, true, stated, found, open_ = case.at, case.true, case.stated, case.found, case.open
+    assert true.codes is not None
+    assert stated.codes is not None
+    joined = case.joined
+    names = [true.names[k] for k in true.codes[open_]]
+    told = np.zeros((joined.shape[0], len(stated.names)))
+    rows = np.flatnonzero(stated.codes >= 0)
+    told[rows, stated.codes[rows]] = 1
+    for method, run in METHODS.items():
+        chance = run(joined, told)[: len(open_)][open_]
+        best = chance.argmax(1)
+        right = np.array([stated.names[k] == n for k, n in zip(best, names, strict=True)])
+        yield {**at, "method": method, **Told(right, chance.max(1)).figures()}
+    if found is not None:
+        assert found.best is not None
+        assert found.chance is not None
+        best = found.best[open_]
+        known = best < len(stated.names)
+        every = (*stated.names, "")
+        place = np.where(known, best, -1)
+        right = np.array([every[k] == n for k, n in zip(place, names, strict=True)])
+        figures = Told(right, found.chance[open_]).figures()
+        yield {**at, "method": OURS, **figures, "bits": found.bits}
+
+
+def _sets(case: _Case) -> Iterator[Row]:
+    """By element: whether it is there or not."""
+    at, true, stated, found, open_ = case.at, case.true, case.stated, case.found, case.open
+    assert true.held is not None
+    assert stated.held is not None
+    joined = case.joined
+    place = {n: k for k, n in enumerate(true.names)}
+    order = [place[n] for n in stated.names]
+    truth = true.held[open_][:, order] == 1
+    for method, run in METHODS.items():
+        chance = np.zeros((int(open_.sum()), len(order)))
+        for k in range(len(order)):
+            told = np.zeros((joined.shape[0], 2))
+            rows = np.flatnonzero(stated.held[:, k] >= 0)
+            told[rows, stated.held[rows, k]] = 1
+            chance[:, k] = run(joined, told)[: len(open_)][open_, 1]
+        yield {**at, "method": method, **_binary(truth, chance)}
+    if found is not None and found.held is not None:
+        yield {**at, "method": OURS, **_binary(truth, found.held[open_]), "bits": found.bits}
+
+
+def _binary(truth: Mask, chance: Array) -> Row:
+    right = (chance >= 0.5) == truth
+    return Told(right.ravel(), np.maximum(chance, 1 - chance).ravel()).figures()
+
+
+def _numbers(case: _Case, world: World) -> Iterator[Row]:
+    at, true, stated, found, open_ = case.at, case.true, case.stated, case.found, case.open
+    assert true.numbers is not None
+    assert stated.numbers is not None
+    joined = case.joined
+    scale = np.log if at["attribute"] in world.logarithms else np.asarray
+    y, given = scale(true.numbers), scale(stated.numbers)
+    rows = np.flatnonzero(np.isfinite(given))
+    mean, spread = given[rows].mean(), y.std()
+    told = np.zeros((joined.shape[0], 2))
+    low, high = given[rows].min(), given[rows].max()
+    told[rows, 1] = (given[rows] - low) / (high - low)
+    told[rows, 0] = 1 - told[rows, 1]
+    for method, run in METHODS.items():
+        guess = low + (high - low) * run(joined, told)[: len(open_), 1]
+        guess = np.full_like(guess, mean) if method == "majority" else guess
+        error = float(np.sqrt(np.mean((guess - y)[open_] ** 2)) / spread)
+        yield {**at, "method": method, "error": error}
+    if found is not None and found.ends is not None:
+        middle, low, high = scale(found.ends)
+        error = float(np.sqrt(np.mean((middle - y)[open_] ** 2)) / spread)
+        inside = float(((low <= y) & (y <= high))[open_].mean())
+        yield {**at, "method": OURS, "error": error, "inside": inside, "bits": found.bits}

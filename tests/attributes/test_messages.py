@@ -1,0 +1,158 @@
+"""Messages against the sum over all that is not stated, and against a joint normal density."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mother.attributes import categories, numbers
+from mother.attributes.pedigree import Pedigree, pedigree
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
+
+RELATIONS = ("fine-tune", "lora")
+
+
+def forest(parents: list[int], relations: list[int], lengths: list[float]) -> Pedigree:
+    """Models, each below an earlier one or a root (-1); two roots below a hidden ancestor."""
+    nodes = tuple(Node(f"m{k}", "", "npz", "a", 1) for k in range(len(parents)))
+    edges = tuple(
+        Edge(f"m{p}", f"m{k}", RELATIONS[relations[k]], distance=lengths[k])
+        for k, p in enumerate(parents)
+        if p >= 0
+    )
+    roots = [f"m{k}" for k, p in enumerate(parents) if p < 0][:2]
+    hidden = (HiddenAncestor("h", tuple(roots)),) if len(roots) == 2 else ()
+    return pedigree(ModelGraph("", nodes, edges, hidden=hidden))
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> Pedigree:
+    n = draw(st.integers(2, 5))
+    parents = [-1] + [draw(st.integers(-1, k - 1)) for k in range(1, n)]
+    relations = draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
+    lengths = draw(st.lists(st.floats(0.05, 0.5), min_size=n, max_size=n))
+    return forest(parents, relations, lengths)
+
+
+def by_enumeration(
+    p: Pedigree, evidence: np.ndarray, stay: np.ndarray, target: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Beliefs without a row's own evidence, and how often each link's value stayed."""
+    values = evidence.shape[1]
+    outside = np.zeros(evidence.shape)
+    kept, whole = np.zeros(len(stay)), 0.0
+    for states in itertools.product(range(values), repeat=p.rows):
+        s = np.array(states)
+        chance = np.prod([root[s[r]] for r in p.roots])
+        stayed = np.zeros(len(stay))
+        for child in set(p.child.tolist()):
+            total = 0.0
+            for link in np.flatnonzero(p.child == child):
+                same = stay[link] * (s[p.parent[link]] == s[child])
+                new = (1 - stay[link]) * target[s[child]]
+                stayed[link] = p.weight[link] * same
+                total += p.weight[link] * (same + new)
+            chance *= total
+            links = np.flatnonzero(p.child == child)
+            stayed[links] /= max(total, 1e-300)
+        likely = np.exp(evidence[np.arange(p.rows), s])
+        kept += chance * np.prod(likely) * stayed
+        whole += chance * np.prod(likely)
+        for row in range(p.rows):
+            outside[row, s[row]] += chance * np.prod(np.delete(likely, row))
+    return outside / outside.sum(1, keepdims=True), kept / whole
+
+
+def check_category(p: Pedigree, codes: list[int], stay: list[float]) -> None:
+    states = np.full(p.rows, -1)
+    states[: p.models] = codes[: p.models]
+    character = np.zeros(p.families, dtype=np.intp)
+    told = categories.States.of(p, states, 2, character)
+    evidence = np.maximum(told.evidence(p, states), -8)
+    each = np.resize(stay, len(p.child))
+    target, root = np.array([0.7, 0.3]), np.array([0.4, 0.6])
+    many = (np.tile(x, (p.families, 1)) for x in (target, root))
+    found = categories.beliefs(p, evidence, each, *many)
+    outside, kept = by_enumeration(p, evidence, each, target, root)
+    np.testing.assert_allclose(found.outside, outside, rtol=1e-8)
+    np.testing.assert_allclose(found.kept, kept, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(found.kept + found.changed, _of_links(p, found), rtol=1e-8)
+
+
+def _of_links(p: Pedigree, found: categories.Beliefs) -> np.ndarray:
+    """Each child came by one of its links."""
+    return np.where(p.weight == 1, 1.0, found.kept + found.changed)
+
+
+@given(
+    forests(),
+    st.lists(st.integers(-1, 1), min_size=5, max_size=5),
+    st.lists(st.floats(0.05, 0.95), min_size=4, max_size=4),
+)
+@settings(max_examples=15, deadline=None)
+def test_beliefs_are_those_of_all_ways(p: Pedigree, codes: list[int], stay: list[float]) -> None:
+    check_category(p, codes, stay)
+
+
+def merged() -> Pedigree:
+    """Two founders with a merge, and its child."""
+    nodes = tuple(Node(x, "", "npz", "a", 1) for x in "abmc")
+    edges = (Edge("a", "m", "merge"), Edge("b", "m", "merge"), Edge("m", "c", "lora"))
+    graph = ModelGraph("", nodes, edges)
+    return pedigree(graph)
+
+
+@pytest.mark.parametrize("codes", [[0, 1, -1, -1], [-1, 1, 0, -1], [0, -1, -1, 1], [-1, -1, 1, 1]])
+def test_a_merge_takes_after_one_of_its_parents(codes: list[int]) -> None:
+    check_category(merged(), codes, [0.8, 0.6, 0.9])
+
+
+def jointly(p: Pedigree, drift: numbers.Drift) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of all rows: x = A x + b + e."""
+    a, b = np.zeros((p.rows, p.rows)), np.zeros(p.rows)
+    e = np.zeros(p.rows)
+    b[p.roots], e[p.roots] = drift.mean, drift.variance
+    for link, (parent, child) in enumerate(zip(p.parent, p.child, strict=True)):
+        kind = p.kind[link]
+        a[child, parent] = drift.pull[kind] * p.weight[link]
+        b[child] = drift.shift[kind]
+        e[child] = drift.spread[kind] * p.length[link] ** drift.power
+    way = np.linalg.inv(np.eye(p.rows) - a)
+    return way @ b, way @ np.diag(e) @ way.T
+
+
+def check_numbers(p: Pedigree, values: list[float | None]) -> None:
+    kinds = len(p.kinds)
+    drift = numbers.Drift(
+        np.linspace(0.5, 1, kinds),
+        np.linspace(-0.2, 0.1, kinds),
+        np.linspace(0.3, 0.8, kinds),
+        1.0,
+        0.2,
+        1.5,
+    )
+    x = np.full(p.rows, np.nan)
+    x[: p.models] = [np.nan if v is None else v for v in values[: p.models]]
+    found = numbers.estimates(p, x, drift)
+    mean, covariance = jointly(p, drift)
+    for row in range(p.rows):
+        told = [k for k in range(p.rows) if np.isfinite(x[k]) and k != row]
+        to = covariance[row, told] @ np.linalg.inv(covariance[np.ix_(told, told)])
+        assert found.mean[row] == pytest.approx(mean[row] + to @ (x[told] - mean[told]), abs=1e-5)
+        left = covariance[row, row] - to @ covariance[told, row]
+        assert found.variance[row] == pytest.approx(left, rel=1e-5)
+
+
+@given(forests(), st.lists(st.none() | st.floats(-2, 2), min_size=5, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_numbers_are_those_of_the_joint_density(p: Pedigree, values: list[float | None]) -> None:
+    check_numbers(p, values)
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, -1.0, None, None], [None, -1.0, 0.5, None], [1.0, None, None, 0.3]]
+)
+def test_a_merge_is_the_mean_of_its_parents(values: list[float | None]) -> None:
+    check_numbers(merged(), values)

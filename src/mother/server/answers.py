@@ -119,6 +119,8 @@ class Answers:
             "hidden": item.get("hidden"),
             "told": item.get("told", []),
             "changes": {"grid": grid, "values": values} if grid else None,
+            "stated": item.get("stated"),
+            "inferred": item.get("inferred"),
         }
 
     def edge(self, child: str) -> dict[str, Any]:
@@ -168,6 +170,8 @@ def shown(item: dict[str, Any], key: int, children: int, below: int) -> dict[str
 def values(item: dict[str, Any]) -> dict[str, Any]:
     """What an entry of the page can be coloured by, and how sure its edge is."""
     known = {**(_scalars(item.get("node")) or {}), **(_scalars(item.get("edge")) or {})}
+    for mark, part in (("~", "stated"), ("?", "inferred")):
+        known |= {f"{mark}{name}": of["value"] for name, of in item.get(part, {}).items()}
     grade = item.get("told", [""])[0]
     return {**known, "grade": grade} if grade else known
 
@@ -197,7 +201,9 @@ def attributes(parts: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]]:
     for part in parts:
         for key, value in (_scalars(part) or {}).items():
             if key not in _NO_COLOUR:
-                seen.setdefault(key, Counter())[value] += 1
+                # one scale for what is stated and what is inferred
+                of = f"~{key[1:]}" if key.startswith("?") else key
+                seen.setdefault(of, Counter())[value] += 1
     order = {key: k for k, key in enumerate((*_EDGE, *_NODE))}
     found: list[dict[str, Any]] = []
     for key in sorted(seen, key=lambda key: (order.get(key, len(order)), key)):

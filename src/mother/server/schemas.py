@@ -71,6 +71,7 @@ class Summary(BaseModel):
     trees: int
     refused: list[dict[str, str]] = Field(description="inputs that could not be read, and why")
     palette: dict[str, Any]
+    inferred: bool = Field(False, description="whether attributes are inferred of any model")
     attributes: list[dict[str, Any]] = Field(description="what models can be coloured by")
     called: dict[str, str] = Field(description="architectures, by a model of each")
     tool: str = Field(description="the version of mother that shows it")
@@ -125,6 +126,8 @@ class Details(BaseModel):
     hidden: dict[str, Any] | None
     told: list[str] = Field(description="how sure it is, in one sentence what was found, figures")
     changes: dict[str, Any] | None = Field(description="change by layer: a grid and its values")
+    stated: dict[str, Any] | None = Field(None, description="by attribute, value and source")
+    inferred: dict[str, Any] | None = Field(None, description="by attribute, value and why")
 
 
 class Change(BaseModel):

@@ -16,7 +16,7 @@ from math import isfinite
 from typing import Any
 
 from mother import __version__
-from mother.graph import Edge, Hint, ModelGraph, rounded
+from mother.graph import Edge, Hint, Inference, ModelGraph, Statement, rounded
 from mother.graph.verdict import Verdict, ancestor, needs, of_edge, of_models
 from mother.views.blocks import grid
 from mother.views.hints import said
@@ -124,6 +124,7 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
     for edge in graph.edges:
         to.setdefault(edge.child, []).append(edge)
     told = of_models(graph)
+    known = attributes(graph)
     grids = {key: asdict(grid(names)) for key, names in graph.layers.items() if key in compared}
     return {
         "about": {
@@ -133,16 +134,35 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "palette": PALETTE,
             "called": _called(graph),
             "tool": __version__,
+            "inferred": bool(graph.inferred),
         },
         "grids": grids,
         "items": [
             {
                 **entry(item, place, hints.get(item.id, ()), told.get(item.id)),
                 **_beside(item, to.get(item.id, ()), hints.get(item.id, ()), bool(hints)),
+                **known.get(item.id, {}),
             }
             for item in items
         ],
     }
+
+
+def attributes(graph: ModelGraph) -> dict[str, dict[str, Any]]:
+    """By model, what is stated of it and what is inferred, by attribute, apart from each other."""
+    found: dict[str, dict[str, Any]] = {}
+    for told in graph.stated:
+        of = found.setdefault(told.model, {}).setdefault("stated", {})
+        of[told.attribute] = {"value": _value(told), "source": told.source}
+    for guess in graph.inferred:
+        of = found.setdefault(guess.model, {}).setdefault("inferred", {})
+        figures = {x: rounded(getattr(guess, x), 3) for x in ("probability", "low", "high")}
+        of[guess.attribute] = {"value": _value(guess), "why": guess.why, **figures}
+    return found
+
+
+def _value(of: Statement | Inference) -> str | float:
+    return rounded(of.number) or 0.0 if of.number is not None else ", ".join(of.texts)
 
 
 def entry(

@@ -83,7 +83,7 @@ export async function showPanel() {
       const details = await detailed(selected);
       const above = details.path.at(-2);
       const parent = above && !above.hidden ? await page.source.details(above.key) : null;
-      content = panel(details, { go, compare, close, family: () => step(() => family(details.path[0].id)), print: printSheet, about: page.about, parent });
+      content = panel(details, { go, compare, close, family: () => step(() => family(details.path[0].id)), print: printSheet, about: page.about, parent, inferred: part("inferred").checked });
       words = `Showing ${nameOf(selected.entry)}`;
     } else {
       const rows = page.about.whole && page.about.models <= COUNTED ? await all() : page.everything;

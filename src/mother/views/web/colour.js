@@ -12,11 +12,19 @@ const RAMP = [
   ["#24405f", "#2f5e8f", "#3f7fbf", "#66a3dd", "#9cc7f0", "#d3e8fc"],
 ];
 
-/** A scale for one attribute: `of(values)` is a colour or null, `entries` the legend. */
+/** A scale for one attribute: `of(values)` is a colour or null, `guess(values)` that of what is
+ * inferred, `entries` the legend. */
 export function scale(attribute, palette, dark, called = {}) {
+  const other = palette.other[dark ? 1 : 0];
+  if (!attribute) return { key: "", of: () => other, guess: () => null, entries: [] };
+  const found = coloured(attribute, palette, dark, called);
+  const inferred = attribute.key.startsWith("~") && `?${attribute.key.slice(1)}`;
+  return { ...found, guess: (values) => (inferred in values ? found.of({ [attribute.key]: values[inferred] }) : null) };
+}
+
+function coloured(attribute, palette, dark, called) {
   const tone = dark ? 1 : 0;
   const other = palette.other[tone];
-  if (!attribute) return { key: "", of: () => other, entries: [] };
   const { key } = attribute;
   const word = (value) => shortened(printable(called[value] ?? value), 28);
   const graded = { strong: palette.relations["fine-tune"], likely: palette.relations.continuation, open: palette.relations.lora };
@@ -50,12 +58,13 @@ export function scale(attribute, palette, dark, called = {}) {
 
 /** The name of an attribute for people. */
 export function title(key) {
+  if (key.startsWith("~")) return printable(key.slice(1));
   const words = { dtype: "number type", grade: "how sure", parameters: "size", direction_probability: "probability" }[key];
   return printable(words ?? key.replaceAll("_", " ")).replace(/^./u, (c) => c.toUpperCase());
 }
 
 /** dots: the colour is that of models, not of lines. filter: called with what an entry stands for. */
-export function showLegend(scale, { hidden, undirected, support, dots, has, filter }) {
+export function showLegend(scale, { hidden, undirected, inferred, support, dots, has, filter }) {
   const swatch = (colour, kind) => el("span", { class: `swatch ${kind}`, "--colour": colour, "aria-hidden": "true" });
   const line = (colour, words, kind = "") => el("li", {}, swatch(colour, kind), words);
   const choice = ([words, colour, only]) =>
@@ -63,6 +72,7 @@ export function showLegend(scale, { hidden, undirected, support, dots, has, filt
   const held = part("legend").contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
   part("legend").replaceChildren(
     ...scale.entries.map(choice),
+    ...(inferred ? [line("var(--soft)", "hatched: inferred, not stated", "hatched")] : []),
     ...(hidden ? [line("var(--faint)", "hidden ancestor", "dashed")] : []),
     ...(undirected ? [el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(has("needs:direction")), "aria-label": "Only direction unknown", onclick: () => filter(["needs:direction"]) }, swatch("var(--soft)", "diamond"), "direction unknown"))] : []),
     ...(support ? [el("li", {}, "width and number: support in %")] : []),

@@ -30,6 +30,7 @@ export function wire(acts) {
   on("colour", "change", acts.colour);
   for (const id of ["support", "distance"]) on(id, "input", acts.slide);
   on("length", "change", acts.stretch);
+  on("inferred", "change", acts.guesses);
   for (const view of ["tree", "list", "map"]) click(`as-${view}`, () => acts.view(view));
   click("theme", acts.theme);
   click("clear", acts.clear);

@@ -39,7 +39,7 @@ export function way(path, item) {
 }
 
 export function chunk(items, look) {
-  const out = { strokes: new Map(), fills: new Map(), hasHollow: false };
+  const out = { strokes: new Map(), fills: new Map(), hatched: new Map(), hasHollow: false };
   Object.assign(out, { top: Infinity, bottom: -Infinity, left: Infinity, right: -Infinity });
   out.hollow = new Path2D();
   out.diamonds = new Path2D();
@@ -47,6 +47,8 @@ export function chunk(items, look) {
   for (const item of items) {
     const { entry, parent } = item;
     item.colour = look.scale.of(entry.values);
+    item.inferred = item.colour === null && look.inferred;
+    if (item.inferred) item.colour = look.scale.guess(entry.values);
     out.top = Math.min(out.top, item.y - ROW, parent?.y ?? Infinity);
     out.bottom = Math.max(out.bottom, item.y + ROW, parent?.y ?? -Infinity);
     out.left = Math.min(out.left, item.x - ROW, parent?.x ?? Infinity);
@@ -70,8 +72,9 @@ export function chunk(items, look) {
     } else {
       const colour = item.colour ?? look.theme.faint;
       const key = `${colour} ${look.dimmed?.(item) ? FADED : 1}`;
-      if (!out.fills.has(key)) out.fills.set(key, new Path2D());
-      circle(out.fills.get(key), item);
+      const fills = item.inferred && item.colour ? out.hatched : out.fills;
+      if (!fills.has(key)) fills.set(key, new Path2D());
+      circle(fills.get(key), item);
     }
   }
   return out;
@@ -120,6 +123,15 @@ export function dots(c, part, look, k) {
     c.fillStyle = colour;
     c.fill(path);
   }
+  for (const [key, path] of part.hatched) {
+    const [colour, alpha] = key.split(" ");
+    c.globalAlpha = Number(alpha);
+    c.fillStyle = hatch(c, colour, look.theme.surface);
+    c.fill(path);
+    c.strokeStyle = colour;
+    c.lineWidth = 1;
+    c.stroke(path);
+  }
   c.globalAlpha = 1;
   c.fillStyle = look.theme.surface;
   c.fill(part.diamonds);
@@ -131,6 +143,22 @@ export function dots(c, part, look, k) {
   c.setLineDash(k > 0.2 ? [2, 2] : []);
   c.stroke(part.hollow);
   c.setLineDash([]);
+}
+
+/** Lines of a colour, for what is inferred. */
+function hatch(c, colour, ground) {
+  const tile = Object.assign(document.createElement("canvas"), { width: 4, height: 4 });
+  const pen = tile.getContext("2d");
+  pen.fillStyle = ground;
+  pen.fillRect(0, 0, 4, 4);
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.4;
+  for (const x of [-4, 0, 4]) {
+    pen.moveTo(x, 4);
+    pen.lineTo(x + 4, 0);
+  }
+  pen.stroke();
+  return c.createPattern(tile, "repeat");
 }
 
 export function words(c, item, look, k) {

@@ -91,7 +91,7 @@ export class List {
         "--top": all ? null : `${this.places.get(item) * pitch}px`,
       },
       el("span", { class: "twisty", "aria-hidden": "true" }, entry.children ? (item.open ? "▾" : "▸") : ""),
-      el("span", { class: "dot", "--colour": item.colour ?? "var(--faint)", "aria-hidden": "true" }),
+      el("span", { class: item.inferred && item.colour ? "dot hatched" : "dot", "--colour": item.colour ?? "var(--faint)", "aria-hidden": "true" }),
       el("span", { class: "name" }, printable(entry.name)),
       el("span", { class: "gap" }, entry.children && !item.open ? `+ ${entry.below}` : ""),
       el("span", { class: "relation" }, [entry.values.grade, printable(edge?.relation ?? under), sure].filter(Boolean).join(" · ")),

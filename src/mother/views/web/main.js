@@ -17,7 +17,7 @@ const LOOK_AGAIN = 5000; // milliseconds
 
 page.acts = {
   ...{ pick, goTo, only, refilter, search, next, slide, clear, walk, ring, escape, canvas, openAll, openGraph, openTable, drop, focusForest },
-  ...{ colour: recolour, stretch: rearrange, view: (view) => step(() => setView(view)), theme: () => setTheme(!dark()) },
+  ...{ colour: recolour, guesses: () => showPanel(), stretch: rearrange, view: (view) => step(() => setView(view)), theme: () => setTheme(!dark()) },
   ...{ closeAll: () => page.forest.closeAll(), stopChoosing: () => setChoosing(false), look: () => page.look },
 };
 
@@ -40,6 +40,7 @@ async function start(from) {
   ].filter(Boolean).join(" · ");
   part("empty").hidden = page.about.models + page.about.hidden > 0;
   const has = (key) => page.about.attributes.some((x) => x.key === key);
+  part("with-inferred").hidden = !page.about.inferred;
   part("least").hidden = !has("support");
   part("furthest").hidden = part("stretch").hidden = !has("distance");
   offerColours(page.about.attributes, asked().colour || page.about.attributes[0]?.key || "");

@@ -2,7 +2,7 @@
 
 import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
-import { bytes, count, figure, many, printable } from "./names.js";
+import { bytes, count, figure, many, percent, printable } from "./names.js";
 import { NEEDS } from "./verdict.js";
 
 const ENDS = 3; // stops of a long path, at either end
@@ -12,7 +12,7 @@ export function nameOf(entry) {
 }
 
 /** All of it, as elements. go: show another entry; compare: choose a second one. */
-export function panel(details, { go, compare, close, family, print, about, parent }) {
+export function panel(details, { go, compare, close, family, print, about, parent, inferred }) {
   const { entry, node } = details;
   return [
     el(
@@ -25,6 +25,8 @@ export function panel(details, { go, compare, close, family, print, about, paren
     lineage(details, go),
     ...looks(entry),
     node?.hints ? hints(node.hints) : null,
+    details.stated ? stated(details.stated) : null,
+    details.inferred && inferred !== false ? guessed(details.inferred) : null,
     node ? facts(details) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
     below(entry),
     record(details, parent, about),
@@ -202,6 +204,32 @@ function hints(all) {
     el("p", { class: "note" }, "Not from the weights: anyone can write it, and copying changes dates."),
     el("ul", { class: "hints" }, all.map(({ says, agrees }) => el("li", agrees === false ? { class: "warning" } : {}, breakable(printable(says))))),
   );
+}
+
+/** What tables and files say of the model. */
+function stated(all) {
+  return section(
+    "Stated",
+    el("dl", { class: "facts" }, Object.entries(all).map(([name, { value, source }]) => fact(printable(name), value, plain, printable(source)))),
+  );
+}
+
+/** What its relatives let expect of it: a guess, and never mixed with what is stated. */
+function guessed(all) {
+  return section(
+    "Inferred, not stated",
+    el("p", { class: "note" }, "From what relatives state; nobody says it of this model."),
+    el("dl", { class: "facts inferred" }, Object.entries(all).map(([name, of]) => fact(printable(name), of.value, (x) => [el("span", { class: "hatched dot", "--colour": "var(--soft)", "aria-hidden": "true" }), " ", ...[plain(x)].flat(), sure(of)], printable(of.why)))),
+  );
+}
+
+function plain(value) {
+  return typeof value === "number" ? figure(value) : breakable(printable(value));
+}
+
+function sure({ probability, low, high }) {
+  const between = typeof low === "number" && typeof high === "number" ? `, ${figure(low)} to ${figure(high)}` : "";
+  return typeof probability === "number" ? ` (${percent(probability)}${between})` : between;
 }
 
 /** Size, format, hashes. */

@@ -92,6 +92,7 @@ export function embedded(data) {
       return path(key).map(entry);
     },
     async details(key) {
+      const { stated, inferred } = items[key];
       const { node, edge, hidden, changes } = items[key];
       const grid = node && changes ? data.grids[node.architecture] : null;
       return {
@@ -102,6 +103,8 @@ export function embedded(data) {
         hidden: hidden ?? null,
         told: items[key].told ?? [],
         changes: grid ? { grid, values: numbers(changes) } : null,
+        stated: stated ?? null,
+        inferred: inferred ?? null,
       };
     },
     async search(query) {
@@ -112,9 +115,13 @@ export function embedded(data) {
   };
 }
 
-/** What an entry can be coloured by, and how sure its edge is. */
-function values({ node, edge, told }) {
-  return told?.[0] ? { ...node, ...edge, grade: told[0] } : { ...node, ...edge };
+/** What an entry can be coloured by, and how sure its edge is. Attributes that are stated of it stand
+ * under ~name, those that are inferred under ?name. */
+function values({ node, edge, told, stated, inferred }) {
+  const known = told?.[0] ? { ...node, ...edge, grade: told[0] } : { ...node, ...edge };
+  for (const [name, { value }] of Object.entries(stated ?? {})) known[`~${name}`] = value;
+  for (const [name, { value }] of Object.entries(inferred ?? {})) known[`?${name}`] = value;
+  return known;
 }
 
 /** "0.01 - 0.2" as numbers, null where none is known. */
@@ -126,7 +133,8 @@ function numbers(line) {
 function attributes(items) {
   const seen = new Map();
   for (const item of items) {
-    for (const [key, value] of Object.entries(values(item))) {
+    for (const [own, value] of Object.entries(values(item))) {
+      const key = own.replace(/^\?/, "~"); // one scale for what is stated and what is inferred
       if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "runner_up", "runner"].includes(key)) continue;
       if (!seen.has(key)) seen.set(key, new Map());
       const values = seen.get(key);

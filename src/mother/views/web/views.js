@@ -65,13 +65,15 @@ function looks() {
   const focused = document.activeElement === part("tree") ? [[active, theme.soft]] : [];
   const chosen = [[selected, theme.accent], [other, theme.second]];
   const has = (key) => page.about.attributes.some((x) => x.key === key);
+  const inferred = part("inferred").checked && Boolean(attribute?.key.startsWith("~"));
   showLegend(colours, {
+    inferred: inferred && page.about.inferred,
     ...{ hidden: page.about.hidden > 0, undirected: has("undirected"), support: has("support"), dots: !OF_EDGES.includes(colours.key) },
     has: (one) => page.filters.has(one),
     filter: page.acts.only,
   });
   return {
-    ...{ theme, scale: colours, roots: page.forest.tops, active, selected, other },
+    ...{ theme, scale: colours, inferred, roots: page.forest.tops, active, selected, other },
     found: found && ((item) => found.has(item.entry.key)),
     dimmed: found && ((item) => !found.has(item.entry.key)),
     paths: chosen.filter(([item]) => item).reverse(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
 from mother.checkpoints.memory import Models, opened
+from mother.checkpoints.passed_over import named, passed_over
 from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
@@ -24,6 +25,7 @@ from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
+from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
@@ -180,12 +182,18 @@ def recover(
         hashes=hashes,
         hints=hints,
     )
+    models = list(models) if isinstance(models, Iterator) else models
     checkpoints, problems = opened(models, base=base, download=download)
     check_alike(checkpoints)
+    places = [models] if isinstance(models, str | PathLike) else models
+    some = [] if isinstance(places, Mapping) else [p for p in places if not is_address(p)]
+    left = passed_over(some, checkpoints, problems)
     if not checkpoints and problems:
+        problems = named(problems, left)
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
-    return recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
+    graph = recover_checkpoints(checkpoints, chosen, problems=problems, progress=progress)
+    return replace(graph, unread=tuple(Refused(p.shown, p.fault) for p in left))
 
 
 def recover_checkpoints(

@@ -10,6 +10,8 @@ from os import PathLike
 from pathlib import Path
 
 from mother.checkpoints.folders import (
+    MAX_DEPTH,
+    NOTHING_FOUND,
     components_of,
     folder_format,
     is_folder,
@@ -22,15 +24,12 @@ from mother.checkpoints.folders import (
     weights_of,
 )
 from mother.checkpoints.formats import ending, parts_of
+from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
 from mother.hub import Repository, is_address, open_repositories, parse, shown
-
-#: folders within folders that a search goes down
-MAX_DEPTH = 12
-NOTHING_FOUND = "no checkpoints found in it"
 
 
 def open_checkpoint(
@@ -203,8 +202,9 @@ class _Search:
         children = [name for name in names if is_folder(folder / name)]
         inside = self._add_folder(folder, names)
         if inside is None:
-            files = [name for name in names if ending(name) and not is_training_state(name)]
-            self._visit_files(folder, [name for name in files if name not in set(children)])
+            files = [n for n in names if n not in set(children) and not is_training_state(n)]
+            told = [n for n in files if ending(n) or is_weights(folder / n)]
+            self._visit_files(folder, told)
         elif self.alone:
             return
         self._visit_children(folder, [n for n in children if n not in (inside or ())], depth)
@@ -274,15 +274,19 @@ class _Search:
             self._seen_again(real, path)
             return
         full = path.name
-        self.found[real] = _Found(
-            open_alone(path), clean(full.removesuffix(ending(full))), clean(full)
-        )
+        short = full.removesuffix(ending(full) or _ending_of_letters(path))
+        self.found[real] = _Found(open_alone(path), clean(short), clean(full))
 
     def _seen_again(self, real: str, path: Path) -> None:
         self.repeats += 1
         first = self.found.get(real)
         if first is not None and path != first.checkpoint.path:
             first.also_at.append(printable(shown(path)))
+
+
+def _ending_of_letters(path: Path) -> str:
+    """An ending that no format has, ".th", and that is no part of a name, ".2"."""
+    return path.suffix if path.suffix[1:].isalpha() else ""
 
 
 def _folder_name(folder: Path) -> str:

@@ -46,6 +46,9 @@ FOLDERS = (
 )
 
 MAX_JSON = 64 << 20
+#: folders within folders that a search goes down
+MAX_DEPTH = 12
+NOTHING_FOUND = "no checkpoints found in it"
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _ENDINGS = (".safetensors", ".bin")
 #: weights by their standard names, the preferred ones first
@@ -166,10 +169,8 @@ def open_model_folder(folder: Path) -> Checkpoint | None:
         checkpoint = whole.read(folder)
     elif weights is None:
         return None
-    elif weights.endswith(".json"):
-        checkpoint = _open_sharded(folder / weights)
     else:
-        checkpoint = open_file(folder / weights)
+        weights, checkpoint = _first_whole(folder, weights, names)
     others = [n for n in names if n in _STANDARD or _VARIANT.fullmatch(n)]
     notes = [*checkpoint.notes]
     if weights is not None and len(others) > 1:
@@ -180,6 +181,23 @@ def open_model_folder(folder: Path) -> Checkpoint | None:
         config, faults = read_config(folder / "config.json")
         notes.extend(faults)
     return unpacked(replace(checkpoint, path=folder, config=config, notes=tuple(notes)))
+
+
+def _first_whole(folder: Path, weights: str, names: list[str]) -> tuple[str, Checkpoint]:
+    """The checkpoint in a folder's weights; of another of its standard files that can be opened
+    where they can't, with a note. Raises InputError of the first where none can."""
+    others = [name for name in _STANDARD if name in names and name != weights]
+    faults: list[InputError] = []
+    for name in (weights, *others):
+        try:
+            path = folder / name
+            found = _open_sharded(path) if name.endswith(".json") else open_file(path)
+        except InputError as fault:
+            faults.append(fault)
+        else:
+            spoilt = tuple(f"left out {clean(Path(f.path).name)}: {f.fault}" for f in faults)
+            return name, replace(found, notes=(*spoilt, *found.notes))
+    raise faults[0]
 
 
 def components_of(folder: Path, names: list[str]) -> list[str]:

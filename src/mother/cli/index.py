@@ -13,6 +13,7 @@ import click
 from rich.filesize import decimal
 
 from mother.checkpoints import Problem
+from mother.checkpoints.passed_over import summary
 from mother.cli.completion import files
 from mother.cli.output import check_output, print_forest, refused, write_atomically
 from mother.graph import ModelGraph
@@ -165,6 +166,8 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {_models(opened)} in the index")
         _asked(added.closer)
+        if added.unread:
+            click.echo(f"mother: {summary(added.unread)}", err=True)
     _left(folder, opened, added.problems)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from mother.checkpoints import passed_over
+from mother.checkpoints.tensor import Problem
 from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.views.hints import hints
@@ -112,6 +114,13 @@ def progress_bar() -> Iterator[Report | None]:
             bar.update(task, completed=done, total=total)
 
         yield report
+
+
+def left_unread(graph: ModelGraph) -> None:
+    """One line on stderr on the files that look like weights and were not read."""
+    if graph.unread:
+        left = [Problem(Path(r.path), r.fault) for r in graph.unread]
+        print(f"mother: {passed_over.summary(left)}", file=sys.stderr)
 
 
 def refused(lines: Iterable[str]) -> None:

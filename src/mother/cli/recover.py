@@ -11,6 +11,7 @@ import mother.recovery
 from mother.cli.completion import files
 from mother.cli.output import (
     check_output,
+    left_unread,
     print_forest,
     print_lines,
     progress_bar,
@@ -186,6 +187,7 @@ def recover(
     print_forest(graph, depth, plain=plain, refused=False)
     if explain:
         print_lines(Text(line) for line in ("", *explanation(graph)))
+    left_unread(graph)
     refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 import mother.recovery
-from mother.cli.output import progress_bar
+from mother.cli.output import left_unread, progress_bar
 from mother.errors import UsageError
 from mother.graph import ModelGraph
 from mother.hub import is_address, parse
@@ -142,6 +142,7 @@ def _forest(graph: Path) -> ModelGraph:
     source = graph if on_the_hub else graph.resolve()
     with progress_bar() as progress:
         forest = mother.recovery.recover([source], progress=progress, explain=True)
+    left_unread(forest)
     for r in forest.refused:
         click.echo(f"mother: {printable(f'{r.path}: {r.fault}')}", err=True)
     return forest

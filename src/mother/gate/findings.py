@@ -228,7 +228,7 @@ def weighed(findings: Iterator[Finding], policy: Policy) -> Iterator[Finding]:
             yield replace(finding, accepted=reasons.get((finding.model, finding.rule)))
 
 
-def unreadable(path: Path, fault: str, policy: Policy) -> Finding:
-    """The finding on an input whose weights can't be read."""
+def unreadable(path: Path, fault: str, policy: Policy, rule: str = "unreadable") -> Finding:
+    """The finding on an input whose weights can't be read, or are not (rule "unread")."""
     name = printable(shown(path), 300)
-    return Finding("unreadable", policy.levels["unreadable"], name, f"{name}: {fault}", path)
+    return Finding(rule, policy.levels[rule], name, f"{name}: {fault}", path)

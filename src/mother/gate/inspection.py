@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,9 +12,10 @@ from pathlib import Path
 from mother.attributes import infer
 from mother.checkpoints import Checkpoint, discover
 from mother.checkpoints.claims import is_gguf, read_all_claims
-from mother.checkpoints.discovery import MAX_DEPTH, NOTHING_FOUND, folders_of
-from mother.checkpoints.folders import is_folder, listing, shard_set
+from mother.checkpoints.discovery import folders_of
+from mother.checkpoints.folders import MAX_DEPTH, NOTHING_FOUND, is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
+from mother.checkpoints.passed_over import beside, named, passed_over
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Problem, clean
 from mother.errors import InputError
@@ -23,14 +24,12 @@ from mother.gate.findings import Weighing, unreadable, weighed
 from mother.gate.policy import Policy
 from mother.gate.report import ModelVerdict, Report
 from mother.gate.verdicts import Inputs, judge
-from mother.graph import ModelGraph
+from mother.graph import ModelGraph, Refused
 from mother.graph.descent import Descent
 from mother.layouts import align
 from mother.recovery import Options, Progress, recover_checkpoints
 
 _CHUNK = 1 << 24
-#: endings of weights that are not read, by which a model would go by unseen
-FOREIGN = (".h5", ".hdf5", ".keras", ".mlmodel", ".msgpack", ".onnx", ".tflite")
 
 
 def check(
@@ -70,14 +69,19 @@ def _checked(
     checkpoints, problems = discover(folders)
     problems += unopened
     opened = [c.path for c in checkpoints]
-    gguf, foreign = _gguf_files(folders, opened), list(_foreign(folders, opened))
-    told = [*gguf, *(p.path for p in foreign)]
-    problems = [*(p for p in problems if not _is_told(p, told)), *foreign]
+    gguf = _gguf_files(folders, opened)
+    problems = [p for p in problems if not _is_told(p, gguf)]
+    left = passed_over(folders, checkpoints, [*problems, *(Problem(path, "") for path in gguf)])
+    # what lies with a model that was read is likely the same once more, and a finding of its own
+    aside = [p for p in left if beside(p, checkpoints)]
+    problems = [*named(problems, left), *(p for p in left if p not in aside)]
+    problems = list(dict.fromkeys(problems))
     if not checkpoints and not gguf and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
     options = Options(bootstrap=0, threads=threads)
     graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)
+    graph = replace(graph, unread=tuple(Refused(p.shown, p.fault) for p in aside))
     return weigh(_inputs(graph, checkpoints, gguf), policy)
 
 
@@ -102,6 +106,8 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
         verdicts.append(
             ModelVerdict(clean(refused.path), path, "unknown", f"can't be read: {refused.fault}")
         )
+    for left in inputs.graph.unread:
+        findings.append(unreadable(Path(left.path), left.fault, policy, "unread"))
     return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
 
 
@@ -151,33 +157,6 @@ def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
 
 def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  (False also where permission lacks)
-
-
-def _foreign(given: Iterable[Path], opened: Sequence[Path]) -> Iterator[Problem]:
-    """Weights below the paths in formats that are not read. What lies in a checkpoint's folder, or
-    beside a file that was opened, by its name, is taken for the same model in another format."""
-    taken = set(map(os.path.realpath, opened))
-    beside = {os.path.realpath(path.with_suffix("")) for path in opened if not is_folder(path)}
-    found = {}
-    for path in given:
-        for folder, below, names in os.walk(path):
-            below[:] = [b for b in sorted(below) if not b.startswith(".")]
-            deep = len(Path(folder).relative_to(path).parts) >= MAX_DEPTH
-            if deep or os.path.realpath(folder) in taken:
-                below.clear()
-            if os.path.realpath(folder) in taken:
-                continue
-            for file in (Path(folder, name) for name in names if _is_foreign(name)):
-                if os.path.realpath(file.with_suffix("")) not in beside and _is_file(file):
-                    found[os.path.realpath(file)] = file
-    for file in sorted(found.values()):
-        yield Problem(
-            file, f"{file.suffix} is a format that is not read; convert it to safetensors"
-        )
-
-
-def _is_foreign(name: str) -> bool:
-    return name.lower().endswith(FOREIGN) and not name.startswith(".")
 
 
 def _is_told(problem: Problem, files: Sequence[Path]) -> bool:

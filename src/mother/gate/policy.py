@@ -100,6 +100,12 @@ RULES = {
             "warn",
             "The model is claimed to be tuned or merged, and holds its parent's very weights.",
         ),
+        Rule(
+            "MOTHER014",
+            "unread",
+            "note",
+            "Beside a model lie weights that were not looked at, likely the same once more.",
+        ),
     )
 }
 

@@ -212,7 +212,8 @@ class ModelGraph:
 
     layers: by architecture, the names of the layers that `Edge.changes` follows. hints: what files
     say beside the weights, where asked for; no edge depends on them. stated, inferred: attributes
-    of models (see `mother.infer`), kept apart.
+    of models (see `mother.infer`), kept apart. unread: files beside the inputs that look like
+    weights and that no reader took, each with what it is.
 
     >>> nodes = tuple(Node(name, name, "npz", "a1", 10) for name in "ab")
     >>> graph = ModelGraph("gram", nodes, (Edge("a", "b", "fine-tune"),), (Tree("a", ("a", "b")),))
@@ -233,6 +234,7 @@ class ModelGraph:
     hints: tuple[Hint, ...] = ()
     stated: tuple[Statement, ...] = ()
     inferred: tuple[Inference, ...] = ()
+    unread: tuple[Refused, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", Edges(self.edges))
@@ -358,6 +360,8 @@ class ModelGraph:
             "refused": [plain(x) for x in self.refused],
             "layers": {key: list(names) for key, names in self.layers.items()},
         }
+        if self.unread:
+            content["unread"] = [plain(x) for x in self.unread]
         if self.hints:
             content["hints"] = [plain(x) for x in self.hints]
         if self.stated or self.inferred:
@@ -391,6 +395,7 @@ class ModelGraph:
                 tuple(parsed(Hint, content.get("hints", []))),
                 tuple(parsed(Statement, content.get("stated", []))),
                 tuple(parsed(Inference, content.get("inferred", []))),
+                tuple(parsed(Refused, content.get("unread", []))),
             )
         except (TypeError, KeyError, AttributeError, ValueError) as fault:
             raise ValueError(f"a model graph with a broken part ({fault})") from None

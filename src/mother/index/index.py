@@ -16,10 +16,12 @@ from os import PathLike
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint, Problem, discover, open_checkpoint
+from mother.checkpoints.passed_over import passed_over
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement
+from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
 from mother.index.closer import Reader
 from mother.index.coming import coming
@@ -42,13 +44,14 @@ BATCH = 64  # models that are added in one transaction
 class Added:
     """Ids of the models that came, of those whose files had changed, of those that had not, what
     could not be read, and of those that more bytes were read of, since a decision about them lay
-    within its error."""
+    within its error. unread: files beside them that look like weights and that no reader took."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
     problems: tuple[Problem, ...]
     closer: tuple[str, ...] = ()
+    unread: tuple[Problem, ...] = ()
 
 
 class Index:
@@ -174,7 +177,8 @@ class Index:
                     progress(done, len(checkpoints))
             self._forests.catch_up()
             closer = self.settle()
-        return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer)
+        left = tuple(passed_over([p for p in paths if not is_address(p)], checkpoints, problems))
+        return Added(tuple(new), tuple(changed), tuple(unchanged), tuple(problems), closer, left)
 
     def insert(self, batch: Sequence[Newcomer]) -> list[tuple[str, bool]]:
         """Put newcomers in, in one transaction; each one's id, and whether it takes the place of

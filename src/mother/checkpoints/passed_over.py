@@ -1,0 +1,213 @@
+"""Files that look like weights, by their ending or their first bytes, and that no reader took.
+
+Nothing is concluded from them, so they are named: a model that is not looked at must not pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mother.checkpoints.folders import MAX_DEPTH, NOTHING_FOUND, is_training_state, shard_set
+from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
+from mother.checkpoints.safetensors import looks_like_safetensors
+from mother.checkpoints.storage import File
+from mother.checkpoints.tensor import Checkpoint, Problem, printable
+from mother.checkpoints.torch_files import has_torch_members, looks_like_legacy_torch
+from mother.checkpoints.zip_archive import looks_like_zip, read_members
+from mother.errors import InputError
+
+FIRST = 3  # names in a summary
+SMALLEST = 256  # bytes of a file whose ending tells nothing, below which it is no model
+#: of files whose first bytes tell a format that is not read: what it is, and what to do
+_PICKLE = "a pickle; save its weights by torch.save or as safetensors"
+_COMPILED = "compiled for a device; export the model again, as safetensors"
+#: endings of weights that are not read
+UNREAD: Mapping[str, str] = {
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+    ".joblib": _PICKLE,
+    ".dill": _PICKLE,
+    ".pdparams": "PaddlePaddle; save its state_dict as .npz or safetensors",
+    ".pdmodel": "PaddlePaddle; save its state_dict as .npz or safetensors",
+    ".pdiparams": "PaddlePaddle; save its state_dict as .npz or safetensors",
+    ".pte": f"ExecuTorch, {_COMPILED}",
+    ".engine": f"TensorRT, {_COMPILED}",
+    ".plan": f"TensorRT, {_COMPILED}",
+    ".trt": f"TensorRT, {_COMPILED}",
+    ".mlmodel": "Core ML; export the model again, as safetensors or ONNX",
+    ".mlmodelc": "Core ML; export the model again, as safetensors or ONNX",
+    ".caffemodel": "Caffe; convert it to ONNX",
+    ".params": "MXNet; save its parameters as .npz",
+    ".t7": "Lua Torch; convert it to .npz",
+    ".mnn": "MNN; convert the model that it was made from",
+    ".dlc": f"SNPE, {_COMPILED}",
+    ".rknn": f"RKNN, {_COMPILED}",
+    ".ggml": "GGML, before GGUF; convert it by llama.cpp",
+    ".llamafile": "an executable; take the GGUF file out of it by unzip",
+    ".pb": "a TensorFlow graph without its folder of variables; save it as SavedModel",
+    ".mar": "an archive of TorchServe; unzip it",
+    ".pt2": "an exported program; save its state_dict as safetensors",
+    ".msgpack": "no Flax parameters that are read",
+    ".distcp": "a part of a distributed checkpoint without its .metadata",
+}
+#: files of a Zarr store, which are hidden
+_ZARR = frozenset({".zarray", ".zgroup", "zarr.json"})
+_OLD_GGML = (b"lmgg", b"fmgg", b"tjgg", b"algg")
+_LEFT = "not read"
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file of an ending that tells nothing holds weights that can be read, by its first
+    bytes: what torch.save or safetensors wrote under another name."""
+    if path.suffix.lower() in (".zip", ".whl", ".jar", ".docx", ".xlsx", ".pptx", ".epub"):
+        return False
+    try:
+        file = File(path)
+        if file.size < SMALLEST or file.remote:
+            return False
+        start = file.read(0, HEAD)
+        if looks_like_zip(start):
+            return has_torch_members(read_members(file))
+        length = int.from_bytes(start[:8], "little")
+        header = looks_like_safetensors(start) and 2 <= length <= file.size - 8
+        return header or looks_like_legacy_torch(start) or start.startswith((b"GGUF", b"\x89HDF"))
+    except (InputError, OSError):
+        return False
+
+
+def passed_over(
+    paths: Iterable[str | os.PathLike[str]],
+    checkpoints: Sequence[Checkpoint],
+    problems: Sequence[Problem] = (),
+) -> list[Problem]:
+    """Files and folders at the paths and below them that look like weights and are neither in the
+    checkpoints that were opened from there nor refused already, sorted, each with what it is.
+
+    By-products of a training run, such as the state of its optimizer, are none.
+    """
+    taken = {os.path.realpath(file.path) for c in checkpoints for file in c.files}
+    taken |= {os.path.realpath(c.path) for c in checkpoints if not c.files}
+    told = {os.path.realpath(p.path) for p in problems}
+    found: dict[str, Problem] = {}
+    for path in map(Path, paths):
+        if path.is_file():
+            walked: Iterable[tuple[Path, list[str]]] = [(path.parent, [path.name])]
+        else:
+            walked = _walk(path)
+        for folder, names in walked:
+            if _ZARR & set(names):
+                found.setdefault(os.path.realpath(folder), Problem(folder, "Zarr; save it as .npz"))
+                continue
+            refused = os.path.realpath(folder) in told  # for what is known by its ending
+            for name in names:
+                real = os.path.realpath(folder / name)
+                if refused and ending(name):
+                    continue
+                if real not in taken and real not in told and real not in found:
+                    what = _what(folder / name)
+                    if what is not None:
+                        found[real] = Problem(folder / name, what)
+    parts = {os.path.realpath(p) for c in checkpoints for p in _parts(c)}
+    return sorted((p for real, p in found.items() if real not in parts), key=lambda p: str(p.path))
+
+
+def beside(problem: Problem, checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether a file that was passed over lies in the folder of a checkpoint that was read, or is
+    called like a file of one but for the ending: then it is likely the same model once more."""
+    real = os.path.realpath(problem.path)
+    stem = os.path.realpath(problem.path.with_suffix(""))
+    for c in checkpoints:
+        home = os.path.realpath(c.path)
+        if real.startswith(home + os.sep):
+            return True
+        if os.path.realpath(c.path.with_suffix("")) == stem:
+            return True
+    return False
+
+
+def named(problems: Sequence[Problem], left: Sequence[Problem]) -> list[Problem]:
+    """The problems, in place of a folder in which nothing was found the files that lie there and
+    were passed over."""
+    empty = {p for p in problems if p.fault == NOTHING_FOUND}
+    within = {p: [x for x in left if x.path.is_relative_to(p.path)] for p in empty}
+    return [x for p in problems for x in (within.get(p) or [p])]
+
+
+def summary(left: Sequence[Problem]) -> str:
+    """How many there are, and the first names.
+
+    >>> summary([Problem(Path("a/m.th"), "not read")])
+    '1 file looks like weights and was not read: m.th (not read)'
+    """
+    many, first = len(left), left[:FIRST]
+    names = ", ".join(f"{printable(p.path.name, 100)} ({p.fault})" for p in first)
+    more = f" and {many - len(first)} more" if many > len(first) else ""
+    what = "1 file looks like weights and was"
+    if many > 1:
+        what = f"{many} files look like weights and were"
+    return f"{what} not read: {names}{more}"
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders with the names of their files, hidden ones left out but those of a Zarr store."""
+    for folder, below, names in os.walk(top):
+        if len(Path(folder).relative_to(top).parts) >= MAX_DEPTH or _ZARR & set(names):
+            below.clear()
+        below[:] = sorted(b for b in below if not b.startswith("."))
+        yield Path(folder), [n for n in sorted(names) if not n.startswith(".") or n in _ZARR]
+
+
+def _what(path: Path) -> str | None:
+    """What a file is that looks like weights; None for others."""
+    name = path.name
+    if is_training_state(name) or not os.path.isfile(path):  # noqa: PTH113  (False where forbidden)
+        return None
+    for end, what in UNREAD.items():
+        if name.lower().endswith(end):
+            return what
+    if ending(name):
+        return _of_known(path)
+    return _LEFT if is_weights(path) else _magic(path)
+
+
+def _of_known(path: Path) -> str | None:
+    """Of a file with the ending of a format that is read: whether it is of it."""
+    try:
+        file = File(path)
+        start = file.read(0, min(HEAD, file.size))
+        if any(each.matches(file, start) for each in FORMATS):
+            return _LEFT
+    except InputError:
+        return _LEFT
+    generic = path.suffix.lower() in (".xml", ".param", ".tar", ".index", ".bin")
+    return None if generic else _LEFT
+
+
+def _magic(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return None
+    if start.startswith(_OLD_GGML):
+        return UNREAD[".ggml"]
+    if start[4:8] == b"ET12":
+        return UNREAD[".pte"]
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return _PICKLE
+    return None
+
+
+def _parts(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Files that a checkpoint is stored in beside those that are named in it."""
+    for file in checkpoint.files:
+        folder = file.path.parent
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except OSError:
+            continue
+        yield from (folder / name for name in parts_of(file.path.name, names))
+        shards = shard_set(file.path.name)
+        yield from (folder / name for name in (shards[1] if shards else ()))

@@ -1,0 +1,74 @@
+"""What looks like weights and is not read is named; what can be read by content is read."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from test_cli import run
+
+from mother.checkpoints import discover
+from mother.checkpoints.passed_over import passed_over
+
+W = {f"w{k}": np.random.default_rng(k).normal(size=(8, 8)).astype(np.float32) for k in range(2)}
+FOREIGN = ["m.pkl", "m.joblib", "m.pte", "m.pdparams", "m.mlmodel", "m.distcp", "sub/m.t7"]
+
+
+def test_every_file_of_a_known_ending_or_magic(tmp_path):
+    save_file(W, tmp_path / "good.safetensors")
+    (tmp_path / "sub").mkdir()
+    for name in FOREIGN:
+        (tmp_path / name).write_bytes(b"?" * 300)
+    (tmp_path / "bare").write_bytes(pickle.dumps(list(range(100))))
+    (tmp_path / "program").write_bytes(b"\0\0\0\0ET12" + bytes(300))
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / ".zarray").write_text("{}")
+    for name in ("README.md", "notes.txt", "optimizer.pt", "picture.png", ".hidden.pkl"):
+        (tmp_path / name).write_bytes(b"\x89PNG not a model at all")
+    left = passed_over([tmp_path], *discover([tmp_path]))
+    found = {str(p.path.relative_to(tmp_path)) for p in left}
+    assert found == {*FOREIGN, "bare", "program", "z"}
+
+
+@pytest.mark.parametrize("name", ["net.th", "net.weights", "net"])
+def test_weights_under_another_ending_are_read(tmp_path, name):
+    torch.save({n: torch.from_numpy(w) for n, w in W.items()}, tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no weights, longer than the least that is looked at" * 9)
+    (found,), problems = discover([tmp_path])
+    assert (found.id, problems) == ("net", [])
+    assert found.tensors["w1"].read().tolist() == W["w1"].reshape(-1).tolist()
+
+
+def test_a_stray_file_beside_an_indexed_set_does_not_lose_it(tmp_path):
+    shards = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+    for name, shard in zip(W, shards, strict=True):
+        save_file({name: W[name]}, tmp_path / shard)
+    index = {"weight_map": dict(zip(W, shards, strict=True))}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (found,), problems = discover([tmp_path])
+    assert (set(found.tensors), problems) == (set(W), [])
+    assert "left out model.safetensors: a Git LFS pointer" in found.notes[1]
+
+
+def test_recover_and_index_tell_and_check_does_not_pass_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pile").mkdir()
+    save_file(W, "pile/good.safetensors")
+    for k in range(5):
+        Path(f"pile/m{k}.pkl").write_bytes(b"?")
+    line = "mother: 5 files look like weights and were not read: m0.pkl (a pickle"
+    told = run("recover", "pile", "-o", "graph.json")
+    assert told.code == 0
+    assert told.err.startswith(line)
+    assert told.err.count("\n") == 1
+    unread = json.loads(Path("graph.json").read_text())["unread"]
+    assert [u["path"] for u in unread] == [f"pile/m{k}.pkl" for k in range(5)]
+    run("index", "create", "i")
+    assert line in run("index", "add", "i", "pile").err
+    assert run("check", "pile").code == 2

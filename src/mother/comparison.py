@@ -13,13 +13,14 @@ from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates
+from mother.copies.quantized import find_quantized
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.looks import Look
-from mother.evidence.ranks import edited, unchanged, update_rank
+from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.graph import Evidence, reasons, rounded
@@ -141,6 +142,7 @@ def compare(
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
     copies = find_duplicates(group) or find_contained(group, ())
+    copies = copies or [d for d in find_quantized(group, ()) if d.relation == "quantized"]
     if copies:
         return _copied(group, names, copies[0], unread)
     return _measured(group, names, unread)
@@ -220,6 +222,8 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     parent = 1 - child
     same = unchanged(m, roundings(group))[:, parent, child]
     rank = update_rank(group, same, kept(m, parent, child), parent, child)
+    if roundings(group).max() > BLURRED:
+        rank = None
     new = has_new_layers(group, m, parent, child)
     edit = edited(group, same, parent, child, rank)
     relation, stage = relation_of(float(forest.turn[child]), rank, new, edit)

@@ -19,6 +19,7 @@ from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.copies.edited import find_edited
+from mother.copies.quantized import find_quantized, rerooted
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.looks import Look
@@ -243,22 +244,27 @@ def recover_checkpoints(
             apart = {d.original for d in parts_of}
             waiting += [g for c in apart for g in align([c])]
             (group,) = align([c for c in group.checkpoints if c not in apart])
+        if options.method == "gram":
+            copies = rerooted(copies, find_quantized(group, copies))
         # those that lost something may have children; the paper's method takes them for children
         lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
         duplicates = [d for d in copies if d not in lossy]
-        if duplicates:
-            (group,) = align(without(group, duplicates)) or (group,)
-        try:
-            part = _recover_group(group, lossy, options, report, refinement)
-        except NotFiniteError as found:
-            gone = {id(c): fault for c, fault in found.bad}
-            gone |= {id(d.copy): gone[id(d.original)] for d in duplicates if id(d.original) in gone}
-            every = [*group.checkpoints, *(d.copy for d in duplicates)]
-            refused += [Refused(c.shown, gone[id(c)]) for c in every if id(c) in gone]
-            kept = [c for c in every if id(c) not in gone]
-            waiting = align(kept) + waiting
-            continue
-        parts.append(replace(part, duplicates=tuple(duplicates)))
+        # without copies, what they joined may fall apart
+        for whole in align(without(group, duplicates)) if duplicates else [group]:
+            held = set(whole.checkpoints)
+            own = [d for d in duplicates if d.original in held]
+            try:
+                part = _recover_group(
+                    whole, [d for d in lossy if d.copy in held], options, report, refinement
+                )
+            except NotFiniteError as found:
+                gone = dict(found.bad)
+                gone |= {d.copy: gone[d.original] for d in own if d.original in gone}
+                every = [*whole.checkpoints, *(d.copy for d in own)]
+                refused += [Refused(c.shown, gone[c]) for c in every if c in gone]
+                waiting = align([c for c in every if c not in gone]) + waiting
+                continue
+            parts.append(replace(part, duplicates=tuple(own)))
     graph = assemble(
         parts,
         refused,

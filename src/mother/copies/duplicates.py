@@ -37,13 +37,15 @@ _COARSE = tuple(
 class Duplicate:
     """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized",
     "pruned", or "contains" where one of the two holds more beside. scheme: how it was made, if it
-    is known: "Q4_K_M". undirected: which of the two was first is not told."""
+    is known: "Q4_K_M". undirected: which of the two was first is not told. distance: that rounding
+    made, as a share of the original's norm, where it was measured."""
 
     original: Checkpoint
     copy: Checkpoint
     relation: str
     scheme: str = ""
     undirected: bool = False
+    distance: float | None = None
 
 
 def find_duplicates(group: Group) -> list[Duplicate]:

@@ -15,6 +15,7 @@ from mother.measures.lowrank import low_rank_of_pair, sketch_size
 from mother.measures.products import Array, Bools, Products
 
 ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
+BLURRED = 0.01  # relative error of rounding that leaves nothing to tell of ranks
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 FEW = 3  # matrices, of which one alone may be adapted by a low rank
 FINE = 1e-5  # relative error of rounding, above which training may leave a vector as it is

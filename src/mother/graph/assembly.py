@@ -12,7 +12,7 @@ from mother.checkpoints import Checkpoint, File
 from mother.copies.duplicates import Duplicate
 from mother.evidence.looks import Look, closest_rank
 from mother.evidence.merges import Merge
-from mother.evidence.ranks import edited, unchanged
+from mother.evidence.ranks import BLURRED, edited, unchanged
 from mother.evidence.relation import has_new_layers, kept, length, relation
 from mother.graph import (
     Edge,
@@ -151,7 +151,14 @@ def _compared(checkpoint: Checkpoint, group: Group, k: int | None) -> float | No
 
 
 def _copied(d: Duplicate) -> Edge:
-    return Edge(d.original.id, d.copy.id, d.relation, undirected=d.undirected, scheme=d.scheme)
+    return Edge(
+        d.original.id,
+        d.copy.id,
+        d.relation,
+        distance=rounded(d.distance),
+        undirected=d.undirected,
+        scheme=d.scheme,
+    )
 
 
 def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
@@ -188,6 +195,8 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
         shared = kept(part.measures, parent, child)
         rank = closest_rank(looks, same, shared, parent, child)
+        if rounding[[parent, child]].max() > BLURRED:
+            rank = None
         new = has_new_layers(part.group, part.measures, parent, child)
         edit = edited(part.group, same, parent, child, rank)
         kind, stage = relation(float(forest.turn[child]), rank, new, edit)

@@ -125,7 +125,7 @@ def of_step(group: Group, m: Measures, rank: int | None) -> Iterator[Evidence]:
 _LEAST = 1e-9  # of a probability, of which the log-odds are taken
 
 _LOST = {
-    "quantized": "the child lies on a grid, with each weight of the parent within half a step",
+    "quantized": "all weights of the child are the parent's, rounded to few values",
     "pruned": "all weights of the child are the parent's, or zero",
 }
 

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 SPARSE = 0.1  # share of zeros from which a model counts as pruned
 CELLS = 64  # rows of a matrix whose cells are looked at
 SHORT = 0.125  # cells that weights cross in the mean, above which distances tell as well
+NEARER = 0.8  # of what rounding adds
 NORMAL = np.pi / 2  # mean square over squared mean of normal differences
 BLOCK = 1 << 18  # weights of a model held at once
 
@@ -158,7 +159,9 @@ def _excess(shared: Array, gram: Array, noise: Array, by_cells: Array) -> Array:
     mean = np.where((here > 0) & (there > 0), (here + there) / 2, np.inf)
     apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
     apart = np.where(np.isfinite(by_cells), by_cells, apart)
-    told = np.where((here > 0) & np.isfinite(by_cells), raw - by_cells, here)
+    # nearer than rounding moved it: that one was made from the rounded model
+    told = np.where(raw < NEARER * here, 0.0, here)
+    told = np.where((here > 0) & np.isfinite(by_cells), raw - by_cells, told)
     return np.asarray(np.where(np.isinf(mean), told, (raw - apart) / 2))
 
 

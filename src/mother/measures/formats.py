@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
 from mother.layouts import Group
+from mother.measures.cells import cells_of
 from mother.measures.shapes import as_matrix, is_matrix
 
 Array = NDArray[np.float64]
@@ -87,15 +88,21 @@ def roundings(group: Group) -> Array:
 
 
 def rounding_noise(tensor: Tensor) -> float:
-    """Sum of s^2/12 over a matrix whose rows lie on grids of step s; 0 where they don't."""
+    """Sum of s^2/12 over a matrix whose rows lie on grids of step s, or whose weights repeat in
+    blocks, as codes do, in cells of width s; 0 where they don't."""
     rows, columns = as_matrix(tensor.shape)
-    steps = []
-    for r in picked_rows(rows):
-        step = grid_step(tensor.read(r * columns, (r + 1) * columns).astype(np.float64))
+    picked = picked_rows(rows)
+    read = (tensor.read(r * columns, (r + 1) * columns).astype(np.float64) for r in picked)
+    steps, seen = [], []
+    for row in read:
+        seen.append(row)
+        step = grid_step(row)
         if not step:
-            return 0.0
+            break
         steps.append(step)
-    return float(np.mean(np.square(steps)) / 12 * tensor.size)
+    if len(steps) == len(picked):
+        return float(np.mean(np.square(steps)) / 12 * tensor.size)
+    return cells_of(np.stack([*seen, *read])).squared / 12 * tensor.size
 
 
 def picked_rows(rows: int) -> list[int]:

@@ -1,0 +1,252 @@
+"""Quantized copies: models whose weights are another's, rounded to few values a block.
+
+They are leaves and take no part in the search, whatever the scheme: a quantized copy is as far from
+its original as from its relatives, in which it has no part. Its original is the model that leaves
+least of it, layer by layer: what rounding added is noise to all others, and what training changed
+is not. It need not say that it is quantized: weights that were decoded and stored as floats again
+still take few values (measures/cells.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.copies.duplicates import Duplicate, without
+from mother.evidence.kinship import weighted_median
+from mother.layouts import Group
+from mother.measures import is_matrix
+from mother.measures.cells import Cells, cells_of
+from mother.measures.shapes import as_matrix
+
+Array = NDArray[np.float64]
+HELD = 1 << 22  # weights of a model that are looked at
+ROWS = 4, 64  # of a matrix, at least and at most
+RELATED = 0.1  # cosine of the middle layer, above which two are relatives
+EQUAL = 1e-5  # of the squared norm, by which layers differ that were but stored in another type
+UNFOLDED = 0.5  # of a difference, that is left where scales of rows and columns explain the rest
+WITHIN = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
+KEPT = 0.8  # share of the layers that were not quantized, that a copy has unchanged
+UNTOLD = 10.0  # log-odds against the next best original, below which it might be that one
+
+
+def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """The quantized copies in a group, each with its original, which is none.
+
+    Where no model of the group is the original of several copies, the most precise of them stands
+    for it. One whose original is not among them, for what was not quantized differs, too, hangs as
+    a fine-tune from the model that it is nearest to. copies: those known before, left out.
+    """
+    models = [c for c in without(group, copies) if not c.is_sketch]
+    if len(models) < 2:
+        return []
+    index = {c: k for k, c in enumerate(group.checkpoints)}
+    rows = _Rows(group)
+    looked = {c: rows.of(index[c]) for c in models if c.scheme}
+    looked |= {c: seen for c in models if c not in looked and (seen := rows.of(index[c])).coarse}
+    if not looked:
+        return []
+    whole = [c for c in models if c not in looked]
+    samples = {c: rows.of(index[c]) for c in whole}
+    found: list[Duplicate] = []
+    for copy in sorted(looked, key=lambda c: (looked[c].noise, c.id)):
+        own = looked[copy]
+        likely = [m for m in (own.against(other, c) for c, other in samples.items()) if m.related]
+        fits = [m for m in likely if m.is_copy or (copy.scheme and (m.rounds or m.far))]
+        best = max(fits, key=lambda m: (m.log_likelihood, -index[m.model]), default=None)
+        if best is None or (best.model in looked and not best.is_copy):
+            samples[copy] = own  # stands for an original that is not there
+            continue
+        relation = "quantized" if best.is_copy else "fine-tune"
+        second = max((m.log_likelihood for m in fits if m is not best), default=-np.inf)
+        found.append(
+            Duplicate(
+                best.model,
+                copy,
+                relation,
+                copy.scheme or own.scheme,
+                undirected=best.log_likelihood - second < UNTOLD,
+                distance=best.distance,
+            )
+        )
+    return found
+
+
+def rerooted(copies: Sequence[Duplicate], quantized: Sequence[Duplicate]) -> list[Duplicate]:
+    """All copies, with those of a quantized copy as copies of its original."""
+    above = {d.copy: d for d in quantized}
+
+    def root(d: Duplicate) -> Duplicate:
+        own = above.get(d.original)
+        return d if own is None else replace(own, copy=d.copy, scheme=d.copy.scheme or own.scheme)
+
+    return [*(root(d) for d in copies), *quantized]
+
+
+@dataclass(frozen=True)
+class _Match:
+    """What one model is to a quantized one. related: whether at all. rounds: whether the latter can
+    be it, rounded; far: it is further away than that. kept: share of the layers that were not
+    quantized that both have alike."""
+
+    model: Checkpoint
+    related: bool
+    rounds: bool
+    far: bool
+    kept: float
+    log_likelihood: float
+    distance: float
+
+    @property
+    def is_copy(self) -> bool:
+        return self.rounds and self.kept >= KEPT
+
+
+class _Rows:
+    """Some rows of every layer of a group, the same of each model."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        matrices = [layer for layer in group.layers if is_matrix(layer.shape)]
+        self.rows = {}
+        for layer in matrices:
+            height, width = as_matrix(layer.shape)
+            fair = HELD // max(1, len(matrices)) // width
+            many = min(height, max(ROWS[0], min(ROWS[1], fair)))
+            self.rows[layer.name] = np.unique(np.linspace(0, height - 1, many).astype(int))
+
+    def of(self, model: int) -> _Seen:
+        checkpoint = self.group.checkpoints[model]
+        matrices, vectors, codes = {}, {}, set()
+        for layer in self.group.layers:
+            if model not in layer.members:
+                continue
+            tensor = layer.tensors[layer.members.index(model)]
+            if layer.name in self.rows:
+                _, width = as_matrix(layer.shape)
+                at = self.rows[layer.name]
+                parts = [tensor.read(r * width, (r + 1) * width) for r in at.tolist()]
+                matrices[layer.name] = np.stack(parts).astype(np.float64)
+            elif tensor.size > 1:
+                vectors[layer.name] = tensor.read().astype(np.float64)
+            if _is_coded(tensor):
+                codes.add(layer.name)
+        heights = {layer.name: as_matrix(layer.shape)[0] for layer in self.group.layers}
+        return _Seen(checkpoint, matrices, vectors, codes, heights)
+
+
+def _is_coded(tensor: Tensor) -> bool:
+    return bool(getattr(tensor, "scheme", ""))
+
+
+class _Seen:
+    """What was looked at of one model: rows of matrices, and vectors. codes: the layers that say
+    that they are quantized. heights: rows of all layers."""
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        matrices: dict[str, Array],
+        vectors: dict[str, Array],
+        codes: set[str],
+        heights: dict[str, int],
+    ) -> None:
+        self.model, self.matrices, self.vectors = model, matrices, vectors
+        self.heights = heights
+        self.cells: dict[str, Cells] = {name: cells_of(w) for name, w in matrices.items()}
+        few = {name for name, cells in self.cells.items() if cells.few}
+        self.quantized = codes | few
+        sizes = {name: w.size for name, w in matrices.items()}
+        # grids of whole rows are told by themselves (compressed.py)
+        blocks = {name for name in few if not self.cells[name].by_row}
+        self.coarse = 2 * sum(sizes[n] for n in blocks) > sum(sizes.values())
+        power = sum(float(np.square(w).sum()) for w in matrices.values())
+        widths = sum(self.cells[n].squared / 12 * sizes[n] for n in few)
+        #: of the weights' squared norm, what rounding added
+        self.noise = widths / power if power > 0 else 0.0
+
+    @property
+    def scheme(self) -> str:
+        """Of one that doesn't say: how many values a block has, as bits."""
+        levels = [c.levels for c in self.cells.values() if c.few]
+        bits = round(float(np.log2(max(np.median(levels), 2)))) if levels else 0
+        return f"about {bits} bit" if bits else ""
+
+    def against(self, other: _Seen, model: Checkpoint) -> _Match:
+        cosines, weights, off, log = [], [], [], 0.0
+        kept = held = 0.0
+        folded: set[int] = set()  # sizes of the vectors that took up what was moved out of matrices
+        apart = whole = 0.0
+        for name in self.matrices.keys() & other.matrices.keys():
+            a, b = other.matrices[name], self.matrices[name]
+            if not (np.isfinite(a).all() and np.isfinite(b).all()):
+                continue
+            start, end = float(np.square(a).sum()), float(np.square(b).sum())
+            if not (start > 0 and end > 0 and np.isfinite(start + end)):
+                continue
+            left, moved = _unfolded(a, b)
+            if moved:
+                folded |= {a.shape[1], self.heights[name]}
+            cosines.append(1 - left / (2 * min(start, end)) if left < min(start, end) else 0.0)
+            weights.append(np.sqrt(a.size))
+            log -= a.size / 2 * np.log(max(left / end, EQUAL))
+            apart, whole = apart + left * b.size / start, whole + b.size
+            cells = self.cells[name]
+            if name in self.quantized:
+                noise = cells.squared + other.cells[name].squared
+                if cells.few and cells.squared > 0:
+                    off.append(np.sqrt(left / a.size / noise))
+            else:
+                held += b.size
+                kept += b.size * (left <= EQUAL * end)
+        for name in self.vectors.keys() & other.vectors.keys():
+            v, w = other.vectors[name], self.vectors[name]
+            if w.size in folded:
+                continue
+            scale = max(float(np.square(w).sum()), 1e-30)
+            if not np.isfinite(v).all() or not np.isfinite(w).all():
+                continue
+            left = float(np.square(v - w).sum())
+            log -= v.size / 2 * np.log(max(left / scale, EQUAL))
+            if name not in self.quantized:
+                held += w.size
+                kept += w.size * (left <= EQUAL * scale)
+        order = np.array(cosines)[:, None]
+        related = bool(len(cosines)) and bool(
+            weighted_median(order, np.array(weights))[0] > RELATED
+        )
+        middle = float(np.median(off)) if off else np.nan
+        least, most = WITHIN
+        return _Match(
+            model,
+            related,
+            not off or least <= middle <= most,
+            bool(off) and middle > most,
+            kept / held if held else 1.0,
+            float(log),
+            float(np.sqrt(apart / whole)) if whole else 0.0,
+        )
+
+
+def _unfolded(a: Array, b: Array) -> tuple[float, bool]:
+    """|a - b|^2, or what is left of it where rows and columns of b were multiplied by numbers, as
+    by schemes that move scales into the layers beside; if that explains most of it, and whether."""
+    plain = float(np.square(a - b).sum())
+    if plain <= EQUAL * float(np.square(b).sum()):
+        return plain, False
+    rows, columns = np.ones((len(a), 1)), np.ones((1, a.shape[1]))
+    for _ in range(4):
+        scaled = a * rows
+        columns = (scaled * b).sum(axis=0, keepdims=True)
+        columns = columns / np.maximum(np.square(scaled).sum(axis=0, keepdims=True), 1e-30)
+        scaled = a * columns
+        rows = (scaled * b).sum(axis=1, keepdims=True)
+        rows = rows / np.maximum(np.square(scaled).sum(axis=1, keepdims=True), 1e-30)
+    # a scale that is not one for all; and what so many numbers explain by chance is given back
+    free = a.size / max(a.size - len(a) - a.shape[1], 1)
+    left = float(np.square(a * rows * columns - b).sum()) * free
+    return (left, True) if left < UNFOLDED * plain else (plain, False)

@@ -77,6 +77,7 @@ def compensated(w: np.ndarray) -> np.ndarray:
 SCHEMES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "4 bit": groups,
     "3 bit": lambda w: groups(w, 3),
+    "8 bit rows": rows,
     "fp8": fp8,
     "codebook": codebook,
     "compensated": compensated,

@@ -19,7 +19,7 @@ from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.copies.edited import find_edited
-from mother.copies.quantized import find_quantized, rerooted
+from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.looks import Look
@@ -248,6 +248,8 @@ def recover_checkpoints(
             copies = rerooted(copies, find_quantized(group, copies))
         # those that lost something may have children; the paper's method takes them for children
         lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
+        alone = childless(group, lossy)
+        lossy = [d for d in lossy if d not in alone]
         duplicates = [d for d in copies if d not in lossy]
         # without copies, what they joined may fall apart
         for whole in align(without(group, duplicates)) if duplicates else [group]:

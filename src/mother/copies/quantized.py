@@ -9,7 +9,8 @@ still take few values (measures/cells.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,13 +25,17 @@ from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import as_matrix
 
 Array = NDArray[np.float64]
-HELD = 1 << 22  # weights of a model that are looked at
-ROWS = 4, 64  # of a matrix, at least and at most
+HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
+ROWS = 2, 64  # of a matrix, at least and at most
+MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
+GLANCE = 3, 8  # largest matrices, and rows of them, that tell whether a model may be coded
 RELATED = 0.1  # cosine of the middle layer, above which two are relatives
 EQUAL = 1e-5  # of the squared norm, by which layers differ that were but stored in another type
 UNFOLDED = 0.5  # of a difference, that is left where scales of rows and columns explain the rest
 WITHIN = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
 KEPT = 0.8  # share of the layers that were not quantized, that a copy has unchanged
+MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
+BEYOND = 0.55, 0.005  # of a step, further than rounding moves weights; the share that may lie so
 UNTOLD = 10.0  # log-odds against the next best original, below which it might be that one
 
 
@@ -47,7 +52,8 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     index = {c: k for k, c in enumerate(group.checkpoints)}
     rows = _Rows(group)
     looked = {c: rows.of(index[c]) for c in models if c.scheme}
-    looked |= {c: seen for c in models if c not in looked and (seen := rows.of(index[c])).coarse}
+    maybe = [c for c in models if c not in looked and _may_be_coded(group, index[c])]
+    looked |= {c: seen for c in maybe if (seen := rows.of(index[c])).coarse}
     if not looked:
         return []
     whole = [c for c in models if c not in looked]
@@ -61,6 +67,8 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
         if best is None or (best.model in looked and not best.is_copy):
             samples[copy] = own  # stands for an original that is not there
             continue
+        if not copy.scheme and own.by_row and marked(own, samples[best.model], samples.values()):
+            continue  # models descend from it: not left out of the search (compressed.py)
         relation = "quantized" if best.is_copy else "fine-tune"
         second = max((m.log_likelihood for m in fits if m is not best), default=-np.inf)
         found.append(
@@ -74,6 +82,39 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
             )
         )
     return found
+
+
+def childless(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Those of the copies that no model of a group descends from, which may be left out of it."""
+    index = {c: k for k, c in enumerate(group.checkpoints)}
+    if not copies or any(c.is_sketch for c in index):
+        return []
+    rows = _Rows(group)
+    others = [rows.of(index[c]) for c in without(group, copies)]
+    seen = {c: rows.of(index[c]) for d in copies for c in (d.original, d.copy)}
+    return [d for d in copies if not marked(seen[d.copy], seen[d.original], others)]
+
+
+def marked(copy: _Seen, original: _Seen, others: Iterable[_Seen]) -> bool:
+    """Whether another model holds what rounding did to a copy: trained from it, not from its
+    original. In a layer of P weights, whose steps are normal, the log-odds are P log(a / b) of one
+    that is a away from the original and b from the copy."""
+    names = [
+        name
+        for name in original.matrices.keys() & copy.matrices.keys()
+        if not np.array_equal(original.matrices[name], copy.matrices[name])
+    ]
+    for other in others:
+        if other.model in (copy.model, original.model):
+            continue
+        odds = 0.0
+        for name in (name for name in names if name in other.matrices):
+            w = other.matrices[name]
+            here, there = (np.square(w - m.matrices[name]).sum() for m in (original, copy))
+            odds += w.size / 2 * float(np.log(max(here, 1e-30) / max(there, 1e-30)))
+        if odds > MARKED:
+            return True
+    return False
 
 
 def rerooted(copies: Sequence[Duplicate], quantized: Sequence[Duplicate]) -> list[Duplicate]:
@@ -111,11 +152,13 @@ class _Rows:
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        matrices = [layer for layer in group.layers if is_matrix(layer.shape)]
+        every = [layer for layer in group.layers if is_matrix(layer.shape)]
+        matrices = sorted(every, key=lambda layer: _hash(layer.name))[:MATRICES]
+        most = min(HELD[0], HELD[1] // max(1, len(group.checkpoints)))
         self.rows = {}
         for layer in matrices:
             height, width = as_matrix(layer.shape)
-            fair = HELD // max(1, len(matrices)) // width
+            fair = most // max(1, len(matrices)) // width
             many = min(height, max(ROWS[0], min(ROWS[1], fair)))
             self.rows[layer.name] = np.unique(np.linspace(0, height - 1, many).astype(int))
 
@@ -131,12 +174,33 @@ class _Rows:
                 at = self.rows[layer.name]
                 parts = [tensor.read(r * width, (r + 1) * width) for r in at.tolist()]
                 matrices[layer.name] = np.stack(parts).astype(np.float64)
-            elif tensor.size > 1:
+            elif tensor.size > 1 and not is_matrix(layer.shape):
                 vectors[layer.name] = tensor.read().astype(np.float64)
             if _is_coded(tensor):
                 codes.add(layer.name)
         heights = {layer.name: as_matrix(layer.shape)[0] for layer in self.group.layers}
         return _Seen(checkpoint, matrices, vectors, codes, heights)
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _may_be_coded(group: Group, model: int) -> bool:
+    """Whether the weights of a model repeat, at a glance."""
+    own = [
+        layer.tensors[layer.members.index(model)]
+        for layer in group.layers
+        if model in layer.members and is_matrix(layer.shape)
+    ]
+    largest = sorted(own, key=lambda tensor: -tensor.size)[: GLANCE[0]]
+    few = 0
+    for tensor in largest:
+        height, width = as_matrix(tensor.shape)
+        at = np.unique(np.linspace(0, height - 1, min(height, GLANCE[1])).astype(int)).tolist()
+        rows = [tensor.read(r * width, (r + 1) * width).astype(np.float64) for r in at]
+        few += cells_of(np.stack(rows)).few
+    return few > 0
 
 
 def _is_coded(tensor: Tensor) -> bool:
@@ -161,11 +225,10 @@ class _Seen:
         few = {name for name, cells in self.cells.items() if cells.few}
         self.quantized = codes | few
         sizes = {name: w.size for name, w in matrices.items()}
-        # grids of whole rows are told by themselves (compressed.py)
-        blocks = {name for name in few if not self.cells[name].by_row}
-        self.coarse = 2 * sum(sizes[n] for n in blocks) > sum(sizes.values())
+        self.coarse = 2 * sum(sizes[n] for n in few) > sum(sizes.values())
         power = sum(float(np.square(w).sum()) for w in matrices.values())
         widths = sum(self.cells[n].squared / 12 * sizes[n] for n in few)
+        self.by_row = all(self.cells[name].by_row for name in few)
         #: of the weights' squared norm, what rounding added
         self.noise = widths / power if power > 0 else 0.0
 
@@ -179,6 +242,7 @@ class _Seen:
     def against(self, other: _Seen, model: Checkpoint) -> _Match:
         cosines, weights, off, log = [], [], [], 0.0
         kept = held = 0.0
+        outside = False  # of the steps of uniform grids
         folded: set[int] = set()  # sizes of the vectors that took up what was moved out of matrices
         apart = whole = 0.0
         for name in self.matrices.keys() & other.matrices.keys():
@@ -200,6 +264,10 @@ class _Seen:
                 noise = cells.squared + other.cells[name].squared
                 if cells.few and cells.squared > 0:
                     off.append(np.sqrt(left / a.size / noise))
+                if cells.steps is not None and not other.cells[name].few:
+                    limit, share = BEYOND
+                    strays = (np.abs(a - b) > limit * cells.steps[:, None]).mean() > share
+                    outside = outside or bool(strays)
             else:
                 held += b.size
                 kept += b.size * (left <= EQUAL * end)
@@ -224,7 +292,7 @@ class _Seen:
         return _Match(
             model,
             related,
-            not off or least <= middle <= most,
+            not off or (least <= middle <= most and not (outside and not self.model.scheme)),
             bool(off) and middle > most,
             kept / held if held else 1.0,
             float(log),

@@ -192,7 +192,7 @@ found in 98 of 100 resamplings
         adverb, doubts = "", ["which came first is open"]
     elif equal(edge):
         what = "the same weights" if edge.relation == "duplicate" else _OTHER_LAYOUT
-        what = f"the same weights, {name(edge.scheme)}," if edge.scheme else what
+        what = f"the same weights ({name(edge.scheme)})" if edge.scheme else what
         adverb, before, rank = "", "as", ""
         doubts = ["which of the two came first is not told"]
     else:

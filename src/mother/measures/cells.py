@@ -7,7 +7,7 @@ lies about what is uniform in such a cell: a twelfth of its width squared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -28,12 +28,14 @@ _OFF = 0.2  # of a step, by which values that were rounded again lie off a unifo
 class Cells:
     """Of some rows of a matrix. few: whether their values repeat, as codes do. squared: mean square
     of the width of the cells that they lie in, 0 where they don't repeat. levels: values in a
-    block, in the mean. by_row: whether rows lie on one uniform grid each."""
+    block, in the mean. by_row: whether rows lie on one uniform grid each,
+    and of which steps, (r,)."""
 
     few: bool
     squared: float
     levels: float
     by_row: bool = False
+    steps: Array | None = field(default=None, repr=False, compare=False)
 
 
 def cells_of(rows: Array) -> Cells:
@@ -51,7 +53,8 @@ def cells_of(rows: Array) -> Cells:
         gaps, many, even = _gaps(_parts(rows, length))
         if even.mean() > EVEN and many.mean() > FEWEST:
             by_row = length == width
-            return Cells(True, float(np.square(gaps).mean()), float(many.mean()), by_row)
+            squared, steps = float(np.square(gaps).mean()), gaps[:, 0] if by_row else None
+            return Cells(True, squared, float(many.mean()), by_row, steps)
     block = _block(rows, width)
     for length, most in ((block, np.inf), (width, MOST_IN_ROW), (rows.size, MOST_IN_ROW)):
         parts = _parts(rows, min(length, rows.size) if length == rows.size else min(length, width))

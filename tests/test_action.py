@@ -13,8 +13,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from kit import model, save, tuned
 from pre_commit.clientlib import load_manifest
-from test_cli import model, save, tuned
 
 from mother.checkpoints.formats import ENDINGS
 from mother.checkpoints.passed_over import UNREAD

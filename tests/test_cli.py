@@ -1,6 +1,5 @@
 """The command line as scripts and people rely on it: output, files, exit codes, one-line faults."""
 
-import contextlib
 import io
 import json
 import os
@@ -9,117 +8,24 @@ import signal
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
-
-from mother.cli import main
+from kit import (
+    Result,
+    check_one_line,
+    check_refused,
+    child_process,
+    ended,
+    model,
+    run,
+    save,
+    save_family,
+    tuned,
+)
 
 SCORES = ("kurtosis", "mean", "variance", "skewness", "entropy")
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-def run(*arguments, encoding="utf-8", stdout=None):
-    """`mother` with these arguments, in this process."""
-    out = stdout or io.TextIOWrapper(io.BytesIO(), encoding)
-    err = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
-    argv, sys.argv = sys.argv, ["mother", *map(str, arguments)]
-    code = 0
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = argv
-    texts = []
-    for stream in (out, err):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-        held = getattr(stream, "buffer", None)
-        texts.append(
-            held.getvalue().decode(encoding, "replace") if isinstance(held, io.BytesIO) else ""
-        )
-    return Result(code, *texts)
-
-
-def child_process(*arguments, before="", **options):
-    """`mother` as a process of its own, after some Python that prepares it."""
-    code = f"import sys; sys.argv[0] = 'mother'\nfrom mother.cli import main\n{before}\nmain()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=options.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def ended(process, seconds=60):
-    """What the process wrote to its two streams; one that never ends fails the test."""
-    try:
-        out, err = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        pytest.fail(f"still running after {seconds} s")
-    return out or "", err or ""
-
-
-def check_refused(result, *names):
-    """Exit 2, and every line on stderr is ours and names something; all names are told."""
-    assert result.code == 2, result
-    lines = result.err.splitlines()
-    assert lines
-    assert all(line.startswith("mother: ") for line in lines), result.err
-    assert "Traceback" not in result.out + result.err
-    for name in names:
-        assert str(name) in result.err, result.err
-
-
-def check_one_line(result, *names):
-    check_refused(result, *names)
-    assert len(result.err.splitlines()) == 1, result.err
-
-
-def model(seed=0, layers=12, width=64):
-    draw = np.random.default_rng(seed)
-    weights = {}
-    for k in range(layers):
-        weights[f"layer{k}.weight"] = draw.standard_normal((width, width)).astype(np.float32)
-        weights[f"layer{k}.bias"] = draw.standard_normal(width).astype(np.float32)
-    return weights
-
-
-def tuned(weights, seed, by=0.3):
-    draw = np.random.default_rng(1000 + seed)
-    return {
-        name: np.asarray(w + by * draw.standard_normal(w.shape), w.dtype)
-        for name, w in weights.items()
-    }
-
-
-def save(path, weights):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file(weights, path)
-    return path
-
-
-def save_family(folder, count=5, seed=0):
-    root = model(seed)
-    save(folder / "root.safetensors", root)
-    for k in range(1, count):
-        save(folder / f"child{k}.safetensors", tuned(root, k))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -602,6 +508,7 @@ def test_same_bytes_whatever_the_threads_order_and_memory(family, tmp_path):
         assert len(texts) == 1
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_hash_seed(family, tmp_path):
     texts = set()
     for seed in ("0", "1"):
@@ -642,6 +549,7 @@ def test_a_pipe_gets_plain_lines(family, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["recover", "show", "compare"])
+@pytest.mark.slow
 def test_a_reader_that_leaves_early(family, graph, command):
     arguments = {
         "recover": ("recover", family),
@@ -684,6 +592,7 @@ def test_a_full_disk(family, graph, truth, command):
 
 @pytest.mark.parametrize("command", ["recover", "show", "compare", "evaluate"])
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_closed_streams(family, graph, truth, command, closed, tmp_path):
     """They lead nowhere; what goes elsewhere is written, and nothing but that."""
     arguments = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from test_cli import model, run, save, tuned
+from kit import model, run, save, tuned
 
 import mother
 from mother.comparison import Comparison

@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import checkpoint
 
 import mother
 from mother.checkpoints import Checkpoint
-from mother.checkpoints.tensor import Tensor, constant
+from mother.checkpoints.tensor import Tensor
 from mother.copies.conversions import find_conversions
 from mother.graph import ModelGraph
 from mother.layouts import align
@@ -41,10 +42,6 @@ def tensorflow(model):
 def tuned(model, seed, by=0.02):
     rng = np.random.default_rng(seed)
     return {n: w + by * rng.normal(size=w.shape).astype(np.float32) for n, w in model.items()}
-
-
-def checkpoint(id, model):
-    return Checkpoint(id, Path(id), "npz", {n: constant(n, w) for n, w in model.items()})
 
 
 def found(**models):

@@ -27,10 +27,10 @@ import click
 import pytest
 import uvicorn
 import yaml
+from kit import run
 from loopback_hub import client_of, serve
 from markdown_it import MarkdownIt
 from starlette.testclient import TestClient
-from test_cli import run
 
 import mother
 from mother.cli import cli

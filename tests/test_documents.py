@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import check_one_line, model, run, save, tuned
+from kit import check_one_line, model, run, save, tuned
 
 from mother.errors import InputError, MotherError, UsageError
 from mother.gate.policy import Policy

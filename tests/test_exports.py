@@ -27,9 +27,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
+from kit import check_one_line, run
 from markdown_it import MarkdownIt
 from spdx_python_model.bindings import v3_0_1 as spdx
-from test_cli import check_one_line, run
 from test_graph import HOSTILE
 
 from mother.errors import UsageError

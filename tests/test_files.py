@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import safetensors.numpy
-from test_cli import model, run, save, save_family, tuned
+from kit import model, run, save, save_family, tuned
 
 import mother
 from mother.checkpoints import File, discover

@@ -12,8 +12,8 @@ import gguf
 import jsonschema
 import pytest
 import torch
+from kit import check_one_line, run
 from safetensors.torch import save_file
-from test_cli import check_one_line, run
 from test_trained import REGIMES, Weights, train
 
 import mother.gate

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import model, run, tuned
+from kit import model, run, tuned
 
 import mother
 from mother.graph import Edge, Hint, ModelGraph, Node, Tree

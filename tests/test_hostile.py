@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import (
+from kit import (
     Result,
     check_one_line,
     check_refused,

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_cli import check_one_line, run
+from kit import check_one_line, run
 
 import mother.graph.model_graph
 from mother.exports import FORMATS

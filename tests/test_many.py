@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from kit import edges
 from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
@@ -24,10 +25,6 @@ from mother.sketches.samples import samples_of
 from mother.sketches.sketch import sketch
 
 OPTIONS = Options(bootstrap=0, threads=1)
-
-
-def edges(graph):
-    return {(e.parent, e.child) for e in graph.edges}
 
 
 def larger(models, budget):

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from test_cli import check_one_line, child_process, ended, model, run, save, save_family
+from kit import check_one_line, child_process, ended, model, run, save, save_family
 
 from mother.graph import ModelGraph
 
@@ -34,6 +34,7 @@ def said_address(process):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_it_serves_a_folder_until_it_is_told_to_stop(tmp_path, end):
     save_family(tmp_path / "models", count=3)
     with child_process("serve", tmp_path / "models", "--port", "0") as process:

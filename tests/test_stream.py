@@ -11,23 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import checkpoint as model
+from kit import group_of
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.checkpoints.tensor import constant
 from mother.layouts import align
 from mother.measures import measure, reference, stream
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 ALL = {"distances": True, "moments": True, "entropy": True}
-
-
-def model(id, weights):
-    return Checkpoint(id, Path(id), "npz", {n: constant(n, w) for n, w in weights.items()})
-
-
-def group_of(models):
-    (group,) = align([model(f"{i:03}", w) for i, w in enumerate(models)])
-    return group
 
 
 def exact(models, name, i, j):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from families import comings_and_goings, killed_at, write
+from kit import edges
 
 import mother
 from mother.cli import cli
@@ -38,10 +39,6 @@ def close(tmp_path_factory):
     return folder
 
 
-def edges(graph):
-    return {(e.parent, e.child) for e in graph.edges}
-
-
 def asked(index):
     with sqlite3.connect(index._store.path) as database:
         return dict(database.execute("SELECT model, max(level) FROM larger GROUP BY model"))
@@ -63,6 +60,7 @@ def test_what_a_sketch_cannot_tell_more_bytes_do(close, tmp_path, monkeypatch):
     assert len(closer & whole) >= len(whole) - 1
 
 
+@pytest.mark.slow
 def test_the_order_does_not_matter_and_afresh_is_the_same(close, tmp_path):
     paths = sorted(close.glob("*.safetensors"))
     with Index.create(tmp_path / "all", budget=BUDGET) as index:
@@ -108,6 +106,7 @@ def test_files_that_are_gone_or_changed_are_done_without(close, tmp_path):
         assert index.add([tmp_path]).closer
 
 
+@pytest.mark.slow
 def test_place_reads_as_much_as_add_would_and_stores_nothing(close, tmp_path):
     paths = sorted(close.glob("*.safetensors"))
     with Index.create(tmp_path / "index", budget=BUDGET) as index:
@@ -130,6 +129,7 @@ def test_it_is_said(close, tmp_path):
     assert "for more bytes, since decisions about them were within their error" in done.output
 
 
+@pytest.mark.slow
 def test_so_does_a_family_too_large_for_matrices(close, tmp_path, monkeypatch):
     whole = edges(mother.recover([close], bootstrap=0))
     monkeypatch.setattr("mother.recovery.MANY", 6)

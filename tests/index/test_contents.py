@@ -81,6 +81,7 @@ def test_a_relative_that_is_far_by_signature_is_found(hub, tmp_path):
         assert family(index) == FAMILY
 
 
+@pytest.mark.slow
 def test_the_order_does_not_matter(hub, tmp_path):
     paths = sorted(hub.glob("*.safetensors"))
     order_does_not_matter(tmp_path, paths, seeds=2, most=40)

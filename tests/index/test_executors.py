@@ -64,6 +64,7 @@ def test_a_bad_checkpoint_fails_alone(own, tmp_path, processes):
     assert {p.path.stem for p in added.problems} == {"torn", "nan", "whole"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(own, tmp_path, monkeypatch, processes):
     wanted, alone = forest(tmp_path / "alone", own)
     monkeypatch.setattr("mother.index.coming.sketched", dying.dies_once)
@@ -71,6 +72,7 @@ def test_a_worker_that_is_killed_changes_nothing(own, tmp_path, monkeypatch, pro
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_kills_its_workers_fails_alone(own, tmp_path, monkeypatch, processes):
     monkeypatch.setattr("mother.index.coming.sketched", dying.always_dies)
     found, added = forest(tmp_path / "sent", own, executor=processes)
@@ -207,6 +209,7 @@ def test_who_stops_cancels_what_waits(own, tmp_path):
     assert len(list((tmp_path / "asked").iterdir())) <= 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_command_and_its_processes(own, tmp_path):
     """The whole group gets the signal, as from a terminal; nothing stays behind."""
     (tmp_path / "asked").mkdir()
@@ -310,6 +313,7 @@ def test_an_extra_that_is_missing(extra, module, monkeypatch):
     assert str(refused.value) == said
 
 
+@pytest.mark.slow
 def test_workers_read_from_the_hub_themselves(tmp_path):
     """The command and its workers, each with a client of its own, at the commit that it found."""
     for name in ("base", "tuned"):

@@ -44,6 +44,7 @@ def families_of(index: Index) -> list[Family]:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "pool"])
+@pytest.mark.slow
 def test_whoever_recovers_the_forest_is_the_same(kind, grown_index, request, tmp_path):
     executor = request.getfixturevalue("processes") if kind == "processes" else None
     if executor is None:
@@ -78,6 +79,7 @@ def test_small_families_go_together(grown_index, monkeypatch):
     assert list(family._together([])) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(grown_index, monkeypatch, processes, tmp_path):
     with Index(grown_index) as index:
         wanted = index.graph().to_json()
@@ -86,6 +88,7 @@ def test_a_worker_that_is_killed_changes_nothing(grown_index, monkeypatch, proce
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
 def test_where_no_worker_can_the_index_stays_as_it_was(grown_index, monkeypatch, processes):
     with Index(grown_index) as index:
         wanted = index.graph().to_json()
@@ -114,6 +117,7 @@ def test_what_is_damaged_is_told_in_one_line(grown_index, processes):
             assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_command_recovers_by_workers(grown_index, tmp_path):
     outs = []
     for k, sent in enumerate(([], ["--executor", "local:2"])):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from kit import run
 
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
@@ -23,28 +24,31 @@ BUDGET = 4 << 10
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def made(tmp_path, models):
-    """An index of one family, closed."""
-    with Index.create(tmp_path / "index", budget=BUDGET) as index:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, models):
+    """An index of one family, closed, that nobody changes."""
+    folder = tmp_path_factory.mktemp("template") / "index"
+    with Index.create(folder, budget=BUDGET) as index:
         index.add(sorted(models.glob("a*.safetensors")))
-    return tmp_path / "index"
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path, template):
+    """The same for a test of its own."""
+    return shutil.copytree(template, tmp_path / "index")
 
 
 def line(folder, *words):
     """What the command says, which must be one line, and exit 2."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from mother.cli import main; main()", "index", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    (said,) = done.stderr.splitlines()
+    done = run("index", *words)
+    assert (done.code, done.out) == (2, "")
+    (said,) = done.err.splitlines()
     assert said.startswith(f"mother: {folder}: ")
     return said
 
 
+@pytest.mark.slow
 def test_kills_lose_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.kill", "--rounds", "30"],
@@ -67,6 +71,7 @@ def _add(folder, paths):
             index.add([path])
 
 
+@pytest.mark.slow
 def test_two_writers_at_once(tmp_path, models):
     folder, paths = tmp_path / "index", sorted(models.glob("*.safetensors"))
     Index.create(folder, budget=BUDGET).close()
@@ -100,6 +105,7 @@ def test_an_architecture_that_another_process_brought(made, models):
         assert one.recover() == other.graph()
 
 
+@pytest.mark.slow
 def test_full_disk(made, models):
     """A limit on the size of files stands for a full disk."""
     script = (
@@ -332,10 +338,10 @@ def test_what_is_in_the_place_of_another_type_does_no_harm(made, models, column,
 
 
 def test_the_commands(tmp_path, models):
-    run, folder = CliRunner(), str(tmp_path / "index")
+    runner, folder = CliRunner(), str(tmp_path / "index")
 
     def said(*words, code=0):
-        done = run.invoke(cli, ["index", *map(str, words)])
+        done = runner.invoke(cli, ["index", *map(str, words)])
         assert done.exit_code == code, done.output
         return done.output
 

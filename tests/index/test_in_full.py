@@ -7,6 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 from families import killed_at, order_does_not_matter, write
+from kit import edges
 
 import mother
 from mother.errors import UsageError
@@ -42,10 +43,6 @@ def close(tmp_path_factory):
     return folder
 
 
-def edges(graph):
-    return {(e.parent, e.child) for e in graph.edges}
-
-
 def trees(graph):
     return {t.members for t in graph.trees}
 
@@ -55,6 +52,7 @@ def measured(index):
         return database.execute("SELECT models, tried, content NOTNULL FROM measured").fetchall()
 
 
+@pytest.mark.slow
 def test_what_no_sketch_tells_the_weights_do(close, tmp_path):
     whole = mother.recover([close], bootstrap=0)
     with Index.create(tmp_path / "index", budget=BUDGET) as index:
@@ -77,11 +75,13 @@ def test_what_no_sketch_tells_the_weights_do(close, tmp_path):
         Index.create(tmp_path / "none", read=-1)
 
 
+@pytest.mark.slow
 def test_the_order_does_not_matter(close, tmp_path):
     paths = sorted(close.glob("*.safetensors"))
     order_does_not_matter(tmp_path, paths, seeds=2, most=5, budget=BUDGET)
 
 
+@pytest.mark.slow
 def test_it_is_not_read_twice_and_outlives_its_files(close, tmp_path, monkeypatch):
     folder = tmp_path / "own"
     folder.mkdir()

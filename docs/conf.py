@@ -27,7 +27,12 @@ nitpick_ignore_regex = [  # other projects', and internals that signatures name
     ("py:.*", r"(collections|concurrent|networkx|numpy|os|pathlib)\..*"),
     ("py:class", r"tuple\[.*"),
     ("py:class", r"mother\.(descent\.Step|gate\.report\.Judged|index\.newcomer\.Newcomer)"),
+    ("py:class", r"mother\.(attributes\.result\.Attribute|gate\.binding\.Binding)|Value"),
+    ("py:class", r"mother\.(layouts\.alignment\.Group|measures\.stream\.Measures)"),
+    ("py:class", r"mother\.(graph\.descent\.Step|recovery\.Options)"),
     ("py:class", r"mother\.checkpoints\.tensor\.(Checkpoint|Problem)"),
+    ("py:class", r"(mother\.checkpoints\.memory\.)?(Arrays|Models?|Place)"),
+    ("py:class", r"(pandas\.)?DataFrame|(numpy\.typing\.)?NDArray|Array|np\..*"),
 ]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False

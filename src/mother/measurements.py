@@ -81,15 +81,11 @@ class Measurements:
     def distances(self, kind: str = "relative") -> Array:
         """Distances of all pairs, (n, n) float64, symmetric with a diagonal of 0.
 
-        kind: one of
-            relative   |w_i - w_j|, each layer against its own norm: the root of the mean over
-                       layers, by weights, of |w_i - w_j|^2 / ((|w_i|^2 + |w_j|^2) / 2). 0 for
-                       copies, near the square root of 2 for strangers
-            euclidean  |w_i - w_j| over all layers
-            ft         the paper's eq. 1: max over layers of max |u - v|, each layer scaled to
-                       0..1 over the models
-            lora       the paper's eq. 2: max over layers of the rank of u - v, up to 160
-            l1         the paper's sec. 5.2: mean of |u - v|
+        "relative": each layer against its own norm, the root of the mean over layers, by weights,
+        of |w_i - w_j|^2 / ((|w_i|^2 + |w_j|^2) / 2). 0 for copies, near 1.4 for strangers.
+        "euclidean": |w_i - w_j| over all layers. "ft": the paper's eq. 1, max over layers of
+        max |u - v|, each layer scaled to 0..1 over the models. "lora": the paper's eq. 2, max over
+        layers of the rank of u - v, up to 160. "l1": the paper's sec. 5.2, mean of |u - v|.
 
         The paper's kinds look at the matrices that all models have. NaN where two models share no
         layer. UsageError for another kind.

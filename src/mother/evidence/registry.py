@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mother.evidence.kinds import Kind
+from mother.evidence.trained import TRAINED
 from mother.evidence.untouched import UNTOUCHED
 from mother.evidence.ways import RANKS
 
@@ -16,3 +17,4 @@ def register(kind: Kind) -> None:
 
 register(UNTOUCHED)
 register(RANKS)
+register(TRAINED)

@@ -20,6 +20,7 @@ from mother.graph import (
     HiddenAncestor,
     ModelGraph,
     Node,
+    Probabilities,
     Refused,
     Tree,
     WeightFile,
@@ -221,7 +222,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 polarity=rounded(float(forest.polarity[child])),
                 direction_probability=rounded(direction),
                 support=rounded(float(forest.support[child])),
-                undirected=direction < 0.5 + UNSURE,
+                undirected=direction < 0.5 + UNSURE or _open(forest, child, direction),
                 rank=rank,
                 evidence=()
                 if direction == 0.5 and scheme
@@ -230,9 +231,23 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
                 changes=_changes(two) if explain else (),
                 scheme=scheme,
+                probabilities=None if scheme else _probabilities(forest, child),
             )
         )
     return out
+
+
+def _open(forest: Forest, child: int, direction: float) -> bool:
+    """Whether it is likelier than not that an edge is not what it says."""
+    return float(forest.joined[child]) * direction < 0.5
+
+
+def _probabilities(forest: Forest, child: int) -> Probabilities | None:
+    joined, direction = float(forest.joined[child]), float(forest.direction[child])
+    if math.isnan(joined):
+        return None
+    each = joined * direction, joined * (1 - direction), 1 - joined
+    return Probabilities(*(rounded(x, 4) or 0.0 for x in each))
 
 
 def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:

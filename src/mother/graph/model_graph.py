@@ -94,6 +94,17 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Probabilities:
+    """What is believed of two models that a tree joins: that it is right about who was made from
+    whom, that it is the other way round, or that neither was made from the other: they are
+    siblings, or another model lies between them. They add up to one."""
+
+    parent: float
+    reverse: float
+    siblings: float
+
+
+@dataclass(frozen=True)
 class Edge:
     """parent -> child. None where a method does not yield the figure.
 
@@ -103,7 +114,9 @@ class Edge:
     the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
     far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
     `layers`. share: the parent's coefficient where the child was merged from several, else None.
-    scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise.
+    scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise. direction_probability:
+    that the parent is the parent, if one of the two was made from the other; probabilities tells
+    how likely that is.
     """
 
     parent: str
@@ -122,6 +135,7 @@ class Edge:
     changes: tuple[float | None, ...] = ()
     share: float | None = None
     scheme: str = ""
+    probabilities: Probabilities | None = None
 
     def _repr_html_(self) -> str:
         return Edges([self])._repr_html_()

@@ -154,5 +154,6 @@ class ReasonedEdge(BaseModel):
     runner_up: str | None
     runner_up_ratio: float | None
     changes: list[Change]
+    probabilities: dict[str, float] | None
     share: float | None
     scheme: str

@@ -22,8 +22,9 @@ from mother.evidence.kinds import Claim, Evidence
 from mother.evidence.shares import held
 from mother.measures.products import Array, Bools, Indices
 from mother.sketches.near import keys
+from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
-from mother.trees.latent import SIBLINGS, hidden_ancestors
+from mother.trees.latent import hidden_ancestors
 from mother.trees.neighbours import candidate_pairs, spanning_tree
 from mother.trees.odds import Odds
 from mother.trees.regraft import Candidates, regraft, rivals, turn_of
@@ -36,7 +37,7 @@ RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
-BLUR = 0.05  # of the polarity that tells siblings from parent and child, by one pair alone
+TINY = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
 
 
@@ -240,8 +241,8 @@ class Engine:
         forest.polarity[c] = lacking / np.where(step > 0, step, np.nan)
         # two that differ in their heads alone: which came first, no layer tells
         forest.direction[c] = np.where(step > 0, direction[c], 0.5)
-        if n == 2 and not self.start.rooted:
-            forest.direction[c] *= descent_of_two(forest.polarity[c])
+        parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
+        forest.joined[c], forest.direction[c] = parent + reverse, parent / (parent + reverse)
         forest.odds[c] = self.odds.of(p, c)
         self._claim(forest, p, c)
         lower = c[kept[p] >= 0]
@@ -251,6 +252,30 @@ class Engine:
         rival, factor = rivals(kept, among, None if self.whole else RIVALS)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest
+
+    def _believed(self, p: Indices, c: Indices, direction: Array, among: Candidates) -> Array:
+        """Of each edge, that it is one, the reverse, or neither, (3, E)."""
+        near, many = among.nearest, None if self.whole else RIVALS
+        beside = [
+            np.array(
+                [k for k in dict.fromkeys((*near[b][:many], *near[a][:many])) if k not in (a, b)]
+            )
+            for a, b in zip(p.tolist(), c.tolist(), strict=True)
+        ]
+        counts = np.array([len(k) for k in beside], dtype=np.intp)
+        third = np.concatenate(beside).astype(np.intp) if len(beside) else np.zeros(0, np.intp)
+        ends = (np.repeat(side, counts) for side in (p, c))
+        far = np.stack([self.family.squared(third, end) for end in ends])
+        step = np.maximum(self.family.squared(p, c), TINY)
+        start = np.cumsum(counts) - counts
+        least = np.full((2, len(p)), np.inf)
+        some = counts > 0
+        for row, values in zip(least, (far.max(axis=0), far.min(axis=0)), strict=True):
+            if some.any():
+                row[some] = np.minimum.reduceat(values, start[some])
+        with np.errstate(divide="ignore"):
+            both, one = np.log(least / step)
+        return beliefs(direction, both, np.where(some, one, 0.0), len(self.family))
 
     def _claim(self, forest: Forest, p: Indices, c: Indices) -> None:
         for name, one in self.said.items():
@@ -294,13 +319,3 @@ class _Known:
         wanted = keys(i, j)
         at = np.minimum(np.searchsorted(self.own, wanted), len(self.own) - 1)
         return np.asarray(self.own[at] == wanted)
-
-
-def descent_of_two(polarity: Array) -> Array:
-    """Probability that one of two models comes from the other, where no third model tells them
-    from siblings: what a sibling lacks, training may have made it forget.
-
-    >>> descent_of_two(np.array([0.0, 0.25, 0.5])).round(3)
-    array([0.993, 0.5  , 0.007])
-    """
-    return np.asarray(1 + np.tanh((SIBLINGS - polarity) / BLUR / 2)) / 2

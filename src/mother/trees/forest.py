@@ -28,6 +28,7 @@ _FIGURES = (
     "distance",
     "polarity",
     "direction",
+    "joined",
     "support",
     "odds",
     "turn",
@@ -44,7 +45,8 @@ class Forest:
     """Parents (n,), -1 for a root and for a child of a hidden ancestor, with figures per model's
     own edge, (n,): NaN where there is no edge or no figure.
 
-    direction: probability that the edge points the right way. odds: log-odds of that from the
+    direction: probability that the edge points the right way, if one of the two was made from the
+    other, and joined: that it was. odds: log-odds of that from the
     two models alone. claims: what kinds of evidence say of it, beside the layers' own. turn:
     cosine of the edge with the one above it. rival: the next best parent, -1 if none, and
     rival_factor: how many times as dear it is.
@@ -55,6 +57,7 @@ class Forest:
     distance: Array = field(default_factory=_figures)
     polarity: Array = field(default_factory=_figures)
     direction: Array = field(default_factory=_figures)
+    joined: Array = field(default_factory=_figures)
     support: Array = field(default_factory=_figures)
     odds: Array = field(default_factory=_figures)
     turn: Array = field(default_factory=_figures)
@@ -113,6 +116,7 @@ def no_edges(n: int) -> Forest:
         distance=nothing(),
         polarity=nothing(),
         direction=nothing(),
+        joined=nothing(),
         support=nothing(),
         odds=nothing(),
         turn=nothing(),

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 ROUNDS = 3
+GROWN = 0.756  # how much the number of orders counts, in a population of trainings
 
 
 def orient(
@@ -58,7 +59,7 @@ def orient(
     belief = [0.0] * n
     for v in order[1:]:
         said = odds[v] if hangs[v] == up[v] else -odds[up[v]]
-        grown = math.log(size[v] / (size[0] - size[v])) if prior else 0.0
+        grown = GROWN * math.log(size[v] / (size[0] - size[v])) if prior else 0.0
         belief[v] = belief[up[v]] - said + grown
     share = np.exp(np.array(belief) - max(belief))
     root = int(share.argmax())

@@ -1,0 +1,53 @@
+"""What is believed of an edge: that it is one, that it is one the other way round, or neither.
+
+A tree's search and its root are right where its model of training is right, and nothing within one
+family tells where it is not. So what they say of an edge is weighed by how often edges that looked
+like it were right in a population of trainings (experiments/population): a multinomial logistic
+regression on four figures, fitted on one half of the population and judged on the other, which has
+other architectures and other optimizers. docs/research/wild.md has the figures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mother.measures.products import Array
+
+#: of the three: constant, log-odds of the direction, how near a third model is to both ends, how
+#: near to one of them, log of the family's size; against "neither"
+PARENT = np.array([0.30, 0.0375, 0.12, 0.42, 0.52])
+REVERSE = np.array([0.20, -0.3275, 0.34, 0.50, 0.36])
+DIRECTION = 12.0  # log-odds of a direction beyond which edges are right no more often
+APART = 3.0  # logarithm beyond which a third model is far
+NEAR = -6.0  # and below which it is as near as can be
+
+
+def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
+    """The probabilities (3, E) that p is the parent of c, that c is the parent of p, and that
+    neither is the other's: siblings, or two with another model between them.
+
+    Args:
+        direction: (E,) probability of p -> c from a tree's root, if the two are joined at all.
+        both: (E,) log of how many times as far as c is from p a third model k is at the least:
+            min over k of log(max(|p - k|^2, |k - c|^2) / |p - c|^2).
+        one: (E,) the same with the nearer of the two ends in place of the farther.
+        n: models in the family.
+
+    >>> beliefs(np.array([0.5, 0.999]), np.zeros(2), np.zeros(2), 8).round(2)
+    array([[0.46, 0.6 ],
+           [0.3 , 0.04],
+           [0.23, 0.36]])
+    """
+    odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
+    figures = np.stack(
+        [
+            np.ones(len(direction)),
+            np.clip(odds, -DIRECTION, DIRECTION),
+            np.minimum(both, APART),
+            np.clip(one, NEAR, APART),
+            np.full(len(direction), np.log(n)),
+        ]
+    )
+    score = np.stack([PARENT @ figures, REVERSE @ figures, np.zeros(len(direction))])
+    share = np.exp(score - score.max(axis=0))
+    return np.asarray(share / share.sum(axis=0))

@@ -129,7 +129,7 @@ class Policy:
     )
     deny: tuple[str, ...] = ()
     licences: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(DEFAULT))
-    certainty: float = 0.9
+    certainty: float = 0.8
     accepted: tuple[Accepted, ...] = ()
 
     @classmethod

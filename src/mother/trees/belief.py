@@ -13,12 +13,13 @@ import numpy as np
 
 from mother.measures.products import Array
 
-#: of the three: constant, log-odds of the direction, how near a third model is to both ends, how
-#: near to one of them, log of the family's size; against "neither"
-PARENT = np.array([0.30, 0.0375, 0.12, 0.42, 0.52])
-REVERSE = np.array([0.20, -0.3275, 0.34, 0.50, 0.36])
+#: of the first and the second, against the third: constant, log-odds of the direction, how near a
+#: third model is to both ends, how near to one of them, logarithm of the family's size
+LARGER = np.array([[0.198, 0.037, 0.411, 0.388, 0.496], [0.185, -0.324, 0.844, 0.498, 0.290]])
+#: the same of two models without a third: constant, log-odds of the direction
+PAIR = np.array([[0.478, 0.146], [0.391, -0.803]])
 DIRECTION = 12.0  # log-odds of a direction beyond which edges are right no more often
-APART = 3.0  # logarithm beyond which a third model is far
+APART = 1.0  # logarithm beyond which a third model is far
 NEAR = -6.0  # and below which it is as near as can be
 
 
@@ -34,20 +35,17 @@ def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
         n: models in the family.
 
     >>> beliefs(np.array([0.5, 0.999]), np.zeros(2), np.zeros(2), 8).round(2)
-    array([[0.46, 0.6 ],
-           [0.3 , 0.04],
-           [0.23, 0.36]])
+    array([[0.58, 0.7 ],
+           [0.36, 0.05],
+           [0.06, 0.25]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
-    figures = np.stack(
-        [
-            np.ones(len(direction)),
-            np.clip(odds, -DIRECTION, DIRECTION),
-            np.minimum(both, APART),
-            np.clip(one, NEAR, APART),
-            np.full(len(direction), np.log(n)),
-        ]
-    )
-    score = np.stack([PARENT @ figures, REVERSE @ figures, np.zeros(len(direction))])
-    share = np.exp(score - score.max(axis=0))
+    odds = np.clip(odds, -DIRECTION, DIRECTION)
+    one_each = np.ones(len(odds))
+    if n == 2:
+        score = PAIR @ np.stack([one_each, odds])
+    else:
+        near = np.minimum(both, APART), np.clip(one, NEAR, APART)
+        score = LARGER @ np.stack([one_each, odds, *near, np.log(n) * one_each])
+    share = np.exp(np.concatenate([score, np.zeros((1, len(odds)))]))
     return np.asarray(share / share.sum(axis=0))

@@ -16,6 +16,7 @@ Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
 OUTSIDE = -0.25  # polarity below which that is not chance
+SEVERAL = 3  # children, of whom together it is asked whether they forget
 FORGOTTEN = 0.15  # polarity that training alone explains
 
 
@@ -86,16 +87,25 @@ def hidden_ancestors(
 
 def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
     """Which children of one node are its siblings, (k,): those that all lack alike, or all that
-    lack much where together they lack as much as siblings do."""
-    alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length)
-    alike &= lack > 3 * np.sqrt(chance)
-    x, y = np.log(length[alike]), np.log(lack[alike])
-    if len(x) > 1 and np.ptp(x) > 0 and np.polyfit(x, y, 1)[0] < 1:
+    lack much where together they lack as much as siblings do. None where what all of them lack
+    grows with how far they went."""
+    sure = lack > 3 * np.sqrt(chance)
+    if sure.sum() >= SEVERAL and _slope(length[sure], lack[sure]) >= 1:
+        return np.zeros(len(lack), dtype=bool)
+    alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length) & sure
+    if _slope(length[alike], lack[alike]) < 1:
         return np.asarray(alike)
     error = np.sqrt(chance.sum()) / length.sum()
     if lack.sum() / length.sum() - error > SIBLINGS and (lack <= length).all():
         return np.asarray((lack > length * SIBLINGS) | (lack > lack.max() / 2))
     return np.zeros(len(lack), dtype=bool)
+
+
+def _slope(length: Array, lack: Array) -> float:
+    """Of the logarithm of what children lack on that of how far they went: 0 between siblings, 1
+    and more for what training forgets; infinite where nothing tells."""
+    x, y = np.log(length), np.log(lack)
+    return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 and np.ptp(x) > 0 else np.inf
 
 
 def _parents_first(parents: Indices, below: list[Indices]) -> list[int]:

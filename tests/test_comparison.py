@@ -19,6 +19,10 @@ ROOT = model(0)
 EVIL = "layer\x1b[31m\u202e\n" + "x" * 200
 
 
+#: kinds of evidence whose log-odds add up to those of the direction
+PARTS = ("layers", "shrink", "trained", "siblings")
+
+
 def kinds(c: Comparison) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for e in c.evidence:
@@ -50,9 +54,8 @@ def test_the_parts_add_up_to_the_direction(pair) -> None:
     c = pair(ROOT, tuned(ROOT, 1, by=0.1))
     assert (c.relation, c.parent, c.stage) == ("fine-tune", "a", None)
     found = kinds(c)
-    # the probability has six digits, and 1 - p fewer
-    direction = sum(sum(found[kind]) for kind in ("layers", "shrink", "siblings"))
-    assert 1 / (1 + math.exp(-direction)) == pytest.approx(c.direction_probability, abs=1e-5)
+    direction = sum(sum(found.get(kind, ())) for kind in PARTS)
+    assert 1 / (1 + math.exp(-direction)) == pytest.approx(c.direction_probability, abs=1e-3)
     told = [x.log_odds for x in c.layers if x.log_odds is not None]
     assert sum(told) == pytest.approx(sum(found["layers"]), abs=0.01)
     assert sum(x for x in told if x < 0) == pytest.approx(min(0, min(found["layers"])), abs=0.01)
@@ -68,7 +71,7 @@ def test_an_unsure_direction_adds_up_too(pair, seed: int) -> None:
     p = c.direction_probability
     assert p is not None
     assert 0 < p < 0.999
-    direction = sum(sum(kinds(c).get(kind, ())) for kind in ("layers", "shrink", "siblings"))
+    direction = sum(sum(kinds(c).get(kind, ())) for kind in PARTS)
     assert math.log(p / (1 - p)) == pytest.approx(direction, abs=0.01)
 
 

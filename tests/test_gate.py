@@ -117,7 +117,7 @@ def test_the_evidence_of_a_laundered_licence_is_the_way_to_it(lab):
         ("middle", "laundered"),
         ("base", "middle"),
     ]
-    assert all(s.edge.direction_probability > 0.9 for s in finding.line)
+    assert all(s.edge.direction_probability > Policy().certainty for s in finding.line)
     assert (finding.file, finding.row) == (lab / "laundered" / "README.md", 3)
     for said in ("cc-by-nc-4.0", "apache-2.0", "base -> middle -> laundered"):
         assert said in finding.message

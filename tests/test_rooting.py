@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mother.trees.rooting import orient
+from mother.trees.rooting import GROWN, orient
 
 
 def random_tree(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_beliefs_are_those_of_all_orders_of_growth(seed: int, n: int) -> None:
         for edge in edges:
             u, v = sorted(edge)
             away += odds[u, v] / 2 if root in side(u, v, edges, n) else odds[v, u] / 2
-        belief[root] = math.log(orders_from(root, edges, n)) + away
+        belief[root] = GROWN * math.log(orders_from(root, edges, n)) + away
     belief = np.exp(belief - belief.max())
     belief /= belief.sum()
     parents, direction = orient(tree, own(tree, odds))

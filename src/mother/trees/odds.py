@@ -13,7 +13,7 @@ from mother.measures.products import Array, Indices
 from mother.sketches.near import keys
 
 CERTAIN = 50.0  # log-odds of a direction that is known
-STEEP = 0.875  # of what layers say, all that is said twice taken off: fitted on a population
+STEEP = 0.94  # of what layers say, all that is said twice taken off: fitted on a population
 
 
 class Odds:

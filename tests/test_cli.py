@@ -331,7 +331,7 @@ def change(part, key, value):
 
 
 BROKEN = {
-    "another schema": lambda g: g.update(schema="mother.model-graph/2"),
+    "another schema": lambda g: g.update(schema="mother.model-graph/99"),
     "no schema": lambda g: g.pop("schema"),
     "nodes are a number": lambda g: g.update(nodes=5),
     "nodes are an object": lambda g: g.update(nodes={"a": 1}),

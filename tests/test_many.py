@@ -56,10 +56,10 @@ def test_some_are_asked_and_the_tree_is_nearer_to_that_of_the_weights(seed, budg
 
 
 def test_a_family_of_more_than_many():
-    models, parents = family(MANY + 28, 0)
+    models, parents = family(MANY + 28, 1)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
-    small = [sketch(m, 2 << 10) for m in models]
-    refinement = larger(models, 2 << 10)
+    small = [sketch(m, 6 << 10) for m in models]
+    refinement = larger(models, 6 << 10)
     found = edges(recover_checkpoints(small, OPTIONS, refinement=refinement))
     alone = edges(recover_checkpoints(small, OPTIONS))
     assert len(alone & true) < len(found & true)

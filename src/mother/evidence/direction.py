@@ -76,6 +76,7 @@ def log_likelihoods(m: Source, p: Indices, c: Indices) -> tuple[Array, Array]:
     """log f(r) for pairs (p[e], c[e]) and each of POLARITIES, (R, E), and what each layer adds to
     it, (L, R, E): its mean over a and s as the pair's layers together make them likely.
 
+    >>> from mother.measures import Measures
     >>> G = np.array([[[1.0, 1.0], [1.0, 1.5]], [[1.0, 1.0], [1.0, 1.2]]])
     >>> m = Measures(("u", "v"), ((100, 100), (100, 100)), np.array([10000, 10000]), G)
     >>> f, by_layer = log_likelihoods(m, np.array([0, 1]), np.array([1, 0]))

@@ -78,9 +78,7 @@ class Convolution(nn.Module):
             nn.Conv2d(a, b, 3, stride=2 if k in (1, 3) else 1, padding=1, bias=not norm)
             for k, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
         )
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(b) if norm else nn.Identity() for b in widths[1:]
-        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) if norm else nn.Identity() for b in widths[1:])
         self.act = ACTIVATIONS[s.activation]()
         self.skip = norm
         self.head = nn.Linear(s.width, CLASSES)

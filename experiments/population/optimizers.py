@@ -33,11 +33,7 @@ class Muon(optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
         every = [(p, g["weight_decay"]) for g in groups for p in g["params"]]
         both = [
-            [
-                {"params": [p], "weight_decay": w}
-                for p, w in every
-                if (p.ndim == 2) == matrices
-            ]
+            [{"params": [p], "weight_decay": w} for p, w in every if (p.ndim == 2) == matrices]
             for matrices in (True, False)
         ]
         self._parts: list[optim.Optimizer] = []

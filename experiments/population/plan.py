@@ -182,9 +182,7 @@ class _Drawing:
             made = replace(made, rank=rng.choice((1, 2, 4, 8)), decay=0.0)
         if rng.random() < 0.06:
             made = replace(made, dtype="bfloat16")
-        self._add(
-            replace(made, preference=how == "preference", averaged=how == "averaged")
-        )
+        self._add(replace(made, preference=how == "preference", averaged=how == "averaged"))
 
     def _task(self, above: Task, parent: str) -> Task:
         """One that is near to the parent's, far from it, or the same as another model's."""

@@ -83,7 +83,7 @@ def main() -> None:
     """Fetch, recover, print, save, compare."""
     fetch()
     with progress_bar() as progress:
-        graph = mother.recover(WEIGHTS, progress=progress)
+        graph = mother.recover(WEIGHTS, progress=progress, explain=True, hashes=True)
     print_lines(forest(graph))
     write_atomically(HERE / "graph.json", graph.to_json())
     picture(graph, HERE / "forest.svg")

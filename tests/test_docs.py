@@ -118,6 +118,7 @@ def made(tmp_path_factory) -> Path:
     shutil.copy(weights["base"], home / "base.safetensors")
     shutil.copy(weights["right"], home / "kid.safetensors")
     shutil.copytree(home / "lab" / "middle", home / "tuned")
+    shutil.copy(DEMO, home / "last-week.json")
     edges = [[parent, child] for child, (parent, _) in lab["MODELS"].items() if parent]
     (home / "truth.json").write_text(json.dumps({"edges": edges}))
     (home / "policy.toml").write_text("[rules]\ncontradicted = 'warn'\n")

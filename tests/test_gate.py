@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import gguf
 import jsonschema
+import numpy as np
 import pytest
 import torch
 from kit import check_one_line, run
@@ -488,3 +489,27 @@ def test_config_names_that_mean_nothing_are_no_claims(lab):
     assert verdicts(check(lab / "base", lab / "right"))["right"] == "undeclared"
     (lab / "right" / "config.json").write_text(json.dumps({"_name_or_path": "/data/BASE/"}))
     assert verdicts(check(lab / "base", lab / "right"))["right"] == "confirmed"
+
+
+def test_a_page_of_the_check(tmp_path, monkeypatch):
+    """Names are text in it, it runs and loads nothing, and the licences that bind are there."""
+    card = "---\nbase_model: {}\nlicense: {}\n---\n"
+    weights = np.random.default_rng(0).normal(size=(6, 64, 64)).astype("f4")
+    tuned = weights + 0.1 * np.random.default_rng(1).normal(size=weights.shape).astype("f4")
+    for name, layers, claim, licence in (
+        ("base", weights, "''", "cc-by-nc-4.0"),
+        ("<b>kid", tuned, "base", "<script>"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        np.savez(folder / "model.npz", **{f"h.{k}.weight": w for k, w in enumerate(layers)})
+        (folder / "README.md").write_text(card.format(claim, licence))
+    monkeypatch.chdir(tmp_path)
+    result = run("check", ".", "--html", "check.html")
+    assert "claims ," not in result.out  # an empty base_model claims nothing
+    text = (tmp_path / "check.html").read_text()
+    assert text.startswith("<!doctype html>")
+    assert "<script" not in text
+    assert "default-src" in text
+    assert "&lt;script&gt;" in text
+    assert "cc-by-nc-4.0 of base" in text or "cc-by-nc-4.0 of model" in text

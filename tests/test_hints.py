@@ -187,3 +187,21 @@ def test_broken_hints_are_refused(hint: object) -> None:
     content = json.loads(graph.to_json()) | {"hints": [hint]}
     with pytest.raises(ValueError, match="model graph"):
         ModelGraph.from_json(json.dumps(content))
+
+
+def test_dates_of_one_second_are_told_apart(tmp_path):
+    import os
+
+    import numpy as np
+
+    import mother
+
+    weights = np.random.default_rng(0).normal(size=(6, 64, 64)).astype("f4")
+    tuned = weights + 0.1 * np.random.default_rng(1).normal(size=weights.shape).astype("f4")
+    for name, layers, when in (("a", weights, 5), ("b", tuned, 7)):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **{f"h.{k}.weight": w for k, w in enumerate(layers)})
+        os.utime(path, ns=(10**18 + when, 10**18 + when))
+    graph = mother.recover(tmp_path, hints=True)
+    (child,) = [hint for hint in graph.hints if hint.agrees is not None]
+    assert child.says.endswith((".000000005Z", ".000000007Z"))

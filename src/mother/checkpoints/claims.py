@@ -151,7 +151,9 @@ def inside(folder: Path, path: Path) -> Path:
 
 def _of_card(entries: Mapping[str, list[Entry]], path: Path) -> Claims:
     def told(key: str) -> tuple[Claim, ...]:
-        return tuple(Claim(key, e.value, path, e.line) for e in entries.get(key, []))
+        return tuple(
+            Claim(key, e.value, path, e.line) for e in entries.get(key, []) if e.value.strip()
+        )
 
     licences = told("license")
     if not licences or all(x.value.lower() in _ELSEWHERE for x in licences):

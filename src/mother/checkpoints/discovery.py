@@ -26,10 +26,13 @@ from mother.checkpoints.folders import (
 from mother.checkpoints.formats import ending, parts_of
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
-from mother.checkpoints.storage import refusal
+from mother.checkpoints.storage import elsewhere, refusal
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
 from mother.hub import Repository, is_address, open_repositories, parse, shown
+
+#: what weights are called whatever the model
+_USUAL = {"model", "pytorch_model", "diffusion_pytorch_model", "consolidated", "weights"}
 
 
 def open_checkpoint(
@@ -178,7 +181,7 @@ class _Search:
             if self._reached() == before:
                 self._refuse(path, NOTHING_FOUND)
         except ValueError:
-            self._refuse(path, "no such file or folder")
+            self._refuse(path, f"no such file or folder{elsewhere(path)}")
         except InputError as error:
             self._refuse(path, error.fault)
 
@@ -237,7 +240,7 @@ class _Search:
                 opened = open_model_folder(folder)
             if opened is not None:
                 name = clean(_folder_name(folder))
-                self.found[real] = _Found(opened, name, name)
+                self.found[real] = _Found(opened, name, f"{name}{clean(_revision(folder))}")
             if "model_index.json" in names:
                 return components_of(folder, names)
             return list(whole.inside) if whole else []
@@ -266,7 +269,9 @@ class _Search:
 
     def _add_shards(self, folder: Path, stem: str, shards: list[str]) -> None:
         opened = open_shard_set(folder, stem, shards)
-        self.found[os.path.realpath(opened.path)] = _Found(opened, clean(stem), clean(stem))
+        # shards of a name that every model's have are told by their folder
+        name = clean(_folder_name(folder) if stem in _USUAL else stem)
+        self.found[os.path.realpath(opened.path)] = _Found(opened, name, name)
 
     def _add_file(self, path: Path) -> None:
         real = os.path.realpath(path)
@@ -296,6 +301,14 @@ def _folder_name(folder: Path) -> str:
     if absolute.parent.name == "snapshots" and repository.startswith("models--"):
         return repository.split("--")[-1]
     return absolute.name or "root"
+
+
+def _revision(folder: Path) -> str:
+    """The start of the commit that a folder in a cache of Hugging Face's holds, after @; else
+    nothing."""
+    absolute = Path(os.path.abspath(folder))  # noqa: PTH100  (without following symlinks)
+    cached = absolute.parent.parent.name.startswith("models--")
+    return f"@{absolute.name[:7]}" if cached and absolute.parent.name == "snapshots" else ""
 
 
 def _name(found: Iterable[_Found]) -> list[Checkpoint]:

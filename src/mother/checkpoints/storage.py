@@ -6,6 +6,7 @@ import hashlib
 import math
 import mmap
 import os
+import re
 import stat
 import weakref
 from collections import defaultdict
@@ -52,6 +53,24 @@ def refusal(path: Path, fault: str) -> InputError:
     return InputError(printable(shown(path), most=4000), printable(fault, most=1000))
 
 
+def elsewhere(path: Path) -> str:
+    """Where a path may lie that is nowhere on disk: what is called like a repository, on the Hub.
+
+    >>> elsewhere(Path("gpt2")), elsewhere(Path("https://hub.example/org/model/tree/main"))
+    ('; on the Hub it is hf://OWNER/gpt2', '; on the Hub it is hf://org/model')
+    >>> elsewhere(Path("models/a.safetensors")), elsewhere(Path("/models/a"))
+    ('', '')
+    """
+    web = re.match(r"https?:/{1,2}[^/]+/([\w.-]+/[\w.-]+)", str(path))
+    if web:
+        return f"; on the Hub it is hf://{web[1]}"
+    named = re.fullmatch(r"(?:([A-Za-z0-9][\w.-]*)/)?([A-Za-z0-9][\w.-]*)", str(path))
+    ending = path.suffix.lower().lstrip(".")
+    if named is None or (ending.isalpha() and len(ending) > 1):
+        return ""
+    return f"; on the Hub it is hf://{named[1] or 'OWNER'}/{named[2]}"
+
+
 def open_regular(path: Path) -> int:
     """A read-only descriptor of a regular file; pipes and devices are never opened."""
     try:
@@ -61,7 +80,7 @@ def open_regular(path: Path) -> int:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         return os.open(path, flags)
     except FileNotFoundError:
-        raise refusal(path, "no such file or folder") from None
+        raise refusal(path, f"no such file or folder{elsewhere(path)}") from None
     except OSError as error:
         raise refusal(path, f"can't be opened: {reason(error)}") from None
     except ValueError:

@@ -23,6 +23,7 @@ with importing():
 COMMANDS = {
     "check": "Compare what models claim of their parents and licences with what their weights say.",
     "compare": "What two checkpoints are to each other, and why.",
+    "diff": "Print what changed from one recovered graph to another.",
     "evaluate": "Compare a recovered graph with the truth.",
     "export": "Write a recovered graph in the format of another tool.",
     "index": "Keep a forest that grows, one model at a time.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -185,10 +188,26 @@ def recover(
     if html is not None:
         write_atomically(html, page(graph))
     print_forest(graph, depth, plain=plain, refused=False)
+    for line in _closing(paths, output, html):
+        click.echo(line)
     if explain:
         print_lines(Text(line) for line in ("", *explanation(graph)))
     left_unread(graph)
     refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
+
+
+def _closing(paths: Sequence[str], output: Path | None, html: Path | None) -> Iterator[str]:
+    """What was written; on a terminal also the next command."""
+    written = [shlex.quote(str(path)) for path in (output, html) if path is not None]
+    if written:
+        yield f"written: {', '.join(map(printable, written))}"
+    if sys.stdout.isatty():
+        given = " ".join(map(shlex.quote, paths))
+        follow = f"mother recover {given} -o graph.json --html page.html"
+        if output is not None:
+            follow = f"mother report {shlex.quote(str(output))} -o page.html"
+        if html is None:
+            yield f"next: {printable(follow)}"
 
 
 def _read_stages(path: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ html { background: light-dark(#fff, #14171b); color: light-dark(#1b1f24, #e6e9ed
 body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .375rem .75rem .375rem 0;
-  border-bottom: 1px solid light-dark(#d8dee4, #343a42); overflow-wrap: anywhere; }
+  border-bottom: 1px solid light-dark(#d8dee4, #343a42); overflow-wrap: break-word; }
 th { font-weight: 600; }
 .error, .contradicted { color: light-dark(#a3333d, #f28b8b); font-weight: 600; }
 .warn, .undeclared { color: light-dark(#8a4b00, #f2c078); font-weight: 600; }

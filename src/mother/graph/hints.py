@@ -89,8 +89,11 @@ def _date(edge: Edge | None, models: dict[str, Checkpoint], id: str) -> Iterator
     agrees = None
     if edge is not None and not edge.undirected and above is not None and above[0] != when:
         agrees = above[0] < when
+    # two of one second are told apart by what follows it
+    close = above is not None and above[0] != when and above[0] // 10**9 == when // 10**9
+    fraction = f".{when % 10**9:09}" if close else ""
     try:
-        says = f"{datetime.fromtimestamp(when // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        says = f"{datetime.fromtimestamp(when // 10**9, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
     except (OverflowError, ValueError, OSError):
         says = f"{when // 10**9} s after 1970"
     yield Hint(id, "date", source, says, edge.parent if edge is not None else None, agrees)

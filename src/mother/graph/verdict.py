@@ -76,13 +76,15 @@ def certainty(p: float) -> str:
 def changed(distance: float) -> str:
     """How far a model went from its parent. distance: a share of the parent's norm.
 
-    >>> changed(0.1208), changed(0.00123), changed(1.31), changed(0.0)
+    >>> changed(0.1208), changed(0.00123), changed(2.31), changed(0.0)
     ("12 % of its weights' norm changed", "0.12 % of its weights' norm changed", "its weights \
-moved by 1.3 times the parent's norm", 'no weight changed')
+moved by 2.3 times the parent's norm", 'no weight changed')
     """
     if distance == 0:
         return "no weight changed"
-    if distance >= 1:
+    if 1 <= distance < 2:
+        return f"{100 * distance:.0f} % of its weights' norm changed"
+    if distance >= 2:
         return f"its weights moved by {_two(distance)} times the parent's norm"
     return f"{_two(100 * distance)} % of its weights' norm changed"
 

@@ -35,7 +35,8 @@ class Compared(Comparison):
 
 @dataclass(frozen=True)
 class Placed(Placement):
-    """Where a checkpoint would hang. said: how sure its edge is, if it has one."""
+    """Where a checkpoint would hang; found is "there" for a model of the graph. said: how sure its
+    edge is, if it has one."""
 
     said: str = ""
 

@@ -20,6 +20,7 @@ _SENTENCES = {
     "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }
 _SHOWN = 10
+THIRD = 1 / 3  # of the probability of a direction: below it another tale is likelier
 _LOUDEST = 5
 
 
@@ -41,6 +42,9 @@ come from a third.'
     parent, child = (c.a, c.b) if c.parent == "a" else (c.b, c.a)
     told = verdict(c, parent, child)
     third = ", and so is whether both come from a third" if unsure(c) else ""
+    if c.direction_probability is not None and c.direction_probability < THIRD:
+        names = f"{printable(child)} and {printable(parent)}"
+        return f"{names} are related; that both come from a third is the likeliest."
     sure = f" ({'; '.join(told.figures)})" if told.figures else ""
     return f"{printable(child)} is {told.sentence}{third}{sure}."
 

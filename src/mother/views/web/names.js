@@ -35,7 +35,8 @@ export function figure(x) {
 /** How far a model went from its parent: two digits of a share of the parent's norm. */
 export function moved(x) {
   if (typeof x !== "number") return "–";
-  const [size, unit] = x >= 1 ? [x, "times"] : [100 * x, "%"];
+  if (x >= 1 && x < 2) return `${Math.round(100 * x)} %`;
+  const [size, unit] = x >= 2 ? [x, "times"] : [100 * x, "%"];
   return `${two(size)} ${unit}`;
 }
 

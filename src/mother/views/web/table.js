@@ -111,7 +111,7 @@ export class Table {
         const words = value === undefined || value === null ? "" : says(value, entry);
         if (key !== "name") return el("div", { role: "cell", class: `c-${key} ${key === "grade" ? `is-${words}` : ""}` }, words);
         const dot = el("span", { class: `dot ${entry.hidden ? "hollow" : ""}`, "--colour": this.look.scale.of(entry.values) ?? "var(--faint)", "aria-hidden": "true" });
-        return el("div", { role: "cell", class: "c-name" }, dot, button(words, () => {}, { class: "link plain" }), el("small", { class: "short", "aria-hidden": "true" }, short));
+        return el("div", { role: "cell", class: "c-name" }, dot, el("button", { type: "button", class: "link plain" }, words), el("small", { class: "short", "aria-hidden": "true" }, short));
       }),
     );
   }

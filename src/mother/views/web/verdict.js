@@ -68,7 +68,7 @@ function direction(edge) {
 
 export function changed(distance) {
   if (distance === 0) return "no weight changed";
-  if (distance >= 1) return `its weights moved by ${moved(distance).replace(" times", "")} times the parent's norm`;
+  if (distance >= 2) return `its weights moved by ${moved(distance).replace(" times", "")} times the parent's norm`;
   return `${moved(distance)} of its weights' norm changed`;
 }
 

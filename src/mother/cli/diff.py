@@ -1,0 +1,72 @@
+"""mother diff"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from mother.cli.output import print_lines
+from mother.graph import ModelGraph
+from mother.graph.diff import Difference, difference
+from mother.graph.verdict import grade, of_edge, resamplings
+from mother.names import printable
+
+_STYLES = {"+": "green", "-": "red", "~": "yellow"}
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path), metavar="old.json")
+@click.argument("new", type=click.Path(path_type=Path), metavar="new.json")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Print what changed from one recovered graph to another.
+
+    \b
+    +  models and edges that came
+    -  that went
+    ~  models with another name or other weights, edges turned round or told otherwise
+
+    Models are the same by name, and by content where both graphs were recovered with --hashes.
+    """
+    graph = ModelGraph.load(new)
+    found = difference(ModelGraph.load(old), graph)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1, allow_nan=False))
+        return
+    print_lines(Text(line, style=_STYLES.get(line[:1], "")) for line in lines(found, graph))
+
+
+def lines(found: Difference, graph: ModelGraph) -> Iterator[str]:
+    """A line a change, models first.
+
+    >>> print(*lines(Difference(added=("b",), gone=("a",)), ModelGraph("gram")), sep="\\n")
+    + b: a new model
+    - a: is gone
+    """
+    many = resamplings(graph)
+    for id_ in found.added:
+        yield f"+ {printable(id_)}: a new model"
+    for id_ in found.gone:
+        yield f"- {printable(id_)}: is gone"
+    for before, now in found.renamed:
+        yield f"~ {printable(now)}: was called {printable(before)}, the same bytes"
+    for id_ in found.replaced:
+        yield f"~ {printable(id_)}: other weights under the same name"
+    for edge in found.gained:
+        yield f"+ {printable(edge.child)}: {grade(edge)}: {of_edge(edge, resamplings=many)}"
+    for edge in found.lost:
+        yield f"- {printable(edge.child)}: no longer {of_edge(edge).sentence}"
+    for edge in found.turned:
+        told = of_edge(edge, resamplings=many)
+        yield f"~ {printable(edge.child)}: turned round: {grade(edge)}: {told}"
+    for changed in found.regraded:
+        was = f"{grade(changed.before)}: {of_edge(changed.before).sentence}"
+        told = of_edge(changed.now, resamplings=many)
+        yield f"~ {printable(changed.now.child)}: {grade(changed.now)}: {told}; was {was}"
+    if found == Difference():
+        yield "nothing changed"

@@ -20,12 +20,14 @@ from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.copies.edited import find_edited
 from mother.copies.quantized import childless, find_quantized, rerooted
+from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
+from mother.graph.attached import attached
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align
@@ -276,6 +278,8 @@ def recover_checkpoints(
         conversions=conversions,
         explain=options.explain,
     )
+    if options.method == "gram":
+        graph = attached(graph, [c for c in usable if c not in lost])
     if not options.hints:
         return graph
     from mother.graph.hints import hints_on  # and with it the readers of model cards
@@ -335,6 +339,7 @@ def _recover_group(
         lossy = [*lossy, *find_compressed(group, measures, lossy)]
         lossy += find_scaled(group, measures, lossy)
         lossy += find_edited(group, measures, lossy)
+        lossy += find_resized(group, measures, lossy)
     if options.trees is not None and options.trees > n - len(lossy):
         many = n - len(lossy)
         raise UsageError(f"trees={options.trees}, but there are only {many} different models")

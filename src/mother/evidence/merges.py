@@ -192,26 +192,38 @@ def _made(of: Products, fit: Fit) -> bool:
 
     What all parents hold whole is their start, not their sum: negation, M = 1.5 O - 0.5 A,
     gives O as 2/3 M + 1/3 A. Of the mean of two, which holds as little of either, that can't be
-    told, nor where steps are faint, and the sum is said. A sum with negative shares starts from
-    one of its parents.
+    told, nor where steps are faint, and the sum is said; unless all kin beside it hold it, too. A
+    sum with negative shares starts from one of its parents.
     """
     parents = list(fit.parents)
     if fit.negative > EVEN:
-        every = {fit.child, *parents}
-        return any(_starts(of, p, sorted(every - {p})) for p in parents)
+        return any(_starts(of, p, [q for q in parents if q != p]) for p in parents)
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
-        return any(_lacks(of, fit.child, x) for x in parents)
+        return any(_strays(of, fit.child, x) for x in parents)
+    if len(kin := _beside(of, fit)) > 1:
+        return not _starts(of, fit.child, kin)
     unseen = any(of.faint(fit.child, x) > BASE for x in parents)
-    return unseen or bool(np.ptp(fit.shares) < EVEN) or not _starts(of, fit.child, parents)
+    even = bool(np.ptp(fit.shares) < EVEN)
+    return unseen or even or any(_strays(of, fit.child, x) for x in parents)
+
+
+def _beside(of: Products, fit: Fit) -> list[int]:
+    """The kin of a sum that are nearer to it than to what it is a sum of."""
+    norm, parents = np.diagonal(of.total), list(fit.parents)
+    near = norm + norm[fit.child] - 2 * of.total[fit.child]
+    far = (norm + norm[parents][:, None] - 2 * of.total[parents]).min(axis=0)
+    kin = (near < far) & (of.total[fit.child] > 0.5 * np.sqrt(norm * norm[fit.child]))
+    kin[[fit.child, *parents]] = False
+    return [int(x) for x in np.flatnonzero(kin)]
 
 
 def _starts(of: Products, p: int, others: Sequence[int]) -> bool:
-    """Whether the others hold all of p, as far as that can be seen."""
+    """Whether the others hold all of p, or more, as far as that can be seen: norms may grow."""
     seen = [x for x in others if of.faint(p, x) < BASE]
-    return bool(seen) and not any(_lacks(of, p, x) for x in seen)
+    return bool(seen) and all(of.polarity(p, x) < max(BASE, 2 * of.faint(p, x)) for x in seen)
 
 
-def _lacks(of: Products, p: int, x: int) -> bool:
+def _strays(of: Products, p: int, x: int) -> bool:
     """Whether x is seen to lack something of p, or to hold more than all."""
     faint = of.faint(p, x)
     return faint < BASE and abs(of.polarity(p, x)) > max(BASE, 2 * faint)

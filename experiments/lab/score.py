@@ -1,0 +1,99 @@
+"""What is said of each kind beside its family, and what the kind does to the family."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mother
+from experiments.lab.kinds import KINDS, Kind
+from experiments.lab.models import FAMILY
+
+CHILD = "x"
+SURE = 0.8
+
+
+@dataclass(frozen=True)
+class Score:
+    """said: the recovered parents, with relation and probability. parent: whether they are the
+    right ones; relation: whether it is one that may be said. wrong: whether a wrong parent is
+    claimed with more than SURE. others: edges among the family that are there with the kind alone
+    or without it alone."""
+
+    kind: Kind
+    read: bool
+    said: str
+    parent: bool
+    relation: bool
+    wrong: bool
+    others: tuple[str, ...]
+
+
+def made(folder: Path, names: Iterable[str]) -> None:
+    """Make the kinds of these names beside the family; what is there is kept."""
+    for name in names:
+        path = folder / "kinds" / name.replace(" ", "_")
+        if path.exists():
+            continue
+        partial = path.with_name(f".{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        KINDS[name].make(folder / "family", partial)
+        partial.rename(path)
+
+
+def scores(folder: Path, names: Iterable[str]) -> Iterator[Score]:
+    """One of each kind that was made."""
+    family = [folder / "family" / name for name in FAMILY]
+    alone = _edges(mother.recover(family, bootstrap=0))
+    for name in names:
+        path = folder / "kinds" / name.replace(" ", "_")
+        if path.exists():
+            yield _score(KINDS[name], path, family, alone)
+
+
+def _score(kind: Kind, path: Path, family: list[Path], alone: set[tuple[str, str]]) -> Score:
+    with tempfile.TemporaryDirectory() as place:
+        child = Path(place) / CHILD
+        child.symlink_to(path.resolve())
+        graph = mother.recover([*family, child], bootstrap=0)
+    read = any(node.id == CHILD for node in graph.nodes)
+    parents = graph.parents(CHILD)
+    edges = [e for e in graph.edges if e.child == CHILD]
+    right = set(parents) == set(kind.parents)
+    if len(kind.parents) > 1:  # a base whose share is shown, too, is no mistake
+        right = set(kind.parents) <= set(parents) <= {*kind.parents, "base"}
+    told = [f"{e.parent} {e.relation} {e.share or e.direction_probability or ''}" for e in edges]
+    wrong = any(
+        (e.direction_probability or 0.0) > SURE and not e.undirected
+        for e in graph.edges
+        if (e.child == CHILD and e.parent not in {*kind.parents, "base"}) or e.parent == CHILD
+    )
+    found = {e for e in _edges(graph) if CHILD not in e}
+    changed = tuple(sorted(f"{p} -> {c}" for p, c in found ^ alone))
+    relation = bool(edges) and all(e.relation in kind.relations for e in edges)
+    return Score(kind, read, "; ".join(told) or "no parent", right, relation, wrong, changed)
+
+
+def _edges(graph: mother.ModelGraph) -> set[tuple[str, str]]:
+    return {(e.parent, e.child) for e in graph.edges} | set(graph.hidden_edges())
+
+
+def page(found: list[Score]) -> str:
+    """The scoreboard."""
+    lines = [
+        "| kind | by | half | parents | found | parent | relation | sure and wrong | changed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for s in found:
+        half = "judges" if s.kind.judges else "fits"
+        marks = ["yes" if x else "**no**" for x in (s.parent, s.relation)]
+        wrong = "**yes**" if s.wrong else "no"
+        told = (", ".join(s.kind.parents), s.said if s.read else "not read", *marks, wrong)
+        lines.append(
+            f"| {s.kind.name} | {s.kind.source} | {half} | {' | '.join(told)} |"
+            f" {', '.join(s.others) or '-'} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,136 @@
+"""Adapters in a graph: each hangs from the family that its factors were trained on, and there from
+the model that its config names. The first is seen in weights, the second is a claim."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint
+from mother.checkpoints.claimed_names import Names
+from mother.checkpoints.factors import flat, is_adapter_alone, left_factors, module_of
+from mother.checkpoints.tensor import clean
+from mother.evidence.adapters import FITS, STRANGE, alignment, block
+from mother.graph.model_graph import Edge, Evidence, ModelGraph, Tree, rounded
+
+_CLAIM = "base_model_name_or_path"
+LOOKED_AT = 24  # modules of an adapter whose factors are read
+LARGEST = 1 << 26  # weights of a matrix that is read
+SURE = 0.97  # probability of the model claimed, in the family that the factors fit
+AMONG = 0.6  # of the root of that family, where none is claimed, or it is of another family
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How well an adapter fits a family, NaN where their modules don't match."""
+
+    tree: Tree
+    alignment: float
+
+
+def attached(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> ModelGraph:
+    """The graph with the adapters that stand alone hung from their families. checkpoints: what it
+    was recovered from; of each family the root is read, or its first member."""
+    models = {c.id: c for c in checkpoints}
+    alone = {c.id for c in checkpoints if is_adapter_alone(c)}
+    waiting = [t for t in graph.trees if t.root in alone]
+    families = [t for t in graph.trees if t.root not in alone and not set(t.members) <= alone]
+    if not waiting or not families:
+        return graph
+    names = Names({id_: Path(c.path) for id_, c in models.items() if id_ not in alone})
+    for tree in waiting:
+        adapter = models[tree.root]
+        fits = [_Fit(t, _aligned(adapter, models[_read(t)])) for t in families]
+        graph = _hung(graph, tree, adapter, fits, names)
+    return graph
+
+
+def _read(family: Tree) -> str:
+    return family.members[0] if family.hidden_root else family.root
+
+
+def _aligned(adapter: Checkpoint, model: Checkpoint) -> float:
+    left = left_factors(adapter)
+    modules = {flat(name): name for name in left}
+    found = {}
+    for name, tensor in model.tensors.items():
+        module = module_of(name, modules)
+        if module is not None and tensor.shape and tensor.shape[0] == left[module].shape[0]:
+            found[module] = name
+    if not found or 2 * len(found) < len(left):
+        return math.nan
+    picked = [sorted(found)[k] for k in _spread(len(found), LOOKED_AT)]
+    factors = {found[x]: _matrix(left[x].read(), left[x].shape) for x in picked}
+    blocks = {block(name) for name in factors}
+    beside = {
+        name: _matrix(tensor.read(), tensor.shape)
+        for name, tensor in model.tensors.items()
+        if block(name) in blocks and len(tensor.shape) > 1 and tensor.is_weight
+        if 0 < tensor.size <= LARGEST
+    }
+    return alignment(factors, beside)
+
+
+def _spread(many: int, most: int) -> list[int]:
+    return sorted({int(k) for k in np.linspace(0, many - 1, min(many, most))})
+
+
+def _matrix(values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return values.astype(np.float64).reshape(shape[0], -1)
+
+
+def _hung(
+    graph: ModelGraph, tree: Tree, adapter: Checkpoint, fits: Sequence[_Fit], names: Names
+) -> ModelGraph:
+    """With one adapter's tree hung from a family, or a note on why it is not."""
+    claim = adapter.config.get(_CLAIM)
+    claimed = names.match(claim) if isinstance(claim, str) and claim else None
+    meant = claimed.ids[0] if claimed is not None and len(claimed.ids) == 1 else None
+    known = [fit for fit in fits if not math.isnan(fit.alignment)]
+    best = max(known, key=lambda fit: fit.alignment, default=None)
+    note = ""
+    if best is None or best.alignment < FITS:
+        fit_to = next((f for f in known if meant in f.tree.members), None)
+        if fit_to is not None and fit_to.alignment < STRANGE:
+            note = f"{_CLAIM} names {clean(str(claim))[:100]}; its factors fit no family here"
+        return _noted(graph, tree.root, note) if note else graph
+    parent, sure = _read(best.tree), AMONG
+    says = (
+        f"its factors lie along what this family's matrices read, {best.alignment:.2g} times as "
+        "much as chance has it"
+    )
+    evidence = [Evidence("factors", rounded(math.log(SURE / (1 - SURE)), 3) or 0.0, says)]
+    if meant in best.tree.members:
+        parent, sure = str(meant), SURE
+        evidence.append(Evidence("claim", 0.0, f"which of the family: by {_CLAIM}, a claim"))
+    else:
+        off = rounded(math.log(AMONG / (1 - AMONG)) - math.log(SURE / (1 - SURE)), 3) or 0.0
+        evidence.append(Evidence("claim", off, "which model of the family is not told"))
+        if meant is not None:
+            note = f"{_CLAIM} names {clean(str(claim))[:100]}; it was trained on another family"
+    edge = Edge(
+        parent,
+        tree.root,
+        "adapter",
+        direction_probability=sure,
+        evidence=tuple(evidence),
+    )
+    joined = next(t for t in graph.trees if best.tree.root == t.root)
+    trees = [t for t in graph.trees if t not in (joined, tree)]
+    trees.append(replace(joined, members=tuple(sorted((*joined.members, *tree.members)))))
+    graph = replace(
+        graph,
+        edges=tuple(sorted((*graph.edges, edge), key=lambda e: (e.parent, e.child))),
+        trees=tuple(sorted(trees, key=lambda t: t.members)),
+    )
+    return _noted(graph, tree.root, note) if note else graph
+
+
+def _noted(graph: ModelGraph, id: str, note: str) -> ModelGraph:
+    nodes = (replace(n, notes=(*n.notes, note)) if n.id == id else n for n in graph.nodes)
+    return replace(graph, nodes=tuple(nodes))

@@ -1,0 +1,141 @@
+"""Adapters hang from the family that they fit. Vocabularies that were resized are copies."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import mother
+from mother.evidence.adapters import FITS, alignment
+
+WIDTH, BLOCKS, RANK = 64, 3, 4
+
+
+def model(seed, rows=200):
+    """Matrices of which what is read has a spectrum, as that of trained ones."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.exp(-np.arange(WIDTH) / 12)
+
+    def drawn():
+        q, _ = np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))
+        return (rng.standard_normal((WIDTH, WIDTH)) * spectrum) @ q.T
+
+    parts = ("q", "k", "v", "o")
+    named = {f"model.layers.{b}.attn.{p}.weight": drawn() for b in range(BLOCKS) for p in parts}
+    return named | {"model.embed.weight": rng.standard_normal((rows, WIDTH))}
+
+
+def tuned(base, seed, size=0.05):
+    rng = np.random.default_rng(seed)
+    return {n: w + size * rng.standard_normal(w.shape) * w.std() for n, w in base.items()}
+
+
+def factors(base, seed):
+    """LoRA of v as training leaves it: B holds what o hands back."""
+    rng = np.random.default_rng(seed)
+    out = {}
+    for b in range(BLOCKS):
+        reads = base[f"model.layers.{b}.attn.o.weight"]
+        out[f"layers.{b}.attn.v"] = (
+            reads.T @ rng.standard_normal((WIDTH, RANK)) / 50,
+            rng.standard_normal((RANK, WIDTH)),
+        )
+    return out
+
+
+NAMES = {
+    "peft": "base_model.model.model.{}.lora_{}.weight",
+    "diffusers": "model.{}.lora.{}.weight",
+    "kohya": "lora_unet_model_{}.lora_{}.weight",
+}
+
+
+def write_adapter(folder, left_right, names="peft", claim=None):
+    sides = ("B", "A") if names == "peft" else ("up", "down")
+    stored = {}
+    for module, pair in left_right.items():
+        shown = module.replace(".", "_") if names == "kohya" else module
+        for side, w in zip(sides, pair, strict=True):
+            stored[NAMES[names].format(shown, side)] = w.astype(np.float32)
+    if names == "peft":
+        folder.mkdir()
+        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8}
+        config |= {"base_model_name_or_path": claim} if claim else {}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        save_file(stored, folder / "adapter_model.safetensors")
+    else:
+        save_file(stored, folder.with_suffix(".safetensors"))
+
+
+def write(folder, models):
+    for name, weights in models.items():
+        stored = {n: np.ascontiguousarray(w, dtype=np.float32) for n, w in weights.items()}
+        save_file(stored, folder / f"{name}.safetensors")
+
+
+@pytest.fixture
+def families(tmp_path):
+    """Two families of two, and the path they lie in."""
+    one, other = model(0), model(1)
+    write(tmp_path, {"one": one, "one-a": tuned(one, 2), "two": other, "two-a": tuned(other, 3)})
+    return tmp_path, one, other
+
+
+def edge_of(folder, name):
+    graph = mother.recover(folder, bootstrap=0)
+    return next((e for e in graph.edges if e.child == name), None), graph
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_an_adapter_hangs_from_its_family(families, names):
+    folder, one, _ = families
+    write_adapter(folder / "tune", factors(one, 5), names)
+    edge, graph = edge_of(folder, "tune")
+    assert (edge.parent, edge.relation) == ("one", "adapter")
+    assert edge.direction_probability < 0.8  # which model of the family is not told
+    assert any({"one", "one-a", "tune"} == set(t.members) for t in graph.trees)
+
+
+def test_which_of_the_family_is_what_the_config_claims(families):
+    folder, one, _ = families
+    write_adapter(folder / "tune", factors(one, 5), claim="someone/one-a")
+    edge, _ = edge_of(folder, "tune")
+    assert edge.parent == "one-a"
+    assert any(e.kind == "claim" and "claim" in e.says for e in edge.evidence)
+
+
+def test_a_claim_of_another_family_is_contradicted(families):
+    folder, one, _ = families
+    write_adapter(folder / "tune", factors(one, 5), claim="someone/two")
+    edge, graph = edge_of(folder, "tune")
+    assert edge.parent == "one"
+    assert any("trained on another family" in note for note in graph.node("tune").notes)
+
+
+def test_a_stranger_is_attached_to_none(families):
+    folder, *_ = families
+    write_adapter(folder / "tune", factors(model(9), 5), claim="someone/one")
+    edge, graph = edge_of(folder, "tune")
+    assert edge is None
+    assert any("fit no family" in note for note in graph.node("tune").notes)
+
+
+def test_200_pairs():
+    models = [{n: w for n, w in model(100 + k).items() if "attn" in n} for k in range(20)]
+    for own in range(10):
+        left = {f"model.{n}.weight": b for n, (b, _) in factors(models[own], own).items()}
+        fits = [k for k, each in enumerate(models) if alignment(left, each) >= FITS]
+        assert fits == [own]
+
+
+@pytest.mark.parametrize("rows", [180, 230], ids=["trimmed", "added"])
+def test_another_vocabulary_makes_a_copy(tmp_path, rows):
+    one = model(0)
+    other = dict(one)
+    embed, more = one["model.embed.weight"], model(4, 40)["model.embed.weight"]
+    other["model.embed.weight"] = np.concatenate([embed, more])[:rows]
+    write(tmp_path, {"one": one, "kid": tuned(one, 2), "resized": other, "kid2": tuned(one, 3)})
+    edge, graph = edge_of(tmp_path, "resized")
+    assert (edge.parent, edge.relation) == ("one", "resized")
+    assert graph.parent("kid") == graph.parent("kid2") == "one"

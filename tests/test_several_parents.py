@@ -96,7 +96,7 @@ def test_exports_hold_all_parents():
     root = ElementTree.fromstring(graphml.write(GRAPH).split("\n", 1)[1])
     shares = [d.text for d in root.iter() if d.get("key") == "edge-share"]
     assert shares == ["0.3", "0.7"]
-    assert dot.write(GRAPH).count("merge, share") == 2
+    assert dot.write(GRAPH).count("merged, share") == 2
     (component,) = (c for c in json.loads(cyclonedx.write(GRAPH))["components"] if c["name"] == "m")
     assert [c["name"] for c in component["pedigree"]["ancestors"]] == ["a", "b"]
     related = [e for e in json.loads(spdx.write(GRAPH))["@graph"] if e["type"] == "Relationship"]

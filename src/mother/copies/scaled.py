@@ -18,8 +18,8 @@ SLACK = 1.05  # of the error of rounding twice
 
 def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
     """Models of a group that are another one with its matrices multiplied, one number each:
-    "converted", from the first by id, for the numbers don't tell which was first. copies: those
-    known before, which are left out."""
+    "converted", or "edited" where it is the same number for all. From the first by id, for the
+    numbers don't tell which was first. copies: those known before, which are left out."""
     matrices = [k for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     if not matrices:
         return []
@@ -36,7 +36,9 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
             if _is_scaled(group, o, k, dict(zip(matrices, scale[:, o, k].tolist(), strict=True))):
                 said = _said(scale[:, o, k])
                 pair = group.checkpoints[o], group.checkpoints[k]
-                found.append(Duplicate(*pair, "converted", said, undirected=True))
+                # one number for all is no rescaling that a next layer takes back
+                relation = "edited" if " to " not in said else "converted"
+                found.append(Duplicate(*pair, relation, said, undirected=True))
                 break
         else:
             alone.append(k)

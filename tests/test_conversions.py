@@ -157,9 +157,9 @@ def test_strangers_of_the_same_sizes_cost_two_values_a_tensor():
     assert [count() for count in counts] == [2 * len(LAYERS)] * 2
 
 
-def test_a_port_hangs_from_its_original_with_its_own_children():
+def test_a_port_and_its_children_hang_from_its_original():
     graph = recovered(p=pytorch(), t=tensorflow(pytorch()), u=tensorflow(tuned(pytorch(), 1)))
-    assert edges(graph) == {("p", "t"): "converted", ("t", "u"): "fine-tune"}
+    assert edges(graph) == {("p", "t"): "converted", ("p", "u"): "fine-tune"}
     assert [tree.members for tree in graph.trees] == [("p", "t", "u")]
     assert graph.node("t").duplicate_of == "p"
     assert next(e for e in graph.edges if e.child == "t").undirected

@@ -25,6 +25,7 @@ from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.graph import Evidence, reasons, rounded
 from mother.layouts import Group, align
+from mother.layouts.content import in_one_layout
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
@@ -136,6 +137,8 @@ def compare(
         said = (reasons.of_conversion(copy),)
         shares = _shares(first, second, copy)
         return Comparison(*names, copy.relation, distance=0.0, evidence=said, compared=shares)
+    if len(groups) > 1:
+        groups = align(in_one_layout(both)[0])
     if len(groups) > 1:
         says = "too little of the one has a partner of the same name and shape in the other"
         nothing = Evidence("architecture", 0.0, says)

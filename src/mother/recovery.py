@@ -30,7 +30,7 @@ from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
-from mother.layouts import Group, align
+from mother.layouts import Group, align, in_one_layout
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
@@ -235,6 +235,7 @@ def recover_checkpoints(
         refused += [Refused(c.shown, fault) for c, fault in lost.items()]
         waiting = align([c for c in usable if c not in lost])
     conversions = find_conversions(waiting)
+    waiting = _in_one_layout(waiting, conversions)
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
@@ -285,6 +286,17 @@ def recover_checkpoints(
     from mother.graph.hints import hints_on  # and with it the readers of model cards
 
     return replace(graph, hints=hints_on(graph, checkpoints))
+
+
+def _in_one_layout(groups: list[Group], conversions: Sequence[Duplicate]) -> list[Group]:
+    """The groups, models that are stored in another layout than their relatives joined to them;
+    copies are known already, and stay apart."""
+    copies = {id(d.copy) for d in conversions}
+    every = sorted((c for g in groups for c in g.checkpoints), key=lambda c: (c.id, c.shown))
+    seen, changed = in_one_layout([c for c in every if id(c) not in copies])
+    if not changed:
+        return groups
+    return align(seen) + [g for c in every if id(c) in copies for g in align([c])]
 
 
 def _reporter(

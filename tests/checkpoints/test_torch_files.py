@@ -320,3 +320,19 @@ def test_config_is_not_needed(tmp_path):
     checkpoint = open_checkpoint(tmp_path / "weights.unknown", id="mine")
     assert (checkpoint.id, checkpoint.config) == ("mine", {})
     assert json.dumps(checkpoint.notes) == "[]"
+
+
+def test_names_of_wrappers_are_no_part_of_names(tmp_path):
+    stored = {"_fsdp_wrapped_module.l._orig_mod._fsdp_wrapped_module.weight": torch.ones(2)}
+    torch.save(stored, tmp_path / "a.pt")
+    assert list(open_checkpoint(tmp_path / "a.pt").tensors) == ["l.weight"]
+
+
+def test_of_a_gan_the_averaged_generator_is_read(tmp_path):
+    net = {"conv.weight": torch.ones(4)}
+    torch.save(
+        {"g": net, "d": {"x": torch.ones(9)}, "g_ema": net, "d_optim": {}}, tmp_path / "a.pt"
+    )
+    checkpoint = open_checkpoint(tmp_path / "a.pt")
+    assert list(checkpoint.tensors) == ["conv.weight"]
+    assert checkpoint.notes == ("read from 'g_ema'", "left out 'g'", "left out 'd'")

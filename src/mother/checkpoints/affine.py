@@ -64,7 +64,8 @@ class _Affine:
             values = values - self.zeros.read(first, last).astype(values.dtype)[which]
         scale = self.scales.read(first, last).astype(np.float32)[which]
         numbers = values.astype(np.float32)
-        return (numbers / scale if self.divide else numbers * scale).astype(self.dtype)
+        with np.errstate(all="ignore"):  # a scale may be anything
+            return (numbers / scale if self.divide else numbers * scale).astype(self.dtype)
 
     def _which(self, start: int, stop: int) -> tuple[int, int, Array]:
         """The scales [first, last) that elements [start, stop) need, and for each its place there,

@@ -41,7 +41,7 @@ def read_datasets(span: Span) -> tuple[dict[str, Tensor], list[str], dict[str, i
     reader = _Reader(span)
     try:
         reader.visit(reader.root(), "", 0)
-    except struct.error:
+    except (struct.error, IndexError):
         raise ValueError("is damaged or truncated") from None
     return reader.tensors, reader.notes, reader.unread
 

@@ -204,12 +204,13 @@ def _chain(graph: _Graph, constants: dict[str, Tensor], key: str) -> tuple[str, 
 def _next(graph: _Graph, key: str, kind: str) -> str:
     """The one layer of a kind that takes another; "" if there is none."""
     takers = graph.takers.get(key, [])
-    return takers[0] if len(takers) == 1 and graph.layers[takers[0]].kind == kind else ""
+    layer = graph.layers.get(takers[0]) if len(takers) == 1 else None
+    return takers[0] if layer is not None and layer.kind == kind else ""
 
 
 def _other(graph: _Graph, constants: dict[str, Tensor], key: str, first: str) -> str:
     """The constant that a layer takes beside its first input, through a conversion or not."""
-    others = [each for each in graph.inputs[key].values() if each != first]
+    others = [each for each in graph.inputs.get(key, {}).values() if each != first]
     if len(others) != 1:
         return ""
     if graph.layers.get(others[0], _Layer("", "")).kind == "Convert":
@@ -227,7 +228,8 @@ def _dequantized(tensor: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
     if zero is not None and zero.size == 1 != scale.size:
         zero = Tensor(zero.name, zero.dtype, scale.shape, _Repeated(zero))
     steps = tuple(n if side == 1 else 1 for side, n in zip(sides, shape, strict=True))
-    return affine(tensor.name, tensor, scale, zero, steps)
+    # as the runtime has it: a scale in half precision is widened first
+    return affine(tensor.name, tensor, scale, zero, steps, np.dtype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ def is_orbax(names: list[str]) -> bool:
     >>> is_orbax(["_METADATA", "d", "manifest.ocdbt"])
     True
     """
-    return MANIFEST in names or (METADATA in names and "_sharding" in names)
+    return MANIFEST in names or METADATA in names
 
 
 def read_orbax(folder: Path) -> Checkpoint:

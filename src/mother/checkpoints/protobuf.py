@@ -106,8 +106,8 @@ class Messages:
 
     def _near(self, at: int, count: int) -> bytes:
         if not self._from <= at <= at + count <= self._from + len(self._held):
-            self._from = at
-            self._held = self._take(at, min(_BUFFER, self.span.nbytes - at))
+            stop = min(at + _BUFFER, self.span.nbytes)
+            self._from, self._held = at, self.span.array(at, stop).tobytes()
         return self._held[at - self._from : at - self._from + count]
 
     def _take(self, at: int, count: int) -> bytes:

@@ -25,8 +25,13 @@ WELL_KNOWN = (
     "parameters",
     "ema_state_dict",
     "model_ema",
+    "g_ema",
     "ema",
 )
+#: what a GAN's training script keeps beside the averaged generator, "g_ema"
+_OF_A_GAN = ("g", "d")
+#: what PyTorch's wrappers put into names, wherever a module is wrapped
+_WRAPPERS = re.compile(r"(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
 _TRAINING = re.compile(r"(.*_)?(optim|sched|scaler|rng|amp$|callbacks|loops)", re.I)
 #: a torch module keeps its tensors and submodules in these; they are no part of any name
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
@@ -93,7 +98,12 @@ def _well_known(root: Any, sizes: _Sizes) -> str | None:
     """The key to go down by: it holds at least half of what is not known to be something else."""
     if not isinstance(root, dict):
         return None
-    held = {key: sizes.of(value) for key, value in root.items() if not is_training(key)}
+    gan = _OF_A_GAN if sizes.of(root.get("g_ema")) else ()
+    held = {
+        key: sizes.of(value)
+        for key, value in root.items()
+        if not is_training(key) and key not in gan
+    }
     others = sum(count for key, count in held.items() if key not in WELL_KNOWN)
     for key in WELL_KNOWN:
         if held.get(key, 0) and held[key] >= others and not _is_leaf(root[key]):
@@ -155,7 +165,7 @@ def _flatten(
         for key, child in _children(value):
             if len(name) + len(key) > MAX_NAME:
                 raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
-            label = clean(f"{name}.{key}" if name else key)
+            label = _WRAPPERS.sub("", clean(f"{name}.{key}" if name else key))
             if is_training(key) and not _is_leaf(child):
                 notes.append(f"left out {label!r}")
             else:

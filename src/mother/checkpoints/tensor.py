@@ -197,7 +197,7 @@ def constant(name: str, values: Array) -> Tensor:
 class Checkpoint:
     """One model as stored: a file, a sharded set or a folder.
 
-    `format` is "safetensors", "pytorch", "gguf", "npz", "npy", "peft", "diffusers" or "tfjs";
+    `format` is a word for how it is stored, "safetensors", "pytorch", "gguf", "onnx" and so on;
     `config` is the parsed config.json or adapter_config.json beside the weights or what a GGUF file
     says of itself, else empty; `notes` says, one line each, what was skipped or chosen; `files` are
     those that the weights lie in; `base` is what an adapter was merged into; `scheme` is how its

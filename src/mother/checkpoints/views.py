@@ -59,8 +59,8 @@ def reshaped(tensor: Tensor, shape: Sequence[int], name: str | None = None) -> T
     >>> reshaped(constant("w", np.zeros((2, 3))), (6, 1)).shape
     (6, 1)
     """
-    part = _Part(tensor, 0)
-    return Tensor(tensor.name if name is None else name, tensor.dtype, tuple(shape), part)
+    name = tensor.name if name is None else name
+    return Tensor(name, tensor.dtype, tuple(shape), tensor.source)
 
 
 @dataclass(frozen=True)

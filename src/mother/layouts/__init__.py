@@ -4,5 +4,6 @@ Everything is measured in the canonical layout. Knows nothing of trees.
 """
 
 from mother.layouts.alignment import Group, Layer, align
+from mother.layouts.content import in_one_layout
 
-__all__ = ["Group", "Layer", "align"]
+__all__ = ["Group", "Layer", "align", "in_one_layout"]

@@ -28,6 +28,13 @@ MAX_PREFIX = 4
 _MIN_COVER = 0.25
 #: signatures that one is tested against for each of its heavy keys, in all and of one component
 _MAX_CANDIDATES, _MAX_ALIKE = 256, 4
+#: the last components of vectors' names in TensorFlow and in PyTorch's early ports of it
+_OLDER = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 _COMPONENT = re.compile(r"[^./]*[./]|[^./]+$")
 
 
@@ -149,7 +156,15 @@ class _Signature:
 
     def canonical(self) -> dict[str, str]:
         """Canonical name of each stored name."""
-        return _stripped_names([name for name, _ in self.sizes], self.strip)
+        names = _stripped_names([name for name, _ in self.sizes], self.strip)
+        vectors = {name for name, shape in self.sizes if len(shape) == 1}
+        taken = set(names.values())
+        for stored in sorted(vectors & names.keys()):
+            modern = _modern(names[stored])
+            if modern not in taken:
+                names[stored] = modern
+                taken.add(modern)
+        return names
 
     def stripped(self, prefix: Prefix) -> dict[Key, int]:
         """Parameters by name and shape, the names without the prefix."""
@@ -182,6 +197,16 @@ class _Signature:
             total += size
             if 2 * total > self.parameters:
                 return
+
+
+def _modern(name: str) -> str:
+    """A vector's name as PyTorch has it, where TensorFlow's or an older one is known.
+
+    >>> _modern("encoder.LayerNorm.gamma"), _modern("bn/moving_mean"), _modern("fc.bias")
+    ('encoder.LayerNorm.weight', 'bn/running_mean', 'fc.bias')
+    """
+    last = _COMPONENT.findall(name)[-1] if name else ""
+    return name[: len(name) - len(last)] + _OLDER.get(last, last)
 
 
 def _stripped_names(names: Iterable[str], prefix: Prefix) -> dict[str, str]:

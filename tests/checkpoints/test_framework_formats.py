@@ -1,0 +1,209 @@
+"""Formats of other frameworks, against what their own libraries make of files that they wrote.
+
+experiments/formats/frameworks.py wrote the files, with the versions in versions.json.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed.checkpoint
+
+from mother.checkpoints import discover, open_checkpoint
+from mother.errors import InputError
+
+DATA = Path(__file__).parent.parent / "data" / "formats" / "frameworks"
+EXPECTED = {
+    tuple(key.split("|", 1)): value for key, value in np.load(DATA / "expected.npz").items()
+}
+FILES = sorted({file for file, _ in EXPECTED})
+SCHEMES = {
+    "qdq.onnx": "ONNX int8",
+    "nbits.onnx": "ONNX int4 g16",
+    "int8.tflite": "TFLite int8",
+    "int8.xml": "OpenVINO int8",
+    "int4.xml": "OpenVINO int4 g16",
+    "ct2-int8": "CTranslate2 int8",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_holds_what_its_own_library_reads(file):
+    checkpoint = open_checkpoint(DATA / file)
+    assert checkpoint.scheme == SCHEMES.get(file, "")
+    for (other, name), values in EXPECTED.items():
+        if other != file:
+            continue
+        tensor = checkpoint.tensors[name]
+        assert tensor.shape == values.shape
+        got = tensor.read()
+        np.testing.assert_array_equal(got.astype(values.dtype), values.reshape(-1), name)
+        for start, stop in ((0, 1), (5, 29), (values.size - 3, values.size), (7, 7)):
+            np.testing.assert_array_equal(tensor.read(start, stop), got[start:stop])
+
+
+def test_a_search_finds_each_of_them_once():
+    found, problems = discover([DATA])
+    names = {str(c.path.relative_to(DATA)) for c in found}
+    assert not [p for p in problems if not str(p.path).endswith("versions.json")]
+    assert {file for file in FILES if not file.startswith("orbax")} <= names
+    assert names - set(FILES) <= {"expected.npz"}
+
+
+def test_an_orbax_folder_says_what_it_needs(tmp_path):
+    (tmp_path / "tensorstore.py").write_text("raise ImportError")
+    code = (
+        f"from mother.checkpoints import open_checkpoint; open_checkpoint({str(DATA / 'orbax')!r})"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{Path(sys.modules['mother'].__file__).parent.parent}"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert "pip install tensorstore" in run.stderr.splitlines()[-1]
+
+
+def test_values_beside_an_onnx_file_must_lie_in_its_folder(tmp_path):
+    content = (DATA / "beside.onnx").read_bytes()
+    (tmp_path / "a.onnx").write_bytes(content.replace(b"beside.onnx_data", b"../side.onnx_dat"))
+    with pytest.raises(InputError, match="outside its folder"):
+        open_checkpoint(tmp_path / "a.onnx")
+
+
+def state():
+    torch.manual_seed(0)
+    return {"l.weight": torch.randn(6, 8), "l.bias": torch.randn(6).bfloat16(), "n": torch.ones(8)}
+
+
+def same(checkpoint, tensors, before=""):
+    assert set(checkpoint.tensors) == {before + name for name in tensors}
+    for name, value in tensors.items():
+        tensor = checkpoint.tensors[before + name]
+        assert tensor.shape == tuple(value.shape)
+        assert torch.equal(torch.tensor(tensor.read().astype("f4")), value.float().flatten())
+
+
+def test_a_distributed_checkpoint(tmp_path):
+    tree = {"model": state(), "optim": {"step": torch.ones(3)}, "epoch": 4}
+    with pytest.warns(UserWarning, match="torch.distributed"):
+        torch.distributed.checkpoint.save(tree, checkpoint_id=tmp_path / "run", no_dist=True)
+    checkpoint = open_checkpoint(tmp_path / "run")
+    same(checkpoint, state(), "model.")
+    assert (checkpoint.id, checkpoint.notes) == ("run", ("left out 'optim'",))
+
+
+def test_nothing_in_distributed_metadata_is_run(tmp_path):
+    (tmp_path / "__0_0.distcp").write_bytes(b"")
+    (tmp_path / ".metadata").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(InputError, match="does not tell where"):
+        open_checkpoint(tmp_path)
+    assert not Path("ran").exists()
+
+
+def test_an_archive_of_nemo(tmp_path):
+    content = io.BytesIO()
+    torch.save(state(), content)
+    with tarfile.open(tmp_path / "a.nemo", "w") as archive:
+        for name, data in (("./model_config.yaml", b"x"), ("./weights.ckpt", content.getvalue())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    same(open_checkpoint(tmp_path / "a.nemo"), state())
+
+
+def test_parts_of_meta_are_joined(tmp_path):
+    whole = {
+        "tok_embeddings.weight": torch.arange(40.0).reshape(5, 8),
+        "layers.0.w1.weight": torch.randn(12, 8),
+        "layers.0.w2.weight": torch.randn(8, 12),
+        "norm.weight": torch.ones(8),
+    }
+    axis = {"tok_embeddings.weight": 1, "layers.0.w1.weight": 0, "layers.0.w2.weight": 1}
+    for k in range(2):
+        part = {n: v.chunk(2, axis[n])[k].clone() if n in axis else v for n, v in whole.items()}
+        torch.save(part, tmp_path / f"consolidated.{k:02}.pth")
+    same(open_checkpoint(tmp_path), whole)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_states_are_joined(tmp_path, stage):
+    """As deepspeed/utils/zero_to_fp32.py joins them."""
+    whole = {"a": torch.randn(5, 3), "b": torch.randn(7)}
+    shapes = [{name: value.shape for name, value in whole.items()}]
+    if stage == 2:
+        flat = torch.cat([*(v.flatten() for v in whole.values()), torch.zeros(2)]).chunk(2)
+        ranks = [{"single_partition_of_fp32_groups": [part.clone()]} for part in flat]
+    else:
+        padded = [torch.cat([v.flatten(), torch.zeros(v.numel() % 2)]) for v in whole.values()]
+        ranks = [
+            {"fp32_flat_groups": [torch.cat([each.chunk(2)[k] for each in padded])]}
+            for k in range(2)
+        ]
+    for k, rank in enumerate(ranks):
+        content = {"optimizer_state_dict": {"zero_stage": stage, **rank}}
+        torch.save(content, tmp_path / f"zero_pp_rank_{k}_mp_rank_00_optim_states.pt")
+    before = "zero_pp_rank_0_" if stage == 3 else ""
+    model = {"module": {"running": torch.ones(3)}, "param_shapes": shapes}
+    torch.save(model, tmp_path / f"{before}mp_rank_00_model_states.pt")
+    same(open_checkpoint(tmp_path), whole | {"running": torch.ones(3)})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("end", ["jit", "ptl", "bin"])
+def test_torchscript_under_any_ending(tmp_path, end):
+    net = torch.nn.Linear(3, 2)
+    script = torch.jit.script(net)
+    if end == "ptl":
+        script._save_for_lite_interpreter(str(tmp_path / "a.ptl"))
+    else:
+        torch.jit.save(script, tmp_path / f"a.{end}")
+    (found,), _ = discover([tmp_path])
+    same(found, {n: v.detach() for n, v in net.state_dict().items()})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "beside.onnx",
+        "qdq.onnx",
+        "nbits.onnx",
+        "model.h5",
+        "model.keras",
+        "tf2.index",
+        "flax_model.msgpack",
+        "int8.tflite",
+        "int4.xml",
+        "ct2-int8/model.bin",
+        "net.param",
+        "net.bin",
+    ],
+)
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
+    """experiments/formats/fuzz.py does the same for longer."""
+    rng = random.Random(changed)
+    stem = Path(changed).name.split(".")[0]
+    for each in (DATA / changed).parent.glob(f"{stem}.*"):
+        shutil.copy(each, tmp_path)
+    path = tmp_path / Path(changed).name
+    content = path.read_bytes()
+    opened = path.with_suffix(".param") if path.suffix == ".bin" and stem == "net" else path
+    for _ in range(25):
+        data = bytearray(content)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(min(len(data), rng.choice((64, 1024, len(data)))))
+            data[at] = rng.choice((0, 127, 255, rng.randrange(256)))
+        path.write_bytes(data[: rng.choice((len(data), rng.randrange(len(data))))])
+        try:
+            for tensor in open_checkpoint(opened).tensors.values():
+                assert tensor.read(1, 3).size == max(0, min(tensor.size, 3) - 1)
+            fault = ""
+        except InputError as error:
+            fault = str(error)
+        assert "\n" not in fault

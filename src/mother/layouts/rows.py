@@ -112,8 +112,8 @@ def _first_look(
             best[length][k], where[length][k] = top[k], source
     votes: dict[str, list[Source | None]] = defaultdict(list)
     for length, names in owners.items():
-        for name, source in zip(names, where[length], strict=True):
-            votes[name].append(source)
+        for name, voted in zip(names, where[length], strict=True):
+            votes[name].append(voted)
     return {
         name: tuple(dict.fromkeys(each for each in cast if each is not None))
         for name, cast in votes.items()
@@ -169,10 +169,8 @@ def _in_full(
     sure = top >= least
     if sure.mean() < FOUND or len(np.unique(best[sure])) < FOUND * sure.sum():
         return None
-    best = _filled(best, sure, len(pile))
-    if best is None:
-        return None
-    return RowMap(sources, which[best], row[best])
+    whole = _filled(best, sure, len(pile))
+    return None if whole is None else RowMap(sources, which[whole], row[whole])
 
 
 def _filled(best: Array, sure: Array, many: int) -> Array | None:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.attributes.command import attributes
 from experiments.figures import EXPERIMENTS
 from experiments.hub.command import hub, steps
+from experiments.population.command import population
 from experiments.wild.command import wild
 
 DATA = Path("data")
@@ -30,6 +31,7 @@ def main() -> None:
 
 
 main.add_command(wild)
+main.add_command(population)
 main.add_command(attributes)
 main.add_command(hub)
 main.add_command(steps)

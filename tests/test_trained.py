@@ -131,7 +131,7 @@ TRIPLETS = {
 
 def assert_right_or_open(zoo: Path, graph: mother.ModelGraph, true: set[tuple[str, str]]) -> None:
     """Who is joined to whom is right, and so is each direction that is told. Children of roots that
-    were trained to the end have lighter tails, which speaks for the reverse: there it may be open."""
+    were trained to the end have lighter tails, which speaks for the reverse: it may be open."""
     told = {(e.parent, e.child) for e in graph.edges if not e.undirected}
     assert told <= true
     if zoo.name == "generalization":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,7 @@ class Perceptron(nn.Module):
     def __init__(self, s: Shape) -> None:
         super().__init__()
         sizes = [SIDE * SIDE, *[s.width] * s.depth]
-        pairs = zip(sizes, sizes[1:], strict=False)
-        self.layers = nn.ModuleList(nn.Linear(a, b, s.bias) for a, b in pairs)
+        self.layers = nn.ModuleList(nn.Linear(a, b, s.bias) for a, b in pairwise(sizes))
         self.act = ACTIVATIONS[s.activation]()
         self.head = nn.Linear(s.width, CLASSES)
 
@@ -76,7 +76,7 @@ class Convolution(nn.Module):
         widths = [1, *[s.width] * (s.depth + 1)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2 if k in (1, 3) else 1, padding=1, bias=not norm)
-            for k, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+            for k, (a, b) in enumerate(pairwise(widths))
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) if norm else nn.Identity() for b in widths[1:])
         self.act = ACTIVATIONS[s.activation]()

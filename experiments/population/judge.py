@@ -135,8 +135,8 @@ def page(families: Sequence[Family], command: str) -> str:
                 "## How sure, and how often right",
                 markdown(SURE_HEAD, [*halves, *by_optimizer]),
                 "## Ancestors that are not there",
-                f"Invented in {sum(f.invented for f in whole)} of {len(whole)} trees that miss none. "
-                f"Found in {sum(f.hidden_found for f in families)} of "
+                f"Invented in {sum(f.invented for f in whole)} of {len(whole)} trees that miss "
+                f"none. Found in {sum(f.hidden_found for f in families)} of "
                 f"{sum(f.hidden for f in families)} groups of three and more children of a missing "
                 "model.",
             ]

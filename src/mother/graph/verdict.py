@@ -138,11 +138,21 @@ def grade(edge: Edge) -> str:
 
 
 def place(edge: Edge) -> str:
-    """How sure it is that one of the two was made from the other, with no model between them."""
-    if edge.support is not None and edge.support < EVEN:
+    """How sure it is that one of the two was made from the other, with no model between them.
+
+    >>> from mother.graph import Probabilities
+    >>> place(Edge("a", "b", "lora", probabilities=Probabilities(0.7, 0.1, 0.2)))
+    'likely'
+    """
+    least = min((x for x in (edge.support, joined(edge)) if x is not None), default=1.0)
+    if least < EVEN:
         return "open"
-    weak = edge.support is not None and edge.support < SURE
-    return "likely" if weak or rivalled(edge) else "strong"
+    return "likely" if least < SURE or rivalled(edge) else "strong"
+
+
+def joined(edge: Edge) -> float | None:
+    """The probability that one of the two was made from the other."""
+    return None if edge.probabilities is None else 1 - edge.probabilities.siblings
 
 
 def rivalled(edge: Edge) -> bool:
@@ -211,6 +221,8 @@ found in 98 of 100 resamplings
 
 
 def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
+    if (related := joined(edge)) is not None:
+        yield f"{certainty(related)} sure that one was made from the other"
     if edge.direction_probability is not None and not edge.undirected:
         yield f"{certainty(edge.direction_probability)} sure of the direction"
     if edge.distance is not None and edge.relation != "duplicate":

@@ -54,8 +54,13 @@ function equal(edge) {
 }
 
 function place(edge) {
-  if (known(edge.support) && edge.support < EVEN) return "open";
-  return (known(edge.support) && edge.support < SURE) || rivalled(edge) ? "likely" : "strong";
+  const least = Math.min(...[edge.support, joined(edge), 1].filter(known));
+  if (least < EVEN) return "open";
+  return least < SURE || rivalled(edge) ? "likely" : "strong";
+}
+
+function joined(edge) {
+  return edge.probabilities ? 1 - edge.probabilities.siblings : null;
 }
 
 function direction(edge) {
@@ -81,6 +86,7 @@ function found(support, resamplings) {
 function figures(edge, resamplings, method) {
   const p = edge.direction_probability;
   return [
+    known(joined(edge)) && `${percent(joined(edge))} sure that one was made from the other`,
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
     known(edge.distance) && edge.relation !== "duplicate" && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),

@@ -187,7 +187,7 @@ def _copied(
 
 
 def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
-    m = measure(group, threads=Options().workers)
+    m = measure(group, moments=True, threads=Options().workers)
     try:
         usable = finite_layers(group, m)
     except NotFiniteError as found:

@@ -338,7 +338,7 @@ def _recover_group(
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
         distances=paper and (options.distance != "lora" or options.trees != 1),
         l1=options.trees != 1,
-        moments=paper,
+        moments=True,
         entropy=paper and options.score == "entropy",
         threads=options.workers,
         memory=options.memory,

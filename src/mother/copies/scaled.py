@@ -23,9 +23,9 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     matrices = [k for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     if not matrices:
         return []
-    norm = np.maximum(np.diagonal(m.gram, axis1=1, axis2=2)[matrices], 1e-300)
-    cosine = m.gram[matrices] / np.sqrt(norm[:, :, None] * norm[:, None])
-    scale = np.sqrt(norm[:, None] / norm[:, :, None])  # of the column, as a multiple of the row
+    length = np.sqrt(np.maximum(np.diagonal(m.gram, axis1=1, axis2=2)[matrices], 1e-200))
+    cosine = m.gram[matrices] / (length[:, :, None] * length[:, None])
+    scale = length[:, None] / length[:, :, None]  # of the column, as a multiple of the row
     found: list[Duplicate] = []
     original = originals(group, copies)
     order = sorted(np.flatnonzero(original < 0).tolist(), key=lambda k: group.checkpoints[k].id)

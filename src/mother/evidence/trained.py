@@ -13,26 +13,25 @@ to one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind
-from mother.evidence.looks import Look
-from mother.layouts import Layer
-from mother.measures import is_matrix
-from mother.measures.products import Array, Indices, Products
+from mother.measures import Measures, is_matrix
+from mother.measures.products import Array, Indices, Products, Source
+from mother.sketches.samples import Samples
 
 KURTOSIS = 2.14  # log-odds of the child, where all matrices surely have heavier tails in it
 SPREAD = 0.762  # where the entries of all vectors differ more
 CHANCE = 24.0  # times 1 / P: the variance of the kurtosis of P normal numbers
-LOOKED_AT = 1 << 15  # weights of a layer, in PARTS that are spread over it
-PARTS = 16
 FEWEST = 4  # entries of a vector that can differ
 SAME = 1e-9  # of a logarithm: less is rounding
 LEAST = 1e-15  # of 1 - r^2: less is rounding
-_TINY = 1e-12
+TINY = 1e-12  # of a standard deviation: less is none
+BLOCK = 1024  # models whose samples are worked on at once
 
 
 class Trained(Evidence):
@@ -94,80 +93,60 @@ def _mean(signs: Array, weight: Array) -> Array:
     return np.asarray(weight @ signs / weight.sum())
 
 
-class Tails:
-    """Logarithms of kurtosis and standard deviation of the layers of a look, (n,) each, taken once
-    of each layer."""
+def log_moments(size: Array, second: Array, fourth: Array) -> tuple[Array, Array]:
+    """Logarithms of the kurtosis, 3 of a normal distribution, and of the standard deviation, from
+    sums of powers about the mean of so many numbers; where all are equal, NaN and the least there
+    is.
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._known: dict[int, tuple[Array, Array]] = {}
-
-    def of(self, at: int) -> tuple[Array, Array]:
-        """Of one layer, by its number in the look; NaN for models that lack it."""
-        if at not in self._known:
-            layer = self._look.group.layers[at]
-            found = np.full((2, len(self._look.models)), np.nan)
-            for k, values in zip(layer.members, _some(layer), strict=True):
-                found[:, k] = log_moments(values)
-            self._known[at] = found[0], found[1]
-        return self._known[at]
-
-
-def log_moments(values: Array) -> tuple[float, float]:
-    """Logarithms of the kurtosis, 3 of a normal distribution, and of the standard deviation; NaN
-    and the least there is where all values are equal.
-
-    >>> tails, spread = log_moments(np.array([-1.0, 1.0]))
-    >>> round(float(np.exp(tails)), 6), round(float(np.exp(spread)), 6)
-    (1.0, 1.0)
+    >>> tails, spread = log_moments(np.array([2.0]), np.array([2.0]), np.array([2.0]))
+    >>> np.exp(tails).round(6), np.exp(spread).round(6)
+    (array([1.]), array([1.]))
     """
-    apart = np.square(values - values.mean())
-    variance = float(apart.mean())
-    if variance <= _TINY**2:
-        return np.nan, float(np.log(_TINY))
-    return float(np.log(np.square(apart).mean() / variance**2)), float(np.log(variance) / 2)
+    variance = second / size
+    some = variance > TINY**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tails = np.where(some, np.log(fourth / size) - 2 * np.log(variance), np.nan)
+        return tails, np.where(
+            np.isnan(variance), np.nan, np.log(np.maximum(variance, TINY**2)) / 2
+        )
 
 
-def _some(layer: Layer) -> Iterator[Array]:
-    """Weights of each of a layer's models, the same ones of each, float64."""
-    size = layer.tensors[0].size
-    if size <= LOOKED_AT:
-        yield from (t.read().reshape(-1).astype(np.float64) for t in layer.tensors)
-        return
-    each = LOOKED_AT // PARTS
-    starts = np.linspace(0, size - each, PARTS).astype(int).tolist()
-    for t in layer.tensors:
-        yield np.concatenate([t.read(at, at + each).reshape(-1) for at in starts]).astype(float)
+def _moments(source: Source) -> tuple[Array, Array] | None:
+    """Those of each layer of each model, (L, n) each; None where they were not measured."""
+    if isinstance(source, Measures):
+        if not len(source.moments):
+            return None
+        size = source.sizes[:, None].astype(np.float64)
+        return log_moments(size, source.moments[..., 1], source.moments[..., 3])
+    assert isinstance(source, Samples)
+    found = np.empty((2, len(source.names), len(source)))
+    for layer, (a, b) in enumerate(pairwise(source.columns.tolist())):
+        for at in range(0, len(source), BLOCK):
+            weights = source.rows[at : at + BLOCK, a:b].astype(np.float64)
+            apart = np.square(weights - weights.mean(axis=1, keepdims=True))
+            sums = apart.sum(axis=1), np.square(apart).sum(axis=1)
+            found[:, layer, at : at + BLOCK] = log_moments(np.array(float(b - a)), *sums)
+    return found[0], found[1]
 
 
 def _of(family: Family) -> Evidence | None:
-    if not family.looks or family.members is None:
+    source, whole = family.source, family.whole
+    moments = _moments(whole)
+    if moments is None:
         return None
-    look = family.looks[0]
-    inside = np.array([look.place[int(k)] for k in family.members], dtype=np.intp)
-    at = {(x.name, x.shape): k for k, x in enumerate(look.group.layers)}
-    source, known = family.source, look.kept(Tails)
-    named = list(zip(source.names, source.shapes, strict=True))
-    matrices = np.array([is_matrix(s) and (n, s) in at for n, s in named], dtype=bool)
-    chosen = [at[both] for both, matrix in zip(named, matrices, strict=True) if matrix]
-    vectors = [
-        k
-        for k, x in enumerate(look.group.layers)
-        if not is_matrix(x.shape) and x.size >= FEWEST and len(x.members) == len(look.models)
-    ]
-    if not chosen and not vectors:
+    told = set(zip(source.names, source.shapes, strict=True))
+    layers = list(zip(whole.names, whole.shapes, strict=True))
+    matrices = np.array([is_matrix(s) and (n, s) in told for n, s in layers], dtype=bool)
+    vectors = np.array([not is_matrix(s) and np.prod(s) >= FEWEST for _, s in layers], dtype=bool)
+    vectors &= np.isfinite(moments[1]).all(axis=1)
+    if not (matrices.any() or vectors.any()):
         return None
-    sizes = [min(look.group.layers[k].tensors[0].size, LOOKED_AT) for k in chosen]
     return Trained(
-        _stacked([known.of(k)[0][inside] for k in chosen], len(inside)),
-        lambda i, j: source.pairs(i, j).over(matrices),
-        np.array(sizes, dtype=np.float64),
-        _stacked([known.of(k)[1][inside] for k in vectors], len(inside)),
+        moments[0][matrices],
+        lambda i, j: whole.pairs(i, j).over(matrices),
+        whole.seen[matrices].astype(np.float64),
+        moments[1][vectors],
     )
-
-
-def _stacked(rows: list[Array], n: int) -> Array:
-    return np.array(rows, dtype=np.float64).reshape(-1, n)
 
 
 TRAINED = Kind("trained", "MoTHer, sec. 4.2", _of)

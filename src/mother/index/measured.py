@@ -27,7 +27,7 @@ def measured(models: Sequence[Checkpoint]) -> bytes | None:
     if len(groups) > 1:
         return None
     (group,) = groups
-    m = measure(group, l1=False, memory=MEMORY)
+    m = measure(group, moments=True, memory=MEMORY)
     layers = [[list(x.members), [t.name for t in x.tensors]] for x in group.layers]
     out = io.BytesIO()
     named = np.frombuffer(json.dumps(layers).encode(), np.uint8)

@@ -122,7 +122,7 @@ class Refinement:
         groups = align([one, other])
         if len(groups) > 1:
             return False
-        closer = _Closer(groups[0], measure(groups[0], l1=False), 1)
+        closer = _Closer(groups[0], measure(groups[0], moments=True), 1)
         self._settled(closer, lambda c: _of_kinship(c.measures()))
         return bool(kinship(closer.measures())[0, 1] > 1)
 
@@ -326,7 +326,7 @@ class _Closer(Levels):
                 if isinstance(self._coarse, Samples):
                     fine: Source = samples_of(group)
                 else:
-                    fine = measure(group, l1=False, threads=self._threads)
+                    fine = measure(group, moments=True, threads=self._threads)
                 self._parts.append((Look(models, group), fine, layers))
 
     def next_in_full(self, doubts: Doubts, most: int) -> list[int]:

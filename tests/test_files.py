@@ -42,13 +42,13 @@ NAMES = {
     "plain": ("model.safetensors",),
     "copy": ("model.safetensors",),
     "sharded": SHARDS,
-    "model": SHARDS,
+    "loose": SHARDS,
     "pipe": tuple(f"{p}/diffusion_pytorch_model.safetensors" for p in ("unet", "vae")),
 }
 
 
 def places(models, id):
-    folder = {"root": models, "model": models / "loose"}.get(id, models / id)
+    folder = models if id == "root" else models / id
     return [folder / name for name in NAMES[id]]
 
 

@@ -140,16 +140,19 @@ def test_impossible_dates(lab: Path, seconds: int, monkeypatch: pytest.MonkeyPat
 def test_the_command_shows_them_apart(lab: Path, tmp_path: Path) -> None:
     plain = run("recover", lab)
     output = tmp_path / "g.json"
-    shown = run("recover", lab, "--hints", "-o", output)
-    assert shown.code == 0
+    recovered = run("recover", lab, "--hints", "-o", output)
+    shown = run("show", output)
+    assert recovered.code == shown.code == 0
+    assert recovered.out == f"{shown.out}written: {output}\n"
     assert HEADING not in plain.out
-    tree, said = shown.out.split(HEADING)
-    assert tree.rstrip() == plain.out.rstrip()
+    tree, rest = shown.out.split(HEADING)
+    said, summary = rest.rstrip().rsplit("\n\n", 1)
+    assert f"{tree.rstrip()}\n\n{summary}" == plain.out.rstrip()
     assert "\x1b" not in said
     assert "\u202e" not in said
     assert "disagrees, earlier than its parent base" in said
     assert len(said.strip().splitlines()) == len(ModelGraph.load(output).hints)
-    assert run("show", output) == shown
+    assert recovered.err == shown.err
     explained = run("recover", lab, "--hints", "--explain").out
     assert "not from the weights: claim base_model: lab/base" in explained
     assert "not from the weights:" not in run("recover", lab, "--explain").out

@@ -82,10 +82,11 @@ class Measurements:
         """Distances of all pairs, (n, n) float64, symmetric with a diagonal of 0.
 
         "relative": each layer against its own norm, the root of the mean over layers, by weights,
-        of |w_i - w_j|^2 / ((|w_i|^2 + |w_j|^2) / 2). 0 for copies, near 1.4 for strangers.
-        "euclidean": |w_i - w_j| over all layers. "ft": the paper's eq. 1, max over layers of
-        max |u - v|, each layer scaled to 0..1 over the models. "lora": the paper's eq. 2, max over
-        layers of the rank of u - v, up to 160. "l1": the paper's sec. 5.2, mean of |u - v|.
+        of |w_i - w_j|^2 / ((|w_i|^2 + |w_j|^2) / 2). 0 for copies, near 1.4 for strangers;
+        what pruning or rounding took is left out. "euclidean": |w_i - w_j| over all layers. "ft":
+        the paper's eq. 1, max over layers of max |u - v|, each layer scaled to 0..1 over the
+        models. "lora": the paper's eq. 2, max over layers of the rank of u - v, up to 160. "l1":
+        the paper's sec. 5.2, mean of |u - v|.
 
         The paper's kinds look at the matrices that all models have. NaN where two models share no
         layer. UsageError for another kind.
@@ -187,7 +188,9 @@ def _mean(values: Array, sizes: NDArray[np.int64]) -> Array:
 
 
 def _euclidean(m: Measurements) -> Array:
-    squared = m._measures.squared_distance
+    gram = m._measures.gram
+    norm = np.diagonal(gram, axis1=1, axis2=2)
+    squared = np.maximum(norm[:, :, None] + norm[:, None] - 2 * gram, 0.0)
     none = ~np.isfinite(squared).any(axis=0)
     return np.asarray(np.where(none, np.nan, np.sqrt(np.nansum(squared, axis=0))))
 

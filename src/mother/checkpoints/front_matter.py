@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import yaml
+from typing import TYPE_CHECKING
 
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import clean
+
+if TYPE_CHECKING:
+    import yaml
 
 #: bytes of a card within which its front matter must end; tables of results can make it long
 MAX_FRONT_MATTER = 1 << 20
@@ -23,8 +25,6 @@ MAX_VALUE = 1000
 MAX_VALUES = 100
 _MARK = b"---"
 _NOTHING = {"", "~", "null", "Null", "NULL"}
-# the parser of libyaml where PyYAML was built with it: the same events, some ten times sooner
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def read_front_matter(file: File) -> dict[str, list[Entry]]:
     first = next((k for k, line in enumerate(lines) if line.strip()), 0)
     if lines[first].rstrip() != _MARK:
         return {}
+    import yaml
+
     last = next((k for k in range(first + 1, len(lines)) if lines[k].rstrip() == _MARK), None)
     if last is None:
         raise file.fault(f"the card's front matter does not end within {MAX_FRONT_MATTER} bytes")
@@ -65,6 +67,8 @@ def read_front_matter(file: File) -> dict[str, list[Entry]]:
 
 def _entries(text: str, line: int) -> dict[str, list[Entry]]:
     """line: the number of the text's first line. ValueError for what no card needs."""
+    import yaml
+
     found: dict[str, list[Entry]] = {}
     key: str | None = None
     depth = 0
@@ -100,7 +104,11 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
 
 
 def _first_document(text: str) -> Iterator[yaml.Event]:
-    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+    import yaml
+
+    # the parser of libyaml where PyYAML was built with it: the same events, some ten times sooner
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for number, event in enumerate(yaml.parse(text, Loader=loader)):
         if isinstance(event, yaml.DocumentEndEvent):
             return
         if number >= MAX_EVENTS:

@@ -87,15 +87,17 @@ def passed_over(
 
     By-products of a training run, such as the state of its optimizer, are none.
     """
-    taken = {os.path.realpath(file.path) for c in checkpoints for file in c.files}
-    taken |= {os.path.realpath(c.path) for c in checkpoints if not c.files}
-    told = {os.path.realpath(p.path) for p in problems}
+    taken = {_real(file.path) for c in checkpoints for file in c.files}
+    taken |= {_real(c.path) for c in checkpoints if not c.files}
+    told = {_real(p.path) for p in problems}
     found: dict[str, Problem] = {}
     for path in map(Path, paths):
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113  (False where forbidden)
             walked: Iterable[tuple[Path, list[str]]] = [(path.parent, [path.name])]
-        else:
+        elif os.path.isdir(path):  # noqa: PTH112
             walked = _walk(path)
+        else:
+            continue
         for folder, names in walked:
             if _ZARR & set(names):
                 found.setdefault(os.path.realpath(folder), Problem(folder, "Zarr; save it as .npz"))
@@ -148,6 +150,14 @@ def summary(left: Sequence[Problem]) -> str:
     if many > 1:
         what = f"{many} files look like weights and were"
     return f"{what} not read: {names}{more}"
+
+
+def _real(path: Path) -> str:
+    """Where links lead; a path that no file can have, with a NUL byte in it, as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return str(path)
 
 
 def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from mother.checkpoints import passed_over
-from mother.checkpoints.tensor import Problem
 from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.views.hints import hints
@@ -119,6 +117,9 @@ def progress_bar() -> Iterator[Report | None]:
 def left_unread(graph: ModelGraph) -> None:
     """One line on stderr on the files that look like weights and were not read."""
     if graph.unread:
+        from mother.checkpoints import passed_over
+        from mother.checkpoints.tensor import Problem
+
         left = [Problem(Path(r.path), r.fault) for r in graph.unread]
         print(f"mother: {passed_over.summary(left)}", file=sys.stderr)
 

@@ -81,7 +81,6 @@ FORMATS = (
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
     Format((".h5", ".hdf5"), is_hdf5, read_hdf5),
-    Format((".index",), is_tf_index, read_tf_index, data_parts),
     Format((".msgpack", ".flax"), is_flax, read_flax),
     Format((".xml",), is_openvino, read_openvino, values_of),
     Format((".param",), ncnn_files.is_ncnn, ncnn_files.read_ncnn, ncnn_files.values_of),
@@ -90,6 +89,7 @@ FORMATS = (
     Format((".nemo",), is_nemo, read_nemo),
     Format((".onnx",), is_onnx, read_onnx, external_parts),
     Format((".safetensors",), _is_safetensors, read_safetensors),
+    Format((".index",), is_tf_index, read_tf_index, data_parts),
 )
 
 #: endings by which checkpoints are known in a folder; a file that is named may have any

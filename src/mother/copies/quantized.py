@@ -222,7 +222,8 @@ class _Seen:
         self.model, self.matrices, self.vectors = model, matrices, vectors
         self.heights = heights
         self.cells: dict[str, Cells] = {name: cells_of(w) for name, w in matrices.items()}
-        few = {name for name, cells in self.cells.items() if cells.few}
+        # one value everywhere is no code
+        few = {n for n, cells in self.cells.items() if cells.few and np.ptp(matrices[n]) > 0}
         self.quantized = codes | few
         sizes = {name: w.size for name, w in matrices.items()}
         self.coarse = 2 * sum(sizes[n] for n in few) > sum(sizes.values())

@@ -117,7 +117,11 @@ def _moments(source: Source) -> tuple[Array, Array] | None:
         if not len(source.moments):
             return None
         size = source.sizes[:, None].astype(np.float64)
-        return log_moments(size, source.moments[..., 1], source.moments[..., 3])
+        tails, spread = log_moments(size, source.moments[..., 1], source.moments[..., 3])
+        if len(source.overlap):  # zeros that pruning put there say nothing of training
+            pruned = np.diagonal(source.overlap, axis1=1, axis2=2) < 1
+            tails, spread = np.where(pruned, np.nan, tails), np.where(pruned, np.nan, spread)
+        return tails, spread
     assert isinstance(source, Samples)
     found = np.empty((2, len(source.names), len(source)))
     for layer, (a, b) in enumerate(pairwise(source.columns.tolist())):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mother import __version__
+from mother.graph import Edge, parsed
+from mother.graph.verdict import grade
 from mother.index.browser import Browser, Seen
 from mother.server.answers import attributes, shown
 from mother.views.outline import Item
@@ -39,6 +41,7 @@ class Grown:
             "attributes": self._attributes(version),
             "called": {},
             "tool": __version__,
+            "inferred": False,
             "whole": False,
             "version": version,
         }
@@ -119,13 +122,17 @@ class Grown:
 
 
 def _told(part: dict[str, Any]) -> dict[str, Any]:
-    """Without names and what is empty."""
-    return {
+    """Without names and what is empty; of an edge its grade, too."""
+    known = {
         key: value
         for key, value in part.items()
         if key not in ("id", "parent", "child") and not (value is None or value is False)
         if value not in ("", [])
     }
+    if "child" in part:
+        (edge,) = parsed(Edge, [part])
+        known["grade"] = grade(edge)
+    return known
 
 
 def _item(seen: Seen, named: dict[str, int]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ export function ofEdge(edge, resamplings, method = "gram") {
     doubts.splice(0, 1, "which came first is open");
   } else if (equal(edge)) {
     what = edge.relation === "duplicate" ? "the same weights" : "the same weights in another layout";
-    if (edge.scheme) what = `the same weights, ${printable(edge.scheme)},`;
+    if (edge.scheme) what = `the same weights (${printable(edge.scheme)})`;
     [adverb, before, rank] = ["", "as", ""];
     doubts.push("which of the two came first is not told");
   }

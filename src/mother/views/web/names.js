@@ -35,7 +35,7 @@ export function figure(x) {
 /** How far a model went from its parent: two digits of a share of the parent's norm. */
 export function moved(x) {
   if (typeof x !== "number") return "–";
-  if (x >= 1 && x < 2) return `${Math.round(100 * x)} %`;
+  if (x >= 1 && x < 2) return `${whole(100 * x)} %`;
   const [size, unit] = x >= 2 ? [x, "times"] : [100 * x, "%"];
   return `${two(size)} ${unit}`;
 }
@@ -54,12 +54,18 @@ export function digits(x, many) {
   return `${bare}e${power.replace(/^([+-])(\d)$/, "$10$2")}`;
 }
 
+/** A whole number; of two as near, the even one, as Python rounds. */
+export function whole(x) {
+  const low = Math.floor(x);
+  return x - low === 0.5 ? low + (low % 2) : Math.round(x);
+}
+
 /** A probability, or a share of resamplings: never 0 % or 100 %, for nothing measured is certain.
  * The same as `certainty` of verdict.py. */
 export function percent(x) {
   if (typeof x !== "number") return "–";
   if (!(x < 0.995)) return "over 99 %";
-  return x > 0.005 ? `${Math.round(100 * x)} %` : "under 1 %";
+  return x > 0.005 ? `${whole(100 * x)} %` : "under 1 %";
 }
 
 /** The same in the room of two digits. */

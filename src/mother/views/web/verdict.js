@@ -1,7 +1,7 @@
 /** Edges in plain words, for graphs that are opened in the page: what verdict.py says, which tells
  * those that the page was made with. The tests hold the two against each other. */
 
-import { digits, moved, percent, printable, two } from "./names.js";
+import { digits, moved, percent, printable, two, whole } from "./names.js";
 
 const GRADES = ["strong", "likely", "open"];
 const SURE = 0.9;
@@ -79,7 +79,7 @@ export function changed(distance) {
 
 function found(support, resamplings) {
   if (!resamplings) return `found in ${percent(support)} of resamplings`;
-  const hits = Math.round(support * resamplings);
+  const hits = whole(support * resamplings);
   return `found in ${hits === resamplings ? "all" : `${hits} of`} ${resamplings} resamplings`;
 }
 

@@ -60,7 +60,7 @@ class Comparison:
     median over layers of cosine against the cosine that chance allows; above 1 related. evidence:
     what speaks for the relation and the direction told (log-odds above 0), against them (below),
     and what describes the step and decides neither (0). The log-odds of the kinds "layers",
-    "shrink", "rows" and "siblings" add up to that of the direction.
+    "shrink", "rows", "trained" and "siblings" add up to that of the direction.
     not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
     quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
     """

@@ -160,7 +160,9 @@ class _Rows:
             height, width = as_matrix(layer.shape)
             fair = most // max(1, len(matrices)) // width
             many = min(height, max(ROWS[0], min(ROWS[1], fair)))
-            self.rows[layer.name] = np.unique(np.linspace(0, height - 1, many).astype(int))
+            self.rows[layer.name, layer.shape] = np.unique(
+                np.linspace(0, height - 1, many).astype(int)
+            )
 
     def of(self, model: int) -> _Seen:
         checkpoint = self.group.checkpoints[model]
@@ -169,9 +171,9 @@ class _Rows:
             if model not in layer.members:
                 continue
             tensor = layer.tensors[layer.members.index(model)]
-            if layer.name in self.rows:
+            if (layer.name, layer.shape) in self.rows:
                 _, width = as_matrix(layer.shape)
-                at = self.rows[layer.name]
+                at = self.rows[layer.name, layer.shape]
                 parts = [tensor.read(r * width, (r + 1) * width) for r in at.tolist()]
                 matrices[layer.name] = np.stack(parts).astype(np.float64)
             elif tensor.size > 1 and not is_matrix(layer.shape):

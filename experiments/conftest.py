@@ -1,0 +1,3 @@
+"""What is no test: scripts that need a program which only their own page is about."""
+
+collect_ignore = ["formats/gguf_names.py", "fuzz/checkpoints.py"]

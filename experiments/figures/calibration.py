@@ -90,8 +90,8 @@ def _add(table: Table, at: dict[str, object], graph: ModelGraph, truth: Truth) -
     true = set(truth.edges)
     loose = {frozenset(edge) for edge in true}
     for edge in graph.edges:
-        assert edge.direction_probability is not None
-        assert edge.support is not None
+        if edge.direction_probability is None or edge.support is None:
+            continue  # of copies nothing is drawn
         table.add(
             **at,
             parent=edge.parent,

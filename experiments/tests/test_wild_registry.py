@@ -81,7 +81,6 @@ def test_the_page(packages: Path, tmp_path: Path) -> None:
     assert "| upconv7 | 4/4 |" in text
     assert "Of 3 pairs 3 are found." in text
     assert "0 of 1 are read, nothing is claimed" in text
-    assert "no checkpoint: neither" in text
     assert "found: 0 edges" in text
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mother.graph import Edge, ModelGraph, Node
-from mother.names import printable
 from mother.server.confinement import readable
 from mother.views.page import view
 
@@ -48,12 +47,8 @@ class Answers:
         self._keys = {item["name"]: key for key, item in enumerate(self.items)}
         self._words = [_words(item) for item in self.items]
         hidden = sum("hidden" in item for item in self.items)
-        about = seen["about"]
         self._about: dict[str, Any] = {
-            **about,
-            # not asked for by name: spelled out, for some readers of JSON take no half surrogates
-            "refused": [{k: printable(v) for k, v in told.items()} for told in about["refused"]],
-            "called": {printable(k): printable(v) for k, v in about["called"].items()},
+            **seen["about"],
             "models": len(self.items) - hidden,
             "hidden": hidden,
             "trees": len(self._roots),

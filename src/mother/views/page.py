@@ -18,6 +18,7 @@ from typing import Any
 from mother import __version__
 from mother.graph import Edge, Hint, Inference, ModelGraph, Statement, rounded
 from mother.graph.verdict import Verdict, ancestor, needs, of_edge, of_models
+from mother.names import printable
 from mother.views.blocks import grid
 from mother.views.hints import said
 from mother.views.outline import Item, outline
@@ -130,7 +131,8 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
         "about": {
             "title": title,
             "method": graph.method,
-            "refused": [asdict(r) for r in graph.refused],
+            # told and never asked for: some readers of JSON take no half of a surrogate pair
+            "refused": [{k: printable(v) for k, v in asdict(r).items()} for r in graph.refused],
             "palette": PALETTE,
             "called": _called(graph),
             "tool": __version__,
@@ -211,7 +213,7 @@ def _called(graph: ModelGraph) -> dict[str, str]:
     """Architectures by the first model of each, for their digests say nothing to people."""
     named: dict[str, str] = {}
     for node in graph.nodes:
-        named.setdefault(node.architecture, f"like {node.id}")
+        named.setdefault(printable(node.architecture), f"like {printable(node.id)}")
     return named
 
 

@@ -23,7 +23,8 @@ from mother.evidence.looks import Look
 from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
-from mother.graph import Evidence, reasons, rounded
+from mother.graph import Evidence, Probabilities, reasons, rounded
+from mother.graph.assembly import beliefs
 from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
 from mother.measures import Measures, measure
@@ -63,6 +64,7 @@ class Comparison:
     "shrink", "rows", "trained" and "siblings" add up to that of the direction.
     not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
     quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
+    probabilities: that the parent is the parent, that it is the child, and that it is neither.
     """
 
     a: str
@@ -80,6 +82,7 @@ class Comparison:
     not_compared: tuple[str, ...] = ()
     scheme: str = ""
     compared: tuple[float, float] | None = None
+    probabilities: Probabilities | None = None
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a table."""
@@ -252,6 +255,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         layers,
         unread,
         compared=shares,
+        probabilities=beliefs(forest, child),
     )
 
 

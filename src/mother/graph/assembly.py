@@ -211,7 +211,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
             copy = copied[ids[child]]
             kind, stage, rank, scheme = copy.relation, None, None, copy.scheme
             direction = 0.5 if copy.undirected else direction
-        rival = int(forest.rival[child])
+        rival, believed = int(forest.rival[child]), None if scheme else beliefs(forest, child)
         out.append(
             Edge(
                 ids[parent],
@@ -222,7 +222,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 polarity=rounded(float(forest.polarity[child])),
                 direction_probability=rounded(direction),
                 support=rounded(float(forest.support[child])),
-                undirected=direction < 0.5 + UNSURE or _open(forest, child, direction),
+                undirected=is_open(direction, believed),
                 rank=rank,
                 evidence=()
                 if direction == 0.5 and scheme
@@ -231,18 +231,24 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
                 changes=_changes(two) if explain else (),
                 scheme=scheme,
-                probabilities=None if scheme else _probabilities(forest, child),
+                probabilities=believed,
             )
         )
     return out
 
 
-def _open(forest: Forest, child: int, direction: float) -> bool:
-    """Whether it is likelier than not that an edge is not what it says."""
-    return float(forest.joined[child]) * direction < 0.5
+def is_open(direction: float, believed: Probabilities | None) -> bool:
+    """Whether the direction of an edge is not told: by odds of less than two to one, or where it is
+    likelier than not that the edge is not what it says.
+
+    >>> is_open(0.6, None), is_open(0.9, Probabilities(0.45, 0.05, 0.5)), is_open(0.9, None)
+    (True, True, False)
+    """
+    return direction < 0.5 + UNSURE or (believed is not None and believed.parent < 0.5)
 
 
-def _probabilities(forest: Forest, child: int) -> Probabilities | None:
+def beliefs(forest: Forest, child: int) -> Probabilities | None:
+    """What is believed of a model and its parent; None where the method does not say."""
     joined, direction = float(forest.joined[child]), float(forest.direction[child])
     if math.isnan(joined):
         return None

@@ -82,11 +82,15 @@ def of_direction(m: Measures, pairs: Pairs, parent: int) -> Iterator[Evidence]:
     )
 
 
-def of_third(pairs: Pairs, parent: int, direction: float, shrunk: float = 0.0) -> Evidence:
-    """What the chance that two models alone are siblings takes from the log-odds of the direction,
-    whose probability is `direction` with it. shrunk: what rows say for it beside the layers."""
-    odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0) + shrunk
-    says = "nothing but these two tells them from siblings, that both come from a third"
+def of_third(pairs: Pairs, parent: int, direction: float, beside: float = 0.0) -> Evidence:
+    """What is taken from the log-odds of the direction, whose probability is `direction` with it:
+    layers do not speak independently, and two models alone may be siblings. beside: what other
+    kinds of evidence say for it."""
+    odds = float(pairs.log_odds[0]) * (1.0 if parent == 0 else -1.0) + beside
+    says = (
+        "layers that were trained together count for less than their sum, and nothing but these "
+        "two tells them from siblings"
+    )
     sure = min(max(direction, _LEAST), 1 - _LEAST)
     return _evidence("siblings", math.log(sure / (1 - sure)) - odds, says)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mother.comparison import Comparison, LayerEvidence
 from mother.graph import Edge
-from mother.graph.assembly import UNSURE
+from mother.graph.assembly import is_open
 from mother.graph.verdict import WHOLE, Verdict, changed, of_edge
 from mother.names import printable, shortened
 from mother.views.explanation import odds
@@ -60,6 +60,7 @@ def verdict(c: Comparison, parent: str, child: str) -> Verdict:
         rank=c.rank,
         undirected=unsure(c),
         scheme=c.scheme,
+        probabilities=c.probabilities,
     )
     return of_edge(edge)
 
@@ -67,7 +68,7 @@ def verdict(c: Comparison, parent: str, child: str) -> Verdict:
 def unsure(c: Comparison) -> bool:
     """Whether the direction is as good as unknown."""
     p = c.direction_probability
-    return p is not None and p < 0.5 + UNSURE
+    return p is not None and is_open(p, c.probabilities)
 
 
 def lines(c: Comparison) -> Iterator[str]:

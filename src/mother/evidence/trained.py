@@ -14,7 +14,6 @@ to one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +30,6 @@ FEWEST = 4  # entries of a vector that can differ
 SAME = 1e-9  # of a logarithm: less is rounding
 LEAST = 1e-15  # of 1 - r^2: less is rounding
 TINY = 1e-12  # of a standard deviation: less is none
-BLOCK = 1024  # models whose samples are worked on at once
 
 
 class Trained(Evidence):
@@ -113,24 +111,17 @@ def log_moments(size: Array, second: Array, fourth: Array) -> tuple[Array, Array
 
 def _moments(source: Source) -> tuple[Array, Array] | None:
     """Those of each layer of each model, (L, n) each; None where they were not measured."""
-    if isinstance(source, Measures):
-        if not len(source.moments):
-            return None
-        size = source.sizes[:, None].astype(np.float64)
-        tails, spread = log_moments(size, source.moments[..., 1], source.moments[..., 3])
-        if len(source.overlap):  # zeros that pruning put there say nothing of training
-            pruned = np.diagonal(source.overlap, axis1=1, axis2=2) < 1
-            tails, spread = np.where(pruned, np.nan, tails), np.where(pruned, np.nan, spread)
-        return tails, spread
-    assert isinstance(source, Samples)
-    found = np.empty((2, len(source.names), len(source)))
-    for layer, (a, b) in enumerate(pairwise(source.columns.tolist())):
-        for at in range(0, len(source), BLOCK):
-            weights = source.rows[at : at + BLOCK, a:b].astype(np.float64)
-            apart = np.square(weights - weights.mean(axis=1, keepdims=True))
-            sums = apart.sum(axis=1), np.square(apart).sum(axis=1)
-            found[:, layer, at : at + BLOCK] = log_moments(np.array(float(b - a)), *sums)
-    return found[0], found[1]
+    assert isinstance(source, Measures | Samples)
+    moments = source.moments if isinstance(source, Measures) else source.moments()
+    if not len(moments):
+        return None
+    size = source.sizes[:, None].astype(np.float64)
+    tails, spread = log_moments(size, moments[..., 1], moments[..., 3])
+    if isinstance(source, Measures) and len(source.overlap):
+        pruned = np.diagonal(source.overlap, axis1=1, axis2=2) < 1
+        # zeros that pruning put there say nothing of training
+        tails, spread = np.where(pruned, np.nan, tails), np.where(pruned, np.nan, spread)
+    return tails, spread
 
 
 def _of(family: Family) -> Evidence | None:

@@ -168,7 +168,33 @@ class Samples:
             self.sizes,
             np.array(gram).reshape(len(self.names), len(self.rows), len(self.rows)),
             sampled=self.seen,
+            moments=self.moments(),
         )
+
+    def moments(self) -> Array:
+        """Those of each layer of each model as `Measures` has them, sums scaled to whole layers,
+        (L, n, 6).
+
+        >>> rows = np.array([[1.0, 2.0, 3.0]], np.float32)
+        >>> Samples(("w",), ((2, 3),), np.array([0, 3]), rows).moments().ravel().tolist()
+        [2.0, 4.0, 0.0, 4.0, 1.0, 3.0]
+        """
+        out = np.empty((len(self.names), len(self), 6))
+        for layer, (a, b) in enumerate(pairwise(self.columns.tolist())):
+            scale = self.sizes[layer] / (b - a)
+            step = max(1, HELD // (b - a))
+            for at in range(0, len(self), step):
+                w = self.rows[at : at + step, a:b].astype(np.float64)
+                mean = w.mean(axis=1)
+                apart = w - mean[:, None]
+                square = np.square(apart)
+                powers = [
+                    np.einsum("ij,ij->i", *two) for two in ((apart, square), (square, square))
+                ]
+                sums = scale * np.stack([square.sum(axis=1), *powers])
+                found = [mean, *sums, w.min(axis=1), w.max(axis=1)]
+                out[layer, at : at + step] = np.stack(found, axis=1)
+        return out
 
 
 def samples_of(group: Group) -> Samples:

@@ -30,7 +30,7 @@ def always_dies(unit):
 def slow(unit):
     """Takes its time, and notes that it was asked."""
     (Path(unit.path).parent.parent / "asked" / Path(unit.path).stem).touch()
-    time.sleep(0.5)
+    time.sleep(1.5)
     return sketched(unit)
 
 

@@ -192,3 +192,21 @@ def test_cells_are_as_wide_as_rounding_was(scheme):
 def test_floats_have_no_cells(dtype, width):
     w = np.random.default_rng(6).normal(size=(64, width)).astype(dtype)
     assert not cells_of(w.astype(np.float64)).few
+
+
+def test_heads_of_other_sizes_that_share_a_name_are_not_compared():
+    def headed(weights: Weights, classes: int) -> Weights:
+        rng = np.random.default_rng(classes)
+        head = {"head.weight": rng.normal(0, 0.1, (classes, SIDE))}
+        head["head.bias"] = rng.normal(0, 0.1, classes)
+        return weights | {n: w.astype(np.float32) for n, w in head.items()}
+
+    copy = each(headed(PARENT, 5), groups)
+    graph = recovered(
+        checkpoint("base", headed(ROOT, 10)),
+        checkpoint("parent", headed(PARENT, 5)),
+        checkpoint("sibling", headed(tuned(ROOT, 2), 7)),
+        checkpoint("copy", copy),
+    )
+    (own,) = (e for e in graph.edges if e.child == "copy")
+    assert (own.parent, own.relation) == ("parent", "quantized")

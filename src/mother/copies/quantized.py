@@ -25,6 +25,7 @@ from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import as_matrix
 
 Array = NDArray[np.float64]
+Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
 HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
 ROWS = 2, 64  # of a matrix, at least and at most
 MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
@@ -99,18 +100,18 @@ def marked(copy: _Seen, original: _Seen, others: Iterable[_Seen]) -> bool:
     """Whether another model holds what rounding did to a copy: trained from it, not from its
     original. In a layer of P weights, whose steps are normal, the log-odds are P log(a / b) of one
     that is a away from the original and b from the copy."""
-    names = [
-        name
-        for name in original.matrices.keys() & copy.matrices.keys()
-        if not np.array_equal(original.matrices[name], copy.matrices[name])
+    keys = [
+        key
+        for key in original.matrices
+        if key in copy.matrices and not np.array_equal(original.matrices[key], copy.matrices[key])
     ]
     for other in others:
         if other.model in (copy.model, original.model):
             continue
         odds = 0.0
-        for name in (name for name in names if name in other.matrices):
-            w = other.matrices[name]
-            here, there = (np.square(w - m.matrices[name]).sum() for m in (original, copy))
+        for key in (key for key in keys if key in other.matrices):
+            w = other.matrices[key]
+            here, there = (np.square(w - m.matrices[key]).sum() for m in (original, copy))
             odds += w.size / 2 * float(np.log(max(here, 1e-30) / max(there, 1e-30)))
         if odds > MARKED:
             return True
@@ -167,20 +168,21 @@ class _Rows:
     def of(self, model: int) -> _Seen:
         checkpoint = self.group.checkpoints[model]
         matrices, vectors, codes = {}, {}, set()
+        heights = {}
         for layer in self.group.layers:
+            key = layer.name, layer.shape
+            heights[key] = as_matrix(layer.shape)[0]
             if model not in layer.members:
                 continue
             tensor = layer.tensors[layer.members.index(model)]
-            if (layer.name, layer.shape) in self.rows:
+            if key in self.rows:
                 _, width = as_matrix(layer.shape)
-                at = self.rows[layer.name, layer.shape]
-                parts = [tensor.read(r * width, (r + 1) * width) for r in at.tolist()]
-                matrices[layer.name] = np.stack(parts).astype(np.float64)
+                parts = [tensor.read(r * width, (r + 1) * width) for r in self.rows[key].tolist()]
+                matrices[key] = np.stack(parts).astype(np.float64)
             elif tensor.size > 1 and not is_matrix(layer.shape):
-                vectors[layer.name] = tensor.read().astype(np.float64)
+                vectors[key] = tensor.read().astype(np.float64)
             if _is_coded(tensor):
-                codes.add(layer.name)
-        heights = {layer.name: as_matrix(layer.shape)[0] for layer in self.group.layers}
+                codes.add(key)
         return _Seen(checkpoint, matrices, vectors, codes, heights)
 
 
@@ -216,22 +218,22 @@ class _Seen:
     def __init__(
         self,
         model: Checkpoint,
-        matrices: dict[str, Array],
-        vectors: dict[str, Array],
-        codes: set[str],
-        heights: dict[str, int],
+        matrices: dict[Key, Array],
+        vectors: dict[Key, Array],
+        codes: set[Key],
+        heights: dict[Key, int],
     ) -> None:
         self.model, self.matrices, self.vectors = model, matrices, vectors
         self.heights = heights
-        self.cells: dict[str, Cells] = {name: cells_of(w) for name, w in matrices.items()}
+        self.cells: dict[Key, Cells] = {key: cells_of(w) for key, w in matrices.items()}
         # one value everywhere is no code
-        few = {n for n, cells in self.cells.items() if cells.few and np.ptp(matrices[n]) > 0}
+        few = {k for k, cells in self.cells.items() if cells.few and np.ptp(matrices[k]) > 0}
         self.quantized = codes | few
-        sizes = {name: w.size for name, w in matrices.items()}
+        sizes = {key: w.size for key, w in matrices.items()}
         self.coarse = 2 * sum(sizes[n] for n in few) > sum(sizes.values())
         power = sum(float(np.square(w).sum()) for w in matrices.values())
         widths = sum(self.cells[n].squared / 12 * sizes[n] for n in few)
-        self.by_row = all(self.cells[name].by_row for name in few)
+        self.by_row = all(self.cells[key].by_row for key in few)
         #: of the weights' squared norm, what rounding added
         self.noise = widths / power if power > 0 else 0.0
 
@@ -248,8 +250,8 @@ class _Seen:
         outside = False  # of the steps of uniform grids
         folded: set[int] = set()  # sizes of the vectors that took up what was moved out of matrices
         apart = whole = 0.0
-        for name in self.matrices.keys() & other.matrices.keys():
-            a, b = other.matrices[name], self.matrices[name]
+        for key in (key for key in self.matrices if key in other.matrices):
+            a, b = other.matrices[key], self.matrices[key]
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
                 continue
             start, end = float(np.square(a).sum()), float(np.square(b).sum())
@@ -257,25 +259,25 @@ class _Seen:
                 continue
             left, moved = _unfolded(a, b)
             if moved:
-                folded |= {a.shape[1], self.heights[name]}
+                folded |= {a.shape[1], self.heights[key]}
             cosines.append(1 - left / (2 * min(start, end)) if left < min(start, end) else 0.0)
             weights.append(np.sqrt(a.size))
             log -= a.size / 2 * np.log(max(left / end, EQUAL))
             apart, whole = apart + left * b.size / start, whole + b.size
-            cells = self.cells[name]
-            if name in self.quantized:
-                noise = cells.squared + other.cells[name].squared
+            cells = self.cells[key]
+            if key in self.quantized:
+                noise = cells.squared + other.cells[key].squared
                 if cells.few and cells.squared > 0:
                     off.append(np.sqrt(left / a.size / noise))
-                if cells.steps is not None and not other.cells[name].few:
+                if cells.steps is not None and not other.cells[key].few:
                     limit, share = BEYOND
                     strays = (np.abs(a - b) > limit * cells.steps[:, None]).mean() > share
                     outside = outside or bool(strays)
             else:
                 held += b.size
                 kept += b.size * (left <= EQUAL * end)
-        for name in self.vectors.keys() & other.vectors.keys():
-            v, w = other.vectors[name], self.vectors[name]
+        for key in (key for key in self.vectors if key in other.vectors):
+            v, w = other.vectors[key], self.vectors[key]
             if w.size in folded:
                 continue
             scale = max(float(np.square(w).sum()), 1e-30)
@@ -283,7 +285,7 @@ class _Seen:
                 continue
             left = float(np.square(v - w).sum())
             log -= v.size / 2 * np.log(max(left / scale, EQUAL))
-            if name not in self.quantized:
+            if key not in self.quantized:
                 held += w.size
                 kept += w.size * (left <= EQUAL * scale)
         order = np.array(cosines)[:, None]

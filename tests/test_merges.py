@@ -1,5 +1,6 @@
 """Merges by inner products alone: each recipe, what is no merge, and that none disturbs others."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,6 +101,18 @@ def test_training_in_different_layers_makes_no_merge():
     second, beside = first + upper * F.draw(0.1), F.o + upper * F.draw(0.1)
     assert find_merges(measured([F.o, first, second])) == []
     assert find_merges(measured([F.o, first, beside])) == []
+
+
+def test_what_rounding_hides_is_no_merge():
+    """The points of a smooth run lie between each other, and a faint step is no more than rounding:
+    of neither is it known that it is a sum."""
+    f = Family(6)
+    way, size = f.draw(0.02), ml_dtypes.bfloat16
+    run = [f.o, f.o + way, f.o + 2 * way + f.draw(0.001), f.o + 3 * way + f.draw(0.001)]
+    every = [*run, f.a, f.a + f.draw(0.003), f.b, f.s]
+    models = [x.astype(size).astype(float) for x in every]
+    error = float(ml_dtypes.finfo(size).eps) / 24**0.5
+    assert find_merges(measured(models), np.full(len(models), error)) == []
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -1,17 +1,36 @@
-"""python -m experiments.lab DATA: make the family and all kinds, and print the scoreboard."""
+"""python -m experiments.lab DATA [--page FILE] [NAME...]: make the family and the kinds, print the
+scoreboard; of those that judge with --judges alone."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
+
+from experiments.lab import adapters, averages, edited, merges, reshaped, tuned  # noqa: F401
 from experiments.lab.kinds import KINDS
 from experiments.lab.models import family
 from experiments.lab.score import made, page, scores
 
-if __name__ == "__main__":
-    data = Path(sys.argv[1])
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("names", nargs=-1)
+@click.option("--half", type=click.Choice(["fits", "judges", "all"]), default="fits")
+@click.option("--make", is_flag=True, help="Make them, and score none.")
+def main(data: Path, names: tuple[str, ...], half: str, make: bool) -> None:
+    """Make the family and the kinds in a folder, and print the scoreboard."""
     (data / "kinds").mkdir(parents=True, exist_ok=True)
     family(data / "family")
-    made(data, KINDS)
-    print(page(list(scores(data, KINDS))), end="")
+    chosen = list(names) or [n for n, k in KINDS.items() if half in ("all", _half(k.judges))]
+    made(data, KINDS if make else chosen)
+    if not make:
+        print(page(list(scores(data, chosen))), end="")
+
+
+def _half(judges: bool) -> str:
+    return "judges" if judges else "fits"
+
+
+if __name__ == "__main__":
+    main()

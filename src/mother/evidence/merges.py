@@ -22,6 +22,7 @@ HELD = 0.06  # of polarity: what lacks less of a merge may have been trained fro
 SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from it holds at least
 ON_A_LINE = 0.75  # probability that the one between was made of the ends, not an end of the others
 FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
+ALONG = 0.9  # cosine of two steps, from which they are points of one run
 EVEN = 0.02  # coefficients that differ by less are equal
 TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
 
@@ -193,11 +194,14 @@ def _made(of: Products, fit: Fit) -> bool:
     What all parents hold whole is their start, not their sum: negation, M = 1.5 O - 0.5 A,
     gives O as 2/3 M + 1/3 A. Of the mean of two, which holds as little of either, that can't be
     told, nor where steps are faint, and the sum is said; unless all kin beside it hold it, too. A
-    sum with negative shares starts from one of its parents.
+    sum with negative shares starts from one of its parents, and goes on in ways of their own: what
+    fits a curve through the points of one run is one of these.
     """
     parents = list(fit.parents)
     if fit.negative > EVEN:
-        return any(_starts(of, p, [q for q in parents if q != p]) for p in parents)
+        return _bound(of, fit) < ALONG and any(
+            _starts(of, p, [q for q in parents if q != p]) for p in parents
+        )
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
         return any(_strays(of, fit.child, x) for x in parents)
     if len(kin := _beside(of, fit)) > 1:

@@ -40,7 +40,8 @@ PART = 0.01  # a share that is less may be chance
 @dataclass(frozen=True)
 class Fit:
     """A model as a sum of others, layer by layer: `Merge` without a name. negative: the sum of its
-    negative shares. tells: whether there are layers in which it is none of its parents."""
+    negative shares. tells: whether there are layers in which it is none of its parents. rounded:
+    whether no more is left than fine rounding leaves."""
 
     child: int
     parents: tuple[int, ...]
@@ -49,6 +50,7 @@ class Fit:
     left: float
     negative: float
     tells: bool
+    rounded: bool
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Products:
             usable = allowed & (own > LEAST * norm)
             gain = np.where(usable, with_t**2 / np.where(usable, own, 1.0), 0.0)
             s = int(np.argmax(gain))
-            if gain[s] <= (GAIN * left if chosen else 0.0):
+            if gain[s] <= (max(GAIN * left, 0.0) if chosen else 0.0):
                 break
             ray = product[s] - sum(b[s] * b for b in basis)
             ray /= np.sqrt(own[s])
@@ -132,7 +134,8 @@ class Products:
     def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
         found = self._exact(t, chosen)
         found = self._fewest(found) if found else None
-        return found if found and (found.tells or self.side_by_side(found.parents)) else None
+        sure = found is not None and found.tells and found.rounded
+        return found if found and (sure or self.side_by_side(found.parents)) else None
 
     def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
         """The fit of t by these, if it leaves nothing."""
@@ -154,13 +157,26 @@ class Products:
         differ = (apart > SEEN * hidden[:, None]).any(axis=1)
         if not differ.any():  # all the same but for rounding
             return None
+        heavy = self.weight * exact
+        nearest, spread = heavy @ apart, float(heavy @ left)
+        if nearest.min() <= ROUNDED * (heavy @ hidden):  # one of them is as good
+            return None
+        if spread > 1 / (1 / nearest).sum() / ROUNDED:  # rounding hides the steps themselves
+            return None
         whole = (self.weight * norm)[differ] @ shares[differ] / (self.weight * norm)[differ].sum()
-        nearest = (self.weight @ apart).min()
         negative = float(-np.minimum(whole, 0.0).sum())
         by_layer = np.where(differ[:, None], shares, np.nan)
-        unexplained = float(self.weight @ left / nearest)
+        told = exact & tells
+        rounded = told & (left <= ROUNDED * hidden) & (left <= LEFT * harmonic)
         return Fit(
-            t, tuple(chosen), whole, by_layer, unexplained, negative, bool((exact & tells).any())
+            t,
+            tuple(chosen),
+            whole,
+            by_layer,
+            float(self.weight @ left / (self.weight @ apart).min()),
+            negative,
+            bool(told.any()),
+            bool(self.sizes[rounded].sum() >= WHOLE * self.sizes[told].sum()),
         )
 
     def _fewest(self, fit: Fit) -> Fit:
@@ -174,7 +190,8 @@ class Products:
     def side_by_side(self, s: Sequence[int]) -> bool:
         """Whether no two of these are a model and its descendant. Layers taken whole from one or
         the other make no merge there: a first step in some layers and a second in others leave the
-        same, and are likelier."""
+        same, and are likelier. Nor does what lies between them but for a little: a training that
+        goes smoothly passes there."""
         pairs = [(p, c) for p in s for c in s if p != c]
         return all(self.polarity(p, c) > 2 * BASE for p, c in pairs)
 

@@ -42,7 +42,7 @@ def affine(
     if zeros is not None and zeros.size != scales.size:
         raise ValueError(f"has {scales.size} scales and {zeros.size} zero points")
     made = _Affine(codes, scales, zeros, tuple(steps), sides, dtype or scales.dtype, divide)
-    return Tensor(name, made.dtype, codes.shape, made)
+    return Tensor(name, made.dtype, codes.shape, made, scheme=str(codes.dtype))
 
 
 @dataclass(frozen=True, eq=False)

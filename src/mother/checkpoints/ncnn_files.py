@@ -272,7 +272,8 @@ def _of_table(values: File, at: int, name: str, shape: tuple[int, ...]) -> tuple
     _enough(values, at + -(-size // 4) * 4, name)
     codes = lay_out(name, Window(values, at, size), np.dtype("u1"), shape)
     source = _Looked(codes, table)
-    return Tensor(name, np.dtype("f4"), shape, source), at + -(-size // 4) * 4
+    made = Tensor(name, np.dtype("f4"), shape, source, scheme="256 values")
+    return made, at + -(-size // 4) * 4
 
 
 class _Looked:

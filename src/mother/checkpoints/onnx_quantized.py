@@ -127,8 +127,9 @@ def _of_blocks(node: Node, codes: dict[str, Tensor]) -> tuple[Tensor | None, set
     if node.name.startswith("/") and not name.endswith(".weight"):
         name = f"{path}.weight"
     source = _Blocks(codes[stored], codes[scale], zeros, columns, block, bits)
-    made = Tensor(name, codes[scale].dtype, (rows, columns), source)
-    return made, {stored, scale, zero}, f"ONNX int{bits} g{block}"
+    scheme = f"ONNX int{bits} g{block}"
+    made = Tensor(name, codes[scale].dtype, (rows, columns), source, scheme=scheme)
+    return made, {stored, scale, zero}, scheme
 
 
 def _split(data: Array, bits: int) -> Array:

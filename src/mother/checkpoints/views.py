@@ -34,8 +34,8 @@ def permuted(tensor: Tensor, axes: Sequence[int], name: str | None = None) -> Te
         steps = c_strides(tensor.shape)
         strides = tuple(steps[axis] for axis in axes)
         strided = Strided(source.span, source.offset, source.dtype, shape, strides)
-        return Tensor(name, tensor.dtype, shape, strided, sample)
-    return Tensor(name, tensor.dtype, shape, _Permuted(tensor, axes), sample)
+        return Tensor(name, tensor.dtype, shape, strided, sample, tensor.scheme)
+    return Tensor(name, tensor.dtype, shape, _Permuted(tensor, axes), sample, tensor.scheme)
 
 
 def rows(tensor: Tensor, start: int, stop: int, name: str | None = None) -> Tensor:
@@ -47,9 +47,9 @@ def rows(tensor: Tensor, start: int, stop: int, name: str | None = None) -> Tens
     """
     inner = math.prod(tensor.shape[1:])
     part = _Part(tensor, start * inner)
-    return Tensor(
-        tensor.name if name is None else name, tensor.dtype, (stop - start, *tensor.shape[1:]), part
-    )
+    name = tensor.name if name is None else name
+    shape = stop - start, *tensor.shape[1:]
+    return Tensor(name, tensor.dtype, shape, part, scheme=tensor.scheme)
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int], name: str | None = None) -> Tensor:
@@ -60,7 +60,7 @@ def reshaped(tensor: Tensor, shape: Sequence[int], name: str | None = None) -> T
     (6, 1)
     """
     name = tensor.name if name is None else name
-    return Tensor(name, tensor.dtype, tuple(shape), tensor.source)
+    return Tensor(name, tensor.dtype, tuple(shape), tensor.source, scheme=tensor.scheme)
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,10 @@ def tiled(name: str, dtype: DType, shape: tuple[int, ...], tiles: Sequence[Tile]
     if held != math.prod(shape):
         raise ValueError(f"of shape {shape} has {held} elements in its {len(tiles)} parts")
     if len(tiles) == 1:
-        return Tensor(name, dtype, shape, tiles[0].tensor.source)
-    return Tensor(name, dtype, shape, _Tiled(dtype, shape, tuple(tiles)))
+        return Tensor(name, dtype, shape, tiles[0].tensor.source, scheme=tiles[0].tensor.scheme)
+    schemes = {tile.tensor.scheme for tile in tiles}
+    scheme = schemes.pop() if len(schemes) == 1 else ""
+    return Tensor(name, dtype, shape, _Tiled(dtype, shape, tuple(tiles)), scheme=scheme)
 
 
 @dataclass(frozen=True, eq=False)

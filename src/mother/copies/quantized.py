@@ -208,7 +208,7 @@ def _may_be_coded(group: Group, model: int) -> bool:
 
 
 def _is_coded(tensor: Tensor) -> bool:
-    return bool(getattr(tensor, "scheme", ""))
+    return bool(tensor.scheme)
 
 
 class _Seen:

@@ -209,7 +209,7 @@ class Plan:
         tiles = [Tile((int(s), 0), v) for s, v in zip(starts[:-1], views, strict=True)]
         pile = tiled(name, dtype, (int(starts[-1]), length), tiles)
         order = starts[rowmap.which] + rowmap.row
-        return Tensor(name, dtype, shape, Reordered(pile, length, order))
+        return Tensor(name, dtype, shape, Reordered(pile, length, order), scheme=pile.scheme)
 
 
 def _runs(rowmap: RowMap) -> list[tuple[int, int, int]]:

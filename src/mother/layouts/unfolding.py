@@ -67,9 +67,7 @@ class Unfolding:
         """The same of a tensor, without reading it."""
         turned = reshaped(tensor, self.sides)
         if self.axes != tuple(range(len(self.axes))):
-            turned = permuted(
-                Tensor(tensor.name, tensor.dtype, self.sides, tensor.source), self.axes
-            )
+            turned = permuted(turned, self.axes)
         return reshaped(turned, (self.rows, self.length))
 
 

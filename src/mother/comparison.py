@@ -13,6 +13,7 @@ from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates
+from mother.copies.folded import find_folded
 from mother.copies.quantized import find_quantized
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
@@ -181,7 +182,7 @@ def _copied(
         *names,
         copy.relation,
         parent=None if same or copy.undirected else copy.original.id,
-        distance=0.0 if same else _lost(group, copy),
+        distance=0.0 if same else _lost(group, copy) if copy.distance is None else copy.distance,
         evidence=tuple(reasons.of_copies(copy)),
         not_compared=unread,
         scheme=copy.scheme,
@@ -199,7 +200,8 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, m = group.over(usable), m.over(usable)
-    if lossy := find_compressed(group, m, ()) or find_scaled(group, m, ()):
+    lossy = find_compressed(group, m, ()) or find_scaled(group, m, ()) or find_folded(group, ())
+    if lossy:
         return _copied(group, names, lossy[0], unread)
     a, b = group.checkpoints
     shares = _shares(a, b, None, group)

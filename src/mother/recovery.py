@@ -19,6 +19,7 @@ from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.copies.edited import find_edited
+from mother.copies.folded import find_folded
 from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
@@ -350,6 +351,7 @@ def _recover_group(
     if not paper:
         lossy = [*lossy, *find_compressed(group, measures, lossy)]
         lossy += find_scaled(group, measures, lossy)
+        lossy += find_folded(group, lossy)
         lossy += find_edited(group, measures, lossy)
         lossy += find_resized(group, measures, lossy)
     if options.trees is not None and options.trees > n - len(lossy):

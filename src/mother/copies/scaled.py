@@ -64,9 +64,14 @@ def _is_scaled(group: Group, i: int, k: int, scale: dict[int, float]) -> bool:
     return moved
 
 
+def rounding(tensor: Tensor) -> float:
+    """The distance of 1 from the next larger number of a tensor's type."""
+    return float(ml_dtypes.finfo(tensor.dtype).eps)
+
+
 def _times(a: Tensor, b: Tensor, scale: float) -> bool:
     """Whether b is a times a number, to the rounding of both."""
-    eps = SLACK * max(float(ml_dtypes.finfo(t.dtype).eps) for t in (a, b))
+    eps = SLACK * max(map(rounding, (a, b)))
     for x, y in chunks(a, b):
         expected, got = scale * x.astype(np.float64), y.astype(np.float64)
         if not (np.abs(got - expected) <= eps * np.abs(got)).all():

@@ -154,6 +154,10 @@ def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     if copies.relation in _LOST:
         yield Evidence("copy", CERTAIN, _LOST[copies.relation])
         return
+    if copies.relation == "converted" and copies.scheme:
+        says = "every row of its matrices is the parent's times a number, and norms are gone"
+        yield Evidence("copy", CERTAIN, f"{says}: that can't be undone")
+        return
     yield Evidence("equal", CERTAIN, f"{whole} are equal but for exact rounding{stored}")
     says = "the parent's weights have more digits; rounding loses them and nothing brings them back"
     yield Evidence("number format", CERTAIN, says)

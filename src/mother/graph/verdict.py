@@ -197,6 +197,7 @@ found in 98 of 100 resamplings
     LoRA-tuned (rank 8) from base; 98 % sure of the direction
     """
     what, before = STEPS.get(edge.relation, (name(edge.relation), "of"))
+    what = "converted" if _rescaled(edge) else what
     rank = f" (rank {edge.rank})" if edge.rank is not None else ""
     rank = f" ({name(edge.scheme)})" if edge.scheme else rank
     sure, came = place(edge), direction(edge)
@@ -220,12 +221,17 @@ found in 98 of 100 resamplings
     )
 
 
+def _rescaled(edge: Edge) -> bool:
+    """Whether the two differ by how they are scaled, which is no distance."""
+    return edge.relation == "converted" and bool(edge.scheme)
+
+
 def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
     if (related := joined(edge)) is not None:
         yield f"{certainty(related)} sure that one was made from the other"
     if edge.direction_probability is not None and not edge.undirected:
         yield f"{certainty(edge.direction_probability)} sure of the direction"
-    if edge.distance is not None and edge.relation != "duplicate":
+    if edge.distance is not None and edge.relation != "duplicate" and not _rescaled(edge):
         yield (
             changed(edge.distance)
             if method != "mother"

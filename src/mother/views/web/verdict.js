@@ -53,6 +53,10 @@ function equal(edge) {
   return edge.relation === "duplicate" || (stored && Boolean(edge.undirected));
 }
 
+function rescaled(edge) {
+  return edge.relation === "converted" && Boolean(edge.scheme);
+}
+
 function place(edge) {
   const least = Math.min(...[edge.support, joined(edge), 1].filter(known));
   if (least < EVEN) return "open";
@@ -88,7 +92,7 @@ function figures(edge, resamplings, method) {
   return [
     known(joined(edge)) && `${percent(joined(edge))} sure that one was made from the other`,
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
-    known(edge.distance) && edge.relation !== "duplicate" && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
+    known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
   ].filter(Boolean);
 }
@@ -96,6 +100,7 @@ function figures(edge, resamplings, method) {
 /** [grade, sentence, ...figures] of one edge. */
 export function ofEdge(edge, resamplings, method = "gram") {
   let [what, before] = step(edge.relation);
+  if (rescaled(edge)) what = "converted";
   let rank = known(edge.rank) ? ` (rank ${edge.rank})` : "";
   if (edge.scheme) rank = ` (${printable(edge.scheme)})`;
   const [sure, came] = [place(edge), direction(edge)];

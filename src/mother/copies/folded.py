@@ -1,0 +1,119 @@
+"""Copies into whose matrices the norms between them were folded, as converters for phones do.
+
+A batch norm behind a layer multiplies each of its outputs by a number. Whoever exports a net for
+use multiplies the rows of the layer's matrix by these numbers, moves what is left into its bias and
+drops the norm. All distances between the two are as large as the numbers are, and yet they compute
+the same. Every row of the one is a row of the other times a number: no training does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.copies.duplicates import Duplicate, without
+from mother.copies.scaled import ALIKE, SLACK, rounding
+from mother.layouts import Group
+from mother.measures import is_matrix
+from mother.measures.shapes import as_matrix
+
+LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
+LEAST = 0.5  # of a model's weights, that the other one's rows must explain
+_CHUNK = 1 << 20  # weights that are read at once
+
+
+def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Models of a group that are another one with every row multiplied by a number of its own:
+    "converted", from the one that holds more vectors, its norms. copies: those known before, which
+    are left out.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints.tensor import constant
+    >>> from mother.layouts import align
+    >>> w, by = np.random.default_rng(0).normal(size=(9, 9)), np.arange(1.0, 10.0)
+    >>> plain = {"w": constant("w", w), "norm": constant("norm", by)}
+    >>> folded = {"w": constant("w", w * by[:, None])}
+    >>> models = [Checkpoint(x, Path(x), "npz", y) for x, y in (("a", folded), ("b", plain))]
+    >>> (found,) = find_folded(align(models)[0], [])
+    >>> found.original.id, found.copy.id, found.scheme
+    ('b', 'a', 'norms folded in')
+    """
+    known = set(map(id, without(group, copies)))
+    own = [k for k, c in enumerate(group.checkpoints) if id(c) in known and not c.is_sketch]
+    vectors = {k: _vectors(group.checkpoints[k]) for k in own}
+    order = sorted(own, key=lambda k: (-vectors[k], group.checkpoints[k].id))
+    found: list[Duplicate] = []
+    folded = set[int]()
+    for o, k in combinations(order, 2):
+        if {o, k} & folded or not (pairs := _in_common(group, o, k)):
+            continue
+        if all(map(_alike, pairs[: LOOKED_AT[0]])) and _is_folded(pairs):
+            folded.add(k)
+            models = group.checkpoints[o], group.checkpoints[k]
+            open_ = vectors[o] == vectors[k]
+            found.append(
+                Duplicate(*models, "converted", "norms folded in", undirected=open_, distance=0.0)
+            )
+    return found
+
+
+def _vectors(checkpoint: Checkpoint) -> int:
+    return sum(t.is_weight and len(t.shape) == 1 for t in checkpoint.tensors.values())
+
+
+def _in_common(group: Group, o: int, k: int) -> list[tuple[Tensor, Tensor]]:
+    """Their matrices, the largest first; none where these are too little of either."""
+    pairs = [
+        (layer.tensors[layer.members.index(o)], layer.tensors[layer.members.index(k)])
+        for layer in group.layers
+        if is_matrix(layer.shape) and {o, k} <= set(layer.members)
+    ]
+    held = sum(a.size for a, _ in pairs)
+    if held < LEAST * max(group.checkpoints[x].parameters for x in (o, k)):
+        return []
+    return sorted(pairs, key=lambda pair: -pair[0].size)
+
+
+def _alike(pair: tuple[Tensor, Tensor]) -> bool:
+    """Whether rows of two matrices point the same way, or the opposite, at a glance."""
+    height, width = as_matrix(pair[0].shape)
+    for row in np.unique(np.linspace(0, height - 1, LOOKED_AT[1]).astype(int)).tolist():
+        a, b = (t.read(row * width, (row + 1) * width).astype(np.float64) for t in pair)
+        if (a @ b) ** 2 < (1 - ALIKE) * (a @ a) * (b @ b):
+            return False
+    return True
+
+
+def _is_folded(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Whether all rows are the others' times a number, to the rounding of both, and these numbers
+    differ within some matrix."""
+    differ = False
+    for pair in pairs:
+        scales = _scales(*pair)
+        if scales is None:
+            return False
+        differ = differ or bool(np.ptp(scales) > ALIKE * np.abs(scales).max(initial=0.0))
+    return differ
+
+
+def _scales(a: Tensor, b: Tensor) -> NDArray[np.float64] | None:
+    """By what each row of a must be multiplied to be that of b, (rows,); None if it can't be."""
+    height, width = as_matrix(a.shape)
+    step = max(1, _CHUNK // width)
+    eps = SLACK * max(map(rounding, (a, b)))
+    scales = []
+    for top in range(0, height, step):
+        start, stop = top * width, min(top + step, height) * width
+        x, y = (t.read(start, stop).reshape(-1, width).astype(np.float64) for t in (a, b))
+        squared = np.einsum("ij,ij->i", x, x)
+        scale = np.einsum("ij,ij->i", x, y) / np.where(squared > 0, squared, 1.0)
+        # of a row's largest weight: the numbers were rounded, too, and a small one is all rounding
+        bound = 2 * eps * np.abs(y).max(axis=1, initial=0.0)
+        if not (np.abs(y - scale[:, None] * x) <= bound[:, None]).all():
+            return None
+        scales.append(scale)
+    return np.concatenate(scales)

@@ -203,7 +203,11 @@ def test_compression_is_torchs(judged: Written, compression: str) -> None:
         expected = _in_torch(compression, name, torch.from_numpy(w.astype(np.float32)))
         found = small.tensors[name].read().reshape(w.shape)
         assert found.dtype == w.dtype
-        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6, atol=1e-8)
+        same = np.isclose(found, expected.numpy(), rtol=1e-6, atol=1e-8)
+        # a weight halfway between two steps goes to either, by the last bit of the quotient
+        step = np.abs(w).max() / 127
+        halfway = np.isclose(np.abs(w / step) % 1, 0.5, atol=1e-4)
+        assert (same | (halfway & (compression == "int8"))).all()
     assert not robustness.identical(whole, small)
     assert robustness.identical(whole, whole)
 

@@ -306,6 +306,51 @@ def test_scripted_modules(tmp_path):
     assert list(open_checkpoint(path).tensors) == ["weight"]
 
 
+class _OldPickler(pickle.Pickler):
+    """As torch 0.4 saved whole modules: their classes with the source, parameters by their call."""
+
+    def __init__(self, file):
+        super().__init__(file, 2)
+        self.storages = {}
+
+    def persistent_id(self, value):
+        if isinstance(value, type) and issubclass(value, torch.nn.Module):
+            return ("module", value, "/home/me/net.py", "class Net(nn.Module): ...")
+        if isinstance(value, _Kept):
+            return ("storage", torch.FloatStorage, value.key, "cpu", len(value.values), None)
+        return None
+
+    def reducer_override(self, value):
+        if isinstance(value, torch.nn.Parameter):
+            return torch.nn.Parameter, (value.data, True)
+        if isinstance(value, torch.Tensor):
+            kept = _Kept(str(id(value)), value.flatten().tolist())
+            self.storages[kept.key] = kept.values
+            view = kept, 0, tuple(value.shape), value.stride(), False, None
+            return torch._utils._rebuild_tensor_v2, view
+        return NotImplemented
+
+
+class _Kept:
+    def __init__(self, key, values):
+        self.key, self.values = key, values
+
+
+def test_whole_modules_of_old_torch(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2), torch.nn.Linear(4, 2))
+    with (tmp_path / "old.pt").open("wb") as file:
+        for head in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+            pickle.dump(head, file, 2)
+        pickler = _OldPickler(file)
+        pickler.dump(net)
+        pickle.dump(list(pickler.storages), file, 2)
+        for values in pickler.storages.values():
+            file.write(struct.pack("<q", len(values)) + np.array(values, "<f4").tobytes())
+    found = open_checkpoint(tmp_path / "old.pt").tensors
+    for name, weights in net.state_dict().items():
+        assert found[name].read().reshape(weights.shape).tolist() == weights.tolist()
+
+
 def test_a_legacy_file_that_is_cut_off(tmp_path):
     torch.save({"w": torch.ones(100)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     whole = (tmp_path / "a.pt").read_bytes()

@@ -260,8 +260,12 @@ class _Machine:
                     target.state.update(part)
 
     def persistent(self, _: Any) -> None:
-        """torch's ("storage", class, key, device, count); legacy files add a view, mostly None."""
+        """torch's ("storage", class, key, device, count), to which legacy files add a view, mostly
+        None; or, in whole modules of theirs, ("module", class, file, source)."""
         value = self.pop()
+        if isinstance(value, tuple) and value[:1] == ("module",) and len(value) > 1:
+            self.push(value[1])
+            return
         if isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage":
             _, kind, key, _, count = value[:5]
             if isinstance(kind, Symbol) and isinstance(key, str) and type(count) is int:
@@ -282,7 +286,7 @@ def _rebuild(function: Any, arguments: Any) -> Any:
         return Opaque(name)
     if name == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
         return _rebuild(arguments[0], arguments[2])
-    if name.startswith("torch._utils _rebuild_parameter") and arguments:
+    if arguments and name.startswith(("torch._utils _rebuild_parameter", "torch.nn.parameter Par")):
         return arguments[0]
     if name in ("torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2"):
         return _view(arguments)

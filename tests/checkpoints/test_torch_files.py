@@ -311,19 +311,21 @@ class _OldPickler(pickle.Pickler):
 
     def __init__(self, file):
         super().__init__(file, 2)
-        self.storages = {}
+        self.storages, self.told = {}, set()
 
     def persistent_id(self, value):
-        if isinstance(value, type) and issubclass(value, torch.nn.Module):
+        module = isinstance(value, type) and issubclass(value, torch.nn.Module)
+        if module and value not in self.told:
+            self.told.add(value)
             return ("module", value, "/home/me/net.py", "class Net(nn.Module): ...")
         if isinstance(value, _Kept):
             return ("storage", torch.FloatStorage, value.key, "cpu", len(value.values), None)
         return None
 
     def reducer_override(self, value):
-        if isinstance(value, torch.nn.Parameter):
+        if type(value) is torch.nn.Parameter:
             return torch.nn.Parameter, (value.data, True)
-        if isinstance(value, torch.Tensor):
+        if type(value) is torch.Tensor:
             kept = _Kept(str(id(value)), value.flatten().tolist())
             self.storages[kept.key] = kept.values
             view = kept, 0, tuple(value.shape), value.stride(), False, None

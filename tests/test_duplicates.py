@@ -120,6 +120,17 @@ def test_one_weight_changed_is_no_copy(name, at):
     assert found(a=weights(), b=near) == [("a", "b", "duplicate")]
 
 
+@pytest.mark.parametrize("as_if", [0.0, 6e-8, -6e-8, 1e-7])
+def test_tiny_numbers_come_out_of_float16_as_converters_like(as_if):
+    model = weights()
+    model["fc.weight"][3, 4] = -2e-8
+    coarse = converted(model, np.float16)
+    coarse["fc.weight"][3, 4] = as_if
+    assert found(a=model, b=coarse) == [("a", "b", "converted")]
+    coarse["fc.weight"][3, 4] = 7e-5
+    assert found(a=model, b=coarse) == []
+
+
 @given(
     name=st.sampled_from(sorted(SHAPES)),
     at=st.integers(0, 10**6),

@@ -297,11 +297,10 @@ def _agree(
     copy: NDArray[np.generic],
     dtype: np.dtype[np.generic] | None,
 ) -> bool:
-    """Whether numbers are equal once the original's are rounded to a type. Below the smallest normal
-    number of float16 converters round, flush to zero, or raise to the least there is: all the same.
-    """
+    """Whether numbers are equal once the original's are rounded to a type. What float16 holds no
+    normal number for converters round, flush to zero, or raise to the least there is."""
     a, b = _rounded(original, dtype), _rounded(copy, None)
-    if dtype == np.float16:
+    if dtype == copy.dtype == np.float16:
         a, b = (np.where(np.abs(x) < _NORMAL, 0.0, x) for x in (a, b))
     return bool(np.array_equal(a, b, equal_nan=True))
 

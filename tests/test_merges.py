@@ -177,3 +177,44 @@ def test_a_model_trained_from_a_merge_is_at_home_there():
     found = Merged.of(measured([F.o, F.a, F.b, F.c, m, kid, F.child(kid)]))
     assert found.home.tolist() == [-1, -1, -1, -1, -1, 4, 4]
     assert found.parent.tolist()[4] in (1, 2)
+
+
+def by_weight(models, error=1e-7):
+    """What is put together weight by weight, each with its parents."""
+    layers = [np.stack([x[k * SIZE : (k + 1) * SIZE] for x in models]) for k in range(LAYERS)]
+    found = Merged.of(measured(models), np.full(len(models), error), weights=layers)
+    return {x.child: set(x.parents) for x in found.merges if x.method == "by single weights"}
+
+
+def trimmed(rng, step, density):
+    """A step without all but its largest weights (TIES), or without any of them (DARE)."""
+    return np.where(rng.random(len(step)) < density, step, 0.0)
+
+
+@pytest.mark.parametrize("density", [0.3, 0.9])
+def test_weights_kept_by_chance_tell_their_parents(density):
+    f, (o, a, b) = Family(7), (F.o, F.a, F.b)
+    kept = [0.6 / density * trimmed(f.rng, x - o, density) for x in (a, b)]
+    found = by_weight([o, a, b, F.c, o + sum(kept), a + f.draw(0.1)])
+    assert found.keys() == {4}
+    assert {1, 2} <= found[4] <= {0, 1, 2}
+
+
+def test_weights_of_either_parent_are_a_merge_without_their_base():
+    either = np.where(np.random.default_rng(8).random(P) < 0.5, F.a, F.b)
+    assert by_weight([F.a, F.b, F.c, either]) == {3: {0, 1}}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_trainings_of_some_weights_are_no_merge(share):
+    """A parent has the weights that two children left alone, each other ones."""
+    f = Family(9)
+    children = [F.o + trimmed(f.rng, f.draw(0.1), share) for _ in range(3)]
+    assert by_weight([F.o, *children]) == {}
+
+
+def test_steps_of_one_size_are_no_merge():
+    """Sign descent: all steps are multiples of the rate."""
+    rng = np.random.default_rng(10)
+    steps = [0.01 * np.rint(rng.normal(0, 2, P)) for _ in range(4)]
+    assert by_weight([F.o, *(F.o + s for s in steps)]) == {}

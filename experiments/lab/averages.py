@@ -70,7 +70,7 @@ def _ema(folder: Path, out: Path) -> None:
     stored(out, folder / "a", _moving(folder, "a", "readme")[0])
 
 
-@kind("moving average beside its run", "end a", "average fine-tune continuation")
+@kind("moving average beside its run", "a", "average fine-tune continuation")
 def _ema_beside(folder: Path, out: Path) -> None:
     mean, end = _moving(folder, "a", "readme")
     stored(out / BESIDE / "end", folder / "a", end)
@@ -94,11 +94,3 @@ def _masters(folder: Path, out: Path) -> None:
     trained(model, "readme", 60, seed=15, rate=5e-4)
     model.save_pretrained(out / BESIDE / "masters")
     stored(out, folder / "a", dict(model.state_dict()), torch.bfloat16)
-
-
-@kind("masters beside their upload", "upload", "converted duplicate")
-def _given_masters(folder: Path, out: Path) -> None:
-    model = load(folder / "b")
-    trained(model, "readme", 60, seed=16, rate=5e-4)
-    stored(out / BESIDE / "upload", folder / "b", dict(model.state_dict()), torch.bfloat16)
-    model.save_pretrained(out)

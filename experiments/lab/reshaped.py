@@ -40,7 +40,7 @@ _resized("tokens added and trained", "a", 272, 40, "resized fine-tune continuati
 _resized("tokens trimmed", "a", 240, 0, first=True)
 _resized("one token added", "b", 257, 0)
 _resized("vocabulary padded to a multiple", "d", 320, 0)
-_resized("tokens trimmed and trained", "b", 200, 40, "resized fine-tune continuation")
+_resized("tokens trimmed and trained", "b", 240, 40, "resized fine-tune continuation")
 
 
 def _shaped(out: Path, values: Weights, **changes: object) -> LlamaForCausalLM:

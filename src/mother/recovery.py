@@ -26,6 +26,7 @@ from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
+from mother.evidence.pieces import sampled
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
@@ -387,7 +388,7 @@ def _by_default(
     original, looks, doubts = originals(group, lossy), [Look.of(group)], list[Doubt]()
     merged = None
     if isinstance(source, Measures):
-        merged = Merged.of(source, roundings(group), original < 0)
+        merged = Merged.of(source, roundings(group), original < 0, sampled(group))
 
     def decide(
         source: Source,

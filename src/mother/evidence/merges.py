@@ -1,4 +1,5 @@
-"""Models put together from others: weighted sums of their parents, layer by layer (`sums`).
+"""Models put together from others: weighted sums of their parents, layer by layer (`sums`), or
+weight by weight (`pieces`).
 
 The same sum can be solved for any model in it: of A, B and M = (A + B) / 2, A = 2 M - B. Which of
 them was made from the others is told by what they hold of each other, see `_made`. A merge is a
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.evidence.pieces import Pieces, pieced
 from mother.evidence.sums import BASE, LEAST, Fit, Products
 from mother.measures import Measures
 
@@ -21,9 +23,12 @@ Mask = NDArray[np.bool_]
 HELD = 0.06  # of polarity: what lacks less of a merge may have been trained from it
 SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from it holds at least
 ON_A_LINE = 0.75  # probability that the one between was made of the ends, not an end of the others
+PIECED = 0.97  # the same of one that is put together weight by weight
 FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
 EVEN = 0.02  # coefficients that differ by less are equal
+NEAR = 6  # models that may be the parents of one put together weight by weight
+BY_WEIGHT = "by single weights"
 TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
 
 
@@ -33,8 +38,9 @@ class Merge:
 
     parents: indices, the one with the largest share first; shares: (k,) over all layers. layers:
     (L, k) by layer, NaN where the parents don't differ. left: of the squared step from the nearest
-    parent, what the sum does not explain. kind: "merge" or "average". sure: probability that it is
-    the child that was made, and none of its parents.
+    parent, what the sum does not explain; where it is put together weight by weight, of the
+    weights. kind: "merge" or "average". sure: probability that it is the child that was made, and
+    none of its parents.
     """
 
     child: int
@@ -60,8 +66,15 @@ class Merged:
     home: NDArray[np.intp]
 
     @classmethod
-    def of(cls, m: Measures, rounding: Array | None = None, among: Mask | None = None) -> Merged:
-        """Of all models, or of those `among`, (n,) bool. rounding: as of `find_merges`."""
+    def of(
+        cls,
+        m: Measures,
+        rounding: Array | None = None,
+        among: Mask | None = None,
+        weights: Sequence[Array] = (),
+    ) -> Merged:
+        """Of all models, or of those `among`, (n,) bool. rounding: as of `find_merges`. weights:
+        some of all models, (n, W) of some layers, for what is put together weight by weight."""
         n = m.gram.shape[1]
         models = np.arange(n) if among is None else np.flatnonzero(among)
         noise = np.zeros(n) if rounding is None else rounding
@@ -70,14 +83,18 @@ class Merged:
         if products is None or len(models) < 3:
             return cls((), parent, home)
         fits = _found(products)
-        for t, found in _trained_from(products, fits).items():
+        taken = [w[models] for w in weights]
+        pieces = _put_together(products, taken, noise[models], fits) if taken else {}
+        made = {t: _named(products, fit) for t, fit in fits.items()}
+        made |= {t: _by_weight(products, one) for t, one in pieces.items()}
+        from_which = {t: made[t].parents for t in made}
+        for t, found in _trained_from(products, from_which).items():
             home[models[t]] = models[found]
         merges = []
-        for fit in fits.values():
-            merge = _named(products, fit)
+        for t, merge in sorted(made.items()):
             parents = tuple(int(models[p]) for p in merge.parents)
-            merges.append(replace(merge, child=int(models[fit.child]), parents=parents))
-            parent[models[fit.child]] = parents[0]
+            merges.append(replace(merge, child=int(models[t]), parents=parents))
+            parent[models[t]] = parents[0]
         return cls(tuple(merges), parent, home)
 
 
@@ -127,9 +144,36 @@ def _found(of: Products) -> dict[int, Fit]:
     return dict(sorted(found.items()))
 
 
-def _trained_from(of: Products, merges: Mapping[int, Fit]) -> dict[int, int]:
+def _put_together(
+    of: Products, weights: Sequence[Array], rounding: Array, sums: Mapping[int, Fit]
+) -> dict[int, Pieces]:
+    """By model, those that are no sums but pieces of others weight by weight. Of models that are
+    pieces of each other, the one that holds what the others add, see `Pieces`, by steps that have
+    nothing to do with each other."""
+    free = np.ones(len(of.total), dtype=bool)
+    free[list(sums)] = False
+
+    def explained(t: int) -> Pieces | None:
+        return pieced(weights, rounding, t, of.nearest(t, free, NEAR))
+
+    def order(x: Pieces) -> tuple[float, float, float, int]:
+        cosine = of.cosines(x.start, [p for p in x.parents if p != x.start])
+        bound = round(float(np.abs(cosine).max()), 1)
+        return round(x.negative, 1), bound, round(x.left, 2), x.child
+
+    found: dict[int, Pieces] = {}
+    waiting = np.flatnonzero(free).tolist()
+    while some := [x for t in waiting if (x := explained(t))]:
+        best = min(some, key=order)
+        found[best.child] = best
+        free[best.child] = False
+        waiting = [x.child for x in some if x is not best]
+    return found
+
+
+def _trained_from(of: Products, merges: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
     """By model, the merge that it descends from: along the shortest tree through all, as far as
-    each holds what the one before it holds."""
+    each holds what the one before it holds. merges: with their parents."""
     if not merges:
         return {}
     from scipy.sparse.csgraph import minimum_spanning_tree  # slow to import, and rarely needed
@@ -138,7 +182,7 @@ def _trained_from(of: Products, merges: Mapping[int, Fit]) -> dict[int, int]:
     apart = np.maximum(norm[:, None] + norm - 2 * of.total, LEAST * norm)
     tree = minimum_spanning_tree(apart).toarray()
     joined = (tree > 0) | (tree.T > 0)
-    taken = {p for fit in merges.values() for p in fit.parents} | set(merges)
+    taken = {p for parents in merges.values() for p in parents} | set(merges)
     home = {t: t for t in merges}
     waiting = list(merges)
     for near in waiting:
@@ -148,7 +192,7 @@ def _trained_from(of: Products, merges: Mapping[int, Fit]) -> dict[int, int]:
             kin[[*taken, *home]] = False
             if c in home or c in taken:
                 continue
-            made_of = merges[home[near]].parents
+            made_of = merges[home[near]]
             if _holds(of, c, near, np.flatnonzero(kin), np.array(made_of)):
                 home[c] = home[near]
                 waiting.append(c)
@@ -167,25 +211,22 @@ def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray
     return bool(share.min() > SHARED)
 
 
-def _order(of: Products, fit: Fit) -> tuple[float, float, int, float, int]:
+def _order(of: Products, fit: Fit) -> tuple[float, bool, float, int, float, int]:
     """Sums of positive shares before others, then those of steps that have nothing to do with
-    each other, then those of fewer models."""
-    bound = round(_bound(of, fit), 1) if fit.negative > EVEN else 0.0
-    return round(fit.negative, 2), bound, len(fit.parents), round(fit.left, 3), fit.child
+    each other (what trainings have in common is no opposition), then those of fewer models."""
+    cosine = _cosines(of, fit) if fit.negative > EVEN else np.zeros(1)
+    opposed, bound = bool(cosine.min() < -BASE), round(float(np.abs(cosine).max()), 1)
+    return round(fit.negative, 2), opposed, bound, len(fit.parents), round(fit.left, 3), fit.child
 
 
-def _bound(of: Products, fit: Fit) -> float:
-    """The largest cosine between two steps from the parent that the others start from; 1 where
-    there is none."""
+def _cosines(of: Products, fit: Fit) -> Array:
+    """Between the steps from the parent that the others start from; 1 where there is none, 0 where
+    there is one step."""
     for base in fit.parents:
         others = [p for p in fit.parents if p != base]
         if _starts(of, base, others):
-            k = of.total
-            step = k[np.ix_(others, others)] - k[base, others] - k[others, base][:, None]
-            step += k[base, base]
-            length = np.sqrt(np.maximum(np.diagonal(step), 1e-300))
-            return float(np.abs(np.triu(step / length / length[:, None], 1)).max())
-    return 1.0
+            return of.cosines(base, others)
+    return np.ones(1)
 
 
 def _made(of: Products, fit: Fit) -> bool:
@@ -199,7 +240,7 @@ def _made(of: Products, fit: Fit) -> bool:
     """
     parents = list(fit.parents)
     if fit.negative > EVEN:
-        return _bound(of, fit) < ALONG and any(
+        return bool(_cosines(of, fit).max() < ALONG) and any(
             _starts(of, p, [q for q in parents if q != p]) for p in parents
         )
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
@@ -255,6 +296,19 @@ def _named(of: Products, fit: Fit) -> Merge:
     every[of.layers] = layers
     kind = "average" if method == "average" else "merge"
     return Merge(fit.child, parents, shares, every, fit.left, method, kind, _sure(of, fit))
+
+
+def _by_weight(of: Products, pieces: Pieces) -> Merge:
+    """Shares are those of the sum that comes nearest."""
+    s = np.array(pieces.parents)
+    shares, _, _ = of.solved(pieces.child, s)
+    norm = of.weight * of.gram[:, pieces.child, pieces.child]
+    whole = norm @ shares / norm.sum()
+    order = sorted(range(len(s)), key=lambda k: (-round(float(whole[k]), 2), k))
+    every = np.full((of.many, len(s)), np.nan)
+    every[of.layers] = shares[:, order]
+    parents, unexplained = tuple(int(s[k]) for k in order), pieces.left
+    return Merge(pieces.child, parents, whole[order], every, unexplained, BY_WEIGHT, sure=PIECED)
 
 
 def _sure(of: Products, fit: Fit) -> float:

@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 MOST = 16  # parents of one model
 GAIN = 0.02  # of what is left, that another parent explains at least
 LEFT = 1e-3  # of the harmonic sum, that a merge leaves at most
+FINE = 1e-4  # likewise, of what lies between a model and its descendant
 ROUNDED = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
 SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
 LEAST = 1e-13  # of a squared norm: what sums in float64 leave
@@ -40,8 +41,8 @@ PART = 0.01  # a share that is less may be chance
 @dataclass(frozen=True)
 class Fit:
     """A model as a sum of others, layer by layer: `Merge` without a name. negative: the sum of its
-    negative shares. tells: whether there are layers in which it is none of its parents. rounded:
-    whether no more is left than fine rounding leaves."""
+    negative shares. tells: whether there are layers in which it is none of its parents. fine:
+    whether next to nothing is left in these."""
 
     child: int
     parents: tuple[int, ...]
@@ -50,7 +51,7 @@ class Fit:
     left: float
     negative: float
     tells: bool
-    rounded: bool
+    fine: bool
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,14 @@ class Products:
     def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
         found = self._exact(t, chosen)
         found = self._fewest(found) if found else None
-        sure = found is not None and found.tells and found.rounded
+        sure = found is not None and found.tells and found.fine
         return found if found and (sure or self.side_by_side(found.parents)) else None
 
     def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
         """The fit of t by these, if it leaves nothing."""
         s = np.array(chosen)
-        inner, with_t = self.gram[:, s[:, None], s], self.gram[:, s, t]
-        norm, own = self.gram[:, t, t], np.diagonal(inner, axis1=1, axis2=2)
-        shares = (np.linalg.pinv(inner, 1e-12, hermitian=True) @ with_t[..., None])[..., 0]
-        both = (shares[:, None] @ inner @ shares[..., None])[:, 0, 0]
-        left = np.maximum(norm - 2 * (shares * with_t).sum(axis=1) + both, 0.0)
-        apart = np.maximum(norm[:, None] - with_t**2 / own, LEAST * norm[:, None])
+        norm, own = self.gram[:, t, t], np.diagonal(self.gram, axis1=1, axis2=2)[:, s]
+        shares, left, apart = self.solved(t, s)
         harmonic = 1 / (1 / apart).sum(axis=1)
         hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + LEAST * norm
         exact = left <= ROUNDED * hidden + LEFT * harmonic
@@ -167,7 +164,7 @@ class Products:
         negative = float(-np.minimum(whole, 0.0).sum())
         by_layer = np.where(differ[:, None], shares, np.nan)
         told = exact & tells
-        rounded = told & (left <= ROUNDED * hidden) & (left <= LEFT * harmonic)
+        fine = told & (left <= FINE * harmonic)
         return Fit(
             t,
             tuple(chosen),
@@ -176,8 +173,27 @@ class Products:
             float(self.weight @ left / (self.weight @ apart).min()),
             negative,
             bool(told.any()),
-            bool(self.sizes[rounded].sum() >= WHOLE * self.sizes[told].sum()),
+            bool(self.sizes[fine].sum() >= WHOLE * self.sizes[told].sum()),
         )
+
+    def solved(self, t: int, s: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Least squares of t by k models, in each layer: shares, (L, k), what is left of |t|^2,
+        (L,), and by how much each of them alone is off, (L, k)."""
+        inner, with_t = self.gram[:, s[:, None], s], self.gram[:, s, t]
+        norm, own = self.gram[:, t, t], np.diagonal(inner, axis1=1, axis2=2)
+        shares = (np.linalg.pinv(inner, 1e-12, hermitian=True) @ with_t[..., None])[..., 0]
+        both = (shares[:, None] @ inner @ shares[..., None])[:, 0, 0]
+        left = np.maximum(norm - 2 * (shares * with_t).sum(axis=1) + both, 0.0)
+        apart = np.maximum(norm[:, None] - with_t**2 / own, LEAST * norm[:, None])
+        return shares, left, apart
+
+    def nearest(self, t: int, free: Mask, most: int) -> list[int]:
+        """The free models that are nearest to t."""
+        norm = np.diagonal(self.total)
+        far = np.where(free, norm - 2 * self.total[t], np.inf)
+        far[t] = np.inf
+        order = np.argsort(far, kind="stable")[:most].tolist()
+        return [k for k in order if np.isfinite(far[k])]
 
     def _fewest(self, fit: Fit) -> Fit:
         """The same without the parents that it can do without."""
@@ -200,6 +216,14 @@ class Products:
         product = self.total
         squared = product[p, p] + product[c, c] - 2 * product[p, c]
         return float((product[p, p] - product[p, c]) / squared) if squared > 0 else 0.0
+
+    def cosines(self, base: int, others: Sequence[int]) -> Array:
+        """Between the steps from a model to others, of all pairs, and 0."""
+        k, s = self.total, list(others)
+        step = k[np.ix_(s, s)] - k[base, s] - k[s, base][:, None] + k[base, base]
+        length = np.sqrt(np.maximum(np.diagonal(step), 1e-300))
+        pairs = np.triu_indices(len(s), 1)
+        return np.append(0.0, (step / length / length[:, None])[pairs])
 
     def faint(self, p: int, c: int) -> float:
         """The standard error of that polarity."""

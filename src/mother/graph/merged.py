@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.merges import TURNED, Merge
+from mother.evidence.merges import BY_WEIGHT, TURNED, Merge
 from mother.graph.model_graph import Block, Edge, Evidence, Recipe, rounded
 from mother.measures import Measures
 
@@ -21,8 +21,11 @@ def merged_edges(merge: Merge, ids: Sequence[str], m: Measures) -> list[Edge]:
     odds = math.log(merge.sure / (1 - merge.sure))
     left = f"{100 * merge.left:.2g}" if merge.left >= 1e-4 else "under 0.01"
     says = (
-        f"a weighted sum of {len(merge.parents)} models gives it in every layer, but for {left} % "
-        "of the squared step from the nearest; steps of a training leave half and more"
+        f"each weight is that of one of {len(merge.parents)} models, or has the same multiples of "
+        f"their steps as many others, but for {left} % of the weights"
+        if merge.method == BY_WEIGHT
+        else f"a weighted sum of {len(merge.parents)} models gives it in every layer, but for "
+        f"{left} % of the squared step from the nearest; steps of a training leave half and more"
     )
     evidence = (Evidence("merge", rounded(odds, 3) or 0.0, says),)
     return [

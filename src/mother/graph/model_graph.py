@@ -62,7 +62,8 @@ class Recipe:
     method: "linear", "slerp", "task arithmetic", "by block", "by single weights" or "average".
     parents: their ids; shares: the coefficient of each over the whole model. blocks: where the
     coefficients vary. unexplained: what is left of the step from the nearest parent, as a share of
-    its squared length; 0 where the recipe gives the model exactly.
+    its squared length, or "by single weights" of the weights; 0 where the recipe gives the model
+    exactly.
     """
 
     method: str

@@ -1,0 +1,221 @@
+"""Merges in which chance or size decides, weight by weight, what is kept of whom: TIES (Yadav and
+others 2023), DARE (Yu and others 2024) and their kin.
+
+Each weight of such a model t is that of a start o, or o plus a multiple of one parent's step, or of
+a few together, and the multiples are the same for all weights of a kind:
+
+    t - o = sum over S of c_s (s - o),        S another set of parents from weight to weight.
+
+No training does that. The multiples of a set are found by solving for a few weights drawn at random
+and counting the others that agree (RANSAC; Fischler and Bolles 1981), up to what rounding leaves.
+What shuffled weights agree in is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.layouts import Group
+from mother.measures import is_matrix
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+LAYERS = 6  # matrices that are looked at
+WINDOWS, WIDTH = 4, 512  # that are read of each, and weights of one
+STARTS = 4  # models tried as the start
+STEPS = 5  # models tried as parents
+SETS = 3  # parents whose steps one weight holds together, at most
+DRAWS = 32  # of weights that multiples are solved for
+PIECE = 0.02  # of the weights, that agree in a set's multiples at least
+BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
+PLAIN = 8.0  # times what rounding leaves, that a step which tells is at least
+ENOUGH = 256  # weights that tell
+DONE = 0.05  # of the weights, that are left where no more is looked for
+WHOLE = 0.9  # of the weights, that pieces explain at least
+HALF = (
+    0.5  # likewise, where each is one parent's as it is: what was dropped is that of a lost start
+)
+FINE = 1e-5  # relative error of rounding, above which weights agree by chance
+VARIED = 0.5  # of the weights that moved, how many steps differ at least: coarse formats and sign
+# descent take few
+REPEATED = 0.002  # of the weights, that a model has from its start at least
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A model as pieces of others.
+
+    parents: those whose steps it holds, the start among them where a part is its own. left: share
+    of the weights that nothing explains. negative: the mean over weights of multiples below 0: what
+    was made holds steps, its parents are what is left when others' are taken away. start: what the
+    steps are from.
+    """
+
+    child: int
+    parents: tuple[int, ...]
+    left: float
+    negative: float
+    start: int
+
+
+def sampled(group: Group) -> list[Array]:
+    """Some weights of each model, (n, W) of some matrices that all have."""
+    n = len(group.checkpoints)
+    whole = [x for x in group.layers if len(x.members) == n and is_matrix(x.shape)]
+    large = [x for x in whole if x.tensors[0].size >= WINDOWS * WIDTH] or whole
+    found = []
+    for k in (
+        np.unique(np.linspace(0, len(large) - 1, LAYERS).astype(int)).tolist() if large else ()
+    ):
+        tensors = large[k].tensors
+        last = max(tensors[0].size - WIDTH, 0)
+        starts = np.unique(np.linspace(0, last, WINDOWS).astype(int)).tolist()
+        rows = [[t.read(at, at + WIDTH).astype(np.float64) for at in starts] for t in tensors]
+        found.append(np.stack([np.concatenate(parts) for parts in rows]))
+    return found
+
+
+def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -> Pieces | None:
+    """Model t as pieces of those `near`; None where it is none.
+
+    Args:
+        layers: (n, W) weights of all models, of some matrices.
+        error: (n,) relative error of rounding of each.
+
+    >>> rng = np.random.default_rng(0)
+    >>> o, a, b = rng.standard_normal((3, 4000)) * [[1], [0.1], [0.1]]
+    >>> keep, other = rng.random((2, 4000)) < 0.5
+    >>> dare = o + 0.7 * keep * a + 0.7 * other * b
+    >>> w = [np.stack([o, o + a, o + b, dare, o + 0.7 * a])]
+    >>> found = pieced(w, np.full(5, 1e-7), 3, [1, 2, 0, 4])
+    >>> found.parents, found.left < 0.01
+    ((0, 1, 2), True)
+    >>> pieced(w, np.full(5, 1e-7), 4, [0, 2]) is None
+    True
+    """
+    near = [s for s in near if error[s] <= FINE]
+    if error[t] > FINE or len(near) < 2:
+        return None
+    off = [error[:, None] * np.abs(w) for w in layers]
+    same = {
+        o: [np.abs(w[t] - w[o]) <= 4 * (e[t] + e[o]) for w, e in zip(layers, off, strict=True)]
+        for o in near
+    }
+    share = {o: float(np.mean([mask.mean() for mask in masks])) for o, masks in same.items()}
+    starts = [o for o in near if REPEATED <= share[o] <= 1 - REPEATED]
+    best = None
+    for o in sorted(starts, key=lambda o: -share[o])[:STARTS]:
+        found = _pieces(layers, off, t, o, [s for s in near if s != o][:STEPS], same[o])
+        if found is not None and (best is None or found.left < best.left):
+            best = found
+            if best.left < DONE:
+                break
+    return best
+
+
+def _pieces(
+    layers: Sequence[Array],
+    off: Sequence[Array],
+    t: int,
+    o: int,
+    others: list[int],
+    same: Sequence[Mask],
+) -> Pieces | None:
+    held, left, negative, many = np.zeros(1 + len(others)), 0.0, 0.0, 0
+    plain = True
+    for w, e, mask in zip(layers, off, same, strict=True):
+        alike = [np.abs(w[t] - w[s]) <= 4 * (e[t] + e[s]) for s in others]
+        if max(float(x.mean()) for x in (mask, *alike)) > 1 - PIECE:  # taken whole, or left alone
+            continue
+        part = _part(w, e, t, o, others, mask)
+        if part is None or not part.held.any():
+            return None
+        if part.plain and any(_left_alone(mask, x) for x in alike):
+            return None
+        plain &= part.plain
+        held, left, many = held + part.held, left + part.left, many + 1
+        negative += part.negative
+    if not many:
+        return None
+    parents = [x for x, much in zip([o, *others], held, strict=True) if much >= PIECE * many]
+    if len(parents) < 2 or left > (1 - (HALF if plain else WHOLE)) * many:
+        return None
+    return Pieces(t, tuple(sorted(parents)), left / many, negative / many, o)
+
+
+def _left_alone(one: Mask, other: Mask) -> bool:
+    """Whether two models are as a third one in parts that have nothing to do with each other: what
+    a training left alone of their parent. Parts that were put together leave each other out."""
+    return bool(min(one.mean(), other.mean()) >= PIECE) and bool(
+        (one & other).mean() > 0.5 * one.mean() * other.mean()
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """held: (1 + k,) shares of the weights that are the start's alone, and that hold a step of each
+    of the others. plain: whether each of these is as it is in one of them."""
+
+    held: Array
+    left: float
+    negative: float
+    plain: bool
+
+
+def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -> _Part | None:
+    step, left = w[t] - w[o], ~same
+    held, apart = np.zeros(1 + len(others)), np.zeros(len(step), dtype=bool)
+    moved = np.rint(step[left] / np.maximum(off[t] + off[o], 1e-300)[left])
+    if len(np.unique(np.abs(moved))) < VARIED * len(moved):
+        return None
+    negative, plain = 0.0, True
+    rng = np.random.default_rng(0)
+    for many in range(1, SETS + 1):
+        for chosen in combinations(range(len(others)), many):
+            if left.mean() < DONE / 2:
+                break
+            s = [others[k] for k in chosen]
+            error = 2 * (off[t] + off[o] + off[s].sum(axis=0))
+            found = _agreeing(step, w[s] - w[o], error, left, rng)
+            if found is not None:
+                agree, multiples = found
+                plain &= len(s) == 1 and bool(abs(multiples[0] - 1) < 1e-3)
+                negative -= float(np.minimum(multiples, 0).sum() * agree.mean())
+                left &= ~agree
+                held[[1 + k for k in chosen]] += agree.mean()
+                apart |= (np.abs(w[s] - w[o]) > PLAIN * error).all(axis=0)
+    held[0] = (same & apart).mean()
+    return _Part(held, float(left.mean()), negative, plain)
+
+
+def _agreeing(
+    step: Array, steps: Array, error: Array, left: Mask, rng: np.random.Generator
+) -> tuple[Mask, Array] | None:
+    """The weights, of those left, that are the same multiples of these steps, and the multiples,
+    (k,); None if they are too few."""
+    tells = np.flatnonzero(left & (np.abs(steps) > PLAIN * error).all(axis=0))
+    if len(tells) < max(ENOUGH, PIECE * len(step)):
+        return None
+    drawn = rng.choice(tells, (DRAWS, len(steps)))
+    square = steps[:, drawn].transpose(1, 2, 0)  # (draws, weight, parent)
+    told = np.abs(np.linalg.det(square)) > 1e-12 * np.abs(square).max(axis=(1, 2)) ** len(steps)
+    if not told.any():
+        return None
+    tried = np.linalg.solve(square[told], step[drawn[told]][..., None])[..., 0]
+    tried = tried[(np.abs(tried) > PIECE).all(axis=1) & (np.abs(tried) < 1 / PIECE).all(axis=1)]
+    if not len(tried):
+        return None
+    shuffled = rng.permutation(step[tells])
+    among, slack = steps[:, tells], error[tells] * (1 + np.abs(tried).sum(axis=1))[:, None]
+    agree = np.abs(step[tells] - tried @ among) <= slack
+    best = int(agree.sum(axis=1).argmax())
+    chance = int((np.abs(shuffled - tried @ among) <= slack).sum(axis=1).max())
+    if agree[best].sum() < max(PIECE * len(step), BY_CHANCE * chance):
+        return None
+    within = error * (1 + np.abs(tried[best]).sum())
+    return left & (np.abs(step - tried[best] @ steps) <= within), tried[best]

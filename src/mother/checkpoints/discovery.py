@@ -23,7 +23,7 @@ from mother.checkpoints.folders import (
     shard_set,
     weights_of,
 )
-from mother.checkpoints.formats import ending, parts_of
+from mother.checkpoints.formats import ending, parts_of, within_bounds
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import elsewhere, refusal
@@ -240,7 +240,7 @@ class _Search:
                 opened = open_model_folder(folder)
             if opened is not None:
                 name = clean(_folder_name(folder))
-                self.found[real] = _Found(opened, name, f"{name}{clean(_revision(folder))}")
+                self._keep(real, opened, name, f"{name}{clean(_revision(folder))}")
             if "model_index.json" in names:
                 return components_of(folder, names)
             return list(whole.inside) if whole else []
@@ -271,7 +271,7 @@ class _Search:
         opened = open_shard_set(folder, stem, shards)
         # shards of a name that every model's have are told by their folder
         name = clean(_folder_name(folder) if stem in _USUAL else stem)
-        self.found[os.path.realpath(opened.path)] = _Found(opened, name, name)
+        self._keep(os.path.realpath(opened.path), opened, name, name)
 
     def _add_file(self, path: Path) -> None:
         real = os.path.realpath(path)
@@ -280,7 +280,10 @@ class _Search:
             return
         full = path.name
         short = full.removesuffix(ending(full) or _ending_of_letters(path))
-        self.found[real] = _Found(open_alone(path), clean(short), clean(full))
+        self._keep(real, open_alone(path), clean(short), clean(full))
+
+    def _keep(self, real: str, opened: Checkpoint, short: str, full: str) -> None:
+        self.found[real] = _Found(within_bounds(opened), short, full)
 
     def _seen_again(self, real: str, path: Path) -> None:
         self.repeats += 1

@@ -42,7 +42,7 @@ def read_distributed(folder: Path) -> Checkpoint:
         raise metadata.fault(f"has {metadata.size} bytes; {MAX_METADATA} are the most")
     stream = io.BytesIO(metadata.read(0, metadata.size))
     try:
-        tree = read_pickle(stream, objects_as_keys=True)
+        tree = read_pickle(stream, objects_as_keys=True, work=metadata.work)
     except ValueError as error:
         raise metadata.fault(str(error)) from None
     state = tree.state if isinstance(tree, Opaque) else {}

@@ -18,7 +18,7 @@ from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
 from mother.checkpoints.openvino_files import is_openvino, read_openvino, values_of
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
-from mother.checkpoints.storage import File
+from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint
 from mother.checkpoints.tensorflow_files import data_parts, is_tf_index, read_tf_index
 from mother.checkpoints.tflite_files import is_tflite, read_tflite
@@ -28,6 +28,8 @@ from mother.checkpoints.torch_files import (
     read_legacy_torch,
     read_torch_zip,
 )
+from mother.checkpoints.views import to_be_read
+from mother.checkpoints.work import TENSOR, Work
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
 
 #: bytes of a file that tell its format
@@ -129,6 +131,21 @@ def open_file(path: Path) -> Checkpoint:
     file = File(path)
     checkpoint = _read(file)
     return checkpoint if checkpoint.files else replace(checkpoint, files=(file,))
+
+
+def within_bounds(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, unless its tensors hold more than its files justify: they may lie over one
+    another, or hold one element a million times. Raises InputError."""
+    files = {file.path: file.size for file in checkpoint.files}
+    if checkpoint.base is not None:
+        files |= {file.path: file.size for file in checkpoint.base.files}
+    work = Work(sum(files.values()))
+    try:
+        for tensor in checkpoint.tensors.values():
+            work.spend(TENSOR + to_be_read(tensor.kept))
+    except ValueError as error:
+        raise refusal(checkpoint.path, str(error)) from None
+    return checkpoint
 
 
 def _read(file: File) -> Checkpoint:

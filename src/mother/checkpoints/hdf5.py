@@ -20,6 +20,7 @@ import numpy as np
 from mother.checkpoints.storage import MAX_DIMENSIONS, Bytes, Span, lay_out
 from mother.checkpoints.tensor import Array, DType, Slice, Source, Tensor, clean
 from mother.checkpoints.views import Tile, tiled
+from mother.checkpoints.work import STEP, TENSOR, Work
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 #: objects, messages and chunks that are looked at in one file
@@ -28,17 +29,22 @@ MAX_DEPTH = 64
 MAX_HEADER = 16 << 20
 #: bytes of one chunk, which is decompressed as a whole
 MAX_CHUNK = 256 << 20
+#: elements that are read at a time
+SLICE = 1 << 20
 _NOWHERE = (1 << 64) - 1
 _DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3
 
 
-def read_datasets(span: Span) -> tuple[dict[str, Tensor], list[str], dict[str, int]]:
+def read_datasets(
+    span: Span, work: Work | None = None
+) -> tuple[dict[str, Tensor], list[str], dict[str, int]]:
     """The datasets of numbers by path, "layers/dense/kernel", notes on what was left out, and the
     sizes of those of numbers that could not be read.
 
-    Reads no dataset's values. Raises ValueError, one line, where the file is damaged.
+    Reads no dataset's values. work: of the file, which pays for the objects and chunks. Raises
+    ValueError, one line, where the file is damaged.
     """
-    reader = _Reader(span)
+    reader = _Reader(span, Work(span.nbytes) if work is None else work)
     try:
         reader.visit(reader.root(), "", 0)
     except (struct.error, IndexError):
@@ -61,8 +67,9 @@ class _Messages:
 
 
 class _Reader:
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, work: Work) -> None:
         self.span = span
+        self.work = work
         self.tensors: dict[str, Tensor] = {}
         self.notes: list[str] = []
         self.unread: dict[str, int] = {}
@@ -95,9 +102,11 @@ class _Reader:
         at += self.base
         if at < 0 or count < 0 or at + count > self.span.nbytes:
             raise ValueError("is damaged or truncated: an address lies beyond its end")
+        self.work.spend(count)
         return self.span.array(at, at + count).tobytes()
 
     def step(self) -> None:
+        self.work.spend(STEP)
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise ValueError(f"has more than {MAX_STEPS} parts")
@@ -253,8 +262,12 @@ class _Reader:
         volume = math.prod(sides) * dtype.itemsize
         if volume > MAX_CHUNK:
             raise ValueError(f"has chunks of {volume} bytes; {MAX_CHUNK} are the most")
+        # a chunk is decompressed once for each slice that touches it
+        inner = math.prod(shape) // max(shape[0], 1) if shape else 1
+        often = -(-sides[0] // max(SLICE // max(inner, 1), 1)) if held.filters else 1
         tiles = []
         for key, address in self.leaves(tree, 1, rank, 0):
+            self.work.spend(TENSOR + often * math.prod(sides))
             size, mask = struct.unpack_from("<II", key)
             offsets = struct.unpack_from(f"<{rank}Q", key, 8)
             self.take(address + size, 0)

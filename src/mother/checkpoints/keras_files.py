@@ -36,7 +36,7 @@ def read_keras_zip(file: File, members: Mapping[str, Member]) -> Checkpoint:
 
 def _checkpoint(file: File, where: Span, kind: str) -> Checkpoint:
     try:
-        found, notes, unread = read_datasets(where)
+        found, notes, unread = read_datasets(where, file.work)
     except ValueError as error:
         raise file.fault(f"HDF5 file {error}") from None
     tensors: dict[str, Tensor] = {}

@@ -31,7 +31,7 @@ class _Layer:
         self.numbers: dict[int, str] = {}
         for word in words[4 + int(words[2]) + int(words[3]) :]:
             key, mark, value = word.partition("=")
-            if mark and key.removeprefix("-").isdecimal():
+            if mark and len(key) < 12 and key.removeprefix("-").isdecimal():
                 self.numbers[int(key)] = value
 
     def get(self, key: int, default: int = 0) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
+from itertools import islice
 from xml.parsers import expat
 
 import ml_dtypes
@@ -20,6 +21,7 @@ from mother.checkpoints.graph_constants import weights_among
 from mother.checkpoints.storage import File, Window, lay_out
 from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
 from mother.checkpoints.views import reshaped
+from mother.checkpoints.work import STEP, Work
 
 MAX_XML = 512 << 20
 MAX_LAYERS = 2_000_000
@@ -87,7 +89,7 @@ def read_openvino(file: File) -> Checkpoint:
             for key, layer in graph.layers.items()
             if layer.kind == "Const" and (tensor := _constant(values, layer, notes)) is not None
         }
-        tensors, scheme = _numbers(graph, constants)
+        tensors, scheme = _numbers(graph, constants, file.work)
     except ValueError as error:
         raise file.fault(f"OpenVINO model {error}") from None
     tensors = weights_among(tensors)
@@ -157,7 +159,9 @@ def _constant(values: File, layer: _Layer, notes: list[str]) -> Tensor | None:
         raise ValueError(f"has a constant {layer.name[:200]!r} that {error}") from None
 
 
-def _numbers(graph: _Graph, constants: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+def _numbers(
+    graph: _Graph, constants: dict[str, Tensor], work: Work
+) -> tuple[dict[str, Tensor], str]:
     """The constants by name, quantized ones as numbers, and how most of those are quantized."""
     found: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -179,6 +183,7 @@ def _numbers(graph: _Graph, constants: dict[str, Tensor]) -> tuple[dict[str, Ten
             name = tensor.name
             while name in found:
                 name += "'"
+                work.spend(STEP + len(name))
             found[name] = tensor
     return found, max(schemes, key=lambda each: schemes[each], default="")
 
@@ -210,11 +215,12 @@ def _next(graph: _Graph, key: str, kind: str) -> str:
 
 def _other(graph: _Graph, constants: dict[str, Tensor], key: str, first: str) -> str:
     """The constant that a layer takes beside its first input, through a conversion or not."""
-    others = [each for each in graph.inputs.get(key, {}).values() if each != first]
+    inputs = graph.inputs.get(key, {})
+    others = [each for each in inputs.values() if each != first] if len(inputs) == 2 else []
     if len(others) != 1:
         return ""
     if graph.layers.get(others[0], _Layer("", "")).kind == "Convert":
-        others = list(graph.inputs.get(others[0], {}).values()) or others
+        others = list(islice(graph.inputs.get(others[0], {}).values(), 1)) or others
     return others[0] if others[0] in constants else ""
 
 

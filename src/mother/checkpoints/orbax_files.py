@@ -19,14 +19,15 @@ import numpy as np
 
 from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean, dtype_of
+from mother.checkpoints.work import Work
 
 MANIFEST = "manifest.ocdbt"
 METADATA = "_METADATA"
 MAX_METADATA = 64 << 20
 #: elements of a chunk, which is decompressed as a whole
 MAX_CHUNK = 1 << 28
-#: how many times larger than its files a checkpoint may become
-MAX_RATIO = 200
+#: what opening an array costs, in units of work: a millisecond
+_OPENING = 1 << 14
 _TRAINING = ("opt_state", "optimizer", "step", "rng")
 NEEDS = "needs TensorStore: pip install tensorstore"
 
@@ -48,15 +49,18 @@ def read_orbax(folder: Path) -> Checkpoint:
         raise refusal(folder, f"an Orbax checkpoint, which {NEEDS}") from None
     database = (folder / MANIFEST).is_file()
     files = [File(path) for path in sorted(folder.rglob("*")) if path.is_file()][:100_000]
-    room = sum(file.size for file in files)
+    work = Work(sum(file.size for file in files))
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
-    total = 0
     for path in _paths(folder):
         if path[0] in _TRAINING:
             notes.append(f"left out {'.'.join(path)!r}")
             continue
         name = ".".join(path)
+        try:
+            work.spend(_OPENING)
+        except ValueError as error:
+            raise refusal(folder, str(error)) from None
         try:
             opened = _open(store, folder, name, database)
         except ValueError as error:
@@ -66,9 +70,6 @@ def read_orbax(folder: Path) -> Checkpoint:
         if dtype is None or math.prod(opened.chunk_layout.read_chunk.shape) > MAX_CHUNK:
             notes.append(f"skipped {name!r}: of {opened.dtype.name}, or in chunks too large")
             continue
-        total += math.prod(shape) * dtype.itemsize
-        if total > max(MAX_RATIO * room, 1 << 24):
-            raise refusal(folder, f"would grow from {room} to {total} bytes; taken for a bomb")
         tensors[name] = Tensor(name, dtype, shape, _Stored(opened, shape, dtype, tuple(files)))
     if not tensors:
         raise refusal(folder, "; ".join(["an Orbax checkpoint without arrays", *notes[:1]]))

@@ -14,12 +14,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-#: operations in one pickle; each may leave an object of some 100 bytes in memory
+from mother.checkpoints.work import STEP, Work
+
+#: operations in one pickle, however large the file
 MAX_OPERATIONS = 5_000_000
+#: characters in the name of a class, a function or a dtype
+MAX_NAME = 1000
+#: of an integer that is kept
+MAX_BITS = 1024
+#: axes of an array
+MAX_AXES = 64
 _DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
 _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 #: torch's functions that make a tensor of its parts; only strided ones are read
 REBUILT = "torch._utils _rebuild"
+_SUBCLASS = "torch._tensor _rebuild_from_type_v2"
 _MARK = object()
 #: what may be a dict's key; hashing a deeply nested tuple would overflow the C stack
 _KEYS = (str, int, float, bytes)
@@ -83,14 +92,18 @@ class PickledArray:
 
 
 def read_pickle(
-    stream: BinaryIO, storages: dict[str, Storage] | None = None, objects_as_keys: bool = False
+    stream: BinaryIO,
+    storages: dict[str, Storage] | None = None,
+    objects_as_keys: bool = False,
+    work: Work | None = None,
 ) -> Any:
     """The data of the pickle at the stream's position, which ends behind it.
 
     Dicts, lists, tuples (sets as lists) and scalars, with the classes of this file in place of
-    all else; `storages` receives every storage that is mentioned, by key. objects_as_keys: keep
-    what a dict holds under an object, too. Raises ValueError, in
-    one line, for whatever is no pickle of that sort.
+    all else, and of integers of more than MAX_BITS; `storages` receives every storage that is
+    mentioned, by key. objects_as_keys: keep what a dict holds under an object, too. work: of the
+    file, which pays for each operation and for what it touches. Raises ValueError, in one line,
+    for whatever is no pickle of that sort.
 
     >>> import io, pickle
     >>> read_pickle(io.BytesIO(pickle.dumps({"epochs": [1, 2], "when": 0.5})))
@@ -99,7 +112,8 @@ def read_pickle(
     'os system'
     """
     keys = (*_KEYS, Opaque) if objects_as_keys else _KEYS
-    machine = _Machine({} if storages is None else storages, keys)
+    work = Work(0) if work is None else work
+    machine = _Machine({} if storages is None else storages, keys, work)
     try:
         for _ in range(MAX_OPERATIONS):
             code = stream.read(1)
@@ -107,6 +121,7 @@ def read_pickle(
             if operation is None:
                 raise ValueError("the pickle is damaged or truncated")
             act, reader = operation
+            work.spend(STEP)
             if code == b".":
                 return machine.pop()
             act(machine, _argument(reader, stream))
@@ -138,9 +153,10 @@ _READERS: dict[str, Callable[[BinaryIO], str]] = {
 class _Machine:
     """The stack, the marks on it and the memo; one method for each sort of operation."""
 
-    def __init__(self, storages: dict[str, Storage], keys: tuple[type, ...]) -> None:
+    def __init__(self, storages: dict[str, Storage], keys: tuple[type, ...], work: Work) -> None:
         self.keys = keys
         self.storages = storages
+        self.work = work
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -152,6 +168,10 @@ class _Machine:
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
+
+    def push_integer(self, value: int) -> None:
+        # a larger one takes as long to hash or to spell as it has digits, each time
+        self.push(value if value.bit_length() <= MAX_BITS else Opaque("builtins int"))
 
     def mark(self, _: Any) -> None:
         self.stack.append(_MARK)
@@ -179,13 +199,18 @@ class _Machine:
         self.stack.append(self.memo[index])
 
     def symbol(self, name: str) -> None:
+        if len(name) > MAX_NAME:
+            raise ValueError(f"the pickle imports a name of more than {MAX_NAME} characters")
+        self.work.spend(len(name))
         self.push(Symbol(name))
 
     def stack_symbol(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             raise ValueError("the pickle is damaged")
-        self.push(Symbol(f"{module} {name}"))
+        if len(name) + len(module) > MAX_NAME:
+            raise ValueError(f"the pickle imports a name of more than {MAX_NAME} characters")
+        self.symbol(f"{module} {name}")
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
@@ -232,12 +257,13 @@ class _Machine:
 
     def _fill(self, target: dict[Any, Any], pairs: list[Any]) -> None:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if isinstance(key, self.keys):
+            # larger integers could all have one hash
+            if isinstance(key, self.keys) and not (type(key) is int and key.bit_length() > 64):
                 target[key] = value
 
     def reduce(self, _: Any) -> None:
         arguments, function = self.pop(), self.pop()
-        self.push(_rebuild(function, arguments))
+        self.push(_rebuild(function, arguments, self.work))
 
     def reduce_with_keywords(self, _: Any) -> None:
         self.pop()
@@ -248,15 +274,17 @@ class _Machine:
         self.push(Opaque(name))
 
     def object(self, _: Any) -> None:
-        self.push(_rebuild(self.pop_mark()[0], ()))
+        self.push(_rebuild(self.pop_mark()[0], (), self.work))
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
         if isinstance(target, PickledArray | PickledDType):
             _set_state(target, state)
         elif isinstance(target, Opaque):
-            for part in state if isinstance(state, tuple) else (state,):
+            # of an object with slots, two dicts
+            for part in state[:2] if isinstance(state, tuple) else (state,):
                 if isinstance(part, dict):
+                    self.work.spend(STEP * len(part))
                     target.state.update(part)
 
     def persistent(self, _: Any) -> None:
@@ -266,7 +294,7 @@ class _Machine:
         if isinstance(value, tuple) and value[:1] == ("module",) and len(value) > 1:
             self.push(value[1])
             return
-        if isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage":
+        if isinstance(value, tuple) and len(value) in (5, 6) and value[0] == "storage":
             _, kind, key, _, count = value[:5]
             if isinstance(kind, Symbol) and isinstance(key, str) and type(count) is int:
                 if any(part is not None for part in value[5:]):
@@ -277,15 +305,16 @@ class _Machine:
         self.push(Opaque("persistent"))
 
 
-def _rebuild(function: Any, arguments: Any) -> Any:
+def _rebuild(function: Any, arguments: Any, work: Work) -> Any:
     """What calling the function would yield, without calling it."""
     name = function.name if isinstance(function, Symbol) else ""
+    if name == _SUBCLASS and isinstance(arguments, tuple) and len(arguments) == 4:
+        function, arguments = arguments[0], arguments[2]  # once: none is made within another
+        name = function.name if isinstance(function, Symbol) else ""
     if name in _DICTS:
         return {}
     if not isinstance(arguments, tuple):
         return Opaque(name)
-    if name == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
-        return _rebuild(arguments[0], arguments[2])
     if arguments and name.startswith(("torch._utils _rebuild_parameter", "torch.nn.parameter Par")):
         return arguments[0]
     if name in ("torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2"):
@@ -293,24 +322,26 @@ def _rebuild(function: Any, arguments: Any) -> Any:
     if name == "torch._utils _rebuild_tensor_v3" and isinstance(arguments[6], Symbol):
         return _view(arguments, arguments[6].name.removeprefix("torch "))
     if name == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple | list):
+        work.spend(STEP * len(arguments[0]))
         return tuple(arguments[0])
-    if name == "_codecs encode" and arguments[1:] == ("latin1",):
+    if name == "_codecs encode" and len(arguments) == 2 and arguments[1] == "latin1":
         # not encoded: a text that is mentioned a million times must not be copied as often
         return arguments[0]
     if name in ("builtins bytes", "__builtin__ bytes") and not arguments:
         return b""
     if name == "numpy dtype" and arguments and isinstance(arguments[0], str):
-        return PickledDType(arguments[0])
+        return PickledDType(arguments[0] if len(arguments[0]) <= MAX_NAME else "V")
     if name in _NEW_ARRAYS:
         return PickledArray(PickledDType("V"))
     if name.startswith(REBUILT):
+        work.spend(STEP * len(arguments))
         return Opaque(name, items=dict(enumerate(arguments)))
     return Opaque(name)
 
 
 def _set_state(target: PickledArray | PickledDType, state: Any) -> None:
     """What numpy's own `__setstate__` would do."""
-    if not isinstance(state, tuple) or len(state) < 5:
+    if not isinstance(state, tuple) or not 5 <= len(state) <= 9:
         raise ValueError("the pickle holds a malformed array")
     if isinstance(target, PickledDType):
         _, order, _, names, fields, *_ = state
@@ -322,7 +353,7 @@ def _set_state(target: PickledArray | PickledDType, state: Any) -> None:
     _, shape, dtype, fortran, data = state
     if not isinstance(dtype, PickledDType) or not isinstance(data, bytes | str | list):
         raise ValueError("the pickle holds a malformed array")
-    if not isinstance(shape, tuple) or len(shape) > 1000:
+    if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
         raise ValueError("the pickle holds a malformed array")
     if any(type(n) is not int or not 0 <= n < 2**63 for n in shape):
         raise ValueError("the pickle holds a malformed array")
@@ -335,7 +366,7 @@ def _view(arguments: tuple[Any, ...], dtype: str = "") -> StridedView | Opaque:
     if not isinstance(storage, Storage):
         return Opaque("tensor")
     for numbers in ((offset,), shape, strides):
-        if not isinstance(numbers, tuple | list) or len(numbers) > 1000:
+        if not isinstance(numbers, tuple | list) or len(numbers) > MAX_AXES:
             raise ValueError("the pickle holds a malformed tensor")
         if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
             raise ValueError("the pickle holds a malformed tensor")
@@ -357,10 +388,10 @@ def _table() -> dict[bytes, tuple[Any, Any]]:
     acts: dict[str, Any] = {
         name: lambda machine, _, make=make: machine.push(make()) for name, make in values.items()
     }
-    pushed = """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
-        SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
-        SHORT_BINUNICODE BINUNICODE8"""
+    pushed = """BININT BININT1 BININT2 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES
+        SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8"""
     acts |= dict.fromkeys(pushed.split(), m.push)
+    acts |= dict.fromkeys(("INT", "LONG", "LONG1", "LONG4"), m.push_integer)
     acts |= dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, argument: None)
     acts |= dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), m.remember)
     acts |= dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), m.recall)

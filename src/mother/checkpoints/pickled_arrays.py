@@ -15,12 +15,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from mother.checkpoints.pickle_data import PickledArray, read_pickle
+from mother.checkpoints.state_dict import MAX_NAME, named
 from mother.checkpoints.storage import File, c_strides, lay_out
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor, clean
+from mother.checkpoints.work import TENSOR
 
 MAX_PICKLE = 1 << 30
 MAX_DEPTH = 32
-MAX_NAME = 2000
 _NUMBER = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|c8|c16)")
 
 
@@ -45,7 +46,8 @@ def read_arrays(file: File, offset: int) -> tuple[dict[str, Tensor], tuple[str, 
     notes: list[str] = []
     latin: set[int] = set()
     try:
-        for name, array in _arrays(read_pickle(stream), "", set(), 0):
+        for name, array in _arrays(read_pickle(stream, work=file.work), "", set(), 0):
+            file.work.spend(TENSOR + len(name))
             if name in tensors:
                 notes.append(f"skipped a second array called {name!r}")
             elif (dtype := number_dtype(array.dtype.descr)) is None:
@@ -76,7 +78,7 @@ def _arrays(
             yield from _arrays(value, name, seen, depth + 1)
             return
     if isinstance(value, dict):
-        children = [(k if isinstance(k, str) else repr(k), v) for k, v in value.items()]
+        children = [(named(k), v) for k, v in value.items()]
     elif isinstance(value, list | tuple):
         children = [(str(k), v) for k, v in enumerate(value)]
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from mother.checkpoints.pickle_data import REBUILT, Opaque, Storage, StridedView
 from mother.checkpoints.tensor import clean
+from mother.checkpoints.work import TENSOR, Work
 
 #: where scripts put the weights; the first that holds tensors is taken
 WELL_KNOWN = (
@@ -41,10 +43,11 @@ MAX_NAME = 2000
 
 
 def pick_tensors(
-    root: Any, unread: dict[str, int] | None = None
+    root: Any, unread: dict[str, int] | None = None, work: Work | None = None
 ) -> tuple[dict[str, StridedView], list[str]]:
     """The model's tensors by dotted name, and notes on what was chosen and left out. unread: gets
-    the tensors that are of no strided layout, each with the elements that its parts hold.
+    the tensors that are of no strided layout, each with the elements that its parts hold. work: of
+    the file, which pays for the tensors and their names.
 
     Raises ValueError, in one line, where a name is too long.
 
@@ -60,14 +63,16 @@ def pick_tensors(
     while len(path) < MAX_DEPTH and (key := _well_known(root, sizes)) is not None:
         path.append(key)
         children = dict(_children(root))
-        notes += [f"left out {clean(k)!r}" for k, v in children.items() if k != key and sizes.of(v)]
+        others = [k for k, child in children.items() if k != key and sizes.of(child)]
+        notes += [f"left out {clean(k[:MAX_NAME])!r}" for k in others]
         root = children[key]
     if path:
         notes.insert(0, f"read from {'.'.join(path)!r}")
     tensors: dict[str, StridedView] = {}
     left = {} if unread is None else unread
     name = "tensor" if isinstance(root, StridedView) else ""
-    _flatten(root, name, tensors, notes, left, set(), 0)
+    work = Work(0) if work is None else work
+    _Flattened(tensors, notes, left, sizes, work).add(root, name, 0)
     return tensors, notes
 
 
@@ -118,14 +123,15 @@ def _is_leaf(value: Any) -> bool:
 def is_training(key: Any) -> bool:
     """Whether what lies under a key is the state of a training run, by the key."""
     # with a dot it is a parameter's name
-    return isinstance(key, str) and "." not in key and _TRAINING.match(key) is not None
+    short = isinstance(key, str) and len(key) <= MAX_NAME
+    return short and "." not in key and _TRAINING.match(key) is not None
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
     """What a container holds, by name; the parts of a module count as held by the module."""
     if isinstance(value, dict):
         for key, child in value.items():
-            yield _text(key), child
+            yield named(key), child
     elif isinstance(value, list | tuple):
         for index, child in enumerate(value):
             yield str(index), child
@@ -134,39 +140,56 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             if key in _MODULE_PARTS and isinstance(child, dict):
                 yield from _children(child)
             elif key not in _MODULE_PARTS:
-                yield _text(key), child
+                yield named(key), child
         yield from _children(value.items)
 
 
-def _text(key: Any) -> str:
-    return key if isinstance(key, str) else repr(key)
+def named(key: Any) -> str:
+    """What a container's key is called."""
+    # no more of bytes than is too long already
+    return (
+        key
+        if isinstance(key, str)
+        else repr(key[: MAX_NAME + 1] if isinstance(key, bytes) else key)
+    )
 
 
-def _flatten(
-    value: Any,
-    name: str,
-    out: dict[str, StridedView],
-    notes: list[str],
-    unread: dict[str, int],
-    seen: set[int],
-    depth: int,
-) -> None:
-    if isinstance(value, StridedView):
-        if name in out:
-            notes.append(f"skipped a second tensor called {name!r}")
-        else:
-            out[name] = value
-    elif isinstance(value, Opaque) and value.symbol.startswith(REBUILT):
-        unread[name] = _Sizes().of(value)
-        notes.append(f"skipped {name!r}: {value.symbol.split('_rebuild_')[-1]} is not read")
-    elif not _is_leaf(value) and id(value) not in seen and depth <= MAX_DEPTH:
-        # a container that is reached twice is listed once: shared ones could multiply without end
-        seen.add(id(value))
-        for key, child in _children(value):
-            if len(name) + len(key) > MAX_NAME:
-                raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
-            label = _WRAPPERS.sub("", clean(f"{name}.{key}" if name else key))
-            if is_training(key) and not _is_leaf(child):
-                notes.append(f"left out {label!r}")
+@dataclass
+class _Flattened:
+    """What was found below the root: tensors by name, notes, and tensors that are not read."""
+
+    tensors: dict[str, StridedView]
+    notes: list[str]
+    unread: dict[str, int]
+    sizes: _Sizes
+    work: Work
+    #: containers; one that is reached twice is listed once: shared ones could multiply without end
+    seen: set[int] = field(default_factory=set)
+
+    def add(self, value: Any, name: str, depth: int) -> None:
+        """Add what lies at and below a value."""
+        if isinstance(value, StridedView):
+            self.work.spend(TENSOR + len(name))
+            if name in self.tensors:
+                self.notes.append(f"skipped a second tensor called {name!r}")
             else:
-                _flatten(child, label, out, notes, unread, seen, depth + 1)
+                self.tensors[name] = value
+        elif isinstance(value, Opaque) and value.symbol.startswith(REBUILT):
+            self.work.spend(TENSOR + len(name))
+            self.unread[name] = self.sizes.of(value)
+            self.notes.append(
+                f"skipped {name!r}: {value.symbol.split('_rebuild_')[-1]} is not read"
+            )
+        elif not _is_leaf(value) and id(value) not in self.seen and depth <= MAX_DEPTH:
+            self.seen.add(id(value))
+            for key, child in _children(value):
+                self._child(key, child, name, depth)
+
+    def _child(self, key: str, child: Any, name: str, depth: int) -> None:
+        if len(name) + len(key) > MAX_NAME:
+            raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
+        label = _WRAPPERS.sub("", clean(f"{name}.{key}" if name else key))
+        if is_training(key) and not _is_leaf(child):
+            self.notes.append(f"left out {label!r}")
+        else:
+            self.add(child, label, depth + 1)

@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor, printable
+from mother.checkpoints.work import Work
 from mother.errors import InputError
 from mother.hub import mirrored, shown
 
@@ -117,13 +118,15 @@ class File:
         self.size = self._stamp[0]
         #: where it starts in the file of this path, of which it may be a part
         self._origin = 0
+        #: what reading its table of contents may still cost
+        self.work = Work(self.size)
 
     def section(self, start: int, stop: int) -> File:
         """Bytes [start, stop) as a file of their own, as archives hold files. Raises InputError."""
         if not 0 <= start <= stop <= self.size:
             raise self.fault(f"truncated: byte {stop} is needed, it has {self.size}")
         part = File(self.path)
-        part._origin, part.size = self._origin + start, stop - start
+        part._origin, part.size, part.work = self._origin + start, stop - start, self.work
         return part
 
     @property

@@ -17,8 +17,9 @@ import ml_dtypes
 import numpy as np
 
 from mother.checkpoints.protobuf import Field, Messages
-from mother.checkpoints.storage import Bytes, File, Window, lay_out, refusal
+from mother.checkpoints.storage import MAX_DIMENSIONS, Bytes, File, Window, lay_out, refusal
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
+from mother.checkpoints.work import STEP
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 #: bytes of a block of the index, and entries in all of them
@@ -216,6 +217,7 @@ class _Bundle:
         window = self._window(entry)
         if not 16 <= window.nbytes <= MAX_OBJECTS:
             return
+        self.file.work.spend(window.nbytes)
         data = window.array(0, window.nbytes).tobytes()
         start = next((k for k, byte in enumerate(data[:10]) if byte < 128), 0) + 1 + 4
         messages = Messages(Bytes(data[start:]))
@@ -254,8 +256,8 @@ def _shape(messages: Messages, shape: Field) -> list[int]:
         if side.number == 2 and side.value < 0:
             size = [f.value for f in messages.inside(side) if f.number == 1]
             sides.append(size[-1] if size else 0)
-    if any(not 0 <= side < 1 << 62 for side in sides):
-        raise ValueError("has a tensor of a negative size")
+    if len(sides) > MAX_DIMENSIONS or any(not 0 <= side < 1 << 62 for side in sides):
+        raise ValueError("has a tensor of a negative size, or of too many dimensions")
     return sides
 
 
@@ -276,6 +278,7 @@ def _entries(file: File) -> Iterator[tuple[bytes, bytes]]:
             count += 1
             if count > MAX_ENTRIES:
                 raise ValueError(f"has more than {MAX_ENTRIES} entries")
+            file.work.spend(STEP + len(key) + len(value))
             yield key, value
 
 
@@ -285,6 +288,7 @@ def _load(file: File, handle: bytes) -> bytes:
     size, _ = _varint(handle, at)
     if size > MAX_BLOCK or offset + size + 5 > file.size:
         raise ValueError("has an index with a block beyond its end")
+    file.work.spend(size)
     data = file.read(offset, size + 5)
     if data[size]:
         raise ValueError("has an index that is compressed, which is not read")

@@ -40,9 +40,11 @@ def read_tfjs(folder: Path) -> Checkpoint:
     manifest = File(folder / MANIFEST)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
+    files = [manifest]
     for group in _groups(manifest):
         end = 0
         span = _Joined.of(manifest, group.get("paths"))
+        files += span.files
         weights = group.get("weights")
         if not isinstance(weights, list):
             raise manifest.fault("has a group without a list of weights")
@@ -61,7 +63,8 @@ def read_tfjs(folder: Path) -> Checkpoint:
                 tensors[name] = tensor
     if not tensors:
         raise manifest.fault("; ".join(["holds no tensors", *notes[:1]]))
-    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=tuple(notes))
+    told = tuple(notes)
+    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=told, files=tuple(files))
 
 
 def _groups(manifest: File) -> list[dict[str, Any]]:
@@ -109,6 +112,8 @@ class _Joined:
         for path in paths:
             if path in ("", ".", "..") or any(mark in path for mark in "/\\\0:"):
                 raise manifest.fault(f"names a shard outside its folder: {clean(path)[:200]!r}")
+        if len(set(paths)) < len(paths):
+            raise manifest.fault("names a shard twice")
         files = tuple(File(manifest.path.parent / path) for path in paths)
         return cls(files, tuple(itertools.accumulate(file.size for file in files)))
 

@@ -15,6 +15,7 @@ from mother.checkpoints.affine import affine, nibbles
 from mother.checkpoints.graph_constants import weights_among
 from mother.checkpoints.storage import Bytes, File, Window, lay_out
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
+from mother.checkpoints.work import STEP, TENSOR
 
 MAGIC = b"TFL3"
 #: entries of one vector that are walked through
@@ -93,6 +94,7 @@ class _Table:
         at, count = self.vector(number)
         if count > MAX_ENTRIES:
             raise ValueError(f"has a list of {count} entries; {MAX_ENTRIES} are the most")
+        self.file.work.spend(STEP * count)
         places = self.file.read(at, 4 * count) if count else b""
         offsets = struct.unpack(f"<{count}I", places)
         return [_Table(self.file, at + 4 * k + offset) for k, offset in enumerate(offsets)]
@@ -115,6 +117,7 @@ class _Table:
         size = struct.calcsize(code) * count
         if at + size > self.file.size:
             raise ValueError("is damaged or truncated")
+        self.file.work.spend(STEP * count)
         return list(struct.unpack(f"<{count}{code}", self.file.read(at, size))) if count else []
 
 
@@ -149,8 +152,10 @@ class _Model:
         at, length = table.vector(3)
         name = self.file.read(at, min(length, 4096)).decode("utf-8", "backslashreplace")
         name = before + clean(name)
+        self.file.work.spend(TENSOR + len(name))
         while name in self.tensors:
             name += "'"
+            self.file.work.spend(STEP + len(name))
         shape = tuple(table.values(0, "i", 64))
         kind = table.number(1, "<b")
         window = Window(self.file, start, size)

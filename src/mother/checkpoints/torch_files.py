@@ -75,15 +75,21 @@ class TorchFile:
         home = min(pickles, key=len).removesuffix("data.pkl")
         text = content(file, members[f"{home}data.pkl"], MAX_PICKLE)
         try:
-            tree = read_pickle(io.BytesIO(text))
+            tree = read_pickle(io.BytesIO(text), work=file.work)
         except ValueError as error:
             raise file.fault(str(error)) from None
 
+        spans: dict[
+            str, Span
+        ] = {}  # one for all views of a storage: where it is deflated, they share
+
         def where(storage: Storage) -> Span:
-            member = members.get(f"{home}data/{storage.key}")
-            if member is None:
-                raise ValueError(f"lies in the missing storage {storage.key!r}")
-            return span(file, member)
+            if storage.key not in spans:
+                member = members.get(f"{home}data/{storage.key}")
+                if member is None:
+                    raise ValueError(f"lies in the missing storage {storage.key[:200]!r}")
+                spans[storage.key] = span(file, member)
+            return spans[storage.key]
 
         return cls(file, tree, where, _is_little(file, members.get(f"{home}byteorder")))
 
@@ -130,7 +136,9 @@ def _legacy_pickles(file: File, storages: dict[str, Storage]) -> tuple[Any, Any,
         stream = cast(BinaryIO, head)
         storages.clear()
         try:
-            _, _, system, tree, keys = (read_pickle(stream, storages) for _ in range(5))
+            _, _, system, tree, keys = (
+                read_pickle(stream, storages, work=file.work) for _ in range(5)
+            )
         except ValueError:
             if length == most:
                 raise
@@ -179,7 +187,7 @@ def _checkpoint(
 ) -> Checkpoint:
     unread: dict[str, int] = {}
     try:
-        views, notes = pick_tensors(tree, unread)
+        views, notes = pick_tensors(tree, unread, file.work)
     except ValueError as error:
         raise file.fault(str(error)) from None
     tensors: dict[str, Tensor] = {}

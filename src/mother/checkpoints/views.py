@@ -10,6 +10,7 @@ import numpy as np
 
 from mother.checkpoints.storage import MAX_DIMENSIONS, Contiguous, Strided, c_strides
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor
+from mother.checkpoints.zip_archive import Deflated
 
 #: elements of the base that a turned tensor reads at a time
 _CHUNK = 1 << 20
@@ -63,6 +64,21 @@ def reshaped(tensor: Tensor, shape: Sequence[int], name: str | None = None) -> T
     return Tensor(name, tensor.dtype, tuple(shape), tensor.source, scheme=tensor.scheme)
 
 
+def to_be_read(tensor: Tensor) -> int:
+    """Elements that are touched when all of a tensor is read by slices: its own; of one that lies
+    in another order in bytes that are inflated, all that it lies in for each slice.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> to_be_read(constant("w", np.zeros((2, 3))))
+    6
+    """
+    source = tensor.source
+    if isinstance(source, Strided) and isinstance(source.span, Deflated):
+        slices = -(-tensor.size // _CHUNK)
+        return max(tensor.size, slices * source.span.nbytes // source.dtype.itemsize)
+    return tensor.size
+
+
 @dataclass(frozen=True)
 class Tile:
     """A tensor that is part of a larger one, and where its first element lies in that."""
@@ -95,6 +111,7 @@ def tiled(name: str, dtype: DType, shape: tuple[int, ...], tiles: Sequence[Tile]
     held = sum(tile.tensor.size for tile in tiles)
     if held != math.prod(shape):
         raise ValueError(f"of shape {shape} has {held} elements in its {len(tiles)} parts")
+    tiles = [tile for tile in tiles if tile.tensor.size] or tiles[:1]
     if len(tiles) == 1:
         return Tensor(name, dtype, shape, tiles[0].tensor.source, scheme=tiles[0].tensor.scheme)
     schemes = {tile.tensor.scheme for tile in tiles}

@@ -18,6 +18,7 @@ from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.torch_files import TorchFile
 from mother.checkpoints.views import Tile, reshaped, rows, tiled
+from mother.checkpoints.work import STEP, Work
 
 _RANK = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt")
 _STATES = re.compile(r"(?:mp_rank_\d+|zero_pp_rank_0_mp_rank_\d+)_model_states\.pt")
@@ -78,7 +79,7 @@ def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Te
         for part, state in zip(parts, states, strict=True)
     ]
     if stage == 3:
-        yield from _of_all(shapes, [_chain(each) for each in flat])
+        yield from _of_all(shapes, [_chain(each) for each in flat], model.file.work)
         return
     if any(len(groups) != len(shapes) for groups in flat):
         raise ValueError(f"has {len(shapes)} groups of weights, other numbers in its states")
@@ -92,12 +93,15 @@ def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Te
             at += size
 
 
-def _of_all(shapes: list[dict[str, Any]], lines: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _of_all(
+    shapes: list[dict[str, Any]], lines: list[Tensor], work: Work
+) -> Iterator[tuple[str, Tensor]]:
     """Stage 3: of each weight, every rank holds an equal part, the last one filled up."""
     at = 0
     for group in shapes:
         for name, shape in _named(group):
             size = math.prod(shape)
+            work.spend(STEP * len(lines))
             each = -(-size // len(lines))
             if any(at + each > line.size for line in lines):
                 raise ValueError(f"holds less than the weight {name[:200]!r} needs")

@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,16 +20,15 @@ import numpy as np
 
 from mother.checkpoints.storage import File, Span, Window
 from mother.checkpoints.tensor import Array, Slice, clean
+from mother.checkpoints.work import justified
 
 MAX_DIRECTORY = 64 << 20
 MAX_INFLATED = 64 << 30
-#: an archive that inflates beyond both of these is taken for a bomb
-BOMB_BYTES, BOMB_RATIO = 64 << 20, 200
 #: deflate can't do better than this
 DEFLATE_RATIO = 1032
 
 _STORED, _DEFLATED = 0, 8
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 #: bytes from a local header on that are read along with it: those of an .npy header, too
 _NEAR = 512
 
@@ -69,6 +69,7 @@ def read_members(file: File) -> dict[str, Member]:
     those headers that the layout leaves open.
     """
     start, size = _directory(file)
+    _spend(file, size)
     entries = _entries(file, file.read(start, size))
     known = _as_torch_lays_out(entries, start) if file.remote else {}
     file.fetch(
@@ -95,6 +96,7 @@ def read_members(file: File) -> dict[str, Member]:
 def _directory(file: File) -> tuple[int, int]:
     """First byte and size of the central directory."""
     tail_at = max(0, file.size - 65557)
+    _spend(file, file.size - tail_at)
     tail = file.read(tail_at, file.size - tail_at)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < 22:
@@ -195,7 +197,7 @@ def _locate(file: File, entry: _Entry, offset: int | None) -> Member:
 
 def _refuse_bombs(file: File, members: list[Member]) -> None:
     total = sum(member.size for member in members if member.deflated)
-    if total > MAX_INFLATED or (total > BOMB_BYTES and total > BOMB_RATIO * file.size):
+    if total > min(MAX_INFLATED, justified(file.size)):
         raise file.fault(f"would inflate from {file.size} to {total} bytes; taken for a zip bomb")
 
 
@@ -210,7 +212,15 @@ def content(file: File, member: Member, most: int) -> bytes:
     """All bytes of a small member; InputError where it has more than `most`."""
     if member.size > most:
         raise file.fault(f"archive member {member.name!r} has {member.size} bytes, {most} at most")
+    _spend(file, member.size)
     return bytes(span(file, member).array(0, member.size))
+
+
+def _spend(file: File, units: int) -> None:
+    try:
+        file.work.spend(units)
+    except ValueError as error:
+        raise file.fault(str(error)) from None
 
 
 class _Inflation:
@@ -222,6 +232,12 @@ class _Inflation:
         self._fed = 0
         self._checksum = 0
         self.position = 0
+
+    def copy(self) -> _Inflation:
+        """Another one at the same place."""
+        other = copy(self)
+        other._inflate = self._inflate.copy()
+        return other
 
     def take(self, count: int) -> bytes:
         """The next bytes, `count` at most and one at least."""
@@ -253,17 +269,24 @@ class Deflated:
     """Bytes of a deflated member, inflated from the start up to the slice that is asked for.
 
     A decompressor that stopped between two slices is kept for the next one, which makes a pass
-    by slices linear; at most `KEPT` of them (some 50 kB each) are kept in all. The read that
-    reaches the end compares the checksum.
+    by slices linear. Of a member that is read backwards, more are left on the way, `PLACES` in the
+    largest, so that a slice inflates a part of the member in place of all that lies before. At most
+    `KEPT` of either (some 50 kB each) are kept in all. The read that reaches the end compares the
+    checksum.
     """
 
     KEPT = 256
+    PLACES = 256
     _kept: ClassVar[OrderedDict[Deflated, _Inflation]] = OrderedDict()
+    _left: ClassVar[OrderedDict[tuple[Deflated, int], _Inflation]] = OrderedDict()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, file: File, member: Member) -> None:
         self.file = file
         self.member = member
+        self._apart = max(1 << 18, -(-member.size // self.PLACES))
+        self._reached = 0
+        self._backwards = False
 
     @property
     def nbytes(self) -> int:
@@ -273,14 +296,15 @@ class Deflated:
         inflation = self._resume(start)
         try:
             while inflation.position < start:
-                inflation.take(min(_CHUNK, start - inflation.position))
+                self._take(inflation, start)
             out = np.empty(stop - start, np.uint8)
             while inflation.position < stop:
                 at = inflation.position - start
-                data = inflation.take(min(_CHUNK, stop - inflation.position))
+                data = self._take(inflation, stop)
                 out[at : at + len(data)] = np.frombuffer(data, np.uint8)
         except zlib.error:
             raise self.file.fault(f"archive member {self.member.name!r} is damaged") from None
+        self._reached = max(self._reached, stop)
         if stop < self.nbytes:
             self._keep(inflation)
         return out
@@ -290,12 +314,28 @@ class Deflated:
         first = self.member.offset
         yield Slice(self.file, first, first + self.member.packed)
 
+    def _take(self, inflation: _Inflation, stop: int) -> bytes:
+        """Some bytes before `stop`. Where the next place begins, the decompressor is left."""
+        place, within = divmod(inflation.position, self._apart)
+        if self._backwards and place and not within:
+            with self._lock:
+                self._left[self, place] = inflation.copy()
+                while len(self._left) > self.KEPT:
+                    self._left.popitem(last=False)
+        return inflation.take(min(_CHUNK, self._apart - within, stop - inflation.position))
+
     def _resume(self, start: int) -> _Inflation:
+        """The decompressor that is nearest before `start`."""
         with self._lock:
             kept = self._kept.pop(self, None)
-        if kept is not None and kept.position <= start:
-            return kept
-        return _Inflation(self.file, self.member)
+            self._backwards |= start < self._reached
+            if kept is None or kept.position > start:
+                kept = _Inflation(self.file, self.member)
+            for place in range(start // self._apart, kept.position // self._apart, -1):
+                if (self, place) in self._left:
+                    self._left.move_to_end((self, place))
+                    return self._left[self, place].copy()
+        return kept
 
     def _keep(self, inflation: _Inflation) -> None:
         with self._lock:

@@ -27,6 +27,11 @@ from mother.sketches.sketch import sketch
 OPTIONS = Options(bootstrap=0, threads=1)
 
 
+def loose(pairs):
+    """Who is joined to whom."""
+    return {frozenset(pair) for pair in pairs}
+
+
 def larger(models, budget):
     of = {m.id: m for m in models}
     return Refinement(lambda c, level: sketch(of[c.id], budget * TIMES**level))
@@ -42,8 +47,8 @@ def test_some_are_asked_and_the_tree_is_near_that_of_the_weights(seed, budget, m
     refinement = larger(models, budget)
     found = recover_checkpoints(small, OPTIONS, refinement=refinement)
     alone = recover_checkpoints(small, OPTIONS)
-    assert len(edges(found) & true) >= len(true) - 2
-    assert 0 < len(refinement.asked) < 30
+    assert len(loose(edges(found)) & loose(true)) >= len(true) - 2
+    assert 0 < len(refinement.asked) < len(models)
     assert max(refinement.asked.values()) <= LEVELS
     again = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
     assert again.to_json() == found.to_json()

@@ -31,13 +31,13 @@ that is what the evidence costs. Reading and measuring, the same for all, are no
 
 - *turning back*: whether a step undoes the one before it;
 - *cluster centre*: far from a cluster, a model hangs from its middle;
-- *attachment prior*: a hub is the likelier parent where weights don't tell;
+- *hubs*: who has many neighbours is the likelier root where weights don't tell;
 - *common shrink*: weight decay, one factor for all layers;
 - *free scale*: how well this training knew its start;
-- *lack in edge costs*: siblings that are near pay for what each went through alone;
 - *what is held*: a child holds its parent's step in most layers, and none of its siblings';
 - *ranks*: edges that by their ranks lead over another model are none (LoRA alone);
 - *untouched rows*: rows that training left as they were, or that only shrank;
+- *tails and spread*: how far weights have come from how nets begin;
 - *leaving out vectors*: distances and direction are taken from matrices.
 """
 
@@ -47,13 +47,13 @@ VARIANTS: dict[str, Rules] = {
     ALL: RULES,
     "without turning back": replace(RULES, turning=False),
     "without cluster centre": replace(RULES, centre=False),
-    "without attachment prior": replace(RULES, prior=False),
+    "without hubs": replace(RULES, prior=False),
     "without common shrink": replace(RULES, training=replace(TRAINING, decayed=1e-300)),
     "without free scale": replace(RULES, training=replace(TRAINING, scales=(1.0,) * 6)),
-    "without lack in edge costs": replace(RULES, lack=False),
     "without what is held": replace(RULES, shares=False),
-    "without ranks": replace(RULES, kinds=("rows",)),
-    "without untouched rows": replace(RULES, kinds=("ranks",)),
+    "without ranks": replace(RULES, kinds=("rows", "trained")),
+    "without untouched rows": replace(RULES, kinds=("ranks", "trained")),
+    "without tails and spread": replace(RULES, kinds=("rows", "ranks")),
     "vectors as well": replace(RULES, vectors=True),
 }
 

@@ -21,7 +21,7 @@ tells a common shrink from a lack. docs/research/direction.md has the figures.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -152,9 +152,8 @@ def _weighted_quantiles(values: Array, weight: Array) -> Array:
 class Pairs:
     """What the layers say of unordered pairs (i[e], j[e]), and of them alone.
 
-    log_odds (E,): of i being the parent of j rather than its child. lack (2, E): the share of the
-    step between them that i lacks if it is taken for the parent, and that j does: the mean of r
-    where parent, sibling and child are equally likely before.
+    log_odds (E,): of i being the parent of j rather than its child. forward, back (R, E): log f of
+    each of POLARITIES, with i as the parent, and with j; by layer, (L, R, E).
     """
 
     i: Indices
@@ -167,10 +166,6 @@ class Pairs:
     @property
     def log_odds(self) -> Array:
         return np.asarray(self.forward[0] - self.back[0])
-
-    @property
-    def lack(self) -> Array:
-        return np.stack([_mean_polarity(self.forward), _mean_polarity(self.back)])
 
     @property
     def log_odds_by_layer(self) -> Array:
@@ -193,19 +188,6 @@ class Pairs:
         both = zip(vars(self).values(), vars(other).values(), strict=True)
         return Pairs(*(np.concatenate(parts, axis=-1) for parts in both))
 
-    def recounted(self, counts: Array) -> Pairs:
-        """The same where layer l counts `counts[l]` times instead of once, (L,)."""
-        more = counts - 1
-
-        def added(log_f: Array, by_layer: Array) -> Array:
-            return np.asarray(log_f + np.tensordot(more, by_layer, 1))
-
-        return replace(
-            self,
-            forward=added(self.forward, self.forward_layers),
-            back=added(self.back, self.back_layers),
-        )
-
 
 def weigh(
     i: Indices,
@@ -220,8 +202,3 @@ def weigh(
     both, by_both = _log_likelihoods(of.beside(of.turned()), training, by_layer=by_layer)
     many = len(i)
     return Pairs(i, j, both[:, :many], both[:, many:], by_both[:, :, :many], by_both[:, :, many:])
-
-
-def _mean_polarity(log_f: Array) -> Array:
-    share = np.exp(log_f - log_f.max(axis=0))
-    return np.asarray(POLARITIES @ (share / share.sum(axis=0)))

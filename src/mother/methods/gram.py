@@ -59,13 +59,11 @@ def recover(
     n = len(source)
     if original is None:
         original = np.full(n, -1, dtype=np.intp)
-    bulk = np.ones(n, dtype=np.intp)
-    np.add.at(bulk, original[original >= 0], 1)
     forest, hidden = no_edges(n), list[Hidden]()
     leaf = original if merged is None else np.where(original < 0, merged.parent, original)
     for members, rooted in _trees(source, original, trees, merged):
         pairs = None if apart is None else _among(members, apart)
-        start = Start(rooted, bulk[members], pairs)
+        start = Start(rooted, pairs)
         part = recover_family(
             source, members, looks, start, replicates, seed, off=off, rules=rules, threads=threads
         )

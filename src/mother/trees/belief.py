@@ -45,7 +45,7 @@ def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
     if n == 2:
         score = PAIR @ np.stack([one_each, odds])
     else:
-        near = np.minimum(both, APART), np.clip(one, NEAR, APART)
+        near = np.clip(both, NEAR, APART), np.clip(one, NEAR, APART)
         score = LARGER @ np.stack([one_each, odds, *near, np.log(n) * one_each])
     share = np.exp(np.concatenate([score, np.zeros((1, len(odds)))]))
     return np.asarray(share / share.sum(axis=0))

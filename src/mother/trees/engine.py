@@ -35,7 +35,6 @@ NEAREST = 16  # candidates for a model's parent
 MOST = 4 * NEAREST  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
-NEUTRAL = 0.5  # the share that a parent lacks where nothing is known
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
 TINY = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
@@ -45,12 +44,11 @@ Pair = tuple[Indices, Indices]
 class Start:
     """What is known of a family before it is looked at.
 
-    rooted: whether it hangs from the first of its models. bulk: (n,), how many models each stands
-    for. apart: pairs, (E,) each side, of which neither is the other's parent.
+    rooted: whether it hangs from the first of its models. apart: pairs, (E,) each side, of which
+    neither is the other's parent.
     """
 
     rooted: bool = False
-    bulk: Indices | None = None
     apart: Pair | None = None
 
 
@@ -87,9 +85,6 @@ class Engine:
         if start.apart is not None:
             self.apart |= np.isin(keys(*self.pairs), keys(*start.apart))
         self._layers: dict[tuple[int, int], Array] = {}  # of pairs that are no candidates
-        self.weighed = np.zeros(0, dtype=np.intp)
-        if rules.lack and self.whole:
-            self.weighed = np.flatnonzero(self.near & ~self.apart & ~self.overruled)
 
     def _near(self) -> Bools:
         """Candidates of which one is among the other's NEAREST, (E,)."""
@@ -154,21 +149,11 @@ class Engine:
             self._layers[i, j] = self.family.by_layer(np.array([i]), np.array([j]))[:, 0]
         return float(counts @ self._layers[i, j])
 
-    def costs(self, squared: Array, passed: Bools, counts: Array | None = None) -> Array:
-        """|p - c|^2, and what the likelier parent of the two lacks of it: siblings that are nearer
-        to each other than to their parent pay for what each has gone through alone. Pairs that are
-        ruled out are as good as not there: one may be all that joins what is near to its ends.
-        (E,)"""
-        cost = squared
-        if self.rules.lack and self.whole:
-            cost = (1 + NEUTRAL) * squared
-            if len(at := self.weighed):
-                pairs, here = self.odds.pairs(self.pairs[0][at], self.pairs[1][at])
-                said = pairs.of(here)
-                said = said if counts is None else said.recounted(counts)
-                cost[at] = squared[at] * (1 + said.lack.min(axis=0))
+    def costs(self, squared: Array, passed: Bools) -> Array:
+        """|p - c|^2, (E,). Pairs that are ruled out are as good as not there: one may be all that
+        joins what is near to its ends."""
         out = self.apart | self.overruled | passed
-        return np.where(out, RULED_OUT * cost, cost)
+        return np.where(out, RULED_OUT * squared, squared)
 
     def tree(
         self, among: Candidates, squared: Array, passed: Bools
@@ -192,7 +177,7 @@ class Engine:
 
     def _orient(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
         own = self.odds.own(parents, counts)
-        return orient(parents, own, self.start.bulk, prior=self.rules.prior)
+        return orient(parents, own, prior=self.rules.prior)
 
     def _known(self, which: Bools) -> _Known:
         i, j = self.pairs
@@ -301,7 +286,7 @@ class Engine:
         for counts in draws:
             lengths, told = counts @ layers, counts[self.family.tells]
             drawn, _ = self._straight(
-                self.candidates(lengths, ~passed, counts), self.costs(lengths, passed, told), told
+                self.candidates(lengths, ~passed, counts), self.costs(lengths, passed), told
             )
             found += np.where(drawn == straight, parents, drawn) == parents
         return found / replicates

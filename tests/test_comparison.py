@@ -113,8 +113,10 @@ def test_strangers_say_how_little(pair) -> None:
     c = pair(ROOT, other)
     middle = sorted(cosine(ROOT[n], other[n]) for n in ROOT if n.endswith("weight"))[5]
     assert c.relation == "strangers"
-    (reason,) = c.evidence
-    assert reason.kind == "kinship"
+    reason, hidden = c.evidence
+    assert (reason.kind, hidden.kind) == ("kinship", "relabelled")
+    assert hidden.log_odds > 40
+    assert c.relabelled.p > 0.01
     assert reason.log_odds == pytest.approx(12.5, abs=0.5)
     assert reason.says.startswith(f"cosine {middle:.2g} in the middle layer")
     assert reason.says.endswith("chance allows 0.1: strangers")

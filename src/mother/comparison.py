@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
@@ -19,21 +19,28 @@ from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
+from mother.evidence.hiding import ALIKE, CLOSE, WEAK, regained
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.looks import Look
 from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
+from mother.evidence.relabelled import relabelling, tells, tensors_of
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.graph import Evidence, Probabilities, reasons, rounded
 from mother.graph.assembly import beliefs
 from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
+from mother.layouts.undoing import scaled, undone
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
 from mother.methods import gram
 from mother.recovery import Options
 from mother.sketches.sketch import check_alike
+
+UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted
+MATRIX = 256  # weights of a layer whose cosine tells something
+SAME = 1e-5  # distance that rounding leaves when what hid a model is undone
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,26 @@ class LayerEvidence:
 
 
 @dataclass(frozen=True)
+class Relabelled:
+    """A test of kinship that does not depend on how units are labelled. p: the probability that
+    independent trainings agree so much; alike: share of units on which two estimates agree, of the
+    middle axis of `axes`; undone: what hid the one from the other, and was undone."""
+
+    p: float
+    alike: float
+    axes: int
+    undone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What two checkpoints are to each other.
 
-    relation: "strangers", "duplicate", "converted", "quantized", "pruned", "siblings" (a hidden
-    common ancestor), "relatives" (what they share did not change), "fine-tune", "continuation",
-    "lora", or "unknown" (of different architectures). parent: "a" or "b" where one is trained from
+    relation: "strangers" (a test that relabelling does not change found nothing), "no kinship
+    found" (by names and places; the test could not be made, or has no power here), "duplicate",
+    "converted", "quantized", "pruned", "siblings" (a hidden common ancestor), "relatives" (what
+    they share did not change), "fine-tune", "continuation", "lora", or "unknown" (of different
+    architectures). parent: "a" or "b" where one is trained from
     the other. stage: "specialization" or "generalization", None where it is unknown. kinship:
     median over layers of cosine against the cosine that chance allows; above 1 related. evidence:
     what speaks for the relation and the direction told (log-odds above 0), against them (below),
@@ -66,6 +87,7 @@ class Comparison:
     not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
     quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
     probabilities: that the parent is the parent, that it is the child, and that it is neither.
+    relabelled: what the test of kinship under relabelling found, where it was made.
     """
 
     a: str
@@ -84,6 +106,7 @@ class Comparison:
     scheme: str = ""
     compared: tuple[float, float] | None = None
     probabilities: Probabilities | None = None
+    relabelled: Relabelled | None = None
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a table."""
@@ -148,11 +171,88 @@ def compare(
         nothing = Evidence("architecture", 0.0, says)
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
+    found = _judged(group, names, unread)
+    if found.relation == "strangers" or _unlike(found) >= UNLIKE or _scaled(group, found):
+        return _under_other_labels(group, names, unread, found)
+    return found
+
+
+def _judged(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
     copies = find_duplicates(group) or find_contained(group, ())
     copies = copies or [d for d in find_quantized(group, ()) if d.relation == "quantized"]
     if copies:
         return _copied(group, names, copies[0], unread)
     return _measured(group, names, unread)
+
+
+def _unlike(found: Comparison) -> float:
+    """The share of weights in layers that are hardly alike."""
+    matrices = [x for x in found.layers if x.cosine is not None and x.weights >= MATRIX]
+    apart = sum(x.weights for x in matrices if (x.cosine or 0.0) < ALIKE)
+    return apart / max(sum(x.weights for x in matrices), 1)
+
+
+def _scaled(group: Group, found: Comparison) -> bool:
+    """Whether units of the layers that are alike least may have been scaled one by one, or a norm's
+    scales have moved."""
+    cosine = {x.name: x.cosine or 1.0 for x in found.layers}
+    layers = [x for x in group.layers if len(x.members) == 2]
+    weak = [x for x in layers if len(x.shape) > 1 and cosine.get(x.name, 1.0) < CLOSE]
+    weak = sorted(weak, key=lambda x: cosine[x.name])[:WEAK]
+    gains = [x for x in layers if len(x.shape) == 1]
+    return any(scaled(*x.tensors) for x in weak) or any(regained(*x.tensors) for x in gains)
+
+
+def _under_other_labels(
+    group: Group, names: tuple[str, str], unread: tuple[str, ...], found: Comparison
+) -> Comparison:
+    """The same where units may be labelled otherwise in the one than in the other: what hides them
+    is undone if a test says that they are kin. They are strangers only if the test can tell."""
+    one, other = tensors_of(group)
+    test = relabelling(one, other)
+    hidden = undone(*group.checkpoints) if test is not None and test.is_kin() else None
+    if test is None or (not test.is_kin() and found.relation != "strangers"):
+        told = None
+    else:
+        kinds = hidden.kinds if hidden else ()
+        told = Relabelled(test.p, rounded(test.alike) or 0.0, len(test.axes), kinds)
+    if test is not None and hidden is not None:
+        seen = align([group.checkpoints[0], hidden.seen(group.checkpoints[1])])
+        if len(seen) == 1:
+            again = _judged(seen[0], names, unread)
+            if again.relation != "strangers":
+                return _known_again(again, hidden.kinds, reasons.of_relabelling(test, hidden), told)
+    if found.relation != "strangers":
+        return found
+    if test is not None and test.is_kin():
+        says = reasons.of_relabelling(test, None)
+        return replace(
+            found, relation="relatives", evidence=(*found.evidence, says), relabelled=told
+        )
+    power = test is not None and tells(one) and tells(other)
+    says = reasons.of_no_kinship(test, power)
+    kin = "strangers" if power else "no kinship found"
+    return replace(found, relation=kin, evidence=(*found.evidence, says), relabelled=told)
+
+
+def _known_again(
+    again: Comparison, kinds: tuple[str, ...], says: Evidence, told: Relabelled | None
+) -> Comparison:
+    same = again.relation == "duplicate" or (again.distance is not None and again.distance < SAME)
+    if same:  # which of the two came first is not told by the same numbers under other labels
+        scheme = f"relabelled: {', '.join(kinds)}"
+        return replace(
+            again,
+            relation="converted",
+            parent=None,
+            stage=None,
+            direction_probability=None,
+            probabilities=None,
+            evidence=(says,),
+            scheme=scheme,
+            relabelled=told,
+        )
+    return replace(again, evidence=(says, *again.evidence), relabelled=told)
 
 
 def _shares(

@@ -24,12 +24,14 @@ from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
+from mother.evidence.hiding import Hidden, find_hidden
 from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
 from mother.evidence.pieces import sampled
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
+from mother.graph.relabelled import noted
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align, in_one_layout
@@ -238,6 +240,9 @@ def recover_checkpoints(
         waiting = align([c for c in usable if c not in lost])
     conversions = find_conversions(waiting)
     waiting = _in_one_layout(waiting, conversions)
+    hidden: list[Hidden] = []
+    if options.method == "gram":
+        waiting, hidden = _under_other_labels(waiting)
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
@@ -281,6 +286,7 @@ def recover_checkpoints(
         conversions=conversions,
         explain=options.explain,
     )
+    graph = noted(graph, hidden)
     if options.method == "gram":
         graph = attached(graph, [c for c in usable if c not in lost])
     if not options.hints:
@@ -299,6 +305,18 @@ def _in_one_layout(groups: list[Group], conversions: Sequence[Duplicate]) -> lis
     if not changed:
         return groups
     return align(seen) + [g for c in every if id(c) in copies for g in align([c])]
+
+
+def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]:
+    """The groups, models that are kin under other labels seen under those of their relatives."""
+    out, found = list[Group](), list[Hidden]()
+    for group in groups:
+        hidden = find_hidden(group) if len(group.checkpoints) > 1 else []
+        seen = {id(each.own): each.seen for each in hidden}
+        models = [seen.get(id(c), c) for c in group.checkpoints]
+        out += align(models) if hidden else [group]
+        found += hidden
+    return out, found
 
 
 def _reporter(

@@ -12,10 +12,12 @@ from mother.copies.duplicates import Duplicate
 from mother.evidence.direction import Pairs
 from mother.evidence.kinship import allowed, cosines, kinship
 from mother.evidence.ranks import unchanged
+from mother.evidence.relabelled import Relabelling
 from mother.evidence.relation import new_layers
 from mother.graph import Evidence, rounded
 from mother.graph.assembly import CERTAIN
 from mother.layouts import Group
+from mother.layouts.undoing import Undone
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import roundings
 from mother.measures.products import Array
@@ -193,6 +195,31 @@ def not_read(checkpoint: Checkpoint) -> Iterator[str]:
     if checkpoint.unread:
         names = _named(sorted(checkpoint.unread), range(len(checkpoint.unread)))
         yield f"{checkpoint.id}: {len(checkpoint.unread)} in a form that is not read: {names}"
+
+
+def of_relabelling(test: Relabelling, hidden: Undone | None) -> Evidence:
+    """Of two that are kin, however their units are labelled. hidden: what was undone."""
+    what = f"undone: {', '.join(hidden.kinds)}" if hidden else "what hides them could not be undone"
+    says = f"{_agreed(test)}; {what}"
+    odds = -math.log(max(test.p, math.exp(-CERTAIN)))
+    return _evidence("relabelled", odds, says)
+
+
+def of_no_kinship(test: Relabelling | None, power: bool) -> Evidence:
+    """Of two that neither names and places nor the test of relabelling join. power: whether it
+    would tell either from itself."""
+    if test is None or not test.axes:
+        says = "hidden kinship was not tested: no axis of units is known that two matrices share"
+        return Evidence("relabelled", 0.0, says)
+    if not power:
+        return Evidence("relabelled", 0.0, f"{_agreed(test)}; too few units or labels tell more")
+    odds = CERTAIN - max(-math.log(max(test.p, math.exp(-CERTAIN))), 0.0)
+    return _evidence("relabelled", odds, f"{_agreed(test)}; it would tell either from itself")
+
+
+def _agreed(test: Relabelling) -> str:
+    share = f"{100 * test.alike:.3g} % of units in the middle one of {len(test.axes)} axes"
+    return f"under any labels, what writes and what reads units agrees on {share}, p = {test.p:.2g}"
 
 
 def _evidence(kind: str, log_odds: float, says: str) -> Evidence:

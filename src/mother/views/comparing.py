@@ -14,6 +14,7 @@ from mother.views.explanation import odds
 _SENTENCES = {
     "unknown": "Unknown: of different architectures, so their weights can't be compared.",
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
+    "no kinship found": "No kinship found by names and places; under other labels it is not known.",
     "duplicate": "Duplicates: the same weights.",
     "siblings": "Siblings: both come from an ancestor that is neither of them.",
     "contains": "One contains the other: all weights of the smaller are among those of the larger.",
@@ -91,6 +92,10 @@ def relation(c: Comparison) -> Iterator[str]:
     if c.polarity is not None:
         share = round(c.polarity, 2) + 0.0  # no minus before a zero
         yield f"polarity   {share:.2f}   (0: a child, 0.5: a sibling, 1: the parent)"
+    if c.relabelled is not None:
+        yield f"relabelled p = {c.relabelled.p:.2g}   (that independent trainings agree so much)"
+        if c.relabelled.undone:
+            yield f"undone     {', '.join(c.relabelled.undone)}"
     if c.parent is not None and c.distance:
         yield f"stage      {c.stage or 'unknown   (two models alone rarely tell)'}"
 

@@ -1,0 +1,1 @@
+"""Kinship that survives relabelling: nets, what hides them, baselines, and the page."""

@@ -1,0 +1,179 @@
+"""Families of one architecture that are kin under other labels, found at a glance.
+
+Models that are alike where they are share a family and cost nothing more. Of every two families
+signatures are compared that no relabelling changes: cosines between the rows of labels. Only where
+these are alike is the test made, and what hides one family undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, Tensor
+from mother.evidence.relabelled import Relabelling, relabelling
+from mother.layouts import Group, Layer, align
+from mother.layouts.undoing import Undone, scaled, undone
+from mother.layouts.units import ROWS, Array, gram, labelled_rows, spread
+from mother.layouts.wiring import chain_of, matrices, natural, stream_of
+
+LAYERS = 16  # of a group, of which a glance is taken
+SEEN = 1 << 11  # weights of each
+ALIKE, MOST = 0.8, 0.9  # cosine of a layer that is alike, and the share of them that must be
+GAIN = 0.05  # of its norm, by which training does not change a norm's scales
+CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
+WEAK = 2  # layers that are, those that are alike least
+LIKELY = 0.7  # correlation of signatures from which on the test is made
+TESTS = 256  # of one group at most, the likeliest
+_LARGEST = 1 << 26  # weights of a tensor that is read for a signature
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A model seen in the coordinates of a relative, what hid it, and the test that told."""
+
+    own: Checkpoint
+    seen: Checkpoint
+    undone: Undone
+    test: Relabelling
+
+
+@dataclass
+class _Family:
+    """Numbers of models that are alike at a glance."""
+
+    members: list[int]
+    first: Checkpoint
+
+    @cached_property
+    def signature(self) -> tuple[str, Array]:
+        """The tensor that ties the model to labels, and cosines between their rows."""
+        tensors = {n: t for n, t in self.first.tensors.items() if t.is_weight}
+        shapes = matrices({name: t.shape for name, t in tensors.items()})
+        if (stream := stream_of(shapes)) is not None:
+            name = max(stream.labelled, key=lambda n: (stream.labelled[n], tensors[n].size, n))
+            axis, width = stream.labelled[name], stream.width
+        elif (chain := chain_of(shapes)) is not None:
+            name, axis = chain.matrices[0], 0
+            width = shapes[name][0]
+        else:
+            return "", np.zeros(0)
+        if axis == 0 and tensors[name].size > _LARGEST:
+            return "", np.zeros(0)
+        return name, gram(labelled_rows(tensors[name], axis, width, ROWS))
+
+
+def find_hidden(group: Group) -> list[Hidden]:
+    """The models of a group that are kin of others under other labels, each in the coordinates of
+    one of the largest family that it is kin of."""
+    whole = [k for k, c in enumerate(group.checkpoints) if not c.is_sketch]
+    families = _at_a_glance(group, whole)
+    families.sort(key=lambda f: (-len(f.members), f.members[0]))
+    tried = len(families) * (len(families) - 1) // 2
+    home = list(range(len(families)))
+    found: list[Hidden] = []
+    for i, k in _likely(families):
+        if home[i] == home[k] or home[k] != k:
+            continue
+        one, other = families[home[i]].first, families[k].first
+        told = _undone(one, other, tried)
+        if told is not None:
+            test, hidden = told
+            models = [group.checkpoints[m] for m in families[k].members]
+            found += [Hidden(c, hidden.seen(c), hidden, test) for c in models]
+            home = [home[i] if h == k else h for h in home]
+    return found
+
+
+def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling, Undone] | None:
+    groups = align([one, other])
+    layers = [layer for layer in groups[0].layers if layer.members == (0, 1)]
+    if len(groups) > 1 or not layers:
+        return None
+    both = [{layer.name: layer.tensors[k] for layer in layers} for k in (0, 1)]
+    test = relabelling(*both)
+    if test is None or not test.is_kin(tried):
+        return None
+    hidden = undone(one, other)
+    return None if hidden is None else (test, hidden)
+
+
+def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
+    """Pairs of families whose signatures are alike, the likeliest first."""
+    alike: dict[tuple[str, int], list[int]] = {}
+    if len(families) < 2:
+        return []
+    for k, family in enumerate(families):
+        name, values = family.signature
+        if len(values):
+            alike.setdefault((name, len(values)), []).append(k)
+    pairs: list[tuple[float, int, int]] = []
+    for numbers in alike.values():
+        values = np.stack([families[k].signature[1] for k in numbers])
+        products = values @ values.T
+        for x, y in np.argwhere(np.triu(products >= LIKELY, 1)).tolist():
+            pairs.append((-float(products[x, y]), numbers[x], numbers[y]))
+    return [(i, k) for _, i, k in sorted(pairs)[:TESTS]]
+
+
+def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
+    """Models are of the family whose first model they are most alike to, if that is alike."""
+    layers = sorted((x for x in group.layers if len(x.shape) > 1), key=lambda x: natural(x.name))
+    some = spread(layers, LAYERS)
+    gains = spread([x for x in group.layers if len(x.shape) == 1], LAYERS)
+    families: list[_Family] = []
+    leaders = np.zeros((1, len(some), SEEN), np.float32)  # the first model of each, and room
+    for k in models:
+        own = np.array([_corner(layer, k) for layer in some])
+        if families and some:
+            every = leaders[: len(families)]
+            cosine = np.einsum("fls,ls->fl", every, own)
+            held = np.logical_and(own.any(axis=1), every.any(axis=2))
+            share = (cosine >= ALIKE).sum(axis=1) / np.maximum(held.sum(axis=1), 1)
+            best = int(np.lexsort((-cosine.sum(axis=1), -share))[0])
+            order = np.argsort(np.where(held[best], cosine[best], 1.0), kind="stable")
+            weak = [some[x] for x in order[:WEAK].tolist() if cosine[best, x] < CLOSE]
+            first = families[best].members[0]
+            moved = any(_is_scaled(x, first, k) for x in (*weak, *gains))
+            if share[best] >= MOST and not moved:
+                families[best].members.append(k)
+                continue
+        if len(families) == len(leaders):
+            leaders = np.concatenate([leaders, np.zeros_like(leaders)])
+        leaders[len(families)] = own
+        families.append(_Family([k], group.checkpoints[k]))
+    return families
+
+
+def _is_scaled(layer: Layer, i: int, k: int) -> bool:
+    """Whether units of a layer were scaled between two models, or a norm's scales moved."""
+    if not {i, k} <= set(layer.members):
+        return False
+    a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
+    return scaled(a, b) if len(layer.shape) > 1 else regained(a, b)
+
+
+def regained(one: Tensor, other: Tensor) -> bool:
+    """Whether the scales of a norm, all of one sign, differ by more than training changes them."""
+    a, b = (t.read().astype(np.float64) for t in (one, other))
+    if not (np.isfinite(a) & np.isfinite(b)).all():
+        return False
+    off = float(np.linalg.norm(a - b))
+    return bool((a * b > 0).all() and off > GAIN * float(np.linalg.norm(a)))
+
+
+def _corner(layer: Layer, model: int) -> Array:
+    """The first weights of a model's layer, of length 1; zeros where it has none."""
+    out = np.zeros(SEEN, np.float32)
+    if model in layer.members:
+        values = _first(layer.tensors[layer.members.index(model)])
+        out[: len(values)] = values
+    return out
+
+
+def _first(tensor: Tensor) -> Array:
+    values = np.nan_to_num(tensor.read(0, SEEN).astype(np.float32), posinf=0.0, neginf=0.0)
+    return np.asarray(values / max(float(np.linalg.norm(values)), 1e-30))

@@ -1,0 +1,246 @@
+"""Kinship that survives relabelling: units permuted, signs flipped, a stream rotated or rescaled.
+
+Units of a layer stand in a matrix that writes them and in one that reads them. Which unit of one
+model is which of the other is estimated from each of the two matrices by itself. If one model comes
+from the other, the two estimates agree. If their trainings were independent, nothing ties the
+order of one estimate to that of the other, and they agree as often as a random permutation has
+fixed points (de Montmort 1713). After MATCH in Zhu et al. 2025 (arXiv 2502.12292), which correlates
+two such estimates by rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mother.checkpoints import Tensor
+from mother.layouts import Group
+from mother.layouts.units import (
+    Array,
+    Order,
+    assigned,
+    cosines,
+    spread,
+    stream_turn,
+    values_of,
+)
+from mother.layouts.wiring import (
+    Chain,
+    Hidden,
+    Shape,
+    chain_of,
+    matrices,
+    stream_of,
+    units_of,
+)
+
+LEVEL = 1e-6  # probability of chance, over all pairs that are tried, below which models are kin
+HALF = 0.5  # share of units that both estimates place alike, above which models are kin
+UNITS = 256  # of an axis that are looked for among all of the other model's
+AXES = 16  # of a model that are looked at, spread over its blocks
+LARGEST = 4096  # units of a chain's axis
+NOISE = 0.1  # of a matrix's norm, by which a model may have changed and must still be told
+COVERED = 0.5  # share of a model's weights that must be in matrices that are looked at
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of the units looked at in an axis of one model, to be found among so many of the other, how
+    many two estimates place alike. name: of the first matrix that writes them."""
+
+    name: str
+    alike: int
+    units: int
+    among: int
+
+    @property
+    def p(self) -> float:
+        """The probability of as many by chance."""
+        return chance(self.alike, self.units, self.among)
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """Whether two models are kin, however their units are labelled.
+
+    p: probability that independent trainings agree so much, by the smallest of all axes' times
+    their number (Bonferroni): nothing is assumed of how axes depend on each other. alike: share of
+    units placed alike, the middle one of axes. axes: those looked at.
+    """
+
+    axes: tuple[Agreement, ...]
+
+    @property
+    def p(self) -> float:
+        return min([1.0, *(len(self.axes) * axis.p for axis in self.axes)])
+
+    @property
+    def alike(self) -> float:
+        return float(np.median([axis.alike / axis.units for axis in self.axes] or [0.0]))
+
+    def is_kin(self, tried: int = 1) -> bool:
+        """Whether they are, `tried` pairs being looked at: p times their number is below LEVEL, and
+        most axes agree in most of their units."""
+        return bool(self.axes) and self.p * tried <= LEVEL and self.alike >= HALF
+
+
+def chance(alike: int, units: int, among: int) -> float:
+    """The probability that two random placements of `units` into `among` places, no two into one,
+    agree in `alike` or more. By inclusion and exclusion, S_r = C(units, r) / (among)_r being the
+    expected number of sets of r on which they agree.
+
+    >>> chance(0, 5, 5), round(chance(1, 3, 3), 4), round(chance(3, 3, 3), 4)
+    (1.0, 0.6667, 0.1667)
+    """
+    if alike <= 0:
+        return 1.0
+    total, sign = 0.0, 1.0
+    for r in range(alike, units + 1):
+        log = _chosen(units, r) + _chosen(r - 1, alike - 1)
+        log -= math.lgamma(among + 1) - math.lgamma(among - r + 1)
+        term = math.exp(log)
+        total += sign * term
+        if term <= 1e-17 * total:
+            break
+        sign = -sign
+    return min(max(total, 0.0), 1.0)
+
+
+def _chosen(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def tensors_of(group: Group) -> tuple[Tensors, Tensors]:
+    """Of a group's first two models, the tensors that both have, by name."""
+    layers = [layer for layer in group.layers if layer.members[:2] == (0, 1)]
+    one, other = ({layer.name: layer.tensors[k] for layer in layers} for k in (0, 1))
+    return one, other
+
+
+def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
+    """The test of two models' tensors of the same names and shapes; None where no wiring is known.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> draw = np.random.default_rng(0)
+    >>> def net(*weights):
+    ...     return {f"{k}.weight": constant(f"{k}.weight", w) for k, w in enumerate(weights)}
+    >>> first, second = draw.normal(size=(64, 16)), draw.normal(size=(32, 64))
+    >>> order = draw.permutation(64)
+    >>> test = relabelling(net(first, second), net(first[order], second[:, order]))
+    >>> test.is_kin(), test.alike
+    (True, 1.0)
+    """
+    shapes = matrices({name: tensor.shape for name, tensor in one.items()})
+    if (stream := stream_of(shapes)) is not None:
+        spin = stream_turn(stream, dict(one), dict(other))
+        inside = spread(stream.hidden, AXES)
+        return Relabelling(tuple(_in_block(hidden, spin, one, other) for hidden in inside))
+    if (chain := chain_of(shapes)) is not None:
+        return Relabelling(tuple(_in_chain(chain, shapes, one, other)))
+    return None
+
+
+def tells(one: Tensors) -> bool:
+    """Whether the test would tell a model from itself, changed by noise of a tenth of its norm:
+    whether it has power at this size. Strangers are called so only then."""
+    shapes = matrices({name: tensor.shape for name, tensor in one.items()})
+    looked_at = _looked_at(shapes)
+    whole = sum(tensor.size for tensor in one.values())
+    if sum(one[name].size for name in looked_at) < COVERED * whole:
+        return False
+    test = relabelling(one, {name: _noisy(one[name]) for name in one})
+    return test is not None and test.is_kin()
+
+
+def _looked_at(shapes: Mapping[str, Shape]) -> set[str]:
+    """The matrices that the test reads, if the wiring leaves no doubt."""
+    if (stream := stream_of(shapes)) is not None:
+        return {*stream.labelled, *(n for h in stream.hidden for n in (*h.written, *h.read))}
+    chain = chain_of(shapes)
+    if chain is None or any(
+        chain.source.get(name) != before
+        for before, name in zip(chain.matrices, chain.matrices[1:], strict=False)
+    ):
+        return set()
+    return set(chain.matrices)
+
+
+def _noisy(tensor: Tensor) -> Tensor:
+    from mother.checkpoints.tensor import constant
+
+    values = values_of(tensor).reshape(tensor.shape)
+    draw = np.random.default_rng(tensor.size)
+    scale = NOISE * float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+    return constant(tensor.name, values + scale * draw.standard_normal(values.shape, np.float32))
+
+
+def _in_block(hidden: Hidden, spin: Array, one: Tensors, other: Tensors) -> Agreement:
+    picked = np.array(spread(range(hidden.units), UNITS))
+
+    def placed(names: Sequence[str]) -> Array:
+        total = np.zeros((len(picked), hidden.units), np.float32)
+        for name in names:
+            a, b = (values_of(side[name]) for side in (one, other))
+            if len(a) != hidden.units:
+                a, b = a.T, b.T
+            # all units' mean says nothing of which is which; a ~ b R is a R' ~ b
+            total += np.abs(cosines((a[picked] - a.mean(axis=0)) @ spin.T, b - b.mean(axis=0)))
+        return total
+
+    first, second = (_assigned(placed(x), k) for k, x in enumerate((hidden.written, hidden.read)))
+    alike = int((first == second).sum())
+    return Agreement(hidden.written[0], alike, len(picked), hidden.units)
+
+
+def _in_chain(
+    chain: Chain, shapes: Mapping[str, Shape], one: Tensors, other: Tensors
+) -> list[Agreement]:
+    """Each axis as seen from where the chain begins and from where it ends; the two have no matrix
+    in common."""
+    if max(max(shapes[name][:2]) for name in chain.matrices) > LARGEST:
+        return []
+    readers = dict(units_of(chain))
+
+    def sides(name: str) -> tuple[Array, Array]:
+        a, b = (values_of(side[name]).reshape(*shapes[name][:2], -1) for side in (one, other))
+        return a, b
+
+    ahead: dict[str, Order] = {}  # of rows
+    for name in chain.matrices:
+        a, b = sides(name)
+        source = chain.source.get(name)
+        if source in ahead:
+            ahead[name] = _units(a, b[:, ahead[source]], 0)
+        elif source is None:
+            ahead[name] = _units(a, b, 0)
+    behind: dict[str, Order] = {}  # of columns
+    for name in reversed(chain.matrices):
+        a, b = sides(name)
+        reader = readers.get(name)
+        if reader in behind:
+            b = b[behind[reader]]
+        elif reader is not None:
+            continue
+        behind[name] = _units(a.swapaxes(0, 1), b.swapaxes(0, 1), 1)
+    return [
+        Agreement(name, int((ahead[name] == behind[reader]).sum()), *[len(ahead[name])] * 2)
+        for name, reader in readers.items()
+        if name in ahead and reader in behind
+    ]
+
+
+def _units(a: Array, b: Array, seed: int) -> Order:
+    a, b = (x.reshape(len(x), -1) for x in (a, b))
+    return _assigned(cosines(a - a.mean(axis=0), b - b.mean(axis=0)), seed)
+
+
+def _assigned(alike: Array, seed: int) -> Order:
+    """The assignment; units that nothing tells from each other go where chance has it, and not by
+    the order that they are stored in. seed: another one for each of two estimates."""
+    order = np.random.default_rng(seed).permutation(alike.shape[1])
+    return np.asarray(order[assigned(alike[:, order])])

@@ -1,0 +1,237 @@
+"""How each matrix of a model lies in another one, units permuted, flipped, scaled or turned.
+
+A matrix of which one axis is known gives the other. So from the labels on (rows of a vocabulary,
+pixels, classes) axis by axis becomes known, and no two matrices need be known to share one: each
+move that fits is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from mother.checkpoints import Tensor
+from mother.layouts.moves import WHOLE, Move, found, glance, nearest, still, turned
+from mother.layouts.units import Array, stream_turn, values_of
+from mother.layouts.wiring import block, matrices, natural, stream_of
+
+#: times as much as where scales of a norm moved, or units were scaled one by one, may be left
+#: where nothing of the kind was done; EXACT: of a squared norm, rounding
+MOVED, RESCALED, EXACT = 1.1, 4.0, 1e-12
+NEAR = 0.1  # of likeness, by which samples of two ways may differ and both are tried
+ROUNDS = 3  # of fitting a rotation to all matrices, and these to it
+TRIED = 6  # moves of one size that are tried, the latest
+HEADS = 8  # ways that are tried where units may be mixed within heads, the likeliest
+_NONE = ("", None, None)
+#: a norm's name, the other model's scales and the one's
+_Norm = tuple[str, Array | None, Array | None]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A matrix (rows, columns, kernel) of the other model as it is in the one's coordinates. norm:
+    whose scales had moved into it."""
+
+    rows: Move
+    columns: Move
+    norm: str = ""
+
+    def of(self, values: Array, into: Array | None = None, out_of: Array | None = None) -> Array:
+        """into, out_of: the scales of the norm in the other model, which are put into it first, and
+        in the one, which are taken out of it last."""
+        sides = values.reshape(self.rows.size, self.columns.size, -1)
+        if into is not None:
+            sides = sides * into[None, :, None]
+        moved = self.rows.of(self.columns.of(sides, 1), 0)
+        if out_of is not None:
+            moved = moved / out_of[None, :, None]
+        return np.asarray(moved.reshape(values.shape))
+
+    @property
+    def is_none(self) -> bool:
+        return self.rows.is_none and self.columns.is_none and not self.norm
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Two matrices whose first axes hold the same units in some order, as a known move along the
+    other axis has them; the fit that this and theirs make."""
+
+    one: Array
+    other: Array
+    fit: Callable[[Move], Fit]
+    first: bool  # whether the known move is the first of its size
+
+    def tried(self) -> _Tried:
+        alike, move = found(self.one, self.other)
+        fit = self.fit(move)
+        off = float(np.square(self.one - move.of(self.other)).sum(dtype=np.float64))
+        left = off + EXACT * float(np.square(self.one).sum(dtype=np.float64))
+        left *= (MOVED if fit.norm else 1) * (RESCALED if move.scaled else 1)
+        return _Tried(left, fit, alike >= max(WHOLE, (1 + nearest(*self.one.shape)) / 2))
+
+
+class _Tried(NamedTuple):
+    """What a fit leaves of the squared difference, more for what would be more of a coincidence;
+    whether its units are more alike than chance has it."""
+
+    left: float
+    fit: Fit
+    fits: bool
+
+
+class Fitting:
+    """Two models with tensors of the same names, and the moves found so far."""
+
+    def __init__(self, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
+        self.one, self.other = dict(one), dict(other)
+        self.shapes = matrices({name: t.shape for name, t in one.items()})
+        self.moves: dict[int, list[Move]] = {}
+        self.fits: dict[str, Fit] = {}
+        self.loose: set[str] = set()
+        self._vectors = {n: t.size for n, t in one.items() if 1 < max(t.shape, default=0) == t.size}
+
+    def run(self) -> dict[str, Fit]:
+        """The fits of all matrices that fit."""
+        stream = stream_of(self.shapes)
+        if stream is None:
+            self._fit(None)
+        else:
+            spin = turned(stream_turn(stream, self.one, self.other))
+            self._fit(spin)
+            if spin.mixed is not None:
+                self._fit(self._best(spin))
+                self._best(next(iter(self.moves[spin.size])))
+        self._tie()
+        return self.fits
+
+    def _fit(self, spin: Move | None) -> None:
+        """Matrix by matrix, until none of those left fits."""
+        self.fits, self.moves = {}, {}
+        if spin is not None:
+            self._know(spin)
+        left = sorted(self.shapes, key=natural)
+        while left:
+            done = [name for name in left if self._fitted(name)]
+            if not done:
+                return
+            left = [name for name in left if name not in self.fits]
+
+    def _know(self, move: Move) -> None:
+        known = self.moves.setdefault(move.size, [])
+        if not move.is_none and not any(move is each for each in known):
+            known.append(move)
+            if move.scaled:  # what is scaled where it is written is scaled back where it is read
+                known.append(move.back())
+
+    def _known(self, size: int) -> list[Move]:
+        """The first, which is the stream's, the latest ones, and none."""
+        known = self.moves.get(size, [])
+        return [*known[:1], *reversed(known[1:][-TRIED:]), still(size)]
+
+    def _fitted(self, name: str) -> bool:
+        ways = [(glance(way.one, way.other), way) for way in self._ways(name)]
+        ways.sort(key=lambda each: -each[0])
+        sure = ways[0][0] >= WHOLE
+        few = [
+            way
+            for k, (alike, way) in enumerate(ways)
+            if way.first or (alike >= ways[0][0] - NEAR if sure else k < HEADS)
+        ]
+        tried = [way.tried() for way in few]
+        best = min(tried, key=lambda each: each.left)
+        if best.fits:
+            self.fits[name] = best.fit
+            self._know(best.fit.rows)
+            self._know(best.fit.columns)
+        return best.fits
+
+    def _both(self, name: str) -> tuple[Array, Array]:
+        one, other = (values_of(side[name]) for side in (self.one, self.other))
+        return one, other
+
+    def _ways(self, name: str) -> Iterator[_Way]:
+        """To compare units along one axis, a known move taken along the other."""
+        one, other = self._both(name)
+        rows, length = len(one), one[0].size
+        inside = [size for size in self.moves if one.ndim == 2 and length % size == 0]
+        for size in dict.fromkeys([one.shape[1], *inside]):
+            for move in self._known(size):
+                for norm, *scales in self._norms(name, size):
+                    seen = Fit(still(rows), move).of(other, *scales)
+                    fit = partial(Fit, columns=move, norm=norm)
+                    sides = one.reshape(rows, -1), seen.reshape(rows, -1)
+                    yield _Way(*sides, fit, move is self._known(size)[0])
+        for move in self._known(rows):
+            seen = move.of(other, 0)
+            x, y = (np.swapaxes(z, 0, 1).reshape(one.shape[1], -1) for z in (one, seen))
+            yield _Way(x, y, partial(Fit, move), move is self._known(rows)[0])
+
+    def _norms(self, name: str, size: int) -> Iterator[_Norm]:
+        """None, and those of the same block that differ."""
+        yield _NONE
+        for beside, own in self._vectors.items():
+            if own == size and block(beside) == block(name):
+                one, other = (x.ravel() for x in self._both(beside))
+                if one.all() and not (one == other).all():
+                    yield beside, other, one
+
+    def _best(self, spin: Move) -> Move:
+        """The rotation that fits all matrices, and the fits with it."""
+        for _ in range(ROUNDS):
+            spin = self._better(spin)
+        return spin
+
+    def _better(self, spin: Move) -> Move:
+        """The orthogonal matrix that brings all that reads or writes the stream nearest."""
+        total = np.zeros((spin.size, spin.size))
+        for name, fit in self.fits.items():
+            one, other = self._both(name)
+            into, out_of = (
+                (x.ravel() for x in self._both(fit.norm)[::-1]) if fit.norm else (None, None)
+            )
+            sides = one.reshape(fit.rows.size, fit.columns.size, -1).astype(np.float64)
+            for axis, move, across in ((0, fit.rows, fit.columns), (1, fit.columns, fit.rows)):
+                if move is not spin or across.mixed is not None:  # what is mixed was fitted to it
+                    continue
+                rest = replace(fit, rows=still(spin.size))
+                if axis:
+                    rest = replace(fit, columns=still(spin.size))
+                seen = rest.of(other, into).reshape(sides.shape)
+                whole = sides if out_of is None else sides * out_of[None, :, None]
+                a, b = (np.moveaxis(x, axis, -1).reshape(-1, spin.size) for x in (whole, seen))
+                total += b.T @ a / max(float(np.square(a).sum()), 1e-300)
+        left, _, right = np.linalg.svd(total)
+        better = turned(np.asarray(left @ right))
+        for name, fit in self.fits.items():
+            both = [better if move is spin else move for move in (fit.rows, fit.columns)]
+            self.fits[name] = Fit(both[0], both[1], fit.norm)
+        return better
+
+    def _tie(self) -> None:
+        """Units that are scaled where they are written are scaled back where they are read: one
+        scale of both, lest what training changed in their lengths is undone with it. What is scaled
+        and has no such counterpart is left out, if most else fits: its lengths say nothing."""
+        stream = stream_of(self.shapes)
+        if stream is None:
+            return
+        tied = set()
+        for written, read in ((w, r) for h in stream.hidden for w in h.written for r in h.read):
+            if {written, read} <= self.fits.keys():
+                first, last = self.fits[written].rows, self.fits[read].columns
+                if first.scaled and last.scaled and first.mixed is None and last.mixed is None:
+                    scale = np.sqrt(np.abs(first.scale / last.scale))
+                    one = replace(first, scale=np.sign(first.scale) * scale)
+                    two = replace(last, scale=np.sign(last.scale) / scale)
+                    self.fits[written] = replace(self.fits[written], rows=one)
+                    self.fits[read] = replace(self.fits[read], columns=two)
+                    tied |= {written, read}
+        loose = {n for n, f in self.fits.items() if f.rows.scaled or f.columns.scaled} - tied
+        size = {name: self.one[name].size for name in self.fits}
+        if 2 * sum(size[name] for name in loose) <= sum(size.values()):
+            self.fits = {name: fit for name, fit in self.fits.items() if name not in loose}
+            self.loose = loose

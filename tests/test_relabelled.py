@@ -1,0 +1,209 @@
+"""Kinship that survives relabelling: the test, and what it undoes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from experiments.hidden.labels import ALL, hide, hides
+from experiments.hidden.nets import KINDS, blank, output
+
+import mother
+from mother.checkpoints.memory import opened_one
+from mother.evidence.relabelled import chance, relabelling, tells
+from mother.layouts.moves import Move, found, still
+from mother.layouts.undoing import undone
+from mother.layouts.units import turn
+from mother.layouts.wiring import chain_of, stream_of
+
+
+def net(kind, seed=0):
+    """A net with all its weights drawn, those too that start as ones or zeros."""
+    draw = np.random.default_rng(seed)
+    weights = blank(kind, seed)
+    return {n: w.numpy() + 0.1 * draw.standard_normal(w.shape, "f4") for n, w in weights.items()}
+
+
+def changed(weights, share, seed=1):
+    draw = np.random.default_rng(seed)
+
+    def noisy(w):
+        return w + share * np.linalg.norm(w) / math.sqrt(w.size) * draw.standard_normal(w.shape)
+
+    return {n: noisy(w).astype("f4") for n, w in weights.items()}
+
+
+def off(seen, weights):
+    """How far a model is from weights, in the worst of its matrices."""
+    read = {n: t.read().reshape(t.shape) for n, t in seen.tensors.items() if n in weights}
+    return max(
+        float(np.linalg.norm(w - weights[n]) / np.linalg.norm(weights[n]))
+        for n, w in read.items()
+        if w.ndim > 1
+    )
+
+
+def test_chance_is_counted():
+    """Against all pairs of placements."""
+    for units, among in ((3, 3), (2, 4), (4, 4)):
+        places = list(itertools.permutations(range(among), units))
+        alike = [sum(a == b for a, b in zip(p, places[0], strict=True)) for p in places]
+        for k in range(units + 1):
+            many = sum(x >= k for x in alike) / len(alike)
+            assert chance(k, units, among) == pytest.approx(many)
+
+
+def test_chance_of_all_is_that_of_one_order():
+    assert chance(64, 64, 64) == pytest.approx(1 / math.factorial(64), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_change_no_function(kind):
+    weights = net(kind)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 128, (2, 9), generator=draw)
+    if kind in ("vit", "cnn"):
+        x = torch.rand(2, 8, 8, generator=draw)
+    whole = output(kind, {n: torch.tensor(w) for n, w in weights.items()}, x)
+    for name in hides(kind):
+        other = {n: torch.tensor(w) for n, w in hide(name, kind, weights, 1).items()}
+        assert torch.allclose(output(kind, other, x), whole, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_hides_is_undone(kind):
+    """Exactly where units were permuted or flipped, to rounding elsewhere; and after a change, up
+    to the change."""
+    weights = net(kind)
+    own = opened_one(weights, id="own")
+    for name in hides(kind):
+        other = hide(name, kind, weights, 2)
+        exact = opened_one(other, id="other")
+        assert relabelling(own.tensors, exact.tensors).is_kin(), name
+        assert off(undone(own, exact).seen(exact), weights) < (0.1 if name == ALL else 1e-5), name
+    tuned = opened_one(changed(other, 0.05), id="tuned")
+    assert relabelling(own.tensors, tuned.tensors).is_kin()
+    assert off(undone(own, tuned).seen(tuned), weights) < 0.15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_strangers_are_told_where_the_test_can_tell(kind):
+    one, other = (opened_one(net(kind, seed), id=str(seed)).tensors for seed in (0, 1))
+    test = relabelling(one, other)
+    assert not test.is_kin()
+    assert test.p > 1e-4
+    assert tells(one)
+    assert mother.compare(net(kind, 0), net(kind, 1)).relation == "strangers"
+
+
+def test_too_few_units_tell_nothing():
+    small = [
+        {f"{k}.weight": np.random.default_rng(s + k).standard_normal((6, 6)) for k in range(3)}
+        for s in (0, 10)
+    ]
+    found = mother.compare(*small)
+    assert found.relation == "no kinship found"
+    assert "too few units" in found.evidence[-1].says
+
+
+def test_compare_says_what_was_undone():
+    weights = net("decoder")
+    tuned = changed(hide("stream rotated", "decoder", weights, 3), 0.05)
+    found = mother.compare(weights, tuned)
+    assert found.relation not in ("strangers", "no kinship found")
+    assert "stream rotated" in found.relabelled.undone
+    assert found.relabelled.p < 1e-20
+    assert found.evidence[0].kind == "relabelled"
+    assert found.distance == pytest.approx(0.05, rel=0.3)
+    copy = mother.compare(weights, hide("channels permuted", "decoder", weights, 3))
+    assert (copy.relation, copy.parent) == ("converted", None)
+    assert copy.scheme == "relabelled: units permuted"
+
+
+def test_a_hidden_child_finds_its_parent():
+    base = net("decoder")
+    models = {f"kid{k}": changed(base, 0.1, k + 1) for k in range(3)}
+    models["grandkid"] = changed(models["kid1"], 0.05, 9)
+    hidden = hide(ALL, "decoder", models["kid2"], 5)
+    graph = mother.recover({**models, "base": base, "kid2": hidden, "other": net("decoder", 7)})
+    assert {(e.parent, e.child) for e in graph.edges} == {
+        ("base", "kid0"),
+        ("base", "kid1"),
+        ("base", "kid2"),
+        ("kid1", "grandkid"),
+    }
+    (note,) = graph.node("kid2").notes
+    assert note.startswith("compared in the coordinates of 'base'; undone: ")
+    (edge,) = (e for e in graph.edges if e.child == "kid2")
+    assert edge.evidence[-1].kind == "relabelled"
+    assert not any(
+        e.evidence and e.evidence[-1].kind == "relabelled" for e in graph.edges if e != edge
+    )
+
+
+def test_a_hidden_family_keeps_its_tree():
+    """Relatives under the same other labels are moved together."""
+    base = net("vit")
+    kids = {f"kid{k}": changed(base, 0.1, k + 1) for k in range(3)}
+    late = {f"late{k}": changed(kids["kid0"], 0.05, k + 20) for k in range(2)}
+    hidden = {n: hide("channels permuted", "vit", w, 4) for n, w in late.items()}
+    graph = mother.recover({"base": base, **kids, **hidden})
+    assert {graph.parent(n) for n in late} == {"kid0"}
+    copies = mother.recover({"base": base, "copy": hide("channels permuted", "vit", base, 4)})
+    (edge,) = copies.edges
+    assert (edge.relation, edge.undirected) == ("converted", True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1.0])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_units_that_nothing_tells_apart_make_no_kin(kind, value):
+    """Neither in one of two models nor in both."""
+    flat = {n: np.full_like(w, value) for n, w in net(kind).items()}
+    for weights in (net(kind), flat):
+        one, other = (opened_one(w, id="x").tensors for w in (weights, flat))
+        assert not relabelling(one, other).is_kin()
+
+
+def test_a_turn_is_found_from_labels():
+    draw = np.random.default_rng(0)
+    rows, spin = draw.normal(size=(100, 8)), np.linalg.qr(draw.normal(size=(8, 8)))[0]
+    assert np.allclose(turn(rows, rows @ spin) @ spin.T @ spin, spin.T, atol=1e-6)
+
+
+def test_moves_are_found():
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(24, 64))
+    order, sign = draw.permutation(24), draw.choice([-1.0, 1.0], 24)
+    alike, move = found(rows[order] * sign[:, None], rows)
+    assert alike == pytest.approx(1)
+    assert np.allclose(move.of(rows), rows[order] * sign[:, None])
+    heads = rows.reshape(6, 4, 64)[draw.permutation(6)]
+    turns = np.stack([np.linalg.qr(draw.normal(size=(4, 4)))[0] for _ in range(6)])
+    mixed = np.einsum("hij,hjk->hik", turns, heads).reshape(24, 64)
+    alike, move = found(mixed, rows)
+    assert move.mixed.shape == (6, 4, 4)
+    assert np.allclose(move.of(rows), mixed)
+    assert Move(np.arange(3), np.ones(3)).is_none
+    assert still(3).is_none
+
+
+def test_wirings_are_read_from_shapes():
+    shapes = {
+        "tok": (99, 8),
+        "h.0.k": (4, 8),
+        "h.0.in": (32, 8),
+        "h.0.out": (8, 32),
+        "head": (9, 8),
+    }
+    shapes |= {"h.1.k": (4, 8), "h.1.in": (32, 8), "h.1.out": (8, 32)}
+    found = stream_of(shapes)
+    assert found.width == 8
+    assert set(found.labelled) == {"tok", "head"}
+    assert [h.written for h in found.hidden] == [("h.0.in",), ("h.1.in",)]
+    assert stream_of({"a": (8, 4), "b": (4, 8)}) is None
+    chain = chain_of({"fc": (10, 32), "conv1": (16, 3, 3, 3), "conv2": (32, 16, 3, 3)})
+    assert chain.matrices == ("conv1", "conv2", "fc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def model(id: str, weights: Weights) -> Checkpoint:
 
 
 def chain() -> list[Checkpoint]:
+    return list(_chain())
+
+
+@cache
+def _chain() -> tuple[Checkpoint, ...]:
     """Steps of LoRA: c, trained from b, undoes most of what made b of a; d and e are others' of
     b."""
     rng = np.random.default_rng(0)
@@ -54,7 +60,7 @@ def chain() -> list[Checkpoint]:
     away = {n: (x, y + 0.3 * rng.normal(0, 0.05, y.shape)) for n, (x, y) in back.items()}
     c = stepped(b, {n: x @ y for n, (x, y) in away.items()})
     others = [stepped(b, {n: x @ y for n, (x, y) in factors().items()}) for _ in range(2)]
-    return [model(i, w) for i, w in zip("abcde", [a, b, c, *others], strict=True)]
+    return tuple(model(i, w) for i, w in zip("abcde", [a, b, c, *others], strict=True))
 
 
 def test_steps_of_lora_whose_ranks_a_window_is_too_small_for():

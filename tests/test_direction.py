@@ -45,7 +45,7 @@ def step(
 
 
 def by_hand(m: Measures, p: int, c: int, r: float) -> float:
-    """log f(r) in loops: one a at a time, one scale, one layer."""
+    """log f(r) in loops: one a at a time, one scale."""
     start_, end, both = m.gram[:, p, p], m.gram[:, c, c], m.gram[:, p, c]
     gap = start_ + end - 2 * both
     own = (both + r * gap) / start_
@@ -68,12 +68,12 @@ def by_hand(m: Measures, p: int, c: int, r: float) -> float:
             sharp = sum(1 / (x * v) ** 2 for x, v in zip(chance, moved, strict=True))
             prior += 0.5 * math.log(2 * math.pi / sharp) - math.log(len(direction.QUANTILES))
         for scale in direction.TRAINING.scales:
-            total = prior - math.log(len(direction.TRAINING.scales))
-            for s, b, v, x in zip(start_, both, moved, chance, strict=True):
-                stray = (b - a * s) / (v * s) + r * v
-                total += student.logpdf(stray, direction.FREEDOM, scale=scale * x)
-                total -= student.logpdf(0.0, direction.FREEDOM)  # the constant of t itself
-            parts.append(total)
+            stray = [
+                (b - a * s) / (v * s) + r * v for s, b, v in zip(start_, both, moved, strict=True)
+            ]
+            each = student.logpdf(stray, direction.FREEDOM, scale=scale * np.array(chance))
+            each -= student.logpdf(0.0, direction.FREEDOM)  # the constant of t itself
+            parts.append(prior - math.log(len(direction.TRAINING.scales)) + sum(each))
     most = max(parts)
     return most + math.log(sum(math.exp(x - most) for x in parts))
 

@@ -414,6 +414,7 @@ def _by_default(
         *,
         apart: Pair | None = None,
         off: int | None = None,
+        figures: bool = True,
         replicates: int = 0,
     ) -> Forest:
         return gram.recover(
@@ -426,6 +427,7 @@ def _by_default(
             apart=apart,
             merged=merged,
             off=off,
+            figures=figures,
             threads=options.workers,
         )
 

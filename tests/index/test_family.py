@@ -26,15 +26,20 @@ def processes():
         yield started
 
 
-@pytest.fixture
-def grown_index(own, tmp_path, monkeypatch):
-    """Of several families, each of which is a part of its own; the smallest sketches, so that
-    larger ones are kept, too."""
-    monkeypatch.setattr(family, "TOGETHER", 1)
-    folder = tmp_path / "index"
+@pytest.fixture(scope="module")
+def template(models, tmp_path_factory):
+    """Of several families; the smallest sketches, so that larger ones are kept, too."""
+    folder = tmp_path_factory.mktemp("template") / "index"
     with Index.create(folder, budget=1 << 10) as index:
-        assert index.add([own]).closer
+        assert index.add([models]).closer
     return folder
+
+
+@pytest.fixture
+def grown_index(template, tmp_path, monkeypatch):
+    """The same for a test of its own, each family a part of its own."""
+    monkeypatch.setattr(family, "TOGETHER", 1)
+    return shutil.copytree(template, tmp_path / "index")
 
 
 def families_of(index: Index) -> list[Family]:
@@ -80,12 +85,12 @@ def test_small_families_go_together(grown_index, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_changes_nothing(grown_index, monkeypatch, processes, tmp_path):
+def test_a_worker_that_is_killed_changes_nothing(grown_index, monkeypatch, processes, models):
     with Index(grown_index) as index:
         wanted = index.graph().to_json()
         monkeypatch.setattr(family, "_recovered", dying.recovers_once)
         assert index.recover(executor=processes).to_json() == wanted
-    assert (tmp_path / "died").exists()
+    assert (models.parent / "died").exists()
 
 
 @pytest.mark.slow

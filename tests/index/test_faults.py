@@ -29,7 +29,7 @@ def template(tmp_path_factory, models):
     """An index of one family, closed, that nobody changes."""
     folder = tmp_path_factory.mktemp("template") / "index"
     with Index.create(folder, budget=BUDGET) as index:
-        index.add(sorted(models.glob("a*.safetensors")))
+        index.add(sorted(models.glob("a[0-3].safetensors")))
     return folder
 
 
@@ -274,7 +274,7 @@ def test_a_damaged_row_of_a_model_is_told(made, facts):
             index.recover()
         with pytest.raises(InputError, match="a damaged row of models"):
             index.remove(["a3"])
-        assert len(index) == len(index.graph().nodes) == 7
+        assert len(index) == len(index.graph().nodes) == 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import numpy as np
@@ -43,6 +44,24 @@ def close(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def template(close, tmp_path_factory):
+    """An index of all of them, which nobody changes."""
+    folder = tmp_path_factory.mktemp("template") / "index"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mother.sketches.levels.LEVELS", 1)
+        with Index.create(folder, budget=BUDGET) as index:
+            index.add([close])
+    return folder
+
+
+@pytest.fixture
+def made(template, tmp_path):
+    """The same for a test of its own."""
+    with Index(shutil.copytree(template, tmp_path / "made")) as index:
+        yield index
+
+
 def trees(graph):
     return {t.members for t in graph.trees}
 
@@ -53,16 +72,13 @@ def measured(index):
 
 
 @pytest.mark.slow
-def test_what_no_sketch_tells_the_weights_do(close, tmp_path):
-    whole = mother.recover([close], bootstrap=0)
-    with Index.create(tmp_path / "index", budget=BUDGET) as index:
-        index.add([close])
-        found = index.graph()
-        assert (edges(found), trees(found)) == (edges(whole), trees(whole))
-        assert sum(len(n.notes) for n in found.nodes) < 2
-        assert index.verify() == []
-        assert all(tried and held for _, tried, held in measured(index))
-        assert index.recover().to_json() == found.to_json()
+def test_what_no_sketch_tells_the_weights_do(close, made, tmp_path):
+    whole, found = mother.recover([close], bootstrap=0), made.graph()
+    assert (edges(found), trees(found)) == (edges(whole), trees(whole))
+    assert sum(len(n.notes) for n in found.nodes) < 2
+    assert made.verify() == []
+    assert all(tried and held for _, tried, held in measured(made))
+    assert made.recover().to_json() == found.to_json()
     with Index.create(tmp_path / "sketches", budget=BUDGET, read=0) as index:
         index.add([close])
         found = index.graph()
@@ -98,11 +114,8 @@ def test_it_is_not_read_twice_and_outlives_its_files(close, tmp_path, monkeypatc
         assert index.verify() == []
 
 
-def test_whoever_is_stopped_before_it_is_read_goes_on(close, tmp_path):
-    with Index.create(tmp_path / "all", budget=BUDGET) as index:
-        index.add([close])
-        wanted = index.graph().to_json()
-
+def test_whoever_is_stopped_before_it_is_read_goes_on(close, made, tmp_path):
+    wanted = made.graph().to_json()
     with Index.create(tmp_path / "stopped", budget=BUDGET) as index:
         killed_at("measured", index, close)
         assert index.verify() == []
@@ -140,23 +153,18 @@ def test_files_that_can_not_be_read_are_done_without(close, tmp_path, monkeypatc
         assert index.settle() == ()
 
 
-def test_damage_is_found(close, tmp_path):
-    with Index.create(tmp_path / "index", budget=BUDGET) as index:
-        index.add([close])
-        with sqlite3.connect(index._store.path) as database:
-            database.execute("UPDATE measured SET content = x'00' WHERE content NOTNULL")
-        assert "not as it was stored" in index.verify()[0]
+def test_damage_is_found(made):
+    with sqlite3.connect(made._store.path) as database:
+        database.execute("UPDATE measured SET content = x'00' WHERE content NOTNULL")
+    assert "not as it was stored" in made.verify()[0]
 
 
-def test_place_reads_as_much_as_add_would(close, tmp_path):
-    paths = sorted(close.glob("*.safetensors"))
-    with Index.create(tmp_path / "index", budget=BUDGET) as index:
-        for path in paths[::4]:
-            index.add([p for p in paths if p != path])
-            before = measured(index)
-            placed = index.place(path)
-            assert measured(index) == before
-            index.add([path])
-            (edge,) = [e for e in index.graph().edges if e.child == path.stem] or [None]
-            assert placed.edge == edge
-            index.remove([path.stem])
+def test_place_reads_as_much_as_add_would(close, made):
+    for path in sorted(close.glob("*.safetensors"))[::4]:
+        made.remove([path.stem])
+        before = measured(made)
+        placed = made.place(path)
+        assert measured(made) == before
+        made.add([path])
+        (edge,) = [e for e in made.graph().edges if e.child == path.stem] or [None]
+        assert placed.edge == edge

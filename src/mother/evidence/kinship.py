@@ -215,7 +215,7 @@ def weighted_median(values: Array, weight: Array) -> Array:
     half = mass.sum(axis=0) * (0.5 - _ROUNDING)
     reached = np.cumsum(mass, axis=0) >= half
     middle = ranked[reached.argmax(axis=0), each]
-    return np.asarray(np.nan_to_num(middle).reshape(values.shape[1:]))
+    return np.where(np.isnan(middle), 0.0, middle).reshape(values.shape[1:])
 
 
 def inherited(m: Measures) -> NDArray[np.bool_]:

@@ -18,11 +18,12 @@ layer holds all of a step, or none of it, hangs where that puts it, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from mother.evidence.family import Family
+from mother.evidence.family import PAIRS, Family
 from mother.evidence.kinship import weighted_median
 from mother.measures.clustering import children_of
 from mother.measures.products import Array, Bools, Indices
@@ -63,18 +64,9 @@ def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> In
     for _ in range(SWEEPS):
         before = up.copy()
         most, by = np.full(len(up), -np.inf), np.full(len(up), -1, dtype=np.intp)
-        below = children_of(before)
-        for v in np.flatnonzero(before >= 0).tolist():
-            u = int(before[v])
-            if not (whole[u] and whole[v]):
-                continue
-            under, beside = (k[whole[k]] for k in (below[v], below[u][below[u] != v]))
-            both = np.concatenate([under, beside])
-            if not len(both):
-                continue
-            share, error = of.shares(u, v, both, len(under))
+        for (u, v, both, under), (share, error) in of.shares(_steps(before, whole)):
             from_u, from_v = np.full_like(both, u), np.full_like(both, v)
-            below_v = np.arange(len(both)) < len(under)
+            below_v = np.arange(len(both)) < under
             several = error > 0  # of layers; where one outweighs the others, it strays from none
             none = several & (np.abs(share) + 2 * error < WHOLE)
             lost = np.where(overruled(from_u, both), none, share + 2 * error < LEAST)
@@ -101,6 +93,26 @@ def _whole(family: Family) -> Bools:
     return np.ones(len(family), dtype=bool) if common is None else np.all(common >= 1, axis=0)
 
 
+class _Step(NamedTuple):
+    """A step from u to v, and the models near to it: `under` of them, the first, hang from v, the
+    others beside it."""
+
+    u: int
+    v: int
+    near: Indices
+    under: int
+
+
+def _steps(parents: Indices, whole: Bools) -> Iterator[_Step]:
+    """Those of a tree that any model is near to, of models that were not pruned."""
+    below = children_of(parents)
+    for v in np.flatnonzero((parents >= 0) & whole & whole[parents]).tolist():
+        u = int(parents[v])
+        under, beside = (k[whole[k]] for k in (below[v], below[u][below[u] != v]))
+        if len(under) + len(beside):
+            yield _Step(u, v, np.concatenate([under, beside]), len(under))
+
+
 class _Steps:
     """How far models are apart, by the layers that tell."""
 
@@ -111,27 +123,48 @@ class _Steps:
         self._weight = np.sqrt(told.seen)
         self._scale = 1 / np.where(norm > 0, norm, np.inf)  # relative to the weights
 
-    def shares(self, u: int, v: int, c: Indices, below: int) -> tuple[Array, Array]:
-        """What models hold of the step from u to v, drift taken off, and the standard error, (k,)
-        each. below: how many of them, the first, hang from v."""
-        from_u, from_v = np.full_like(c, u), np.full_like(c, v)
-        i, j = np.append(from_u, [u]), np.append(c, [v])
-        first = self._family.told(i, j).squared
-        length = first[:, -1]
-        slope = (first[:, :-1] + length[:, None] - self._family.told(from_v, c).squared) / 2
-        change = length * self._scale
+    def shares(self, steps: Iterable[_Step]) -> Iterator[tuple[_Step, tuple[Array, Array]]]:
+        """What the models near to each step hold of it, drift taken off, and the standard error,
+        (k,) each. As many as PAIRS models are looked at together."""
+        some, many = list[_Step](), 0
+        for step in steps:
+            some.append(step)
+            many += len(step.near)
+            if many > PAIRS:
+                yield from zip(some, self._shares(some), strict=True)
+                some, many = [], 0
+        if some:
+            yield from zip(some, self._shares(some), strict=True)
+
+    def _shares(self, steps: Sequence[_Step]) -> Iterator[tuple[Array, Array]]:
+        near = np.concatenate([step.near for step in steps])
+        of = np.repeat(np.arange(len(steps)), [len(step.near) for step in steps])
+        u, v = np.array([(step.u, step.v) for step in steps], dtype=np.intp).T
+        told, squared = self._family.told, self._family.squared
+        length = told(u, v).squared
+        slope = (told(u[of], near).squared + length[:, of] - told(v[of], near).squared) / 2
+        change = length * self._scale[:, None]
         # in layers that were frozen, rounding is all there is between a model and its parent
         moved = change > MOVED * (self._weight @ change) / self._weight.sum()
-        slope /= np.where(moved, length, np.nan)[:, None]
+        slope /= np.where(moved, length, np.nan)[:, of]
         share = weighted_median(slope, self._weight)
         layers = np.isfinite(slope).sum(axis=0)
         stray = _DEVIATION * weighted_median(np.abs(slope - share), self._weight)
         error = stray / np.sqrt(np.maximum(layers, 1))
-        squared = self._family.squared(i, j)
-        ratio = np.sqrt(squared[:-1] / max(squared[-1], _TINY))
-        others = share[below:] / np.maximum(ratio[below:], _TINY)
-        if len(others) >= ENOUGH:
-            drift = float(np.clip(np.median(others), 0.0, 1.0))
-            share = share - drift * ratio
-            error = error + float(np.median(np.abs(others - drift))) / 2 * ratio
-        return share, np.where(layers > 0, error, np.inf)
+        ratio = np.sqrt(squared(u[of], near) / np.maximum(squared(u, v), _TINY)[of])
+        ends = np.cumsum([len(step.near) for step in steps])[:-1]
+        each = (np.split(values, ends) for values in (share, error, ratio, layers))
+        for step, *found in zip(steps, *each, strict=True):
+            yield _drift_off(*found, step.under)
+
+
+def _drift_off(
+    share: Array, error: Array, ratio: Array, layers: Indices, under: int
+) -> tuple[Array, Array]:
+    """The same without what goes with how far models went, as those beside the step show it."""
+    others = share[under:] / np.maximum(ratio[under:], _TINY)
+    if len(others) >= ENOUGH:
+        drift = float(np.clip(np.median(others), 0.0, 1.0))
+        share = share - drift * ratio
+        error = error + float(np.median(np.abs(others - drift))) / 2 * ratio
+    return share, np.where(layers > 0, error, np.inf)

@@ -96,8 +96,11 @@ def said(odds: float, same: int) -> str:
 
 def _among(models: Indices, i: Indices, j: Indices) -> tuple[Indices, tuple[Indices, Indices]]:
     """Which pairs are of some of the models, (k,) ascending, and these by their place there."""
-    at = np.flatnonzero(np.isin(i, models) & np.isin(j, models))
-    return at, (np.searchsorted(models, i[at]), np.searchsorted(models, j[at]))
+    one, two = np.searchsorted(models, i), np.searchsorted(models, j)
+    last = len(models) - 1
+    here = (models[np.minimum(one, last)] == i) & (models[np.minimum(two, last)] == j)
+    at = np.flatnonzero(here)
+    return at, (one[at], two[at])
 
 
 class RowsOf:

@@ -57,6 +57,8 @@ class Products:
 
     def over(self, layers: Bools) -> Products:
         """Of some of the layers, (L,) bool."""
+        if layers.all():
+            return self
         common = None if self.common is None else self.common[layers]
         return Products(
             self.ii[layers], self.jj[layers], self.ij[layers], self.chance[layers], common

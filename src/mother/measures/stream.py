@@ -102,7 +102,7 @@ class Measures:
     def pairs(self, i: Indices, j: Indices) -> Products:
         """What is known of pairs of models by layer."""
         ii, jj = self._norms(i, j), self._norms(j, i)
-        chance = self.chance[:, i, j] if self.chance.shape[1] > 1 else self.chance[:, 0]
+        chance = 1 / self.sampled[:, i, j] if self.sampled.ndim > 1 else self.chance[:, 0]
         common = (
             _common(*(self.overlap[:, a, b] for a, b in ((i, i), (j, j), (i, j))))
             if len(self.overlap)
@@ -123,6 +123,8 @@ class Measures:
 
     def over(self, layers: NDArray[np.bool_]) -> Measures:
         """The same for some of the layers, (L,) bool."""
+        if layers.all():
+            return self
         chosen = np.flatnonzero(layers)
 
         def of(values: Array) -> Array:

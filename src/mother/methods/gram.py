@@ -36,6 +36,7 @@ def recover(
     apart: Pair | None = None,
     merged: Merged | None = None,
     off: int | None = None,
+    figures: bool = True,
     rules: Rules = RULES,
     threads: int = 1,
 ) -> Forest:
@@ -50,6 +51,7 @@ def recover(
         apart: pairs of which neither is the other's parent.
         merged: models put together from others, which take no part in the search.
         off: seed of the error that what is said of samples is off by; None for none.
+        figures: whether figures of edges are wanted, or parents alone.
 
     >>> w = np.random.default_rng(0).normal(size=(2, 900)).astype(np.float32)
     >>> s = Samples(("w",), ((30, 30),), np.array([0, 900]), np.stack([*w, w[0] + w[1] / 9]))
@@ -65,7 +67,16 @@ def recover(
         pairs = None if apart is None else _among(members, apart)
         start = Start(rooted, pairs)
         part = recover_family(
-            source, members, looks, start, replicates, seed, off=off, rules=rules, threads=threads
+            source,
+            members,
+            looks,
+            start,
+            replicates,
+            seed,
+            off=off,
+            figures=figures,
+            rules=rules,
+            threads=threads,
         )
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
@@ -84,6 +95,7 @@ def recover_family(
     seed: int = 0,
     *,
     off: int | None = None,
+    figures: bool = True,
     rules: Rules = RULES,
     threads: int = 1,
 ) -> Forest:
@@ -94,7 +106,7 @@ def recover_family(
         return alike(len(members))
     said = evidence(family, rules)
     engine = Engine(family, said, rules, start, drawn=replicates > 0, threads=threads)
-    return engine.forest(replicates, seed)
+    return engine.forest(replicates, seed, figures=figures)
 
 
 def evidence(family: Family, rules: Rules = RULES) -> dict[str, Evidence]:

@@ -49,7 +49,8 @@ Whole = Callable[[Group], Measures | None]
 
 
 class Decide(Protocol):
-    """The forest of models, without some edges, and by a replicate of their rows."""
+    """The forest of models, without some edges, and by a replicate of their rows; figures: whether
+    those of its edges are wanted."""
 
     def __call__(
         self,
@@ -58,6 +59,7 @@ class Decide(Protocol):
         *,
         apart: Pair | None = None,
         off: int | None = None,
+        figures: bool = True,
     ) -> Forest: ...
 
 
@@ -106,7 +108,7 @@ class Refinement:
             else:
                 whole = exact(group) and all(look.kept(RowsOf).exact for look in looks)
                 off = () if whole else enumerate(closer.replicates())
-                others = [decide(m, looks, off=seed) for seed, m in off]
+                others = [decide(m, looks, off=seed, figures=False) for seed, m in off]
                 found = [closer.widened(doubt, forest) for doubt in in_doubt(forest, others)]
             found += _by_evidence(source, looks, forest, decide)
             if families and isinstance(source, Measures):
@@ -154,7 +156,7 @@ def _by_evidence(source: Source, looks: Sequence[Look], forest: Forest, decide: 
         trios = [(c, p, int(forest.rival[c])) for p, c in pairs]
         return [Doubt(t[:1], frozenset(k for k in t if k >= 0), in_full=False) for t in trios]
     p, c = np.array(pairs, dtype=np.intp).T
-    found = in_doubt(forest, [decide(source, looks, apart=(p, c))])
+    found = in_doubt(forest, [decide(source, looks, apart=(p, c), figures=False)])
     return [replace(doubt, in_full=False) for doubt in found]
 
 

@@ -106,9 +106,9 @@ class Engine:
                 out |= one.excluded(*self.pairs)
         return out
 
-    def forest(self, replicates: int = 0, seed: int = 0) -> Forest:
-        """The tree, with figures of its edges. replicates: layers drawn with replacement, that
-        `support` is taken from; 0 for none."""
+    def forest(self, replicates: int = 0, seed: int = 0, *, figures: bool = True) -> Forest:
+        """The tree, with figures of its edges unless parents are all that is wanted. replicates:
+        layers drawn with replacement, that `support` is taken from; 0 for none."""
         passed = np.zeros(len(self.squared), dtype=bool)
         while True:  # without the edges that evidence objects to, until there is none
             among = self.candidates(self.squared, ~passed)
@@ -118,6 +118,8 @@ class Engine:
                 break
             passed |= found
         kept, hidden = self.latent(parents)
+        if not figures:
+            return replace(no_edges(len(kept)), parents=kept, hidden=hidden)
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
             support = self._support(among, (straight, parents), passed, replicates, seed)

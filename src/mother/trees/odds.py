@@ -40,15 +40,18 @@ class Odds:
     def pairs(self, i: Indices, j: Indices) -> tuple[Pairs, Indices]:
         """What layers say of all pairs weighed so far, i < j, and which of these some pairs are."""
         wanted = keys(i, j)
-        new = np.setdiff1d(wanted, self._keys)
-        if len(new) or self._pairs is None:
+        at = np.searchsorted(self._keys, wanted)
+        known = np.append(self._keys, -1)[at] == wanted
+        if self._pairs is None or not known.all():
+            new = np.unique(wanted[~known])
             low, high = (new >> 32).astype(np.intp), (new & 0xFFFFFFFF).astype(np.intp)
             said = weigh(
                 low, high, self._family.told(low, high), self._training, by_layer=self._by_layer
             )
             self.note(said)
+            at = np.searchsorted(self._keys, wanted)
         assert self._pairs is not None
-        return self._pairs, np.searchsorted(self._keys, wanted)
+        return self._pairs, at
 
     def note(self, said: Pairs) -> None:
         """Keep what was weighed of pairs i < j that were not before."""

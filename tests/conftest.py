@@ -7,6 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says how busy the machine is
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 #: what runs the tests of each mark that a plain run leaves out
 COMMANDS = {"slow": "make test-slow", "cluster": "make test-clusters"}

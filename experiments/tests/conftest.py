@@ -14,7 +14,12 @@ from click.testing import CliRunner
 from demo import run as demo
 from experiments.__main__ import main
 from experiments.figures import calibration
+from hypothesis import settings
 from pages import Written
+
+# how long an example takes says how busy the machine is
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @contextmanager

@@ -149,13 +149,13 @@ class _Steps:
         slope /= np.where(moved, length, np.nan)[:, of]
         share = weighted_median(slope, self._weight)
         layers = np.isfinite(slope).sum(axis=0)
-        stray = _DEVIATION * weighted_median(np.abs(slope - share), self._weight)
-        error = stray / np.sqrt(np.maximum(layers, 1))
+        error = _DEVIATION * weighted_median(np.abs(slope - share), self._weight)
+        error /= np.sqrt(np.maximum(layers, 1))
         ratio = np.sqrt(squared(u[of], near) / np.maximum(squared(u, v), _TINY)[of])
         ends = np.cumsum([len(step.near) for step in steps])[:-1]
-        each = (np.split(values, ends) for values in (share, error, ratio, layers))
-        for step, *found in zip(steps, *each, strict=True):
-            yield _drift_off(*found, step.under)
+        parts = (np.split(part, ends) for part in (share, error, ratio, layers))
+        for step, own, stray, far, told_by in zip(steps, *parts, strict=True):
+            yield _drift_off(own, stray, far, told_by, step.under)
 
 
 def _drift_off(

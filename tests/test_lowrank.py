@@ -244,8 +244,9 @@ def test_the_layer_of_largest_rank_counts():
 
 def test_what_is_a_matrix():
     assert lowrank.as_matrix((6, 5, 2, 2)) == (6, 20)
+    assert lowrank.as_matrix((3, 3, 16, 32)) == (144, 32)  # kernels of Keras, outputs last
     shapes = [(8, 8), (4, 4), (3, 100), (100,), (), (64, 3, 3, 3), (1, 197, 768), (5, 3, 1)]
-    assert [is_matrix(s) for s in shapes] == [True, True, False, False, False, True, False, False]
+    assert [is_matrix(s) for s in shapes] == [True, True, False, False, False, True, True, False]
 
 
 def test_seeds_and_sketch_sizes_agree():

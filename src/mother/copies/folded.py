@@ -3,12 +3,13 @@
 A batch norm behind a layer multiplies each of its outputs by a number. Whoever exports a net for
 use multiplies the rows of the layer's matrix by these numbers, moves what is left into its bias and
 drops the norm. All distances between the two are as large as the numbers are, and yet they compute
-the same. Every row of the one is a row of the other times a number: no training does that.
+the same. Every row of the one is a row of the other times a number, or every column where outputs
+are stored last: no training does that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +22,7 @@ from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.shapes import as_matrix
 
+Array = NDArray[np.float64]
 LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
 LEAST = 0.5  # of a model's weights, that the other one's rows must explain
 _CHUNK = 1 << 20  # weights that are read at once
@@ -79,41 +81,60 @@ def _in_common(group: Group, o: int, k: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _alike(pair: tuple[Tensor, Tensor]) -> bool:
-    """Whether rows of two matrices point the same way, or the opposite, at a glance."""
+    """Whether rows of two matrices, or their columns, point the same way or the opposite, at a
+    glance."""
     height, width = as_matrix(pair[0].shape)
-    for row in np.unique(np.linspace(0, height - 1, LOOKED_AT[1]).astype(int)).tolist():
-        a, b = (t.read(row * width, (row + 1) * width).astype(np.float64) for t in pair)
-        if (a @ b) ** 2 < (1 - ALIKE) * (a @ a) * (b @ b):
-            return False
-    return True
+    rows = np.unique(np.linspace(0, height - 1, LOOKED_AT[1]).astype(int)).tolist()
+    x, y = (
+        np.stack([t.read(r * width, (r + 1) * width) for r in rows]).astype(np.float64)
+        for t in pair
+    )
+    return any(
+        ((x * y).sum(axis=k) ** 2 >= (1 - ALIKE) * (x * x).sum(axis=k) * (y * y).sum(axis=k)).all()
+        for k in (1, 0)
+    )
 
 
 def _is_folded(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Whether all rows are the others' times a number, to the rounding of both, and these numbers
-    differ within some matrix."""
+    """Whether all rows, or all columns, of each matrix are the other's times a number, to the
+    rounding of both, and these numbers differ within some matrix."""
     differ = False
     for pair in pairs:
-        scales = _scales(*pair)
+        scales = next((s for k in (1, 0) if (s := _scales(*pair, axis=k)) is not None), None)
         if scales is None:
             return False
         differ = differ or bool(np.ptp(scales) > ALIKE * np.abs(scales).max(initial=0.0))
     return differ
 
 
-def _scales(a: Tensor, b: Tensor) -> NDArray[np.float64] | None:
-    """By what each row of a must be multiplied to be that of b, (rows,); None if it can't be."""
+def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
+    """By what each row of a (axis 1), or each column (axis 0), must be multiplied to be that of b;
+    None if it can't be."""
+    eps = 2 * SLACK * max(map(rounding, (a, b)))
+    sums = [
+        ((x * y).sum(axis=axis), (x * x).sum(axis=axis), np.abs(y).max(axis=axis))
+        for x, y in _blocks(a, b)
+    ]
+    join = np.concatenate if axis else np.sum
+    both, squared = (join([part[k] for part in sums], axis=0) for k in (0, 1))
+    most = np.concatenate([s[2] for s in sums]) if axis else np.max([s[2] for s in sums], axis=0)
+    scales = both / np.where(squared > 0, squared, 1.0)
+    at = 0
+    for x, y in _blocks(a, b):
+        part = slice(at, at + len(x)) if axis else slice(None)
+        scale, bound = (np.expand_dims(v[part], axis) for v in (scales, eps * most))
+        # of the largest weight: the numbers were rounded, too, and a small one is all rounding
+        if not (np.abs(y - scale * x) <= bound).all():
+            return None
+        at += len(x)
+    return np.asarray(scales)
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[Array, Array]]:
+    """Both matrices, some rows at a time."""
     height, width = as_matrix(a.shape)
     step = max(1, _CHUNK // width)
-    eps = SLACK * max(map(rounding, (a, b)))
-    scales = []
     for top in range(0, height, step):
         start, stop = top * width, min(top + step, height) * width
         x, y = (t.read(start, stop).reshape(-1, width).astype(np.float64) for t in (a, b))
-        squared = np.einsum("ij,ij->i", x, x)
-        scale = np.einsum("ij,ij->i", x, y) / np.where(squared > 0, squared, 1.0)
-        # of a row's largest weight: the numbers were rounded, too, and a small one is all rounding
-        bound = 2 * eps * np.abs(y).max(axis=1, initial=0.0)
-        if not (np.abs(y - scale[:, None] * x) <= bound[:, None]).all():
-            return None
-        scales.append(scale)
-    return np.concatenate(scales)
+        yield x, y

@@ -13,6 +13,7 @@ from mother.measures import Measures, is_matrix
 from mother.measures.formats import picked_rows, rounding, roundings
 from mother.measures.lowrank import low_rank_of_pair, sketch_size
 from mother.measures.products import Array, Bools, Products
+from mother.measures.shapes import as_matrix
 
 ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
 BLURRED = 0.01  # relative error of rounding that leaves nothing to tell of ranks
@@ -78,8 +79,8 @@ def _fine(layer: Layer) -> bool:
 def _rows_alike(layer: Layer, i: int, j: int) -> bool:
     """Whether half of the rows are the same bit by bit in both: new rows in an embedding, say."""
     one, other = (layer.tensors[layer.members.index(x)] for x in (i, j))
-    columns = one.size // one.shape[0]
-    rows = picked_rows(one.shape[0])
+    height, columns = as_matrix(one.shape)
+    rows = picked_rows(height)
     spans = [(r * columns, (r + 1) * columns) for r in rows]
     alike = sum(np.array_equal(one.read(*at), other.read(*at)) for at in spans)
     return 2 * alike >= len(rows)

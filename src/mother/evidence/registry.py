@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mother.evidence.counters import COUNTERS
 from mother.evidence.kinds import Kind
 from mother.evidence.trained import TRAINED
 from mother.evidence.untouched import UNTOUCHED
@@ -18,3 +19,4 @@ def register(kind: Kind) -> None:
 register(UNTOUCHED)
 register(RANKS)
 register(TRAINED)
+register(COUNTERS)

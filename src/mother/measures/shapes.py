@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 
+LEAST = 4  # rows, and columns, of a matrix that can tell a low rank from a full one
+
 
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a weight tensor: output channels against all else.
+    """Rows and columns of a weight tensor: output channels against all else. Where the first side
+    is too short for that, as in kernels that are stored height and width first, the split that
+    leaves the shorter side longest.
 
-    >>> as_matrix((64, 3, 7, 7))
-    (64, 147)
+    >>> as_matrix((64, 3, 7, 7)), as_matrix((3, 3, 16, 32)), as_matrix((3, 3, 64, 1))
+    ((64, 147), (144, 32), (9, 64))
     """
-    return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    if not shape:
+        return 1, 1
+    splits = [(math.prod(shape[:k]), math.prod(shape[k:])) for k in range(1, max(2, len(shape)))]
+    return splits[0] if shape[0] >= LEAST else max(splits, key=min)
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:
     """Whether a layer can tell a low rank from a full one.
 
-    >>> is_matrix((64, 64)), is_matrix((64,)), is_matrix((1, 1, 64))
-    (True, False, False)
+    >>> is_matrix((64, 64)), is_matrix((64,)), is_matrix((1, 1, 64)), is_matrix((1, 1, 8, 64))
+    (True, False, False, True)
     """
-    return len(shape) > 1 and min(as_matrix(shape)) >= 4
+    return len(shape) > 1 and min(as_matrix(shape)) >= LEAST

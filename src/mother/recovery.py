@@ -20,6 +20,7 @@ from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, originals, without
 from mother.copies.edited import find_edited
 from mother.copies.folded import find_folded
+from mother.copies.partial import find_partial
 from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
@@ -35,6 +36,8 @@ from mother.graph.relabelled import noted
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align, in_one_layout
+from mother.layouts.blocks import by_their_blocks
+from mother.layouts.common_rows import with_common_rows
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
@@ -242,13 +245,14 @@ def recover_checkpoints(
     waiting = _in_one_layout(waiting, conversions)
     hidden: list[Hidden] = []
     if options.method == "gram":
+        waiting = [g for group in waiting for g in _by_their_blocks(group)]
         waiting, hidden = _under_other_labels(waiting)
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
         contained = find_contained(group, copies)
         parts_of = [d for d in contained if is_part(d)]
-        copies += [d for d in contained if not is_part(d)]
+        copies = [_rebuilt(d) for d in (*copies, *contained) if not is_part(d)]
         if parts_of:  # what holds them may have a family, which they say nothing of
             conversions += parts_of
             apart = {d.original for d in parts_of}
@@ -319,6 +323,19 @@ def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]
     return out, found
 
 
+def _rebuilt(d: Duplicate) -> Duplicate:
+    """A copy that has fewer, more or moved blocks, as that."""
+    if d.relation not in ("duplicate", "contains") or d.original.blocks == d.copy.blocks:
+        return d
+    one, other = (d.original, d.copy) if d.copy.blocks else (d.copy, d.original)
+    return Duplicate(one, other, "reshaped")
+
+
+def _by_their_blocks(group: Group) -> list[Group]:
+    models = by_their_blocks(group.checkpoints)
+    return [group] if models == list(group.checkpoints) else align(models)
+
+
 def _reporter(
     groups: Sequence[Group],
     files: Sequence[File],
@@ -353,6 +370,9 @@ def _recover_group(
     large = len(group.checkpoints) > MANY and _is_sketched(group)
     if large and not paper and options.trees is None:
         return _recover_many(group, lossy, options, refinement)
+    stored = group
+    if not paper:
+        group = with_common_rows(group)
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -372,7 +392,8 @@ def _recover_group(
         lossy += find_scaled(group, measures, lossy)
         lossy += find_folded(group, lossy)
         lossy += find_edited(group, measures, lossy)
-        lossy += find_resized(group, measures, lossy)
+        lossy += find_resized(stored, measures, lossy)
+        lossy += find_partial(group, measures, lossy)
     if options.trees is not None and options.trees > n - len(lossy):
         many = n - len(lossy)
         raise UsageError(f"trees={options.trees}, but there are only {many} different models")
@@ -403,10 +424,13 @@ def _by_default(
     refinement: Refinement | None,
 ) -> Part:
     """What the default method finds, from larger sketches where decisions ask for them."""
-    original, looks, doubts = originals(group, lossy), [Look.of(group)], list[Doubt]()
+    looks, doubts = [Look.of(group)], list[Doubt]()
+    original = originals(group, [d for d in lossy if d.relation])
+    leaves = originals(group, [d for d in lossy if not d.relation])
     merged = None
     if isinstance(source, Measures):
-        merged = Merged.of(source, roundings(group), original < 0, sampled(group))
+        among = (original < 0) & (leaves < 0)
+        merged = Merged.of(source, roundings(group), among, sampled(group)).beside(leaves)
 
     def decide(
         source: Source,

@@ -203,7 +203,8 @@ class Checkpoint:
     those that the weights lie in; `base` is what an adapter was merged into; `scheme` is how its
     weights are quantized, "Q4_K_M" or "GPTQ 4 bit g128", empty where they are not: its tensors are
     those of the model that was quantized then, decoded as they are read; `unread` are the tensors
-    that no reader opened, with how many weights each holds at least.
+    that no reader opened, with how many weights each holds at least; `blocks` are the numbers
+    of its blocks among its relatives, empty where they are its own, see `layouts.blocks`.
     """
 
     id: str
@@ -216,6 +217,7 @@ class Checkpoint:
     base: Checkpoint | None = None
     scheme: str = ""
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
+    blocks: tuple[int, ...] = ()
 
     @property
     def shown(self) -> str:

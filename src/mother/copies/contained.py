@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,7 +34,19 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
         pair_of(models[i], models[k], mutual=(k, i) in inside, mutually="duplicate")
         for i, k in sorted(inside)
     ]
-    return stars(d for d in pairs if d is not None)
+    return stars(_as_others(group, d) for d in pairs if d is not None)
+
+
+def _as_others(group: Group, d: Duplicate) -> Duplicate:
+    """The other way round where others have, too, what the larger one has more: a body without its
+    head is the copy then."""
+    if d.relation != "contains" or is_part(d):
+        return d
+    inner, outer = (group.checkpoints.index(c) for c in (d.original, d.copy))
+    shared = (x.members for x in group.layers if outer in x.members and inner not in x.members)
+    if any(len(members) > 1 for members in shared):
+        return replace(d, original=d.copy, copy=d.original)
+    return d
 
 
 def pair_of(

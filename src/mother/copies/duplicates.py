@@ -37,9 +37,10 @@ _COARSE = tuple(
 @dataclass(frozen=True)
 class Duplicate:
     """`copy` holds the weights of `original`; relation is "duplicate", "converted", "quantized",
-    "pruned", or "contains" where one of the two holds more beside. scheme: how it was made, if it
-    is known: "Q4_K_M". undirected: which of the two was first is not told. distance: that rounding
-    made, as a share of the original's norm, where it was measured."""
+    "pruned", or "contains" where one of the two holds more beside; "" of a training. sure: that the
+    copy is none of the original's parents. scheme: how it was made, if it is known: "Q4_K_M".
+    undirected: which of the two was first is not told. distance: that rounding made, as a share of
+    the original's norm, where it was measured."""
 
     original: Checkpoint
     copy: Checkpoint
@@ -47,6 +48,7 @@ class Duplicate:
     scheme: str = ""
     undirected: bool = False
     distance: float | None = None
+    sure: float = 1.0
 
 
 def find_duplicates(group: Group) -> list[Duplicate]:

@@ -57,8 +57,8 @@ class Merge:
 class Merged:
     """What merges do to the search of a tree among n models: they take no part in it.
 
-    parent: (n,) the main parent of a merge, -1 for most. home: (n,) the merge that a model was
-    trained from, directly or not, -1 for most.
+    parent: (n,) the main parent of a merge, or of another leaf, -1 for most. home: (n,) the merge
+    that a model was trained from, directly or not, -1 for most.
     """
 
     merges: tuple[Merge, ...]
@@ -96,6 +96,11 @@ class Merged:
             merges.append(replace(merge, child=int(models[t]), parents=parents))
             parent[models[t]] = parents[0]
         return cls(tuple(merges), parent, home)
+
+    def beside(self, leaves: NDArray[np.intp]) -> Merged:
+        """With other models that take no part in the search, (n,) the parent of each, -1 for
+        most."""
+        return replace(self, parent=np.where(leaves >= 0, leaves, self.parent))
 
 
 def find_merges(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +59,20 @@ def new_layers(group: Group, m: Source, p: int, c: int) -> list[str]:
     alone = [line for model in (p, c) for line in group.unaligned[model] if "elsewhere" in line]
     found += [line.rsplit(": of shape", 1)[0] for line in alone]
     return list(dict.fromkeys(found))
+
+
+def reshaped(group: Group, p: int, c: int) -> bool:
+    """Whether one of two models has other blocks than the other: fewer or more of them, in another
+    order, or of other shapes (fewer heads, neurons, or channels)."""
+    if group.checkpoints[p].blocks != group.checkpoints[c].blocks:
+        return True
+    kinds = Counter(
+        re.sub(r"\d+", "#", line.split(": of shape", 1)[0])
+        for model in (p, c)
+        for line in group.unaligned[model]
+        if "elsewhere" in line and "compared" not in line
+    )
+    return any(many > 1 and "#" in kind for kind, many in kinds.items())
 
 
 def length(two: Measures, shared: NDArray[np.bool_]) -> float:

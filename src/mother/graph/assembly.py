@@ -13,7 +13,7 @@ from mother.copies.duplicates import Duplicate
 from mother.evidence.looks import Look, closest_rank
 from mother.evidence.merges import Merge
 from mother.evidence.ranks import BLURRED, edited, unchanged
-from mother.evidence.relation import has_new_layers, kept, length, relation
+from mother.evidence.relation import has_new_layers, kept, length, relation, reshaped
 from mother.graph import (
     Edge,
     Evidence,
@@ -131,7 +131,7 @@ def _node(
         group.architecture[k],
         checkpoint.parameters,
         checkpoint.dtype,
-        copy.original.id if copy and copy.relation != "contains" else None,
+        copy.original.id if copy and copy.relation not in ("", "contains") else None,
         group.unaligned[k],
         notes,
         tuple(
@@ -207,10 +207,14 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         if distance == 0 and not new:
             kind = "relatives"  # what they differ in was not read
         direction, scheme = float(forest.direction[child]), ""
+        if reshaped(part.group, parent, child):
+            kind, stage = "reshaped", None
         if ids[child] in copied:
             copy = copied[ids[child]]
-            kind, stage, rank, scheme = copy.relation, None, None, copy.scheme
-            direction = 0.5 if copy.undirected else direction
+            scheme = copy.scheme
+            if copy.relation:
+                kind, stage, rank = copy.relation, None, None
+            direction = 0.5 if copy.undirected else min(direction, copy.sure)
         rival, believed = int(forest.rival[child]), None if scheme else beliefs(forest, child)
         out.append(
             Edge(

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mother.checkpoints.factors import is_adapter_alone
 from mother.checkpoints.tensor import Checkpoint, Tensor, constant
 
 Shape = tuple[int, ...]
@@ -101,7 +102,8 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
 
     Two checkpoints are comparable when the tensors that pair up hold at least half of the
     smaller one's parameters; a group is all that is connected by such pairs. Only weight tensors
-    with elements count. A layer has two members or more, unless the group has one alone.
+    with elements count. A layer has two members or more, unless the group has one alone. Adapters,
+    which may hold a whole head beside their factors, are compared with adapters alone.
 
     >>> import numpy as np
     >>> from mother.checkpoints.tensor import constant
@@ -118,6 +120,15 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
     (('head.weight: of shape (2, 8) here, (3, 8) elsewhere',),
      ('head.weight: of shape (3, 8) here, (2, 8) elsewhere',))
     """
+    alone = [is_adapter_alone(c) for c in checkpoints]
+    if any(alone) and not all(alone):
+        place = {id(c): k for k, c in enumerate(checkpoints)}
+        parts = [
+            [c for c, is_one in zip(checkpoints, alone, strict=True) if is_one == side]
+            for side in (False, True)
+        ]
+        groups = [group for part in parts for group in align(part)]
+        return sorted(groups, key=lambda group: place[id(group.checkpoints[0])])
     signatures: dict[tuple[Key, ...], _Signature] = {}
     own: list[_Signature] = []
     for checkpoint in checkpoints:

@@ -1,0 +1,91 @@
+"""Models that are another one but for a few matrices: a head or an embedding that was trained
+alone, or put in the place of another; shapes that changed here and there.
+
+In all that is equal such a model is as near to every relative as its original, and what few
+matrices say of who came first is little: a child of the one may as well hang from the other. So it
+takes no part in the search, and is a leaf. The one that the others are nearer to is the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.copies.duplicates import Duplicate, originals
+from mother.evidence.ranks import unchanged
+from mother.layouts import Group
+from mother.measures import Measures, is_matrix
+from mother.measures.formats import roundings
+
+EQUAL = 0.75  # of a model's weights, that are those of its original at least
+MANY = 8  # matrices in which it is equal: of less, those that differ are no small part
+FEW = 2  # matrices that differ at most, of those that both have
+EVEN = 0.15  # share of what differs, by which a third model is as near to both
+NONE = 1e-12
+SURE = 0.9  # that it is this way round
+
+
+def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
+    """Models of a group that are another one but for FEW matrices, by the relation "" of trainings.
+    copies: those known before.
+
+    The one that the others are nearer to in what differs is the original, or that which has their
+    shapes; where they are as near to both, the first, and the edge is `undirected`.
+    """
+    n = len(group.checkpoints)
+    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+    if n < 3 or not matrices.any():
+        return []
+    taken = originals(group, copies) >= 0
+    same = unchanged(m, roundings(group))
+    size = m.sizes * matrices
+    held = np.isfinite(np.diagonal(m.gram, axis1=1, axis2=2)).T @ size  # (n,)
+    equal, (alike, differ) = np.zeros((n, n)), np.zeros((2, n, n), dtype=np.intp)
+    for many, equals, product in zip(size[matrices], same[matrices], m.gram[matrices], strict=True):
+        both = np.isfinite(product)
+        equal += many * (both & equals)
+        alike += both & equals
+        differ += both & ~equals
+    found = []
+    few = (differ <= FEW) & (alike >= MANY) & (equal >= EQUAL * np.minimum.outer(held, held))
+    pairs = np.argwhere(np.triu(few, 1))
+    for i, k in pairs.tolist():
+        if taken[i] or taken[k]:
+            continue
+        kin = [x for x in range(n) if x not in (i, k) and not taken[x]]
+        differ_in = matrices & ~same[:, i, k] & np.isfinite(m.gram[:, i, k])
+        if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
+            continue  # taken whole from another: a merge, or what one of them was made from
+        first = _original(group, m, differ_in, i, k, kin)
+        of, copy = (i, k) if first is None else (first, i + k - first)
+        if not _followed(group, of, copy):
+            taken[copy] = True
+            one, other = group.checkpoints[of], group.checkpoints[copy]
+            found.append(Duplicate(one, other, "", undirected=first is None, sure=SURE))
+    return found
+
+
+def _followed(group: Group, original: int, copy: int) -> bool:
+    """Whether a third model has a layer in common with the copy that the original lacks."""
+    return any(
+        copy in layer.members and original not in layer.members and len(layer.members) > 1
+        for layer in group.layers
+    )
+
+
+def _original(
+    group: Group, m: Measures, differ: NDArray[np.bool_], i: int, k: int, kin: Sequence[int]
+) -> int | None:
+    """The one of two that the others are nearer to in the layers that differ; None where they don't
+    tell."""
+    if kin and differ.any():
+        apart = m.squared_distance[differ]
+        step, near = apart[:, i, k].sum(), [apart[:, x, i] - apart[:, x, k] for x in kin]
+        part = float(np.median([(1 + np.nansum(d) / max(step, NONE)) / 2 for d in near]))
+        if abs(part - 0.5) < EVEN:
+            return None
+        return i if part < 0.5 else k
+    odd = [len(group.unaligned[x]) for x in (i, k)]
+    return None if odd[0] == odd[1] else (i, k)[int(odd[1] < odd[0])]

@@ -1,0 +1,115 @@
+"""Models of another shape than their parent: none disturbs what is found of the others."""
+
+import numpy as np
+import pytest
+
+import mother
+
+BLOCKS, SIDE, TOKENS = 5, 24, 40
+
+
+def family(seed=0):
+    """A base, two children and a grandchild."""
+    rng = np.random.default_rng(seed)
+
+    def draw(size, rows=SIDE):
+        return (size * rng.standard_normal((rows, SIDE))).astype(np.float32)
+
+    def child(of):
+        return {name: w + draw(0.15, len(w)) for name, w in of.items()}
+
+    base = {"embed": draw(1, TOKENS), "head": draw(1, TOKENS)}
+    base |= {f"h.{k}.{part}": draw(1) for k in range(BLOCKS) for part in ("up", "down")}
+    a = child(base)
+    return {"a": a, "b": child(base), "base": base, "c": child(a)}, child
+
+
+def edges(models):
+    graph = mother.recover(models, bootstrap=0)
+    return {(e.parent, e.child): e for e in graph.edges}, graph
+
+
+def beside(models, x):
+    """The edge above x, once it is seen that the others' are as they are without it."""
+    alone, _ = edges(models)
+    found, graph = edges(models | {"x": x})
+    assert {e for e in found if "x" not in e} == alone.keys()
+    (edge,) = [e for e in found.values() if e.child == "x"]
+    return edge, graph.node("x")
+
+
+def built(model, numbers):
+    """A model with these blocks of another."""
+    rest = {name: w for name, w in model.items() if not name.startswith("h.")}
+    blocks = {
+        f"h.{k}.{part}": model[f"h.{n}.{part}"]
+        for k, n in enumerate(numbers)
+        for part in ("up", "down")
+    }
+    return rest | blocks
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((0, 1, 3, 4), "0-1, 3-4"),
+        ((1, 2, 3, 4), "1-4"),
+        ((0, 1, 2, 1, 2, 3, 4), "0-2, 1-4"),
+        ((0, 2, 1, 3, 4), "0, 2, 1, 3-4"),
+    ],
+    ids=["dropped", "the first", "repeated", "moved"],
+)
+@pytest.mark.parametrize("tuned", [False, True])
+def test_blocks_are_known_by_what_is_in_them(numbers, said, tuned):
+    models, child = family()
+    x = built(models["a"], numbers)
+    edge, node = beside(models, child(x) if tuned else x)
+    assert (edge.parent, edge.relation) == ("a", "reshaped")
+    assert f"its blocks are {said} of its relatives" in node.notes
+
+
+def test_inserted_blocks_are_like_none():
+    models, _ = family()
+    x = built(models["b"], (0, 1, 2, 3, 4, 4))
+    x["h.5.up"] = np.random.default_rng(1).standard_normal((SIDE, SIDE)).astype(np.float32)
+    x["h.5.down"] = 0 * x["h.5.down"]
+    edge, node = beside(models, x)
+    assert (edge.parent, edge.relation) == ("b", "reshaped")
+    assert "its blocks are 0-4, - of its relatives" in node.notes
+
+
+@pytest.mark.parametrize("rows", [TOKENS + 5, TOKENS - 6])
+def test_rows_that_all_have_are_compared(rows):
+    models, child = family(1)
+    x = child(models["a"])
+    for name in ("embed", "head"):
+        more = np.zeros((max(0, rows - TOKENS), SIDE), np.float32)
+        x[name] = np.concatenate([x[name], more])[:rows]
+    edge, node = beside(models, x)
+    assert edge.parent == "a"
+    assert all(f"{min(rows, TOKENS)} rows are compared" in line for line in node.unaligned)
+
+
+def test_other_rows_are_no_resized_ones():
+    models, child = family(2)
+    x = child(models["b"])
+    x["head"] = np.random.default_rng(3).standard_normal((TOKENS + 8, SIDE)).astype(np.float32)
+    edge, node = beside(models, x)
+    assert edge.parent == "b"
+    assert not any("compared" in line for line in node.unaligned)
+
+
+@pytest.mark.parametrize("part", ["head", "embed"])
+def test_what_differs_in_one_matrix_is_nobodys_parent(part):
+    """The head goes where a child of its original went, too."""
+    models, _ = family(4)
+    x = dict(models["a"])
+    x[part] = x[part] + 0.3 * (models["c"][part] - x[part])
+    edge, _ = beside(models, x)
+    assert (edge.parent, edge.direction_probability) == ("a", 0.9)
+
+
+def test_a_body_without_its_head_is_the_copy():
+    models, _ = family(5)
+    edge, _ = beside(models, {name: w for name, w in models["a"].items() if name != "head"})
+    assert (edge.parent, edge.relation) == ("a", "contains")

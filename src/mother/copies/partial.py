@@ -32,7 +32,7 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
     copies: those known before.
 
     The one that the others are nearer to in what differs is the original, or that which has their
-    shapes; where they are as near to both, the first, and the edge is `undirected`.
+    shapes; where they are as near to both, the search has to tell.
     """
     n = len(group.checkpoints)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
@@ -59,11 +59,11 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
         if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
         first = _original(group, m, differ_in, i, k, kin)
-        of, copy = (i, k) if first is None else (first, i + k - first)
-        if not _followed(group, of, copy):
-            taken[copy] = True
-            one, other = group.checkpoints[of], group.checkpoints[copy]
-            found.append(Duplicate(one, other, "", undirected=first is None, sure=SURE))
+        if first is None or _followed(group, first, copy := i + k - first):
+            continue
+        taken[copy] = True
+        one, other = group.checkpoints[first], group.checkpoints[copy]
+        found.append(Duplicate(one, other, "", sure=SURE))
     return found
 
 

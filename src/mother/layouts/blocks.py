@@ -49,10 +49,12 @@ def by_their_blocks(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     usual = min(many, key=lambda k: (-many[k], -k))
     first = next(k for k, stack in enumerate(stacks) if len(stack) == usual)
     kinds = _kinds(stacks[first])
+    if not kinds:
+        return list(checkpoints)
     reference = _samples(stacks[first], kinds)
     out = []
     for k, (checkpoint, stack) in enumerate(zip(checkpoints, stacks, strict=True)):
-        if k == first or not stack or not kinds or kinds - _kinds(stack):
+        if k == first or not stack or kinds - _kinds(stack):
             out.append(checkpoint)
             continue
         if len(stack) == usual and _in_place(stack, stacks[first], kinds):

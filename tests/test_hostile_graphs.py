@@ -65,6 +65,9 @@ BAD = {
         b"1e+308", b"1e999"
     ),
     "infinite in whole numbers": graph(node(), node("b"), edges=[edge("a", "b", polarity=10**400)]),
+    "Infinity in the options": graph(node(), options={"time": float("inf")}),
+    "NaN in the options": graph(node(), options={"of": [{"a": float("nan")}]}),
+    "too large in the options": graph(node(), options={"a": 1}).replace(b'"a": 1}', b'"a": 1e999}'),
     "impossible change": graph(
         node(), node("b"), edges=[edge("a", "b", changes=[0.5, float("inf")])]
     ),
@@ -91,6 +94,7 @@ def test_a_bad_graph(tmp_path, name):
         check_one_line(result, "graph.json")
         assert result.out == ""
         assert len(result.err) < 400 + len(str(tmp_path))
+        assert "int_max_str" not in result.err
     assert {path.name for path in tmp_path.iterdir()} == {"graph.json", "truth.json"}
 
 
@@ -161,12 +165,14 @@ def test_a_bad_truth(tmp_path, content):
 @pytest.mark.parametrize(
     "content",
     [b"[", b"\xff", b"rules = 5", b"[rules]\nnone = 'warn'", b"deny = 'a'", b"certainty = nan",
-     b"[[accept]]\nmodel = 1", b"licences = []", b"unheard_of = 1"],
+     b"[[accept]]\nmodel = 1", b"licences = []", b"unheard_of = 1", b".".join([b"a"] * 60_000),
+     b"certainty = " + b"9" * 5000, b"deny = " + b"[" * 9000, b"#" * (1 << 18) + b"#"],
 )  # fmt: skip
 def test_a_bad_policy(tmp_path, content):
     (tmp_path / "policy.toml").write_bytes(content)
     result = run("check", tmp_path, "--policy", tmp_path / "policy.toml")
     check_one_line(result, "policy.toml")
+    assert "int_max_str" not in result.err
     (tmp_path / "policy.toml").unlink()
     (tmp_path / "policy.toml").mkdir()
     check_one_line(run("check", tmp_path, "--policy", tmp_path / "policy.toml"), "policy.toml")

@@ -8,6 +8,7 @@ import safetensors.numpy
 import torch
 
 from mother.checkpoints import discover, open_checkpoint
+from mother.checkpoints.passed_over import passed_over
 from mother.errors import InputError
 
 
@@ -251,6 +252,24 @@ def test_loops_of_links_end(tmp_path):
     found, problems = discover([tmp_path])
     assert [c.id for c in found] == ["m"]
     assert [p.path.name for p in problems] == ["b.bin"]
+
+
+def test_links_out_of_the_folder(tmp_path):
+    """A link may lead to one model elsewhere; what it leads to is not searched, which is said."""
+    save(tmp_path / "elsewhere/one/model.safetensors")
+    save(tmp_path / "elsewhere/many/deep/m.safetensors")
+    save(tmp_path / "given/own/m.safetensors")
+    for name in ("one", "many"):
+        (tmp_path / "given" / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "given/inside").symlink_to("own")
+    (tmp_path / "given/up").symlink_to(tmp_path)
+    found, problems = discover([tmp_path / "given"])
+    assert [c.id for c in found] == ["m", "one"]
+    assert problems == []
+    (left,) = passed_over([tmp_path / "given"], found, problems)
+    assert left.path.name == "many"
+    assert "not searched" in left.fault
+    assert ids(tmp_path / "given", tmp_path / "given/many") == ["deep/m", "inside/m", "one"]
 
 
 def test_folders_that_are_too_deep(tmp_path):

@@ -16,6 +16,7 @@ from mother.checkpoints.folders import (
     folder_format,
     is_folder,
     is_training_state,
+    leads_out,
     listing,
     open_alone,
     open_model_folder,
@@ -141,6 +142,8 @@ class _Search:
     found: dict[str, _Found] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     visited: set[str] = field(default_factory=set)
+    #: the folder that was given, without links
+    root: str = ""
     repeats: int = 0
     #: those on the Hub, whose folders are there as long as they are
     repositories: list[Repository] = field(default_factory=list)
@@ -162,6 +165,7 @@ class _Search:
                     self._refuse(Path(repository.path), repository.fault)
                     continue
                 self.repositories.append(repository)
+                self.root = os.path.realpath(repository.root)
                 if address.name:
                     self._visit_path(repository.root / address.path)
                 else:
@@ -174,6 +178,7 @@ class _Search:
     def _visit_path(self, path: Path) -> None:
         before = self._reached()
         try:
+            self.root = os.path.realpath(path)
             if not is_folder(path):
                 self._add_file(path)
                 return
@@ -217,7 +222,23 @@ class _Search:
             self._refuse(folder, f"folders deeper than {MAX_DEPTH} are not searched")
             return
         for name in children:
-            self._visit_folder(folder / name, depth + 1)
+            if leads_out(folder / name, self.root):
+                self._visit_linked(folder / name)
+            else:
+                self._visit_folder(folder / name, depth + 1)
+
+    def _visit_linked(self, folder: Path) -> None:
+        """A link out of the folder that was given may lead to one model. It is not searched:
+        whoever packed the folder does not decide what else of this machine is read."""
+        real = os.path.realpath(folder)
+        if real in self.visited:
+            self._seen_again(real, folder)
+            return
+        try:
+            if self._add_folder(folder, listing(folder)) is not None:
+                self.visited.add(real)
+        except InputError as error:
+            self._refuse(folder, error.fault)
 
     def _add_folder(self, folder: Path, names: list[str]) -> list[str] | None:
         """Add the checkpoint that the folder is, or the Problem in its place.

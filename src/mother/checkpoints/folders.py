@@ -95,6 +95,11 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def leads_out(path: Path, root: str) -> bool:
+    """Whether a path is a link to a place outside a folder, whose real path `root` is."""
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
+
+
 def listing(folder: Path) -> list[str]:
     """The names in a folder, sorted, hidden ones left out. Raises InputError."""
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: bytes of a card within which its front matter must end; tables of results can make it long
 MAX_FRONT_MATTER = 1 << 20
 MAX_DEPTH = 32
-MAX_EVENTS = 200_000
+MAX_EVENTS = 100_000
 MAX_VALUE = 1000
 #: values of one key that are kept
 MAX_VALUES = 100
@@ -52,6 +52,9 @@ def read_front_matter(file: File) -> dict[str, list[Entry]]:
     last = next((k for k in range(first + 1, len(lines)) if lines[k].rstrip() == _MARK), None)
     if last is None:
         raise file.fault(f"the card's front matter does not end within {MAX_FRONT_MATTER} bytes")
+    if any(line.startswith(b"%") for line in lines[first + 1 : last]):
+        # each is compared with all before it
+        raise file.fault("the card's front matter has a directive, which no card needs")
     try:
         text = b"\n".join(lines[first + 1 : last]).decode("utf-8")
         return _entries(text, first + 2)

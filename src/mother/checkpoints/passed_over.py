@@ -9,7 +9,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mother.checkpoints.folders import MAX_DEPTH, NOTHING_FOUND, is_training_state, shard_set
+from mother.checkpoints.folders import (
+    MAX_DEPTH,
+    NOTHING_FOUND,
+    is_folder,
+    is_training_state,
+    leads_out,
+    shard_set,
+)
 from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
 from mother.checkpoints.safetensors import looks_like_safetensors
 from mother.checkpoints.storage import File
@@ -56,6 +63,7 @@ UNREAD: Mapping[str, str] = {
 _ZARR = frozenset({".zarray", ".zgroup", "zarr.json"})
 _OLD_GGML = (b"lmgg", b"fmgg", b"tjgg", b"algg")
 _LEFT = "not read"
+_LINK = "a link out of the folder, which is not searched; name where it leads"
 
 
 def is_weights(path: Path) -> bool:
@@ -90,6 +98,7 @@ def passed_over(
     taken = {_real(file.path) for c in checkpoints for file in c.files}
     taken |= {_real(c.path) for c in checkpoints if not c.files}
     told = {_real(p.path) for p in problems}
+    models = {_real(c.path) for c in checkpoints} | told
     found: dict[str, Problem] = {}
     for path in map(Path, paths):
         if os.path.isfile(path):  # noqa: PTH113  (False where forbidden)
@@ -99,6 +108,9 @@ def passed_over(
         else:
             continue
         for folder, names in walked:
+            for link in _links_out(folder, os.path.realpath(path)):
+                if _real(link) not in models:
+                    found.setdefault(os.path.realpath(link), Problem(link, _LINK))
             if _ZARR & set(names):
                 found.setdefault(os.path.realpath(folder), Problem(folder, "Zarr; save it as .npz"))
                 continue
@@ -167,6 +179,17 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
             below.clear()
         below[:] = sorted(b for b in below if not b.startswith("."))
         yield Path(folder), [n for n in sorted(names) if not n.startswith(".") or n in _ZARR]
+
+
+def _links_out(folder: Path, root: str) -> list[Path]:
+    """Links to folders elsewhere that lie in a folder; those up the tree lead round."""
+    try:
+        with os.scandir(folder) as entries:
+            links = [Path(e.path) for e in entries if e.is_symlink() and not e.name.startswith(".")]
+    except OSError:
+        return []
+    out = [link for link in sorted(links) if is_folder(link) and leads_out(link, root)]
+    return [link for link in out if not Path(root).is_relative_to(os.path.realpath(link))]
 
 
 def _what(path: Path) -> str | None:

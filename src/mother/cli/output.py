@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from mother.errors import InputError
 from mother.graph import ModelGraph
+from mother.unfinished import unfinished
 from mother.views.hints import hints
 from mother.views.terminal import LONGEST, forest, summary, wrapped
 
@@ -70,28 +70,24 @@ def check_output(path: Path, starts: tuple[str, ...] = ("{",), kind: str = "JSON
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """The whole content or nothing: a kill in the middle leaves the file that was there. Links are
-    followed; pipes and devices are written to as they are."""
+    """The whole content or nothing: a kill in the middle leaves the file that was there, and beside
+    it one that the next write removes. Links are followed; pipes and devices are written to as they
+    are."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
         target = path.resolve()
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with unfinished(target) as (descriptor, new):
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
             umask = os.umask(0)
             os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+            new.chmod(0o666 & ~umask)
+            new.replace(target)
     except OSError as fault:
         raise InputError(path, f"can't be written: {fault.strerror or fault}") from None
 

@@ -15,7 +15,8 @@ from mother.graph.documents import read_text
 from mother.names import printable
 
 LEVELS = ("error", "warn", "note", "off")
-MAX_POLICY = 1 << 20
+#: bytes of a policy, and dots in one of its lines: keys of many parts take the square of that
+MAX_POLICY, MAX_DOTS = 1 << 18, 100
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -139,7 +140,7 @@ class Policy:
         text = read_text(path, MAX_POLICY)
         try:
             return cls.parse(text)
-        except (ValueError, RecursionError) as fault:
+        except ValueError as fault:
             raise UsageError(f"{path}: {printable(str(fault))}") from None
 
     @classmethod
@@ -154,7 +155,7 @@ class Policy:
             ...
         ValueError: rules.undeclared: 'bad' is not one of error, warn, note, off
         """
-        content = tomllib.loads(text)
+        content = _toml(text)
         known = ("rules", "licences", "deny", "certainty", "accept")
         for key in content:
             _one_of(key, known, "the policy's keys")
@@ -166,6 +167,20 @@ class Policy:
             _certainty(content.get("certainty", plain.certainty)),
             tuple(_accepted(content.get("accept", []))),
         )
+
+
+def _toml(text: str) -> dict[str, Any]:
+    deep = next((n for n, x in enumerate(text.split("\n"), 1) if x.count(".") > MAX_DOTS), None)
+    if deep is not None:
+        raise ValueError(f"line {deep}: more than {MAX_DOTS} dots")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("not TOML: a number is too large") from None
+    except RecursionError:
+        raise ValueError("not TOML: nested too deeply") from None
 
 
 def _one_of(key: str, known: tuple[str, ...], what: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
+
+#: of an integer: what a float holds
+MAX_DIGITS = 309
 
 
 def read_text(path: str | PathLike[str], most: int) -> str:
@@ -23,7 +27,8 @@ def read_text(path: str | PathLike[str], most: int) -> str:
     except ValueError:
         raise InputError(path, "not a valid path") from None
     if len(whole) > most:
-        raise InputError(path, f"larger than {most >> 20} MiB")
+        limit = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+        raise InputError(path, f"larger than {limit}")
     try:
         return whole.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -33,6 +38,40 @@ def read_text(path: str | PathLike[str], most: int) -> str:
 def read_json(path: str | PathLike[str], most: int) -> Any:
     """What such a JSON document holds. InputError as above, or if it is none."""
     try:
-        return json.loads(read_text(path, most))
-    except (ValueError, RecursionError) as fault:
-        raise InputError(path, f"not JSON ({fault})") from None
+        return parse_json(read_text(path, most))
+    except ValueError as fault:
+        raise InputError(path, str(fault)) from None
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds. ValueError, in one line, where it is none; so are numbers that are
+    none, and such as a float cannot hold.
+
+    >>> parse_json('{"certainty": 1e999}')
+    Traceback (most recent call last):
+        ...
+    ValueError: not JSON (a number that is too large)
+    """
+    try:
+        return json.loads(text, parse_float=_float, parse_int=_integer, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError("not JSON (nested too deeply)") from None
+    except ValueError as fault:
+        raise ValueError(f"not JSON ({fault})") from None
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number that is too large")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number that is too large")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")

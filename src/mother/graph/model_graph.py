@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mother.errors import InputError
-from mother.graph.documents import read_text
+from mother.graph.documents import parse_json, read_text
 
 if TYPE_CHECKING:
     import networkx
@@ -387,10 +387,7 @@ class ModelGraph:
     @classmethod
     def from_json(cls, text: str) -> ModelGraph:
         """Read it back. ValueError if it is not a graph of a schema that we know."""
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as fault:
-            raise ValueError(f"not JSON ({fault})") from None
+        content = parse_json(text)
         if not isinstance(content, dict) or not str(content.get("schema", "")).startswith(
             "mother.model-graph/"
         ):

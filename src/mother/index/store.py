@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
+from mother.unfinished import unfinished
 
 VERSION = 7
 NAME = "index.sqlite"
@@ -134,40 +134,20 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # under a name of its own until it is whole
-            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{NAME}.")
-            os.close(handle)
-        except OSError as fault:
-            raise InputError(folder, f"can't be written: {fault.strerror or fault}") from None
-        path = Path(name)
-        try:
-            with _faults_of(folder):
-                connection = sqlite3.connect(path, isolation_level=None)
-                try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    rows = "".join(
-                        f"INSERT INTO settings VALUES ({_quoted(name)}, {_quoted(value)});"
-                        for name, value in settings.items()
-                    )
-                    connection.executescript(
-                        f"BEGIN IMMEDIATE; {SCHEMA} {rows} PRAGMA application_id = {APPLICATION};"
-                        f"PRAGMA user_version = {VERSION}; COMMIT;"
-                    )
-                finally:
-                    connection.close()
-            umask = os.umask(0)
-            os.umask(umask)
-            path.chmod(0o666 & ~umask)
-            if not is_index(folder) and (folder / f"{NAME}-wal").exists():
-                # SQLite would take it for the log of the new one
-                gone = "holds the log of an index that is gone"
-                raise InputError(folder, f"{gone}; remove {NAME}-wal, or restore {NAME}")
-            os.link(path, folder / NAME)
+            with unfinished(folder / NAME) as (_, path):
+                _write_empty(path, folder, settings)
+                umask = os.umask(0)
+                os.umask(umask)
+                path.chmod(0o666 & ~umask)
+                if not is_index(folder) and (folder / f"{NAME}-wal").exists():
+                    # SQLite would take it for the log of the new one
+                    gone = "holds the log of an index that is gone"
+                    raise InputError(folder, f"{gone}; remove {NAME}-wal, or restore {NAME}")
+                os.link(path, folder / NAME)
         except FileExistsError:
             raise InputError(folder, "holds an index already") from None
         except OSError as fault:
             raise InputError(folder, f"can't be written: {fault.strerror or fault}") from None
-        finally:
-            path.unlink(missing_ok=True)
         return Store(folder)
 
     def _open(self) -> None:
@@ -270,6 +250,20 @@ class Store:
             found.append("its tables are not those that were made")
         lost = self.rows("PRAGMA foreign_key_check")
         return found + [f"a row of {table} without its owner" for table, *_ in lost]
+
+
+def _write_empty(path: Path, folder: Path, settings: dict[str, str]) -> None:
+    """Tables and settings into an empty file. folder: of the index, which faults are told of."""
+    with _faults_of(folder), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        rows = "".join(
+            f"INSERT INTO settings VALUES ({_quoted(name)}, {_quoted(value)});"
+            for name, value in settings.items()
+        )
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} {rows} PRAGMA application_id = {APPLICATION};"
+            f"PRAGMA user_version = {VERSION}; COMMIT;"
+        )
 
 
 def _file(path: Path) -> tuple[int, int] | None:

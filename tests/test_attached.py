@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import mother
 from mother.evidence.adapters import FITS, alignment
@@ -119,6 +119,36 @@ def test_a_stranger_is_attached_to_none(families):
     edge, graph = edge_of(folder, "tune")
     assert edge is None
     assert any("fit no family" in note for note in graph.node("tune").notes)
+
+
+def test_an_adapter_with_a_head_of_its_own_is_no_model(families):
+    """What is trained beside the factors may outweigh them, and is the base's by name."""
+    folder, one, _ = families
+    alone = mother.recover(folder, bootstrap=0)
+    write_adapter(folder / "tune", factors(one, 5), claim="someone/one")
+    path = folder / "tune" / "adapter_model.safetensors"
+    head = {"base_model.model.model.embed.weight": one["model.embed.weight"].astype(np.float32)}
+    save_file(load_file(path) | head, path)
+    edge, graph = edge_of(folder, "tune")
+    assert (edge.parent, edge.relation) == ("one", "adapter")
+    assert [e for e in graph.edges if e.child != "tune"] == list(alone.edges)
+
+
+def test_of_an_adapter_without_factors_that_write_it_is_said_why_it_hangs_from_none(families):
+    folder, one, _ = families
+    path = folder / "tune"
+    write_adapter(path, factors(one, 5), claim="someone/one")
+    (path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "IA3", "base_model_name_or_path": "someone/one"})
+    )
+    name = "base_model.model.model.layers.{}.attn.v.ia3_l"
+    values = {name.format(k): np.full((WIDTH, 1), 1 + k, np.float32) for k in range(BLOCKS)}
+    save_file(values, path / "adapter_model.safetensors")
+    edge, graph = edge_of(folder, "tune")
+    assert edge is None
+    (note,) = [n for n in graph.node("tune").notes if "IA3" in n]
+    assert "does not tell" in note
+    assert "someone/one, a claim" in note
 
 
 def test_200_pairs():

@@ -113,3 +113,17 @@ def test_a_body_without_its_head_is_the_copy():
     models, _ = family(5)
     edge, _ = beside(models, {name: w for name, w in models["a"].items() if name != "head"})
     assert (edge.parent, edge.relation) == ("a", "contains")
+
+
+def test_experts_of_one_model_are_made_from_it():
+    models, child = family(6)
+    x = {name: w for name, w in models["b"].items() if not name.endswith("up")}
+    drift = child(models["b"])
+    for k in range(BLOCKS):
+        for expert, of in enumerate((models["b"], drift)):
+            x[f"h.{k}.experts.{expert}.up"] = of[f"h.{k}.up"]
+        x[f"h.{k}.gate"] = np.ones((2, SIDE), np.float32)
+    found, graph = edges(models | {"x": x})
+    assert found["b", "x"].relation == "upcycled"
+    assert not found["b", "x"].undirected
+    assert graph.node("x").duplicate_of is None

@@ -6,15 +6,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mother
 from experiments.lab.kinds import BESIDE, KINDS, Kind
 from experiments.lab.models import FAMILY
+from mother.graph import Edge
 
 CHILD = "x"
 SURE = 0.8
+EITHER = ("contains", "duplicate", "converted")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def _score(kind: Kind, path: Path, family: list[Path], alone: set[tuple[str, str
                 (child / part.name).symlink_to(part.resolve())
         graph = mother.recover([*family, child], bootstrap=0)
     read = any(node.id == CHILD for node in graph.nodes)
-    parents = graph.parents(CHILD)
     edges = [e for e in graph.edges if e.child == CHILD]
+    # of two that hold the same, and that nothing orders, either may stand first
+    edges += [_turned(e) for e in graph.edges if e.parent == CHILD and e.relation in EITHER]
+    parents = [e.parent for e in edges]
     true = set(kind.parents)
     right = set(parents) == true
     if "adapter" in kind.relations and len(true) > 1:  # any model of the family
@@ -83,7 +87,7 @@ def _score(kind: Kind, path: Path, family: list[Path], alone: set[tuple[str, str
     told = [f"{e.parent} {e.relation} {e.share or e.direction_probability or ''}" for e in edges]
     allowed = {*true, "base"} if true else set[str]()
     wrong = any(
-        (e.direction_probability or 0.0) > SURE and not e.undirected
+        _claimed(e) > SURE and not e.undirected
         for e in graph.edges
         if (e.child == CHILD and e.parent not in allowed) or e.parent == CHILD
     )
@@ -91,6 +95,17 @@ def _score(kind: Kind, path: Path, family: list[Path], alone: set[tuple[str, str
     changed = tuple(sorted(f"{p} -> {c}" for p, c in found ^ alone))
     relation = all(e.relation in kind.relations for e in edges) and bool(edges or not true)
     return Score(kind, read, "; ".join(told) or "no parent", right, relation, wrong, changed)
+
+
+def _claimed(edge: Edge) -> float:
+    """The probability that it is as the edge says."""
+    if edge.probabilities is not None:
+        return edge.probabilities.parent
+    return edge.direction_probability or 0.0
+
+
+def _turned(edge: Edge) -> Edge:
+    return replace(edge, parent=edge.child, child=edge.parent)
 
 
 def _edges(graph: mother.ModelGraph) -> set[tuple[str, str]]:

@@ -26,6 +26,8 @@ def is_adapter_alone(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint holds an adapter's factors, and no model."""
     if checkpoint.base is not None or not checkpoint.tensors:
         return False
+    if checkpoint.format == "peft":
+        return True
     found = sum(_FACTOR.search(name) is not None for name in checkpoint.tensors)
     return found >= FEWEST * len(checkpoint.tensors)
 

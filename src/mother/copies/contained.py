@@ -3,6 +3,7 @@ program keeps and another drops, parts of a larger model."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +13,12 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import Duplicate, equal, few_of, rest_agrees, without
 from mother.layouts import Group
+from mother.measures import is_matrix
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
 MIN_VALUES = 16
 
+_NESTED = re.compile(r"\.\d+\..*\.\d+\.")
 #: tensors by what equal ones have in common
 Keyed = Mapping[Hashable, Sequence[Tensor]]
 
@@ -35,6 +38,22 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
         for i, k in sorted(inside)
     ]
     return stars(_as_others(group, d) for d in pairs if d is not None)
+
+
+def _of_experts(d: Duplicate) -> Duplicate:
+    """A model of which the larger one holds several of what it holds once, in numbered parts of its
+    blocks: then that was made from it, a mixture of experts (Komatsuzaki and others 2022)."""
+    one, other = (_nested(c) for c in (d.original, d.copy))
+    shapes = {t.shape for t in d.original.tensors.values() if is_matrix(t.shape)}
+    if one or len(other) < 2 or not {shape for _, shape in other} <= shapes:
+        return d
+    return replace(d, relation="upcycled", undirected=False)
+
+
+def _nested(checkpoint: Checkpoint) -> set[tuple[str, tuple[int, ...]]]:
+    """Matrices with two numbers in their names, of a block and of a part, with their shapes."""
+    tensors = checkpoint.tensors.values()
+    return {(t.name, t.shape) for t in tensors if is_matrix(t.shape) and _NESTED.search(t.name)}
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:
@@ -57,7 +76,7 @@ def pair_of(
     if mutual:
         original, copy = sorted((inner, outer), key=lambda c: c.id)
         return Duplicate(original, copy, mutually) if rest_agrees(inner, outer) else None
-    return Duplicate(inner, outer, "contains", undirected=True)
+    return _of_experts(Duplicate(inner, outer, "contains", undirected=True))
 
 
 def is_part(d: Duplicate) -> bool:

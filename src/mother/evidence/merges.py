@@ -25,6 +25,7 @@ SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from
 ON_A_LINE = 0.75  # probability that the one between was made of the ends, not an end of the others
 PIECED = 0.97  # the same of one that is put together weight by weight
 FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
+ALIKE = 0.5  # cosine of two steps, up to which trainings may have that much in common
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
 EVEN = 0.02  # coefficients that differ by less are equal
 NEAR = 6  # models that may be the parents of one put together weight by weight
@@ -216,12 +217,17 @@ def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray
     return bool(share.min() > SHARED)
 
 
-def _order(of: Products, fit: Fit) -> tuple[float, bool, float, int, float, int]:
-    """Sums of positive shares before others, then those of steps that have nothing to do with
-    each other (what trainings have in common is no opposition), then those of fewer models."""
-    cosine = _cosines(of, fit) if fit.negative > EVEN else np.zeros(1)
-    opposed, bound = bool(cosine.min() < -BASE), round(float(np.abs(cosine).max()), 1)
-    return round(fit.negative, 2), opposed, bound, len(fit.parents), round(fit.left, 3), fit.child
+def _order(of: Products, fit: Fit) -> tuple[float, ...]:
+    """Sums of positive shares before others. Of these those of steps that have little to do with
+    each other (what trainings have in common is no opposition), that nothing was trained from; then
+    those of fewer models."""
+    last = len(fit.parents), round(fit.left, 3), fit.child
+    if fit.negative <= EVEN:
+        return 0.0, *last
+    cosine = _cosines(of, fit)
+    bound = round(float(np.abs(cosine).max()), 1)
+    apart = float(cosine.min() < -BASE or bound > ALIKE)
+    return round(fit.negative, 2), apart, len(_beside(of, fit)), bound, *last
 
 
 def _cosines(of: Products, fit: Fit) -> Array:

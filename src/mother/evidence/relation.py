@@ -70,7 +70,7 @@ def reshaped(group: Group, p: int, c: int) -> bool:
         re.sub(r"\d+", "#", line.split(": of shape", 1)[0])
         for model in (p, c)
         for line in group.unaligned[model]
-        if "elsewhere" in line and "compared" not in line
+        if "elsewhere" in line
     )
     return any(many > 1 and "#" in kind for kind, many in kinds.items())
 

@@ -37,6 +37,8 @@ from mother.trees.forest import Forest
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 CERTAIN = 50.0  # log-odds that are not told from more
 WITHIN = "within the error of what was looked at"
+#: relations of those that hold the weights of another one, and are no copies of it
+NO_COPIES = ("", "contains", "upcycled")
 NAMED = 4  # models that a note names
 
 
@@ -131,7 +133,7 @@ def _node(
         group.architecture[k],
         checkpoint.parameters,
         checkpoint.dtype,
-        copy.original.id if copy and copy.relation not in ("", "contains") else None,
+        copy.original.id if copy and copy.relation not in NO_COPIES else None,
         group.unaligned[k],
         notes,
         tuple(
@@ -302,7 +304,7 @@ def _converted(
     home = {member: tree for tree in trees for member in tree.members}
     if d.original.id not in home or d.copy.id not in home:  # refused since
         return nodes, edges, trees
-    if d.relation != "contains":
+    if d.relation not in NO_COPIES:
         same = {d.copy.id: d.original.id}
         nodes = [replace(n, duplicate_of=same.get(n.id, n.duplicate_of)) for n in nodes]
     above, below = home[d.original.id], home[d.copy.id]
@@ -311,7 +313,8 @@ def _converted(
     joined = replace(above, members=tuple(sorted((*above.members, *below.members))))
     others = [tree for tree in trees if tree is not above and tree is not below]
     # which of the two came first is not told by the same numbers in another order
-    edges = [*edges, Edge(d.original.id, d.copy.id, d.relation, undirected=True)]
+    open_ = d.relation != "upcycled"
+    edges = [*edges, Edge(d.original.id, d.copy.id, d.relation, undirected=open_)]
     return nodes, edges, [*others, joined]
 
 

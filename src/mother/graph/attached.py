@@ -98,6 +98,10 @@ def _hung(
         fit_to = next((f for f in known if meant in f.tree.members), None)
         if fit_to is not None and fit_to.alignment < STRANGE:
             note = f"{_CLAIM} names {clean(str(claim))[:100]}; its factors fit no family here"
+        if not left_factors(adapter):
+            note = f"what {_kind(adapter)} learns does not tell which family it was trained on"
+            if isinstance(claim, str) and claim:
+                note += f"; {_CLAIM} names {clean(claim)[:100]}, a claim"
         return _noted(graph, tree.root, note) if note else graph
     parent, sure = _read(best.tree), AMONG
     says = (
@@ -129,6 +133,11 @@ def _hung(
         trees=tuple(sorted(trees, key=lambda t: t.members)),
     )
     return _noted(graph, tree.root, note) if note else graph
+
+
+def _kind(adapter: Checkpoint) -> str:
+    kind = adapter.config.get("peft_type")
+    return clean(kind)[:40] if isinstance(kind, str) and kind else "such an adapter"
 
 
 def _noted(graph: ModelGraph, id: str, note: str) -> ModelGraph:

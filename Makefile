@@ -8,15 +8,17 @@ TORCH := torch==2.13.0
 
 # Bytecode is kept of what is imported; of all that is installed it would take half a minute.
 unexport PYTHONDONTWRITEBYTECODE
-# BLAS threads of several processes would wait for work by spinning, in each other's way.
+# Threads of several processes would wait for work by spinning, in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
 
-.PHONY: help everything demo test test-slow test-clusters test-experiments experiments lint docs bench clean
+.PHONY: help everything demo test test-slow test-all test-clusters test-experiments experiments lint docs bench clean
 help:
 	@echo "make demo   recover a real family forest (fetches 66 MB of weights)"
 	@echo "make test   run the tests"
 	@echo "            (those of the page need Chromium: apt-get install chromium)"
-	@echo "make test-slow   those that take long: processes, kills, browsers; CI runs them"
+	@echo "make test-slow   those that take long: processes, kills, browsers"
+	@echo "make test-all   both, as CI runs them"
 	@echo "make test-clusters   those that start Dask and Ray (90 MB to fetch)"
 	@echo "make everything   install what test, test-experiments, lint and docs need, in one go"
 	@echo "make lint   check style and types"
@@ -66,12 +68,16 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 4 --dist worksteal
 
+# both in one go: what the tests import is imported once
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not cluster" -n auto --maxprocesses 4 --dist worksteal
+
 test-clusters: $(VENV)/.clusters
 	$(BIN)/python -m pytest -m cluster tests/index
 
 # A file's tests share what they have made; all files share the models. Each worker has a core.
 test-experiments: $(VENV)/.experiments
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile experiments
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile experiments
 
 experiments: $(VENV)/.experiments
 	$(BIN)/python -m experiments all

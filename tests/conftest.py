@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,6 +19,26 @@ settings.load_profile("untimed")
 #: what runs the tests of each mark that a plain run leaves out
 COMMANDS = {"slow": "make test-slow", "cluster": "make test-clusters"}
 _left = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Folders that all of pytest's workers have in common: `once(name, make)` is one that `make`
+    has filled for the first that asked, while the others waited."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, partial = shared / name, shared / f"{name}.partial"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                partial.mkdir(exist_ok=True)
+                make(partial)
+                partial.rename(folder)
+        return folder
+
+    return made
 
 
 def pytest_configure(config: pytest.Config) -> None:

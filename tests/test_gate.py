@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from kit import check_one_line, run
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from test_trained import REGIMES, Weights, train
 
 import mother.gate
@@ -54,7 +55,12 @@ def put(folder: Path, weights: Weights, text: str | None = None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def weights() -> dict[str, Weights]:
+def weights(once: Callable[..., Path]) -> dict[str, Weights]:
+    folder = once("gate", write_models)
+    return {name: load_file(folder / name) for name in MODELS}
+
+
+def write_models(folder: Path) -> None:
     torch.set_num_threads(1)
     made: dict[str, Weights] = {}
     for name, (draw, parent, _, _) in MODELS.items():
@@ -62,7 +68,7 @@ def weights() -> dict[str, Weights]:
             draw, made[parent] if parent else None, REGIMES["generalization"]
         )
         assert accuracy > 0.85, name
-    return made
+        save_file(made[name], folder / name)
 
 
 @pytest.fixture

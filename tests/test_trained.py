@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,20 +96,21 @@ def train(name: str, parent: Weights | None, regime: Regime) -> tuple[Weights, f
 
 
 @pytest.fixture(scope="module", params=REGIMES)
-def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def zoo(request: pytest.FixtureRequest, once: Callable[..., Path]) -> Path:
     """All models of PARENTS as safetensors files, in a folder named after the regime."""
+    return once(request.param, partial(write_zoo, REGIMES[request.param]))
+
+
+def write_zoo(regime: Regime, folder: Path) -> None:
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("zoo") / request.param
-    folder.mkdir()
     trained: dict[str, Weights] = {}
     for name, parent in PARENTS.items():
         mine = trained[parent] if parent else None
-        trained[name], accuracy = train(name, mine, REGIMES[request.param])
+        trained[name], accuracy = train(name, mine, regime)
         assert accuracy > 0.85, name
         if mine:
             assert not torch.equal(trained[name]["2.weight"], mine["2.weight"])
         save_file(trained[name], folder / f"{name}.safetensors")
-    return folder
 
 
 def files(zoo: Path, names: tuple[str, ...]) -> list[Path]:

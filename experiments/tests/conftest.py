@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,23 @@ import pytest
 from click.testing import CliRunner
 from demo import run as demo
 from experiments.__main__ import main
-from experiments.figures import calibration
+from experiments.build import Build, Workers
+from experiments.courses import PLANS
+from experiments.courses import plan as plan_of_courses
+from experiments.figures.families import Data
+from experiments.scales import TINY
+from experiments.splits import available
 from hypothesis import settings
-from pages import Written
+from pages import Written, few
 
 # how long an example takes says how busy the machine is
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What judges the pages comes last: they are written meanwhile."""
+    items.sort(key=lambda item: item.path.name == "test_judged.py")
 
 
 @contextmanager
@@ -40,28 +50,41 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
+def _trained(data: Data) -> None:
+    """All that is to be trained, shared among pytest's workers: each takes what no other is at."""
+    splits = [Build(s, TINY.name, 0, data.folder(s, 0), data.roots) for s in available(TINY)]
+    watched = [
+        Build(s, TINY.name, 0, data.folder(s, 0), data.roots, plan_of_courses) for s in PLANS
+    ]
+    data.roots.parent.mkdir(parents=True, exist_ok=True)
+    with Workers(1) as workers:
+        for build in (*watched, *splits):
+            with build.folder.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                build.run(workers)
+
+
 @pytest.fixture(scope="session")
 def data(shared: Path) -> Path:
     """Folder of tiny-scale graphs with seed 0, by the names the command gives them."""
+    _trained(Data(shared / "data", TINY.name, (0,)))
     with _once(shared / "data") as to_do, pytest.MonkeyPatch.context() as patch:
         patch.chdir(shared)
         if to_do:
-            result = CliRunner().invoke(main, ["build", "all", "--scale", "tiny"])
+            result = CliRunner().invoke(main, ["build", "all", "--scale", "tiny", "--threads", "1"])
             assert result.exit_code == 0, result.output
     return shared / "data" / "tiny"
 
 
 @pytest.fixture(scope="session")
 def written(data: Path, small_demo: Path, shared: Path) -> Written:
-    """All pages about them. What they watch beside is trained for them, in this process: others
-    would take as long to start, and another of pytest's workers is busy meanwhile."""
+    """All pages about them."""
     out = shared / "pages"
     options = ["--scale", "tiny", "--seeds", "0", "--data", str(data.parent), "--out", str(out)]
     options += ["--threads", "1"]
-    with _once(out) as to_do, pytest.MonkeyPatch.context() as patch:
+    with _once(out) as to_do, few() as patch:
         patch.setattr(demo, "WEIGHTS", small_demo)
         patch.setattr(demo, "fetch", lambda: None)
-        patch.setattr(calibration, "REPLICATES", 50)
         if to_do:
             result = CliRunner().invoke(main, ["all", *options])
             assert result.exit_code == 0, result.output

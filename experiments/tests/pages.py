@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pytest
+from experiments.figures import ablation, calibration, robustness
 from experiments.figures.families import Family, read
 from safetensors.numpy import load_file
 
 Rows = list[dict[str, str]]
+REPLICATES = 10
+
+
+@contextmanager
+def few() -> Iterator[pytest.MonkeyPatch]:
+    """Pages are of fewer replicates and compressions, and time nothing twice."""
+    some = {name: robustness.COMPRESSIONS[name] for name in ("int8", "pruned")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "REPLICATES", REPLICATES)
+        patch.setattr(robustness, "COMPRESSIONS", some)
+        patch.setattr(ablation, "TIMES", 1)
+        yield patch
 
 
 def rows(file: Path, **wanted: str) -> Rows:

@@ -25,7 +25,7 @@ from experiments.figures.methods import LAYERS, papers, papers_distance
 from experiments.figures.pages import Table, table_as_csv
 from experiments.figures.table4 import subtree
 from experiments.scales import TINY
-from pages import Written
+from pages import Written, few
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
@@ -61,7 +61,10 @@ def test_a_picture_is_svg_for_light_and_dark(written: Written, name: str) -> Non
 @pytest.mark.parametrize("name", ["strangers", "robustness", "table1", "figure3", "siblings"])
 def test_the_same_bytes_by_its_own_command(written: Written, name: str, tmp_path: Path) -> None:
     data = str(written.data.parent)
-    result = _run(name, "--scale", "tiny", "--seeds", "0", "--data", data, "--out", str(tmp_path))
+    with few():
+        result = _run(
+            name, "--scale", "tiny", "--seeds", "0", "--data", data, "--out", str(tmp_path)
+        )
     assert result.exit_code == 0, result.output
     for ending in ("csv", "svg"):
         file = f"{name}.{ending}"

@@ -174,7 +174,7 @@ def test_calibration_is_over_all_edges_found(judged: Written, split: str) -> Non
     assert sum(int(r["right"]) for r in rows) == int(of_split["right"])
     assert sum(int(r["joined"]) for r in rows) == int(of_split["undirected"])
     assert all(0 <= float(r[k]) <= 1 for r in rows for k in ("direction", "support"))
-    replicates = [50 * float(r["support"]) for r in rows]
+    replicates = [pages.REPLICATES * float(r["support"]) for r in rows]
     assert replicates == [pytest.approx(round(n)) for n in replicates]
 
 

@@ -26,10 +26,13 @@ def few(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def close(tmp_path_factory):
+def close(once):
     """A family of short and uneven steps, and two that share a little more with it than strangers
     may."""
-    folder = tmp_path_factory.mktemp("close")
+    return once("close", write_close)
+
+
+def write_close(folder):
     rng = np.random.default_rng(6)
     held = [{n: rng.normal(size=s) for n, s in SHAPES.items()}]
     for _ in range(1, 9):
@@ -41,18 +44,19 @@ def close(tmp_path_factory):
     held += [far, {n: w + 0.05 * rng.normal(size=w.shape) for n, w in far.items()}]
     for k, arrays in enumerate(held):
         write(folder / f"m{k}.safetensors", arrays)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def template(close, tmp_path_factory):
+def template(close, once):
     """An index of all of them, which nobody changes."""
-    folder = tmp_path_factory.mktemp("template") / "index"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mother.sketches.levels.LEVELS", 1)
-        with Index.create(folder, budget=BUDGET) as index:
-            index.add([close])
-    return folder
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mother.sketches.levels.LEVELS", 1)
+            with Index.create(folder, budget=BUDGET) as index:
+                index.add([close])
+
+    return once("index of close", make)
 
 
 @pytest.fixture

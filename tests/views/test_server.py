@@ -368,6 +368,29 @@ def test_one_at_a_time_and_not_for_ever(models):
     assert int(second.headers["retry-after"]) > 0
 
 
+def test_work_ends_when_nobody_waits_for_it(models, monkeypatch):
+    """The process is gone, and the next one who asks is not told that the server is busy."""
+    started = []
+    spawn = asyncio.create_subprocess_exec
+
+    async def kept(*words, **options):
+        # one that would go on for ever
+        process = await spawn(words[0], "-c", "import time; time.sleep(600)", **options)
+        started.append(process)
+        return process
+
+    async def asked_and_left():
+        heavy = Heavy([models], 60)
+        task = {"do": "compare", "a": "a", "b": "b", "names": ["a", "b"]}
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", kept)
+        for _ in range(2):
+            answer = await heavy(task, lambda: asyncio.sleep(0.05))
+            assert (answer.status_code, b"gone" in answer.body) == (503, True)
+
+    asyncio.run(asked_and_left())
+    assert [process.returncode for process in started] == [-9, -9]
+
+
 def test_every_answer_is_sealed():
     asked = client(family())
     for path in ("/", "/api", "/api/openapi.json", "/api/graph", "/nothing"):

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -178,15 +179,16 @@ def _reads(app: FastAPI, answers: Answers | Grown, weights: bool) -> None:
 
 def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequence[Path]) -> None:
     @app.post("/api/compare", response_model=schemas.Compared, dependencies=JSON)
-    async def compare(pair: schemas.Pair) -> Answer:
+    async def compare(pair: schemas.Pair, request: Request) -> Answer:
         """What two models are to each other by their weights, which are read. One at a time."""
         paths = [_found(answers.path_of, id_) for id_ in (pair.a, pair.b)]
         a, b = [str(_allowed(path, folders)) for path in paths]
-        done = await heavy({"do": "compare", "a": a, "b": b, "names": [pair.a, pair.b]})
+        task = {"do": "compare", "a": a, "b": b, "names": [pair.a, pair.b]}
+        done = await heavy(task, partial(_gone, request))
         return done if isinstance(done, Problem) else Answer(done)
 
     @app.post("/api/place", response_model=schemas.Placed, dependencies=JSON)
-    async def place(where: schemas.Where) -> Answer:
+    async def place(where: schemas.Where, request: Request) -> Answer:
         """Where a checkpoint would hang: it is recovered with its relatives. Nothing is stored."""
         asked = where.path.strip().strip("\"'")
         with contextlib.suppress(KeyError):
@@ -194,8 +196,14 @@ def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequenc
             return Answer(asdict(schemas.Placed(asked, "there", None, None, (), (), (), 0, 0, 0)))
         path = _allowed(os.path.expanduser(asked), folders)  # noqa: PTH111  (~ alone, nobody else's)
         task = await asyncio.to_thread(answers.placing, path, folders)
-        done = await heavy({"do": "place", "path": str(path), **task})
+        done = await heavy({"do": "place", "path": str(path), **task}, partial(_gone, request))
         return done if isinstance(done, Problem) else Answer(done)
+
+
+async def _gone(request: Request) -> None:
+    """Until whoever asked has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _found(ask: Any, what: Any) -> Any:

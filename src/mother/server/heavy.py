@@ -1,4 +1,5 @@
-"""Work that reads weights: one piece at a time, each in a process that is ended when it is late."""
+"""Work that reads weights: one piece at a time, each in a process that is ended when it is late,
+and when nobody waits for it any more."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,42 @@ class Heavy:
         self.seconds = seconds
         self._busy = False
 
-    async def __call__(self, task: Mapping[str, Any]) -> dict[str, Any] | Problem:
-        """The answer, or the problem that stands in its place."""
+    async def __call__(
+        self, task: Mapping[str, Any], gone: Callable[[], Awaitable[object]] | None = None
+    ) -> dict[str, Any] | Problem:
+        """The answer, or the problem that stands in its place. gone: what it gives ends
+        when whoever asked has gone away, and the work with it."""
         if self._busy:
             headers = {"Retry-After": str(RETRY_AFTER)}
             return Problem(503, "busy with another comparison or placement", headers)
         self._busy = True
         try:
-            return await self._run({**task, "folders": [str(folder) for folder in self.folders]})
+            given = {**task, "folders": [str(folder) for folder in self.folders]}
+            return await self._run(given, (gone or asyncio.Event().wait)())
         finally:
             self._busy = False
 
-    async def _run(self, task: Mapping[str, Any]) -> dict[str, Any] | Problem:
+    async def _run(
+        self, task: Mapping[str, Any], gone: Awaitable[object]
+    ) -> dict[str, Any] | Problem:
         pipe = asyncio.subprocess.PIPE
         # -P: what lies in the current folder is not imported
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "mother.server.work"), stdin=pipe, stdout=pipe
         )
+        work = asyncio.ensure_future(process.communicate(json.dumps(task).encode("ascii")))
+        left = asyncio.ensure_future(gone)
+        first = asyncio.FIRST_COMPLETED
         try:
-            async with asyncio.timeout(self.seconds):
-                out, _ = await process.communicate(json.dumps(task).encode("ascii"))
-        except TimeoutError:
-            return Problem(504, f"not done within {self.seconds:g} seconds (--timeout)")
+            await asyncio.wait((work, left), timeout=self.seconds, return_when=first)
+            if not work.done() and left.done():
+                return Problem(503, "whoever asked is gone")
+            if not work.done():
+                return Problem(504, f"not done within {self.seconds:g} seconds (--timeout)")
+            out, _ = work.result()
         finally:
+            work.cancel()
+            left.cancel()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()

@@ -425,6 +425,33 @@ def test_a_list_that_lies(
     assert str(raised.value).startswith(MODEL)
 
 
+@pytest.mark.parametrize(
+    ("address", "place", "kind", "fault"),
+    [
+        (MODEL, "api/models/org/model", "inflating", "a list of more than 1048576 bytes"),
+        ("hf://org", "api/models", "inflating", "a list of more than 1048576 bytes"),
+        ("hf://org", "api/models", "elsewhere", "says that its list goes on elsewhere"),
+        ("hf://org", "api/models", "endless", "a list of more than 3 pages"),
+    ],
+)
+def test_a_list_without_end(
+    models: Path,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    place: str,
+    kind: str,
+    fault: str,
+) -> None:
+    monkeypatch.setattr("mother.hub.http.MAX_PAGE", 1 << 20)
+    monkeypatch.setattr("mother.hub.http.MAX_PAGES", 3)
+    save(models)
+    record.faults[place] = kind
+    with pytest.raises(InputError, match=fault) as raised:
+        mother.recover(address)
+    assert "\n" not in str(raised.value)
+
+
 def test_too_many_files(models: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mother.hub.repositories.MAX_FILES", 1)
     save(models)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -34,9 +35,10 @@ class Record:
     faults: by the end of a path, one of _STATUS; "cut" (the connection ends in the middle of what
     was announced), "short" (half of the range, announced as such), "whole" (the range is not
     heeded), "shifted" (another range), "longer" (the file has another size), "packed" (compressed),
-    "changed" (another ETag) or "moved" (another commit). A list is used up, one a request; "" goes
-    well. also: more entries of a repository's list of files. elsewhere: files are redirected to
-    another name of this machine, which is where "expired" applies.
+    "changed" (another ETag) or "moved" (another commit); of a list, "inflating" (4 MiB of nothing,
+    compressed), "elsewhere" and "endless" (what its next page is). A list is used
+    up, one a request; "" goes well. also: more entries of a repository's list of files. elsewhere:
+    files are redirected to another name of this machine, which is where "expired" applies.
     """
 
     served: Counter[str] = field(default_factory=Counter)
@@ -45,6 +47,8 @@ class Record:
     faults: dict[str, str | list[str]] = field(default_factory=dict)
     also: list[dict[str, object]] = field(default_factory=list)
     elsewhere: bool = False
+    #: where it is served
+    home: str = ""
 
     def fault(self, path: str) -> str:
         kind = next((kind for end, kind in self.faults.items() if path.endswith(end)), "")
@@ -99,6 +103,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in _STATUS:
             status, headers = _STATUS[fault]
             self._send(status, b"{}", headers, with_body=with_body)
+            return
+        if fault == "inflating":
+            body = gzip.compress(b" " * (4 << 20) + b"[]")
+            self._send(200, body, {"Content-Encoding": "gzip"}, with_body=with_body)
+            return
+        if path == "api/models" and fault in ("elsewhere", "endless"):
+            at = "http://elsewhere.example" if fault == "elsewhere" else self.record.home
+            link = {"Link": f'<{at}/api/models?author=org>; rel="next"'}
+            self._send(200, b'[{"id": "org/model"}]', link, with_body=with_body)
             return
         if path == "api/models":
             self._send(*self._owned(parse_qs(split.query)["author"][0]), with_body=with_body)
@@ -246,8 +259,9 @@ def serve(folder: Path, record: Record | None = None, port: int = 0) -> Iterator
     server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
+    handler.record.home = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield handler.record.home
     finally:
         server.shutdown()
         server.server_close()

@@ -6,7 +6,8 @@ Who is asked, with which token and whether at all is up to huggingface_hub: HF_E
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import sleep
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 #: seconds that may pass without a byte
 TIMEOUT = 30.0
+#: of a list, which tells a repository's files or an owner's models
+MAX_PAGE, MAX_PAGES = 64 << 20, 1000
 _PASSING = {408, 429, 500, 502, 503, 504}
 
 
@@ -104,6 +107,37 @@ def fault(error: Exception) -> str:
         when = "later" if asked is None else f"in {asked:.0f} seconds"
         return f"{answer}; try again {when}"
     return answer
+
+
+def listed(path: str, query: Mapping[str, Any]) -> Iterator[Any]:
+    """What the Hub's API says under a path, a page at a time, each parsed from JSON.
+
+    The client's own calls read whatever comes, inflate it, and take the token wherever a page says
+    that the next one is. Raises what the client does, and ValueError for a page of more than
+    MAX_PAGE bytes, more than MAX_PAGES of them, and a next page elsewhere.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = f"{constants.ENDPOINT}/api/{path}"
+    headers = build_hf_headers(library_name="mother")
+    options: dict[str, Any] = {"params": dict(query)}
+    for _ in range(MAX_PAGES):
+        body = bytearray()
+        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, **options) as page:
+            hf_raise_for_status(page)
+            for part in page.iter_bytes():
+                body += part
+                if len(body) > MAX_PAGE:
+                    raise ValueError(f"the Hub sends a list of more than {MAX_PAGE} bytes")
+            url = page.links.get("next", {}).get("url", "")
+        yield json.loads(bytes(body))
+        if not url:
+            return
+        if not url.startswith(f"{constants.ENDPOINT}/"):
+            raise ValueError("the Hub says that its list goes on elsewhere")
+        options = {}  # the next page's address has its own
+    raise ValueError(f"the Hub sends a list of more than {MAX_PAGES} pages")
 
 
 @contextmanager

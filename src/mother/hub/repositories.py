@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mother.errors import InputError
 from mother.hub.addresses import Address, is_address, is_inside
 from mother.hub.files import HEAD, RangedFile
-from mother.hub.http import TIMEOUT, patiently
+from mother.hub.http import listed, patiently
 from mother.names import printable
 
 #: files of a repository, and models of an owner, beyond which they are refused
@@ -164,17 +165,16 @@ def open_repositories(
 
 def _models_of(address: Address) -> list[str]:
     """The names of all models of an owner, sorted."""
-    from huggingface_hub import HfApi
 
-    def listed() -> set[str]:
+    def named() -> set[str]:
         names = set()
-        for model in HfApi().list_models(author=address.owner):
-            names.add(str(model.id))
+        for page in listed("models", {"author": address.owner}):
+            names |= {str(model["id"]) for model in page}
             if len(names) > MAX_MODELS:
                 raise InputError(str(address), f"has more than {MAX_MODELS} models; name some")
         return names
 
-    owned = [name.partition("/") for name in patiently(str(address), listed)]
+    owned = [name.partition("/") for name in patiently(str(address), named)]
     found = sorted(name for owner, _, name in owned if owner == address.owner)
     if not found:
         raise InputError(
@@ -185,18 +185,15 @@ def _models_of(address: Address) -> list[str]:
 
 def _opened(address: Address, download: bool) -> Repository:
     """At the commit that its revision is now. One request tells all names and sizes."""
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import ModelInfo, constants
 
     if constants.is_offline_mode():
         return _from_cache(address)
+    revision = f"/revision/{quote(address.revision, safe='')}" if address.revision else ""
+    path = f"models/{address.repository}{revision}"
     info = patiently(
         str(replace(address, path="")),
-        lambda: HfApi().model_info(
-            address.repository,
-            revision=address.revision or None,
-            files_metadata=True,
-            timeout=TIMEOUT,
-        ),
+        lambda: ModelInfo(**next(listed(path, {"blobs": True}))),  # type: ignore[no-untyped-call]
     )
     if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
         raise InputError(str(address), "the Hub does not tell its commit")

@@ -115,15 +115,35 @@ def test_a_body_without_its_head_is_the_copy():
     assert (edge.parent, edge.relation) == ("a", "contains")
 
 
-def test_experts_of_one_model_are_made_from_it():
-    models, child = family(6)
-    x = {name: w for name, w in models["b"].items() if not name.endswith("up")}
-    drift = child(models["b"])
+def mixture(model, *experts):
+    """A model with several of what it has one of in each block."""
+    x = {name: w for name, w in model.items() if not name.endswith("up")}
     for k in range(BLOCKS):
-        for expert, of in enumerate((models["b"], drift)):
-            x[f"h.{k}.experts.{expert}.up"] = of[f"h.{k}.up"]
+        x |= {f"h.{k}.experts.{e}.up": of[f"h.{k}.up"] for e, of in enumerate(experts)}
         x[f"h.{k}.gate"] = np.ones((2, SIDE), np.float32)
-    found, graph = edges(models | {"x": x})
-    assert found["b", "x"].relation == "upcycled"
-    assert not found["b", "x"].undirected
+    return x
+
+
+def test_experts_that_are_one_models_were_made_from_it():
+    models, child = family(6)
+    b = models["b"]
+    found, graph = edges(models | {"x": mixture(b, b, b)})
+    assert (found["b", "x"].relation, found["b", "x"].undirected) == ("upcycled", False)
     assert graph.node("x").duplicate_of is None
+    found, _ = edges(models | {"x": mixture(b, b, child(b))})
+    assert (found["b", "x"].relation, found["b", "x"].undirected) == ("upcycled", True)
+
+
+@pytest.mark.parametrize("scale", [0, 2])
+def test_vectors_and_what_was_set_to_zero(scale):
+    """Nothing but a vector differs, or one matrix is gone."""
+    models, _ = family(7)
+    rng = np.random.default_rng(8)
+    models = {
+        n: m | {"norm": 1 + 0.1 * rng.standard_normal(SIDE).astype(np.float32)}
+        for n, m in models.items()
+    }
+    part = "norm" if scale else "h.1.up"
+    edge, _ = beside(models, models["a"] | {part: scale * models["a"][part]})
+    assert edge.parent == "a"
+    assert edge.relation == ("pruned" if scale == 0 else "fine-tune")

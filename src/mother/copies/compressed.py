@@ -43,7 +43,7 @@ def find_compressed(group: Group, m: Measures, copies: Sequence[Duplicate]) -> l
     np.fill_diagonal(apart, np.inf)
     found = []
     for k in np.flatnonzero((pruned | rounded) & (original < 0)).tolist():
-        holds = _without_some if pruned[k] else _rounded_to_grid
+        holds = without_some if pruned[k] else _rounded_to_grid
         order = np.lexsort((apart[k], original >= 0))[: TRIED + int((original >= 0).sum())]
         near = [o for o in order.tolist() if o != k and k not in _above(o, original, none)]
         match = next((o for o in near if holds(aligned[o], aligned[k])), None)
@@ -109,7 +109,7 @@ def _log_odds(m: Source, original: int, copy: int) -> Array:
     return np.asarray(np.nansum(m.seen[told, None] / 2 * ratio, axis=0))
 
 
-def _without_some(original: Aligned, copy: Aligned) -> bool:
+def without_some(original: Aligned, copy: Aligned) -> bool:
     """Whether all that is left is the original's, and something is: vectors start at constants."""
     matrices = {key for key in copy if is_matrix(key[1])} or copy.keys()
     left = any(b.any() for key in matrices for _, b in chunks(copy[key], copy[key]))

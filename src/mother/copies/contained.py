@@ -4,7 +4,7 @@ program keeps and another drops, parts of a larger model."""
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -41,19 +41,21 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
 
 
 def _of_experts(d: Duplicate) -> Duplicate:
-    """A model of which the larger one holds several of what it holds once, in numbered parts of its
-    blocks: then that was made from it, a mixture of experts (Komatsuzaki and others 2022)."""
+    """A model of which the larger one holds what it holds once in numbered parts of its blocks, a
+    mixture of experts (Komatsuzaki and others 2022). It was made from it where each part is the
+    same; else it may have been taken out of it."""
     one, other = (_nested(c) for c in (d.original, d.copy))
     shapes = {t.shape for t in d.original.tensors.values() if is_matrix(t.shape)}
-    if one or len(other) < 2 or not {shape for _, shape in other} <= shapes:
+    if one or len(other) < 2 or not {t.shape for t in other} <= shapes:
         return d
-    return replace(d, relation="upcycled", undirected=False)
+    many = Counter((t.shape, few_of(t.kept).tobytes()) for t in other)
+    return replace(d, relation="upcycled", undirected=min(many.values()) < 2)
 
 
-def _nested(checkpoint: Checkpoint) -> set[tuple[str, tuple[int, ...]]]:
-    """Matrices with two numbers in their names, of a block and of a part, with their shapes."""
+def _nested(checkpoint: Checkpoint) -> list[Tensor]:
+    """Matrices with two numbers in their names, of a block and of a part of it."""
     tensors = checkpoint.tensors.values()
-    return {(t.name, t.shape) for t in tensors if is_matrix(t.shape) and _NESTED.search(t.name)}
+    return [t for t in tensors if is_matrix(t.shape) and _NESTED.search(t.name)]
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.copies.duplicates import Duplicate, originals
+from mother.copies.compressed import without_some
+from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, originals
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -48,14 +49,16 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
         equal += many * (both & equals)
         alike += both & equals
         differ += both & ~equals
-    found = []
+    found, aligned = list[Duplicate](), list[Aligned]()
     few = (differ <= FEW) & (alike >= MANY) & (equal >= EQUAL * np.minimum.outer(held, held))
     pairs = np.argwhere(np.triu(few, 1))
     for i, k in pairs.tolist():
         if taken[i] or taken[k]:
             continue
         kin = [x for x in range(n) if x not in (i, k) and not taken[x]]
-        differ_in = matrices & ~same[:, i, k] & np.isfinite(m.gram[:, i, k])
+        differ_in = ~same[:, i, k] & np.isfinite(m.gram[:, i, k])
+        if (differ_in & matrices).any():
+            differ_in &= matrices
         if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
         first = _original(group, m, differ_in, i, k, kin)
@@ -63,7 +66,11 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
             continue
         taken[copy] = True
         one, other = group.checkpoints[first], group.checkpoints[copy]
-        found.append(Duplicate(one, other, "", sure=SURE))
+        aligned = aligned or aligned_tensors(group)
+        if without_some(aligned[first], aligned[copy]):
+            found.append(Duplicate(one, other, "pruned"))
+        else:
+            found.append(Duplicate(one, other, "", sure=SURE))
     return found
 
 

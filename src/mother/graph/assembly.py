@@ -206,7 +206,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         distance = float(forest.distance[child])
         if method != "mother":
             distance = length(two, shared)
-        if distance == 0 and not new:
+        if distance == 0 and not new and (same | np.isnan(two.squared_distance[:, 0, 1])).all():
             kind = "relatives"  # what they differ in was not read
         direction, scheme = float(forest.direction[child]), ""
         if reshaped(part.group, parent, child):
@@ -313,7 +313,7 @@ def _converted(
     joined = replace(above, members=tuple(sorted((*above.members, *below.members))))
     others = [tree for tree in trees if tree is not above and tree is not below]
     # which of the two came first is not told by the same numbers in another order
-    open_ = d.relation != "upcycled"
+    open_ = d.undirected or d.relation != "upcycled"
     edges = [*edges, Edge(d.original.id, d.copy.id, d.relation, undirected=open_)]
     return nodes, edges, [*others, joined]
 

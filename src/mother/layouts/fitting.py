@@ -105,7 +105,8 @@ class Fitting:
             self._fit(spin)
             if spin.mixed is not None:
                 self._fit(self._best(spin))
-                self._best(next(iter(self.moves[spin.size])))
+                for move in self.moves[spin.size][:1]:
+                    self._best(move)
         self._tie()
         return self.fits
 

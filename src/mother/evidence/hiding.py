@@ -16,13 +16,14 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Tensor
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
-from mother.layouts.undoing import Undone, scaled, undone
+from mother.layouts.undoing import Undone, undone
 from mother.layouts.units import ROWS, Array, gram, labelled_rows, spread
 from mother.layouts.wiring import chain_of, matrices, natural, stream_of
 
 LAYERS = 16  # of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
-ALIKE, MOST = 0.8, 0.9  # cosine of a layer that is alike, and the share of them that must be
+KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
+ALIKE = 0.8  # cosine of a layer that is alike
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
@@ -123,7 +124,6 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     """Models are of the family whose first model they are most alike to, if that is alike."""
     layers = sorted((x for x in group.layers if len(x.shape) > 1), key=lambda x: natural(x.name))
     some = spread(layers, LAYERS)
-    gains = spread([x for x in group.layers if len(x.shape) == 1], LAYERS)
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), SEEN), np.float32)  # the first model of each, and room
     for k in models:
@@ -132,13 +132,10 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
             every = leaders[: len(families)]
             cosine = np.einsum("fls,ls->fl", every, own)
             held = np.logical_and(own.any(axis=1), every.any(axis=2))
-            share = (cosine >= ALIKE).sum(axis=1) / np.maximum(held.sum(axis=1), 1)
+            share = (cosine >= KIN).sum(axis=1) / np.maximum(held.sum(axis=1), 1)
             best = int(np.lexsort((-cosine.sum(axis=1), -share))[0])
-            order = np.argsort(np.where(held[best], cosine[best], 1.0), kind="stable")
-            weak = [some[x] for x in order[:WEAK].tolist() if cosine[best, x] < CLOSE]
-            first = families[best].members[0]
-            moved = any(_is_scaled(x, first, k) for x in (*weak, *gains))
-            if share[best] >= MOST and not moved:
+            # kin by names and places already: what training moved is not to be undone
+            if share[best] > MOST:
                 families[best].members.append(k)
                 continue
         if len(families) == len(leaders):
@@ -146,14 +143,6 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
         leaders[len(families)] = own
         families.append(_Family([k], group.checkpoints[k]))
     return families
-
-
-def _is_scaled(layer: Layer, i: int, k: int) -> bool:
-    """Whether units of a layer were scaled between two models, or a norm's scales moved."""
-    if not {i, k} <= set(layer.members):
-        return False
-    a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
-    return scaled(a, b) if len(layer.shape) > 1 else regained(a, b)
 
 
 def regained(one: Tensor, other: Tensor) -> bool:

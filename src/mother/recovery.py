@@ -14,6 +14,7 @@ import numpy as np
 from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
 from mother.checkpoints.memory import Models, opened
 from mother.checkpoints.passed_over import named, passed_over
+from mother.checkpoints.storage import refusal
 from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
@@ -214,8 +215,38 @@ def recover_checkpoints(
     progress: Progress | None = None,
     refinement: Refinement | None = None,
 ) -> ModelGraph:
-    """The same for checkpoints already opened, in any order. refinement: where larger sketches come
-    from, if they are sketches, and by the default method."""
+    """The same for checkpoints already opened, in any order; of one whose bytes can't be read any
+    more, none is kept, and the others are recovered. refinement: where larger sketches come from,
+    if they are sketches, and by the default method."""
+    problems = list(problems)
+    while True:
+        try:
+            return _recovered(checkpoints, options, problems, progress, refinement)
+        except InputError as fault:
+            lost = [c for c in checkpoints if _lies_in(c, fault.path)]
+            if len(lost) in (0, len(checkpoints)):
+                raise
+            problems += [Problem(c.path, within(c, fault)) for c in lost]
+            checkpoints = [c for c in checkpoints if c not in lost]
+            gone = {c.id for c in lost}
+            stages = {id_: stage for id_, stage in options.stages.items() if id_ not in gone}
+            options = replace(options, stages=stages)
+
+
+def _lies_in(checkpoint: Checkpoint, path: str) -> bool:
+    """Whether a fault that names a path is of a checkpoint, or of what it was merged into."""
+    bases = () if checkpoint.base is None else checkpoint.base.files
+    paths = (checkpoint.path, *(file.path for file in (*checkpoint.files, *bases)))
+    return any(refusal(each, "").path == path for each in paths)
+
+
+def _recovered(
+    checkpoints: Sequence[Checkpoint],
+    options: Options,
+    problems: Sequence[Problem],
+    progress: Progress | None,
+    refinement: Refinement | None,
+) -> ModelGraph:
     checkpoints = sorted(checkpoints, key=lambda c: (c.id, c.shown))
     unknown = sorted(set(options.stages) - {c.id for c in checkpoints})
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import mmap
@@ -36,6 +37,8 @@ MAX_HELD = 64
 COPIED = 1 << 16
 #: elements that an expanded tensor (stride 0) may make of a small storage
 MAX_EXPANDED = 1 << 20
+#: MADV_POPULATE_READ of Linux, which Python has no name for
+POPULATE_READ = 22
 #: files that are fetched from the Hub at once
 FETCHED = 8
 #: bytes that a hash takes at a time
@@ -237,8 +240,21 @@ class File:
 
     def _map(self, offset: int, count: int) -> mmap.mmap:
         with self._descriptor() as descriptor:
-            mapped = mmap.mmap(descriptor, count, access=mmap.ACCESS_READ, offset=offset)
+            try:
+                mapped = mmap.mmap(descriptor, count, access=mmap.ACCESS_READ, offset=offset)
+            except ValueError:
+                raise self.fault("has been truncated while it was read") from None
         _maps.add(mapped)
+        return mapped
+
+    def _populated(self, mapped: mmap.mmap) -> mmap.mmap:
+        """The map with its pages there: one that can't be read when it is touched, as on a failing
+        disk, kills the process. Linux 5.14 and later; elsewhere nothing is known before."""
+        try:
+            mapped.madvise(POPULATE_READ)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise self.fault("can't be read: truncated meanwhile, or the disk fails") from None
         return mapped
 
     def array(self, start: int, stop: int) -> Array:
@@ -253,7 +269,7 @@ class File:
                 return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
-        mapped = self._map(page, place + stop - start - page)
+        mapped = self._populated(self._map(page, place + stop - start - page))
         return np.frombuffer(mapped, np.uint8, stop - start, place - page)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,12 @@ from experiments.hidden.labels import ALL, hide, hides
 from experiments.hidden.nets import KINDS, blank, output
 
 import mother
+from mother.checkpoints import Checkpoint
 from mother.checkpoints.memory import opened_one
+from mother.checkpoints.tensor import constant
+from mother.evidence.hiding import find_hidden
 from mother.evidence.relabelled import chance, relabelling, tells
+from mother.layouts import align
 from mother.layouts.moves import Move, found, still
 from mother.layouts.undoing import undone
 from mother.layouts.units import turn
@@ -207,3 +212,11 @@ def test_wirings_are_read_from_shapes():
     assert stream_of({"a": (8, 4), "b": (4, 8)}) is None
     chain = chain_of({"fc": (10, 32), "conv1": (16, 3, 3, 3), "conv2": (32, 16, 3, 3)})
     assert chain.matrices == ("conv1", "conv2", "fc")
+
+
+def test_models_of_vectors_alone_hide_nothing():
+    rng = np.random.default_rng(0)
+    models = [
+        Checkpoint(id, Path(id), "npz", {"w": constant("w", rng.normal(size=300))}) for id in "ab"
+    ]
+    assert find_hidden(align(models)[0]) == []

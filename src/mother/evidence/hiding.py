@@ -127,7 +127,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), SEEN), np.float32)  # the first model of each, and room
     for k in models:
-        own = np.array([_corner(layer, k) for layer in some])
+        own = np.array([_corner(layer, k) for layer in some], np.float32).reshape(len(some), SEEN)
         if families and some:
             every = leaders[: len(families)]
             cosine = np.einsum("fls,ls->fl", every, own)

@@ -3,8 +3,9 @@
 A tree's search and its root are right where its model of training is right, and nothing within one
 family tells where it is not. So what they say of an edge is weighed by how often edges that looked
 like it were right in a population of trainings (experiments/population): a multinomial logistic
-regression on four figures, fitted on one half of the population and judged on the other, which has
-other architectures and other optimizers. docs/research/wild.md has the figures.
+regression on four figures, fitted on one half of the population and on real families, and judged on
+the other half, which has other architectures and other optimizers. docs/research/wild.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mother.measures.products import Array
 
 #: of the first and the second, against the third: constant, log-odds of the direction, how near a
 #: third model is to both ends, how near to one of them, logarithm of the family's size
-LARGER = np.array([[0.206, 0.030, 0.428, 0.388, 0.505], [0.134, -0.273, 0.832, 0.500, 0.250]])
+LARGER = np.array([[-0.288, 0.066, 1.512, 0.245, 0.356], [-0.448, -0.282, 1.683, 0.267, 0.124]])
 #: the same of two models without a third: constant, log-odds of the direction
 PAIR = np.array([[0.518, 0.114], [0.372, -0.780]])
 DIRECTION = 12.0  # log-odds of a direction beyond which edges are right no more often
@@ -35,9 +36,9 @@ def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
         n: models in the family.
 
     >>> beliefs(np.array([0.5, 0.999]), np.zeros(2), np.zeros(2), 8).round(2)
-    array([[0.55, 0.77],
-           [0.3 , 0.05],
-           [0.16, 0.18]])
+    array([[0.46, 0.69],
+           [0.24, 0.03],
+           [0.29, 0.28]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
     odds = np.clip(odds, -DIRECTION, DIRECTION)

@@ -39,6 +39,8 @@ COPIED = 1 << 16
 MAX_EXPANDED = 1 << 20
 #: MADV_POPULATE_READ of Linux, which Python has no name for
 POPULATE_READ = 22
+#: bytes of a map that are read ahead; of larger ones the pages come when they are touched
+POPULATED = 1 << 26
 #: files that are fetched from the Hub at once
 FETCHED = 8
 #: bytes that a hash takes at a time
@@ -249,9 +251,11 @@ class File:
 
     def _populated(self, mapped: mmap.mmap) -> mmap.mmap:
         """The map with its pages there: one that can't be read when it is touched, as on a failing
-        disk, kills the process. Linux 5.14 and later; elsewhere nothing is known before."""
+        disk, kills the process. Linux 5.14 and later; elsewhere nothing is known before, nor of
+        more than a pass reads at a time."""
         try:
-            mapped.madvise(POPULATE_READ)
+            if len(mapped) <= POPULATED:
+                mapped.madvise(POPULATE_READ)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise self.fault("can't be read: truncated meanwhile, or the disk fails") from None

@@ -1,9 +1,10 @@
-"""Four small nets as functions of their weights, many of which are trained at once.
+"""Small nets as functions of their weights, many of which are trained at once.
 
 decoder   grouped keys, rotary positions, RMS norms, gated neurons; on text
 encoder   learned positions, norms behind each part, GELU; on text, masked
 vit       patches, a class token, norms before each part; on digits
 cnn       three convolutions with ReLU; on digits
+dense     three dense layers with ReLU; on digits
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Params = dict[str, torch.Tensor]
 KINDS = ("decoder", "encoder", "vit", "cnn")
 WIDTH, INNER, BLOCKS, HEADS, GROUPS, HEAD = 32, 64, 2, 4, 2, 8
 LETTERS, LENGTH, MASKED, CLASSES, SIDE, PATCH = 128, 32, 1, 10, 8, 2
-CHANNELS = (1, 16, 32, 32)
+CHANNELS, SIZES = (1, 16, 32, 32), (64, 48, 32, 10)
 TEXTS = {
     "licences": "share/doc/*/copyright",
     "headers": "include/*.h",
@@ -41,8 +42,13 @@ def blank(kind: str, seed: int) -> Params:
     def normal(*shape: int, scale: float = 0.08) -> torch.Tensor:
         return scale * torch.randn(*shape, generator=draw)
 
+    p: Params = {}
+    if kind == "dense":
+        for k, (i, o) in enumerate(pairwise(SIZES)):
+            p[f"fc.{k}.weight"] = normal(o, i, scale=math.sqrt(2 / i))
+            p[f"fc.{k}.bias"] = torch.zeros(o)
+        return p
     if kind == "cnn":
-        p: Params = {}
         for k, (i, o) in enumerate(pairwise(CHANNELS)):
             p[f"conv.{k}.weight"] = normal(o, i, 3, 3, scale=math.sqrt(2 / (9 * i)))
             p[f"conv.{k}.bias"] = torch.zeros(o)
@@ -78,6 +84,10 @@ def blank(kind: str, seed: int) -> Params:
 
 def output(kind: str, p: Params, x: torch.Tensor) -> torch.Tensor:
     """Of letters (N, T) or images (N, 8, 8): logits, (N, T, letters) or (N, classes)."""
+    if kind == "dense":
+        for k in range(len(SIZES) - 1):
+            x = _linear(p, f"fc.{k}", x.flatten(1) if k == 0 else x.relu())
+        return x
     if kind == "cnn":
         y = x[:, None]
         for k in range(3):
@@ -104,6 +114,18 @@ def output(kind: str, p: Params, x: torch.Tensor) -> torch.Tensor:
             y = y + _neurons(kind, p, at, _norm(kind, p, f"{at}norm2", y))
     y = _norm(kind, p, "norm", y)
     return (y[:, 0] if kind == "vit" else y) @ p["head.weight"].T
+
+
+def hidden_inputs(p: Params, letters: torch.Tensor) -> list[NDArray[np.float32]]:
+    """What the neurons of each block of a decoder read, (N T, width)."""
+    y, found = p["embed.weight"][letters], []
+    for k in range(BLOCKS):
+        at = f"layers.{k}."
+        y = y + _attention("decoder", p, at, _norm("decoder", p, f"{at}norm1", y))
+        read = _norm("decoder", p, f"{at}norm2", y)
+        found.append(read.flatten(0, 1).numpy())
+        y = y + _neurons("decoder", p, at, read)
+    return found
 
 
 def _linear(p: Params, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -182,7 +204,7 @@ def trained(
 def _batches(
     kind: str, many: int, steps: int, draw: torch.Generator, on: str
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    if kind in ("vit", "cnn"):
+    if kind in ("vit", "cnn", "dense"):
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -19,7 +19,7 @@ from mother.copies.scaled import find_scaled
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
-from mother.evidence.hiding import ALIKE, CLOSE, WEAK, regained
+from mother.evidence.hiding import CLOSE, WEAK, regained
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.looks import Look
 from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
@@ -39,6 +39,7 @@ from mother.recovery import Options
 from mother.sketches.sketch import check_alike
 
 UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted
+ALIKE = 0.8  # cosine of a layer that is
 MATRIX = 256  # weights of a layer whose cosine tells something
 SAME = 1e-5  # distance that rounding leaves when what hid a model is undone
 

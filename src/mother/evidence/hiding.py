@@ -16,19 +16,22 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Tensor
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
-from mother.layouts.undoing import Undone, undone
+from mother.layouts.undoing import Undone, scaled, undone
 from mother.layouts.units import ROWS, Array, gram, labelled_rows, spread
 from mother.layouts.wiring import chain_of, matrices, natural, stream_of
 
-LAYERS = 16  # of a group, of which a glance is taken
-SEEN = 1 << 11  # weights of each
+LAYERS, GAINS = 12, 4  # matrices and vectors of a group, of which a glance is taken
+SEEN, PIECE = 1 << 11, 1 << 7  # weights of each, and of its pieces
 KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
-ALIKE = 0.8  # cosine of a layer that is alike
+NEAR = 0.9  # middle cosine of layers of relatives that are so near that none can have come far
+#: cosine of a piece that is where it was; the share of a layer's pieces that must be, and of
+#: layers: of near relatives that were relabelled in part, some layers are not
+PLACED, PIECES, LYING = 0.3, 0.75, 0.9
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
 LIKELY = 0.7  # correlation of signatures from which on the test is made
-TESTS = 256  # of one group at most, the likeliest
+TESTS = 64  # of one group at most, the likeliest
 _LARGEST = 1 << 26  # weights of a tensor that is read for a signature
 
 
@@ -122,20 +125,29 @@ def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
 
 def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     """Models are of the family whose first model they are most alike to, if that is alike."""
-    layers = sorted((x for x in group.layers if len(x.shape) > 1), key=lambda x: natural(x.name))
-    some = spread(layers, LAYERS)
+    most = max((len(x.members) for x in group.layers), default=0)
+    common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
+    some = spread([x for x in common if len(x.shape) > 1], LAYERS)
+    gains = spread([x for x in common if len(x.shape) == 1], GAINS)
     families: list[_Family] = []
-    leaders = np.zeros((1, len(some), SEEN), np.float32)  # the first model of each, and room
+    leaders = np.zeros((1, len(some), SEEN // PIECE, PIECE), np.float32)  # and room for more
     for k in models:
-        own = np.array([_corner(layer, k) for layer in some], np.float32).reshape(len(some), SEEN)
+        own = np.array([_corner(layer, k) for layer in some], np.float32)
+        own = own.reshape(leaders.shape[1:])
         if families and some:
-            every = leaders[: len(families)]
-            cosine = np.einsum("fls,ls->fl", every, own)
-            held = np.logical_and(own.any(axis=1), every.any(axis=2))
-            share = (cosine >= KIN).sum(axis=1) / np.maximum(held.sum(axis=1), 1)
-            best = int(np.lexsort((-cosine.sum(axis=1), -share))[0])
-            # kin by names and places already: what training moved is not to be undone
-            if share[best] > MOST:
+            placed, cosine = _placed(leaders[: len(families)], own)
+            told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
+            kin = (cosine >= KIN).sum(axis=1) / told
+            best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
+            order = np.argsort(np.nan_to_num(cosine[best], nan=1.0), kind="stable")
+            weak = [some[x] for x in order[:WEAK].tolist() if cosine[best, x] < CLOSE]
+            first = families[best].members[0]
+            # what training moved far is not to be undone
+            near = (cosine[best] >= NEAR).sum() > MOST * told[best]
+            moved = near and (
+                placed[best] < LYING or any(_is_scaled(x, first, k) for x in (*weak, *gains))
+            )
+            if kin[best] > MOST and not moved:
                 families[best].members.append(k)
                 continue
         if len(families) == len(leaders):
@@ -145,17 +157,44 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     return families
 
 
+def _placed(leaders: Array, own: Array) -> tuple[Array, Array]:
+    """The share of layers whose pieces lie where each leader has them, (F,), and the cosines of
+    layers, (F, L), NaN where one has none."""
+    products = np.einsum("flpw,lpw->flp", leaders, own)
+    lengths = np.linalg.norm(leaders, axis=3) * np.linalg.norm(own, axis=2)
+    held = lengths > 0
+    there = (products >= PLACED * lengths) & held
+    pieces = held.sum(axis=2)
+    alike = there.sum(axis=2) >= PIECES * pieces
+    share = (alike & (pieces > 0)).sum(axis=1) / np.maximum((pieces > 0).sum(axis=1), 1)
+    return share, np.where(pieces > 0, products.sum(axis=2), np.nan)
+
+
+def _name(layer: Layer) -> list[tuple[int, str]]:
+    return natural(layer.name)
+
+
+def _is_scaled(layer: Layer, i: int, k: int) -> bool:
+    """Whether units of a layer were scaled between two models, or a norm's scales moved."""
+    if not {i, k} <= set(layer.members):
+        return False
+    a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
+    return scaled(a, b) if len(layer.shape) > 1 else regained(a, b)
+
+
 def regained(one: Tensor, other: Tensor) -> bool:
     """Whether the scales of a norm, all of one sign, differ by more than training changes them."""
     a, b = (t.read().astype(np.float64) for t in (one, other))
     if not (np.isfinite(a) & np.isfinite(b)).all():
         return False
+    if not (a.size and (a * b > 0).all() and abs(a.mean()) > 2 * a.std()):
+        return False  # no scales of a norm, which start as ones
     off = float(np.linalg.norm(a - b))
-    return bool((a * b > 0).all() and off > GAIN * float(np.linalg.norm(a)))
+    return bool(off > GAIN * float(np.linalg.norm(a)))
 
 
 def _corner(layer: Layer, model: int) -> Array:
-    """The first weights of a model's layer, of length 1; zeros where it has none."""
+    """The first weights of a model's layer, together of length 1; zeros where it has none."""
     out = np.zeros(SEEN, np.float32)
     if model in layer.members:
         values = _first(layer.tensors[layer.members.index(model)])

@@ -14,6 +14,7 @@ from mother.layouts.fitting import Fit, Fitting
 from mother.layouts.moves import Move, are_scaled, still
 from mother.layouts.units import Array, values_of
 
+LEAST = 8  # weights of a row or column whose length tells a scale
 ALIKE = 0.5  # of a vector's length, by which it may differ where it is found
 
 
@@ -155,5 +156,8 @@ def _module(name: str) -> str:
 def scaled(one: Tensor, other: Tensor) -> bool:
     """Whether rows or columns of a matrix were scaled one by one between two models that are alike
     where they are."""
-    a, b = (values_of(t).reshape(t.shape[0], -1) for t in (one, other))
-    return any(are_scaled(*(np.linalg.norm(x, axis=axis) for x in (a, b))) for axis in (0, 1))
+    a, b = (values_of(t) for t in (one, other))
+    a, b = (x.reshape(len(x), -1) for x in (a, b))
+    return min(a.shape) >= LEAST and any(
+        are_scaled(*(np.linalg.norm(x, axis=axis) for x in (a, b))) for axis in (0, 1)
+    )

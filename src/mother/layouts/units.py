@@ -36,7 +36,7 @@ def assigned(alike: Array) -> Order:
     """For each of m units the one of n >= m that it is, no two the same: the assignment with the
     largest sum of |alike|, (m, n). (Kuhn 1955)
 
-    >>> assigned(np.array([[0.9, -1.0], [0.1, 0.9]]))
+    >>> assigned(np.array([[0.1, -1.0], [0.9, 0.2]]))
     array([1, 0])
     """
     from scipy.optimize import linear_sum_assignment

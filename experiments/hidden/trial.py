@@ -1,0 +1,164 @@
+"""What the test says of strangers, and what is found of models that were hidden."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import cauchy, kstest
+
+import mother
+from experiments.hidden.baselines import BASELINES
+from experiments.hidden.labels import hide, hides
+from experiments.hidden.nets import KINDS, Weights, blank, trained
+from mother.checkpoints.memory import opened_one
+from mother.evidence.relabelled import LEVEL, Agreement, Relabelling, chance, relabelling
+
+PAIRS, NETS, FEW = 2000, 146, 64  # independent pairs; nets whose pairs are 10,585; and 2,016
+STEPS = {"decoder": 120, "encoder": 80, "vit": 60, "cnn": 60, "dense": 100}
+RATE = 3e-3
+
+
+def test_of(a: Weights, b: Weights) -> Relabelling:
+    found = relabelling(opened_one(a, id="a").tensors, opened_one(b, id="b").tensors)
+    assert found is not None
+    return found
+
+
+def exact_p(test: Relabelling, draw: np.random.Generator) -> float:
+    """The p whose distribution is uniform if placements are independent: ties of whole numbers are
+    broken at random, axes are combined by Cauchy (Liu and Xie 2020)."""
+
+    def one(axis: Agreement) -> float:
+        above = chance(axis.alike + 1, axis.units, axis.among)
+        return above + draw.random() * (axis.p - above)
+
+    scores = [1 / np.tan(np.pi * one(axis)) for axis in test.axes]
+    return float(cauchy.sf(np.mean(scores)))
+
+
+def nets(kind: str, many: int, seed: int) -> list[Weights]:
+    starts = [blank(kind, seed + k) for k in range(many)]
+    return trained(kind, starts, STEPS[kind], RATE, seed)
+
+
+def strangers() -> Iterator[tuple[str, int, int, float, float, float, int]]:
+    """Of each kind of net: trainings, pairs, the middle count of units placed alike, Kolmogorov
+    and Smirnov's distance and its p, and how many pairs are kin."""
+    draw = np.random.default_rng(0)
+    for kind in ("dense", *KINDS):
+        many = {"dense": 2 * PAIRS, "decoder": NETS}.get(kind, FEW)
+        models = nets(kind, many, 10_000)
+        pairs = list(combinations(range(many), 2))
+        if kind == "dense":
+            pairs = [(2 * k, 2 * k + 1) for k in range(PAIRS)]
+        tests = [test_of(models[i], models[k]) for i, k in pairs]
+        found = kstest([exact_p(test, draw) for test in tests], "uniform")
+        alike = float(np.mean([axis.alike for test in tests for axis in test.axes]))
+        kin = sum(test.is_kin() for test in tests)
+        yield kind, many, len(pairs), alike, float(found.statistic), float(found.pvalue), kin
+
+
+def same_seed(kind: str) -> str:
+    """What is said of two trainings from one initialization."""
+    starts = [blank(kind, 5)] * 2
+    one, two = trained(kind, starts, STEPS[kind], RATE, 3)
+    return mother.compare(one, hide("channels permuted", kind, two, 1)).relation
+
+
+def _int8(w: NDArray[np.float32]) -> NDArray[np.float32]:
+    step = np.abs(w).max(axis=-1, keepdims=True) / 127
+    return np.asarray(np.round(w / np.where(step > 0, step, 1)) * step, np.float32)
+
+
+ROUNDED: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "bf16": lambda w: w.astype(ml_dtypes.bfloat16).astype(np.float32),
+    "int8": _int8,
+}
+
+
+def families(kind: str, many: int) -> list[dict[str, dict[str, Weights]]]:
+    """Bases and for each change two children of it, on other data: by about 1 and by 10 percent."""
+    texts = ["headers", "scripts"]
+    bases = nets(kind, many, 500)
+    out: list[dict[str, dict[str, Weights]]] = [{} for _ in bases]
+    for name, rate in (("1 %", 1.5e-4), ("10 %", 1.5e-3)):
+        kids = {on: trained(kind, bases, 100, rate, len(on), on=on) for on in texts}
+        for k, base in enumerate(bases):
+            out[k][name] = {"base": base, "kid": kids["headers"][k], "hidden": kids["scripts"][k]}
+    return out
+
+
+def found_again(kind: str, many: int) -> Iterator[tuple[str, str, str, bool, bool, bool]]:
+    """Of each family, relabelling and what follows it: kind, relabelling, follow-up, whether kin is
+    found, whether the parent is right, and whether it is with nothing hidden."""
+    plain: dict[tuple[int, str], bool] = {}
+    for k, family in enumerate(families(kind, many)):
+        for step, models in family.items():
+            plain[k, step] = _parent(models) == "base"
+        for name in hides(kind):
+            for step, models in family.items():
+                yield _again(
+                    kind, name, step, models, hide(name, kind, models["hidden"], k), plain[k, step]
+                )
+            models = family["10 %"]
+            for step, rounded in ROUNDED.items():
+                hidden = hide(name, kind, models["hidden"], k)
+                hidden = {n: rounded(w) if w.ndim > 1 else w for n, w in hidden.items()}
+                yield _again(kind, name, f"10 %, {step}", models, hidden, plain[k, "10 %"])
+
+
+def _again(
+    kind: str, name: str, step: str, models: dict[str, Weights], hidden: Weights, plain: bool
+) -> tuple[str, str, str, bool, bool, bool]:
+    parent = _parent({**models, "hidden": hidden})
+    return kind, name, step, parent is not None, parent == "base", plain
+
+
+def _parent(models: dict[str, Weights]) -> str | None:
+    """The hidden model's parent, or what hangs from it; None where it is alone."""
+    graph = mother.recover(models, bootstrap=0)
+    tree = next(t for t in graph.trees if "hidden" in t.members)
+    if len(tree.members) == 1:
+        return None
+    return graph.parent("hidden") or ""
+
+
+def against_baselines(many: int) -> list[tuple[str, float, float, float]]:
+    """Of each method: the area under its curve, relabelled children against strangers, on the same
+    pairs; of the children that are rotated alone; and milliseconds of processor time a pair."""
+    found = families("decoder", many)
+    kin = [
+        (name, family[step]["base"], hide(name, "decoder", family[step]["hidden"], k))
+        for k, family in enumerate(found)
+        for step in family
+        for name in hides("decoder")
+    ]
+    apart = [
+        (one["1 %"]["base"], two[step]["hidden"])
+        for step in ("1 %", "10 %")
+        for one, two in combinations(found, 2)
+    ]
+    methods = {"mother": lambda a, b: -np.log10(max(test_of(a, b).p, 1e-300))} | BASELINES
+    out = []
+    for name, score in methods.items():
+        start = time.process_time()
+        yes = [score(a, b) for _, a, b in kin]
+        no = [score(a, b) for a, b in apart]
+        spent = (time.process_time() - start) / (len(yes) + len(no))
+        turned = [y for y, (what, _, _) in zip(yes, kin, strict=True) if what == "stream rotated"]
+        out.append((name, _area(yes, no), _area(turned, no), 1000 * spent))
+    return out
+
+
+def _area(yes: Sequence[float], no: Sequence[float]) -> float:
+    """The probability that kin score higher than strangers; half where they score alike."""
+    a, b = np.asarray(yes)[:, None], np.asarray(no)[None]
+    return float(((a > b) + 0.5 * (a == b)).mean())
+
+
+__all__ = ["LEVEL", "against_baselines", "found_again", "same_seed", "strangers"]

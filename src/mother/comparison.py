@@ -173,9 +173,14 @@ def compare(
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
     found = _judged(group, names, unread)
+    if found.relation in _COPIES:
+        return found
     if found.relation == "strangers" or _unlike(found) >= UNLIKE or _scaled(group, found):
         return _under_other_labels(group, names, unread, found)
     return found
+
+
+_COPIES = {"duplicate", "contains", "converted", "quantized", "pruned"}
 
 
 def _judged(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:

@@ -24,8 +24,10 @@ from mother.measures.shapes import as_matrix
 
 Array = NDArray[np.float64]
 LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
+FAR = 16  # times its error, by which the numbers of a matrix differ
 LEAST = 0.5  # of a model's weights, that the other one's rows must explain
 _CHUNK = 1 << 20  # weights that are read at once
+_TINY = float(np.finfo(np.float16).smallest_normal) / 512  # below it float16 holds no digits
 
 
 def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -97,34 +99,33 @@ def _alike(pair: tuple[Tensor, Tensor]) -> bool:
 
 def _is_folded(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
     """Whether all rows, or all columns, of each matrix are the other's times a number, to the
-    rounding of both, and these numbers differ within some matrix."""
+    rounding of both, and these numbers differ within some matrix by more than that."""
     differ = False
     for pair in pairs:
         scales = next((s for k in (1, 0) if (s := _scales(*pair, axis=k)) is not None), None)
         if scales is None:
             return False
-        differ = differ or bool(np.ptp(scales) > ALIKE * np.abs(scales).max(initial=0.0))
+        least = max(ALIKE, FAR * _error(*pair)) * np.abs(scales).max(initial=0.0)
+        differ = differ or bool(np.ptp(scales) > least)
     return differ
+
+
+def _error(a: Tensor, b: Tensor) -> float:
+    """What rounding may make of a weight, as a share of it."""
+    return SLACK * max(map(rounding, (a, b)))
 
 
 def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
     """By what each row of a (axis 1), or each column (axis 0), must be multiplied to be that of b;
     None if it can't be."""
-    eps = 2 * SLACK * max(map(rounding, (a, b)))
-    sums = [
-        ((x * y).sum(axis=axis), (x * x).sum(axis=axis), np.abs(y).max(axis=axis))
-        for x, y in _blocks(a, b)
-    ]
+    sums = [((x * y).sum(axis=axis), (x * x).sum(axis=axis)) for x, y in _blocks(a, b)]
     join = np.concatenate if axis else np.sum
     both, squared = (join([part[k] for part in sums], axis=0) for k in (0, 1))
-    most = np.concatenate([s[2] for s in sums]) if axis else np.max([s[2] for s in sums], axis=0)
     scales = both / np.where(squared > 0, squared, 1.0)
-    at = 0
+    error, at = _error(a, b), 0
     for x, y in _blocks(a, b):
-        part = slice(at, at + len(x)) if axis else slice(None)
-        scale, bound = (np.expand_dims(v[part], axis) for v in (scales, eps * most))
-        # of the largest weight: the numbers were rounded, too, and a small one is all rounding
-        if not (np.abs(y - scale * x) <= bound).all():
+        scale = np.expand_dims(scales[at : at + len(x)] if axis else scales, axis)
+        if not (np.abs(y - scale * x) <= error * np.abs(y) + _TINY).all():
             return None
         at += len(x)
     return np.asarray(scales)

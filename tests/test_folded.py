@@ -89,16 +89,6 @@ def test_another_row_is_no_folding(tmp_path):
     assert not [e for e in graph.edges if e.relation == "converted"]
 
 
-def test_scales_alone_do_not_tell_which_was_first(tmp_path):
-    base = net(1)
-    state = base.state_dict()
-    moved = {n: w * torch.rand(len(w), *[1] * (w.ndim - 1)) + w for n, w in state.items() if w.ndim}
-    torch.save(state, tmp_path / "a.pt")
-    torch.save({n: w if w.ndim == 0 else moved[n] for n, w in state.items()}, tmp_path / "b.pt")
-    (edge,) = mother.recover(tmp_path).edges
-    assert (edge.relation, edge.undirected) == ("converted", True)
-
-
 def test_rows_of_nothing_fold(tmp_path):
     """Dead outputs stay dead."""
     base = net(1)

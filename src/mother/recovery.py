@@ -346,7 +346,9 @@ def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]
     """The groups, models that are kin under other labels seen under those of their relatives."""
     out, found = list[Group](), list[Hidden]()
     for group in groups:
-        hidden = find_hidden(group) if len(group.checkpoints) > 1 else []
+        folded = find_folded(group, [])  # scales that are no secret
+        own = align(without(group, folded))[0] if folded else group
+        hidden = find_hidden(own) if len(own.checkpoints) > 1 else []
         seen = {id(each.own): each.seen for each in hidden}
         models = [seen.get(id(c), c) for c in group.checkpoints]
         out += align(models) if hidden else [group]

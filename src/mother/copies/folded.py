@@ -53,15 +53,15 @@ def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
     found: list[Duplicate] = []
     folded = set[int]()
     for o, k in combinations(order, 2):
-        if {o, k} & folded or not (pairs := _in_common(group, o, k)):
+        if vectors[o] == vectors[k] or {o, k} & folded:
+            continue
+        pairs = _in_common(group, o, k)
+        if not pairs:
             continue
         if all(map(_alike, pairs[: LOOKED_AT[0]])) and _is_folded(pairs):
             folded.add(k)
             models = group.checkpoints[o], group.checkpoints[k]
-            open_ = vectors[o] == vectors[k]
-            found.append(
-                Duplicate(*models, "converted", "norms folded in", undirected=open_, distance=0.0)
-            )
+            found.append(Duplicate(*models, "converted", "norms folded in", distance=0.0))
     return found
 
 

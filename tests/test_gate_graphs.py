@@ -340,7 +340,7 @@ def test_the_page_tells_every_rule_and_its_default():
 
 def test_the_policy_on_the_page_is_one():
     page = (Path(__file__).parent.parent / "docs" / "check.md").read_text()
-    text = page.split("```toml\n")[2].split("```")[0].replace("0a1b…", "0a1b" * 16)
+    text = page.split("```toml\n")[1].split("```")[0].replace("0a1b…", "0a1b" * 16)
     policy = Policy.parse(text)
     assert policy.levels["undeclared"] == "error"
     assert policy.licences["llama3*"] == ("llama3*",)

@@ -16,17 +16,13 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Tensor
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
-from mother.layouts.undoing import Undone, scaled, undone
+from mother.layouts.undoing import Undone, undone
 from mother.layouts.units import ROWS, Array, gram, labelled_rows, spread
 from mother.layouts.wiring import chain_of, matrices, natural, stream_of
 
-LAYERS, GAINS = 12, 4  # matrices and vectors of a group, of which a glance is taken
-SEEN, PIECE = 1 << 11, 1 << 7  # weights of each, and of its pieces
+LAYERS = 12  # matrices of a group, of which a glance is taken
+SEEN = 1 << 11  # weights of each
 KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
-NEAR = 0.9  # middle cosine of layers of relatives that are so near that none can have come far
-#: cosine of a piece that is where it was; the share of a layer's pieces that must be, and of
-#: layers: of near relatives that were relabelled in part, some layers are not
-PLACED, PIECES, LYING = 0.3, 0.75, 0.9
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
@@ -128,26 +124,18 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
     some = spread([x for x in common if len(x.shape) > 1], LAYERS)
-    gains = spread([x for x in common if len(x.shape) == 1], GAINS)
     families: list[_Family] = []
-    leaders = np.zeros((1, len(some), SEEN // PIECE, PIECE), np.float32)  # and room for more
+    leaders = np.zeros((1, len(some), SEEN), np.float32)  # and room for more
     for k in models:
         own = np.array([_corner(layer, k) for layer in some], np.float32)
         own = own.reshape(leaders.shape[1:])
         if families and some:
-            placed, cosine = _placed(leaders[: len(families)], own)
+            cosine = _cosines(leaders[: len(families)], own)
             told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
             kin = (cosine >= KIN).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
-            order = np.argsort(np.nan_to_num(cosine[best], nan=1.0), kind="stable")
-            weak = [some[x] for x in order[:WEAK].tolist() if cosine[best, x] < CLOSE]
-            first = families[best].members[0]
-            # what training moved far is not to be undone
-            near = (cosine[best] >= NEAR).sum() > MOST * told[best]
-            moved = near and (
-                placed[best] < LYING or any(_is_scaled(x, first, k) for x in (*weak, *gains))
-            )
-            if kin[best] > MOST and not moved:
+            # kin by names and places already: what training moved is not to be undone
+            if kin[best] > MOST:
                 families[best].members.append(k)
                 continue
         if len(families) == len(leaders):
@@ -157,29 +145,14 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     return families
 
 
-def _placed(leaders: Array, own: Array) -> tuple[Array, Array]:
-    """The share of layers whose pieces lie where each leader has them, (F,), and the cosines of
-    layers, (F, L), NaN where one has none."""
-    products = np.einsum("flpw,lpw->flp", leaders, own)
-    lengths = np.linalg.norm(leaders, axis=3) * np.linalg.norm(own, axis=2)
-    held = lengths > 0
-    there = (products >= PLACED * lengths) & held
-    pieces = held.sum(axis=2)
-    alike = there.sum(axis=2) >= PIECES * pieces
-    share = (alike & (pieces > 0)).sum(axis=1) / np.maximum((pieces > 0).sum(axis=1), 1)
-    return share, np.where(pieces > 0, products.sum(axis=2), np.nan)
+def _cosines(leaders: Array, own: Array) -> Array:
+    """The cosines of layers with those of each leader, (F, L); NaN where one has none."""
+    held = own.any(axis=1) & leaders.any(axis=2)
+    return np.where(held, np.einsum("flw,lw->fl", leaders, own), np.nan)
 
 
 def _name(layer: Layer) -> list[tuple[int, str]]:
     return natural(layer.name)
-
-
-def _is_scaled(layer: Layer, i: int, k: int) -> bool:
-    """Whether units of a layer were scaled between two models, or a norm's scales moved."""
-    if not {i, k} <= set(layer.members):
-        return False
-    a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
-    return scaled(a, b) if len(layer.shape) > 1 else regained(a, b)
 
 
 def regained(one: Tensor, other: Tensor) -> bool:

@@ -58,7 +58,8 @@ class Undone:
         if fit is None:
             move = self.vectors.get(name)
             fit = Fit(move, still(1)) if move is not None else None
-        if fit is None or fit.is_none:
+        # a head of another size under the same name has units of its own
+        if fit is None or fit.is_none or tensor.size % (fit.rows.size * fit.columns.size):
             return tensor
         scales: list[Tensor] = []
         if fit.norm:

@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mother.trees.arborescence import (
-    arborescence_cost,
-    minimum_arborescence,
-)
+from mother.trees.arborescence import minimum_arborescence
 
 Matrix = NDArray[np.float64]
 INF = np.inf
+
+
+def arborescence_cost(cost, parent, root_cost=0.0) -> float:
+    """The total of `cost` (n, n) over the edges `parent[j] -> j`, and of `root_cost` over roots."""
+    costs = np.where(parent < 0, root_cost, np.asarray(cost)[parent, np.arange(len(parent))])
+    return float(costs.sum())
 
 
 def matrices(max_n: int, elements: st.SearchStrategy[float]) -> st.SearchStrategy[Matrix]:

@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import checkpoint
+from kit import checkpoint, group_of
 
 import mother
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import Tensor
 from mother.copies.conversions import find_conversions
+from mother.copies.scaled import find_scaled
 from mother.graph import ModelGraph
 from mother.layouts import align
+from mother.measures import measure
 from mother.recovery import Options, recover_checkpoints
 
 #: PyTorch's name and shape, TensorFlow's name, and the axes in its order
@@ -193,3 +195,11 @@ def test_two_files_compared(tmp_path):
     assert (result.relation, result.parent) == ("converted", None)
     np.savez(tmp_path / "t.npz", **tensorflow(pytorch(1)))
     assert mother.compare(tmp_path / "p.pt", tmp_path / "t.npz").relation == "unknown"
+
+
+def test_what_rounding_left_of_layers_of_zeros_is_no_angle():
+    zeros, rest = np.zeros((20, 30)), np.random.default_rng(0).normal(size=(2, 20, 30))
+    group = group_of([{"none": zeros, "w": w} for w in rest])
+    m = measure(group)
+    m.gram[m.names.index("none"), [0, 1], [1, 0]] = 1e-13
+    assert find_scaled(group, m, []) == []  # and squares nothing that overflows

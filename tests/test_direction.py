@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from mother.evidence import direction
-from mother.evidence.direction import POLARITIES, Pairs, log_likelihoods, telling
+from mother.evidence.direction import POLARITIES, TRAINING, Pairs, log_likelihoods, telling
 from mother.measures import Measures
 
 ONE, OTHER = np.array([0]), np.array([1])
@@ -84,7 +84,8 @@ def test_likelihoods_are_those_of_plain_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     p = start(rng, layers=5, side=12)
     m = measures([p, step(rng, p, float(rng.uniform(0.01, 1)), float(rng.uniform(0.8, 1.1)))])
-    log_f, _ = log_likelihoods(m, np.array([0, 1]), np.array([1, 0]))
+    of = m.pairs(np.array([0, 1]), np.array([1, 0]))
+    log_f, _ = log_likelihoods(of, TRAINING, by_layer=False)
     wanted = [[by_hand(m, p, c, r) for p, c in ((0, 1), (1, 0))] for r in POLARITIES]
     np.testing.assert_allclose(log_f, wanted, rtol=1e-6, atol=1e-6)
 

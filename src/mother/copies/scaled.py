@@ -24,7 +24,8 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     if not matrices:
         return []
     length = np.sqrt(np.maximum(np.diagonal(m.gram, axis1=1, axis2=2)[matrices], 1e-200))
-    cosine = m.gram[matrices] / (length[:, :, None] * length[:, None])
+    # beside a layer of zeros, what rounding left of an inner product is out of all proportion
+    cosine = np.clip(m.gram[matrices] / (length[:, :, None] * length[:, None]), -1.0, 1.0)
     scale = length[:, None] / length[:, :, None]  # of the column, as a multiple of the row
     found: list[Duplicate] = []
     original = originals(group, copies)

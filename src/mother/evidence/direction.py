@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.measures import is_matrix
-from mother.measures.products import Array, Indices, Products, Source
+from mother.measures.products import Array, Indices, Products
 
 COSINE = 0.01  # of a step with its start, in one layer, beyond chance
 FREEDOM = 3.0  # degrees of freedom of its Student distribution: layers stray
@@ -72,21 +72,18 @@ def telling(m: Layers) -> NDArray[np.bool_]:
     return matrices if matrices.any() else np.ones(len(m.shapes), dtype=bool)
 
 
-def log_likelihoods(m: Source, p: Indices, c: Indices) -> tuple[Array, Array]:
-    """log f(r) for pairs (p[e], c[e]) and each of POLARITIES, (R, E), and what each layer adds to
-    it, (L, R, E): its mean over a and s as the pair's layers together make them likely.
+def log_likelihoods(of: Products, training: Training, *, by_layer: bool) -> tuple[Array, Array]:
+    """log f(r) of pairs for each of POLARITIES, (R, E), and what each layer adds to it, (L, R, E),
+    or nothing, (0, R, E): its mean over a and s as the pair's layers together make them likely.
 
     >>> from mother.measures import Measures
     >>> G = np.array([[[1.0, 1.0], [1.0, 1.5]], [[1.0, 1.0], [1.0, 1.2]]])
     >>> m = Measures(("u", "v"), ((100, 100), (100, 100)), np.array([10000, 10000]), G)
-    >>> f, by_layer = log_likelihoods(m, np.array([0, 1]), np.array([1, 0]))
+    >>> of = m.pairs(np.array([0, 1]), np.array([1, 0]))
+    >>> f, by_layer = log_likelihoods(of, TRAINING, by_layer=True)
     >>> POLARITIES[f.argmax(axis=0)]
     array([0., 1.])
     """
-    return _log_likelihoods(m.pairs(p, c), TRAINING, by_layer=True)
-
-
-def _log_likelihoods(of: Products, training: Training, *, by_layer: bool) -> tuple[Array, Array]:
     L, E = of.ij.shape
     R = len(POLARITIES)
     log_f = np.empty((R, E))
@@ -199,6 +196,6 @@ def weigh(
 ) -> Pairs:
     """The evidence of layers on pairs of models, from their inner products; without what each layer
     adds where that would only take room."""
-    both, by_both = _log_likelihoods(of.beside(of.turned()), training, by_layer=by_layer)
+    both, by_both = log_likelihoods(of.beside(of.turned()), training, by_layer=by_layer)
     many = len(i)
     return Pairs(i, j, both[:, :many], both[:, many:], by_both[:, :, :many], by_both[:, :, many:])

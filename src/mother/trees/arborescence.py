@@ -67,16 +67,6 @@ def minimum_arborescence(
     return _grow(_Matrix(entries, roots_last=root_cost is None))
 
 
-def arborescence_cost(cost: ArrayLike, parent: ArrayLike, root_cost: ArrayLike = 0.0) -> float:
-    """The total of `cost` (n, n) over the edges `parent[j] -> j`, and of `root_cost` over roots.
-
-    >>> arborescence_cost([[0, 1, 5], [9, 0, 1], [9, 9, 0]], [-1, 0, 1], root_cost=10)
-    12.0
-    """
-    cost, parent = np.asarray(cost, dtype=np.float64), np.asarray(parent, dtype=np.intp)
-    return float(np.where(parent < 0, root_cost, cost[parent, np.arange(len(parent))]).sum())
-
-
 def _root_costs(n: int, root_cost: ArrayLike | None, root: int | None) -> Floats:
     """What the virtual root's edges cost, (n,)."""
     if root is not None and root_cost is not None:

@@ -103,6 +103,18 @@ def test_training_in_different_layers_makes_no_merge():
     assert find_merges(measured([F.o, first, beside])) == []
 
 
+@pytest.mark.parametrize("points", [3, 5])
+def test_the_mean_of_the_points_of_a_run(points):
+    """They are so near to each other that fewer of them give it almost."""
+    f = Family(12)
+    way, run = f.draw(0.05), [f.o + f.draw(0.1)]
+    for _ in range(points - 1):
+        run.append(run[-1] + way + f.draw(0.01))
+    (merge,) = find_merges(measured([f.o, f.b, *run, sum(run) / points]))
+    assert (merge.child, merge.kind) == (points + 2, "average")
+    assert merge.shares == pytest.approx([1 / points] * points, abs=1e-3)
+
+
 def test_what_rounding_hides_is_no_merge():
     """The points of a smooth run lie between each other, and a faint step is no more than rounding:
     of neither is it known that it is a sum."""
@@ -198,6 +210,12 @@ def test_weights_kept_by_chance_tell_their_parents(density):
     found = by_weight([o, a, b, F.c, o + sum(kept), a + f.draw(0.1)])
     assert found.keys() == {4}
     assert {1, 2} <= found[4] <= {0, 1, 2}
+
+
+def test_a_step_of_which_some_weights_were_dropped():
+    """DARE of one model: the base is as good a sum of the two, but others are near to it."""
+    f, (o, a) = Family(11), (F.o, F.a)
+    assert by_weight([o, a, F.b, F.c, o + 2 * trimmed(f.rng, a - o, 0.5)]) == {4: {0, 1}}
 
 
 def test_weights_of_either_parent_are_a_merge_without_their_base():

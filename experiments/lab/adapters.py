@@ -141,16 +141,15 @@ def _stranger(folder: Path, out: Path) -> None:
     _claiming(out, "somebody/base")
 
 
-def _renamed(name: str, parent: str, rename: Callable[[str], str | None]) -> None:
-    @kind(name, parent, "adapter", "peft")
+def _renamed(name: str, rename: Callable[[str], str | None]) -> None:
+    @kind(name, "base a b c d", "adapter", "peft")
     def make(folder: Path, out: Path) -> None:
-        adapted(folder / parent, "LoraConfig", 5e-3, **LORA).save_pretrained(out)
+        adapted(folder / "a", "LoraConfig", 5e-3, **LORA).save_pretrained(out)
         held = load_file(out / "adapter_model.safetensors")
         values = {rename(n): w for n, w in held.items()}
         for path in out.iterdir():
             path.unlink()
-        metadata = {"format": "pt", "ss_sd_model_name": f"{parent}.safetensors"}
-        save_file({n: w for n, w in values.items() if n}, out / "lora.safetensors", metadata)
+        save_file({n: w for n, w in values.items() if n}, out / "x.safetensors")
 
 
 def _kohya(name: str) -> str:
@@ -159,7 +158,7 @@ def _kohya(name: str) -> str:
     return f"lora_te_{module.replace('.', '_')}.{end}"
 
 
-_renamed("lora adapter by kohya's names", "a", _kohya)
+_renamed("lora adapter by kohya's names", _kohya)
 
 
 @kind("lora extracted", "a", "adapter", "mergekit 0.1.4")

@@ -306,7 +306,7 @@ def _seeing(path: Path) -> torch.nn.Module:
 
 @kind(
     "language model taken from one that sees",
-    "whole",
+    "whole b",
     "contains fine-tune reshaped",
     "transformers",
 )

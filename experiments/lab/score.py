@@ -82,7 +82,9 @@ def _score(kind: Kind, path: Path, family: list[Path], alone: set[tuple[str, str
     right = set(parents) == true
     if "adapter" in kind.relations and len(true) > 1:  # any model of the family
         right = bool(parents) and set(parents) <= true
-    elif len(true) > 1:  # a base whose share is shown, too, is no mistake
+    elif any(
+        e.relation == "merge" for e in edges
+    ):  # a base whose share is shown, too, is no mistake
         right = true <= set(parents) <= {*true, "base"}
     told = [f"{e.parent} {e.relation} {e.share or e.direction_probability or ''}" for e in edges]
     allowed = {*true, "base"} if true else set[str]()

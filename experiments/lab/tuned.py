@@ -138,7 +138,7 @@ def _classifies(folder: Path, out: Path) -> None:
     _classifier(folder, out, "a", body=True)
 
 
-@kind("a classifier, its head alone", "b", "fine-tune contains resized", "transformers")
+@kind("a classifier, its head alone", "b", "fine-tune contains resized relatives", "transformers")
 def _probes(folder: Path, out: Path) -> None:
     _classifier(folder, out, "b", body=False)
 

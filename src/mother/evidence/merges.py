@@ -162,10 +162,11 @@ def _put_together(
     def explained(t: int) -> Pieces | None:
         return pieced(weights, rounding, t, of.nearest(t, free, NEAR))
 
-    def order(x: Pieces) -> tuple[float, float, float, int]:
+    def order(x: Pieces) -> tuple[float, ...]:
         cosine = of.cosines(x.start, [p for p in x.parents if p != x.start])
         bound = round(float(np.abs(cosine).max()), 1)
-        return round(x.negative, 1), bound, round(x.left, 2), x.child
+        kin = len(_beside(of, x.child, x.parents))
+        return round(x.negative, 1), bound, round(x.left, 2), kin, x.child
 
     found: dict[int, Pieces] = {}
     waiting = np.flatnonzero(free).tolist()
@@ -208,13 +209,15 @@ def _trained_from(of: Products, merges: Mapping[int, tuple[int, ...]]) -> dict[i
 def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray[np.intp]) -> bool:
     """Whether c holds m, and what m went through since it parted from what it was made of and from
     each of its kin."""
-    k, faint, lacks = of.total, of.faint(m, c), abs(of.polarity(m, c))
+    k, faint, lacks = of.total, of.faint(m, c), of.polarity(m, c)
     if lacks > (max(BASE, 2 * faint) if len(kin) else HELD) or (faint > BASE and not len(kin)):
         return False
     start = np.concatenate([kin, made_of])
     step = k[start, start] + k[m, m] - 2 * k[start, m]
     share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / np.maximum(step, 1e-300)
-    return bool(share.min() > SHARED)
+    # of kin that were trained on alike data one may be nearer than chance has it
+    told = [*share[len(kin) :], *([np.median(share[: len(kin)])] if len(kin) else [])]
+    return bool(min(told) > SHARED)
 
 
 def _order(of: Products, fit: Fit) -> tuple[float, ...]:
@@ -227,7 +230,7 @@ def _order(of: Products, fit: Fit) -> tuple[float, ...]:
     cosine = _cosines(of, fit)
     bound = round(float(np.abs(cosine).max()), 1)
     apart = float(cosine.min() < -BASE or bound > ALIKE)
-    return round(fit.negative, 2), apart, len(_beside(of, fit)), bound, *last
+    return round(fit.negative, 2), apart, len(_beside(of, fit.child, fit.parents)), bound, *last
 
 
 def _cosines(of: Products, fit: Fit) -> Array:
@@ -256,20 +259,20 @@ def _made(of: Products, fit: Fit) -> bool:
         )
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
         return any(_strays(of, fit.child, x) for x in parents)
-    if len(kin := _beside(of, fit)) > 1:
+    if len(kin := _beside(of, fit.child, parents)) > 1:
         return not _starts(of, fit.child, kin)
     unseen = any(of.faint(fit.child, x) > BASE for x in parents)
     even = bool(np.ptp(fit.shares) < EVEN)
     return unseen or even or any(_strays(of, fit.child, x) for x in parents)
 
 
-def _beside(of: Products, fit: Fit) -> list[int]:
-    """The kin of a sum that are nearer to it than to what it is a sum of."""
-    norm, parents = np.diagonal(of.total), list(fit.parents)
-    near = norm + norm[fit.child] - 2 * of.total[fit.child]
-    far = (norm + norm[parents][:, None] - 2 * of.total[parents]).min(axis=0)
-    kin = (near < far) & (of.total[fit.child] > 0.5 * np.sqrt(norm * norm[fit.child]))
-    kin[[fit.child, *parents]] = False
+def _beside(of: Products, child: int, parents: Sequence[int]) -> list[int]:
+    """The kin of what is made of others that are nearer to it than to these."""
+    norm, some = np.diagonal(of.total), list(parents)
+    near = norm + norm[child] - 2 * of.total[child]
+    far = (norm + norm[some][:, None] - 2 * of.total[some]).min(axis=0)
+    kin = (near < far) & (of.total[child] > 0.5 * np.sqrt(norm * norm[child]))
+    kin[[child, *some]] = False
     return [int(x) for x in np.flatnonzero(kin)]
 
 

@@ -30,7 +30,7 @@ WINDOWS, WIDTH = 4, 512  # that are read of each, and weights of one
 STARTS = 4  # models tried as the start
 STEPS = 5  # models tried as parents
 SETS = 3  # parents whose steps one weight holds together, at most
-DRAWS = 32  # of weights that multiples are solved for
+DRAWS = 32  # of weights that multiples are solved for, for each of them
 PIECE = 0.02  # of the weights, that agree in a set's multiples at least
 BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
 PLAIN = 8.0  # times what rounding leaves, that a step which tells is at least
@@ -201,7 +201,7 @@ def _agreeing(
     tells = np.flatnonzero(left & (np.abs(steps) > PLAIN * error).all(axis=0))
     if len(tells) < max(ENOUGH, PIECE * len(step)):
         return None
-    drawn = rng.choice(tells, (DRAWS, len(steps)))
+    drawn = rng.choice(tells, (DRAWS * len(steps), len(steps)))
     square = steps[:, drawn].transpose(1, 2, 0)  # (draws, weight, parent)
     told = np.abs(np.linalg.det(square)) > 1e-12 * np.abs(square).max(axis=(1, 2)) ** len(steps)
     if not told.any():

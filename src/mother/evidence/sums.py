@@ -200,7 +200,7 @@ class Products:
         for s in sorted(fit.parents, key=lambda p: abs(fit.shares[fit.parents.index(p)])):
             fewer = [p for p in fit.parents if p != s]
             if len(fewer) > 1 and (found := self._exact(fit.child, fewer)):
-                fit = found
+                fit = found if found.fine or not fit.fine else fit
         return fit
 
     def side_by_side(self, s: Sequence[int]) -> bool:

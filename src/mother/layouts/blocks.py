@@ -61,7 +61,8 @@ def by_their_blocks(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
             out.append(checkpoint)
             continue
         numbers = _matched(_samples(stack, kinds), reference)
-        moved = numbers != list(range(usual)) and max(numbers) >= 0
+        moved = any(number >= 0 and number != at for at, number in enumerate(numbers))
+        moved |= len(numbers) != usual and max(numbers) >= 0
         out.append(_renumbered(checkpoint, name, stack, numbers, usual) if moved else checkpoint)
     return out
 

@@ -21,6 +21,7 @@ from mother.measures import Measures
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 HELD = 0.06  # of polarity: what lacks less of a merge may have been trained from it
+FAR = 0.5  # of a model's squared step from a merge, that what this was made of is apart from it
 SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from it holds at least
 ON_A_LINE = 0.75  # probability that the one between was made of the ends, not an end of the others
 PIECED = 0.97  # the same of one that is put together weight by weight
@@ -210,11 +211,14 @@ def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray
     """Whether c holds m, and what m went through since it parted from what it was made of and from
     each of its kin."""
     k, faint, lacks = of.total, of.faint(m, c), of.polarity(m, c)
+    start = np.concatenate([kin, made_of])
+    step = np.maximum(k[start, start] + k[m, m] - 2 * k[start, m], 1e-300)
+    own = k[c, c] + k[m, m] - 2 * k[c, m]
+    if step.min() < FAR * own:  # what c has in common with so short a step may be a drift of all
+        lacks = abs(lacks)
     if lacks > (max(BASE, 2 * faint) if len(kin) else HELD) or (faint > BASE and not len(kin)):
         return False
-    start = np.concatenate([kin, made_of])
-    step = k[start, start] + k[m, m] - 2 * k[start, m]
-    share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / np.maximum(step, 1e-300)
+    share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / step
     # of kin that were trained on alike data one may be nearer than chance has it
     told = [*share[len(kin) :], *([np.median(share[: len(kin)])] if len(kin) else [])]
     return bool(min(told) > SHARED)

@@ -23,7 +23,7 @@ REPLICATES = 10
 @contextmanager
 def few() -> Iterator[pytest.MonkeyPatch]:
     """Pages are of fewer replicates and compressions, and time nothing twice."""
-    some = {name: robustness.COMPRESSIONS[name] for name in ("int8", "pruned")}
+    some = {name: robustness.COMPRESSIONS[name] for name in ("bf16", "pruned")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "REPLICATES", REPLICATES)
         patch.setattr(robustness, "COMPRESSIONS", some)

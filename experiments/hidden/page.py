@@ -47,7 +47,8 @@ def page(
             "",
             f"Two trainings from one seed, one of them relabelled, are said to be: {said}.",
         ]
-    lines += ["", "## Hidden children", "", _AGAIN]
+    if again:
+        lines += ["", "## Hidden children", "", _AGAIN]
     cells: dict[tuple[str, str], list[Again]] = defaultdict(list)
     for row in again:
         cells[row[0], row[2]].append(row)

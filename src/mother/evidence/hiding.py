@@ -74,18 +74,20 @@ def find_hidden(group: Group) -> list[Hidden]:
     families.sort(key=lambda f: (-len(f.members), f.members[0]))
     tried = len(families) * (len(families) - 1) // 2
     home = list(range(len(families)))
-    found: list[Hidden] = []
-    for i, k in _likely(families):
-        if home[i] == home[k] or home[k] != k:
+    found: dict[int, Hidden] = {}
+    for pair in _likely(families):
+        i, k = sorted(home[x] for x in pair)
+        told = _undone(families[i].first, families[k].first, tried) if i != k else None
+        if told is None:
             continue
-        one, other = families[home[i]].first, families[k].first
-        told = _undone(one, other, tried)
-        if told is not None:
-            test, hidden = told
-            models = [group.checkpoints[m] for m in families[k].members]
-            found += [Hidden(c, hidden.seen(c), hidden, test) for c in models]
-            home = [home[i] if h == k else h for h in home]
-    return found
+        test, hidden = told
+        for m in (m for x, f in enumerate(families) if home[x] == k for m in f.members):
+            own = group.checkpoints[m]
+            # those that lie as this one by now go with it
+            seen = hidden.seen(found[m].seen if m in found else own)
+            found[m] = Hidden(own, seen, hidden, test)
+        home = [i if h == k else h for h in home]
+    return list(found.values())
 
 
 def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling, Undone] | None:

@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=3600, help="after which no round starts")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     lots = random.Random(options.seed)
@@ -98,7 +99,9 @@ def main() -> None:
         every = commands(home)
         takes = {name: run(words)[1] for name, (words, _) in every.items()}
         whole = {path.name: path.read_bytes() for path in (home / "out").iterdir()}
-        for _ in range(options.rounds):
+        begin, rounds = time.monotonic(), 0
+        while rounds < options.rounds and time.monotonic() - begin < options.seconds:
+            rounds += 1
             name = lots.choice(sorted(every))
             words, output = every[name]
             if output is not None and lots.random() < 0.5:
@@ -112,7 +115,7 @@ def main() -> None:
             run(words)
         still = sorted(path.name for path in (home / "out").iterdir())
     told = {
-        "rounds": options.rounds,
+        "rounds": rounds,
         "killed": dict(sorted(killed.items())),
         "faults": found,
         "unfinished files at most": left,

@@ -72,6 +72,13 @@ def _add(folder, paths):
 
 
 @pytest.mark.slow
+def test_what_the_database_says_is_one_line(made):
+    """Its messages quote the file, which may hold anything."""
+    with Index(made) as index, pytest.raises(InputError) as raised, index._store.faults():
+        raise sqlite3.DatabaseError("malformed database schema - \n\x1b[31m")
+    assert str(raised.value).isprintable()
+
+
 def test_two_writers_at_once(tmp_path, models):
     folder, paths = tmp_path / "index", sorted(models.glob("*.safetensors"))
     Index.create(folder, budget=BUDGET).close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
+from mother.names import printable
 from mother.unfinished import unfinished
 
 VERSION = 7
@@ -291,7 +292,7 @@ def _faults_of(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as fault:
-        said = str(fault)
+        said = printable(str(fault))  # it may quote the file
         hint = ""
         if "malformed" in said or "not a database" in said:
             hint = _DAMAGED

@@ -14,7 +14,7 @@ What shuffled weights agree in is chance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -101,6 +101,17 @@ def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -
     near = [s for s in near if error[s] <= FINE]
     if error[t] > FINE or len(near) < 2:
         return None
+    some = [t, *near]
+    found = _of_first([w[some] for w in layers], error[some])
+    if found is None:
+        return None
+    parents = tuple(sorted(some[p] for p in found.parents))
+    return replace(found, child=t, parents=parents, start=some[found.start])
+
+
+def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
+    """The same of the first of some models, as pieces of the others."""
+    t, near = 0, range(1, len(error))
     off = [error[:, None] * np.abs(w) for w in layers]
     same = {
         o: [np.abs(w[t] - w[o]) <= 4 * (e[t] + e[o]) for w, e in zip(layers, off, strict=True)]

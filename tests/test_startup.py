@@ -50,9 +50,10 @@ def test_nothing_is_imported_that_is_not_used(code, words, also):
 def test_two_models_are_weighed_without_what_their_weights_do_not_need(tmp_path):
     """In the process that the server starts for it."""
     draw = np.random.default_rng(0)
+    weights = {f"{k}.weight": draw.standard_normal((32, 32)) for k in range(4)}
     for name in ("a", "b"):
-        weights = {f"{k}.weight": draw.standard_normal((32, 32)) for k in range(4)}
         np.savez(tmp_path / f"{name}.npz", **weights)
+        weights = {n: w + 0.1 * draw.standard_normal(w.shape) for n, w in weights.items()}
     paths = {name: str(tmp_path / f"{name}.npz") for name in ("a", "b")}
     code = (
         "import json, pathlib, sys\n"

@@ -19,6 +19,7 @@ from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.checkpoints.tensor import constant
 from mother.index import Index, relatives
 from mother.index.store import NAME
+from mother.measures.shapes import as_matrix
 from mother.sketches.contents import contents
 from mother.sketches.sketch import sketch, window_of
 
@@ -154,7 +155,7 @@ def of(weights, budget=1 << 20, seed=0, **names):
 def expected(weights, sketched):
     """What the page of `contents` says, of one layer, in plain Python."""
     rows, columns = window_of(sketched).places(weights.shape)
-    matrix = weights.reshape(weights.shape[0], -1).astype(np.float64)
+    matrix = weights.reshape(as_matrix(weights.shape)).astype(np.float64)
     values = [0.0 if (x := float(matrix[r, c])) == 0 else x for r in rows for c in columns][:16]
     if len(set(values)) == 1 or not all(map(np.isfinite, values)):
         return None

@@ -26,7 +26,7 @@ def is_adapter_alone(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint holds an adapter's factors, and no model."""
     if checkpoint.base is not None or not checkpoint.tensors:
         return False
-    if checkpoint.format == "peft":
+    if checkpoint.format == "peft" and not checkpoint.is_sketch:  # of which the base is not kept
         return True
     found = sum(_FACTOR.search(name) is not None for name in checkpoint.tensors)
     return found >= FEWEST * len(checkpoint.tensors)

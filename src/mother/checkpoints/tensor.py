@@ -217,7 +217,7 @@ class Checkpoint:
     base: Checkpoint | None = None
     scheme: str = ""
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
-    blocks: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def shown(self) -> str:

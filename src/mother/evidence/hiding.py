@@ -178,5 +178,6 @@ def _corner(layer: Layer, model: int) -> Array:
 
 
 def _first(tensor: Tensor) -> Array:
-    values = np.nan_to_num(tensor.read(0, SEEN).astype(np.float32), posinf=0.0, neginf=0.0)
-    return np.asarray(values / max(float(np.linalg.norm(values)), 1e-30))
+    values = np.nan_to_num(tensor.read(0, SEEN).astype(np.float64), posinf=0.0, neginf=0.0)
+    values /= max(float(np.abs(values).max(initial=0.0)), 1e-300)  # no square is too large then
+    return np.asarray(values / max(float(np.linalg.norm(values)), 1.0))

@@ -51,7 +51,14 @@ def items(graph: ModelGraph, numbers: Mapping[str, int]) -> list[Item]:
         below[id] = sum(1 + below[child] for child in children[id])
     words = {h.id: h.id for h in graph.hidden} | _words(graph)
     return [
-        Item(key[id], id, key.get(above.get(id, ""), -1), len(children[id]), below[id], words[id])
+        Item(
+            key[id],
+            id,
+            key.get(above.get(id, ""), -1),
+            len(children[id]),
+            below[id],
+            words.get(id, id),
+        )
         for id in order
     ]
 

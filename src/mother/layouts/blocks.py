@@ -102,8 +102,9 @@ def _samples(stack: Stack, kinds: frozenset[tuple[str, tuple[int, ...]]]) -> Arr
         parts = []
         for rest, _ in sorted(kinds):
             tensor = block[rest]
-            part = tensor.read(0, min(each, tensor.size)).astype(np.float32)
-            parts.append(part / max(float(np.linalg.norm(part)), 1e-30))
+            part = tensor.read(0, min(each, tensor.size)).astype(np.float64)
+            part /= max(float(np.abs(part).max(initial=0.0)), 1e-300)  # no square is too large then
+            parts.append((part / max(float(np.linalg.norm(part)), 1.0)).astype(np.float32))
         rows.append(np.concatenate(parts) / len(parts) ** 0.5)
     return np.stack(rows)
 

@@ -17,12 +17,16 @@ T = TypeVar("T")
 
 LABELS = 4  # labels that are looked at, as a multiple of the stream's width
 ROWS = 64  # labels whose Gram matrix is looked at
+WIDE = 1e15  # numbers whose squares single precision does not hold, summed
 MONOMIAL = 0.8  # middle cosine of axes matched one to one, above which nothing was rotated
 
 
 def directions(rows: Array) -> Array:
     """Rows of length 1; those of zeros, or of what is not finite, stay zeros."""
     rows = np.nan_to_num(np.asarray(rows, np.float32), posinf=0.0, neginf=0.0)
+    # no square is too large, or too small, after this
+    most = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
+    rows = rows / np.where(most > 0, most, 1)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(norm > 0, norm, 1))
 
@@ -87,7 +91,10 @@ def values_of(tensor: Tensor) -> Array:
 
 
 def _floats(values: Array) -> Array:
-    return values if values.dtype == np.float64 else values.astype(np.float32)
+    """Wide enough for their squares."""
+    if values.dtype == np.float64 or np.abs(values).max(initial=0) > WIDE:
+        return values.astype(np.float64)
+    return values.astype(np.float32)
 
 
 def labelled_rows(tensor: Tensor, axis: int, width: int, most: int) -> Array:

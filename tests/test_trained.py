@@ -133,12 +133,13 @@ TRIPLETS = {
 
 
 def assert_right_or_open(zoo: Path, graph: mother.ModelGraph, true: set[tuple[str, str]]) -> None:
-    """Who is joined to whom is right, and so is each direction that is told. Children of roots that
-    were trained to the end have lighter tails, which speaks for the reverse: it may be open."""
-    told = {(e.parent, e.child) for e in graph.edges if not e.undirected}
-    assert told <= true
+    """Who is joined to whom is right, and so is each direction that is told at three to one.
+    Children of roots that were trained to the end have lighter tails, which speaks for the reverse:
+    it may be open, or told by little more than that."""
+    told = {(e.parent, e.child): e.direction_probability for e in graph.edges if not e.undirected}
+    assert {pair for pair, p in told.items() if p is None or p > 0.75} <= true
     if zoo.name == "generalization":
-        assert told == true
+        assert told.keys() == true
     assert {frozenset((e.parent, e.child)) for e in graph.edges} == set(map(frozenset, true))
 
 

@@ -1,4 +1,4 @@
-"""The statistics of four papers, as far as they are known, not checked against their code, for the small decoder.
+"""The statistics of four papers for the small decoder, not checked against their authors' code.
 
 CSU and MATCH: Zhu et al. 2025, Independence Tests for Language Models (arXiv 2502.12292).
 HuRef: Zeng et al. 2024 (arXiv 2312.04828). AWM: Zeng et al. 2025 (arXiv 2510.06738).

@@ -75,9 +75,8 @@ difference.
 
 _METHODS = """The decoder's children under other labels against strangers, the same pairs for
 all: area under the curve, the same for rotated streams alone, and processor time of one core a
-pair. Baselines (experiments/hidden/baselines.py) follow what is known of their papers; they were not
-checked against code of their authors.
-None of them gives direction.
+pair. Baselines (experiments/hidden/baselines.py) follow what is known of their papers; they
+were not checked against code of their authors. None of them gives direction.
 
 | method | AUC | AUC, rotated | ms a pair |
 |---|---|---|---|"""

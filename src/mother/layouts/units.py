@@ -92,7 +92,7 @@ def values_of(tensor: Tensor) -> Array:
 
 def _floats(values: Array) -> Array:
     """Wide enough for their squares."""
-    if values.dtype == np.float64 or np.abs(values).max(initial=0) > WIDE:
+    if values.dtype == np.float64 or float(np.abs(values).max(initial=0)) > WIDE:
         return values.astype(np.float64)
     return values.astype(np.float32)
 

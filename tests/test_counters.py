@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import mother
+from mother.checkpoints import open_checkpoint
 from mother.evidence.counters import Counted
+from mother.recovery import Options, recover_checkpoints
+from mother.sketches.sketch import sketch
 
 ONE, OTHER = np.array([0]), np.array([1])
 
@@ -32,6 +35,17 @@ def test_who_has_counted_further_is_the_child(tmp_path: Path) -> None:
     (said,) = (x for x in edge.evidence if x.kind == "counters")
     assert said.log_odds > 2
     assert said.says == "the child has counted 7 batches more"
+
+
+def test_sketches_keep_none(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Linear(32, 32))
+    torch.save(net.state_dict(), tmp_path / "z.pt")
+    net(torch.randn(8, 16))
+    torch.save(net.state_dict() | {"0.weight": 1.1 * net[0].weight}, tmp_path / "a.pt")
+    small = [sketch(open_checkpoint(tmp_path / f"{id}.pt"), 1024) for id in "az"]
+    (edge,) = recover_checkpoints(small, Options()).edges
+    assert "counters" not in {x.kind for x in edge.evidence}
 
 
 @pytest.mark.parametrize(

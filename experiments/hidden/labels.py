@@ -153,21 +153,23 @@ def heads_permuted(kind: str, w: Weights, draw: Draw) -> Weights:
     return _heads(kind, w, change)
 
 
-def _values(kind: str, w: Weights, turn: Callable[[], Array]) -> Weights:
+def _turned(kind: str, w: Weights, turn: Callable[[], Array], one: str, many: str) -> Weights:
+    """one: what a group of heads shares, turned with what each of them has of its own, `many`."""
+
     def change(h: dict[str, Array], groups: int, each: int) -> dict[str, Array]:
         turns = np.stack([turn() for _ in range(groups)])
-        v = np.einsum("gij,gjn->gin", turns, h["v"])
-        return h | {"v": v, "o": np.einsum("gij,gejn->gein", turns, h["o"])}
+        shared = np.einsum("gij,gjn->gin", turns, h[one])
+        return h | {one: shared, many: np.einsum("gij,gejn->gein", turns, h[many])}
 
     return _heads(kind, w, change)
 
 
 def values_permuted(kind: str, w: Weights, draw: Draw) -> Weights:
-    return _values(kind, w, lambda: np.eye(HEAD)[draw.permutation(HEAD)])
+    return _turned(kind, w, lambda: np.eye(HEAD)[draw.permutation(HEAD)], "v", "o")
 
 
 def values_rotated(kind: str, w: Weights, draw: Draw) -> Weights:
-    return _values(kind, w, lambda: _rotation(draw, HEAD))
+    return _turned(kind, w, lambda: _rotation(draw, HEAD), "v", "o")
 
 
 def queries_turned(kind: str, w: Weights, draw: Draw) -> Weights:
@@ -180,12 +182,7 @@ def queries_turned(kind: str, w: Weights, draw: Draw) -> Weights:
         cos, sin = np.diag(np.cos(angle)), np.diag(np.sin(angle))
         return np.block([[cos, -sin], [sin, cos]])
 
-    def change(h: dict[str, Array], groups: int, each: int) -> dict[str, Array]:
-        turns = np.stack([turn() for _ in range(groups)])
-        k = np.einsum("gij,gjn->gin", turns, h["k"])
-        return h | {"k": k, "q": np.einsum("gij,gejn->gein", turns, h["q"])}
-
-    return _heads(kind, w, change)
+    return _turned(kind, w, turn, "k", "q")
 
 
 def queries_scaled(kind: str, w: Weights, draw: Draw) -> Weights:

@@ -49,6 +49,8 @@ def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
     known = set(map(id, without(group, copies)))
     own = [k for k, c in enumerate(group.checkpoints) if id(c) in known and not c.is_sketch]
     vectors = {k: _vectors(group.checkpoints[k]) for k in own}
+    if len(set(vectors.values())) < 2:  # as in most collections, which pay nothing for it
+        return []
     order = sorted(own, key=lambda k: (-vectors[k], group.checkpoints[k].id))
     found: list[Duplicate] = []
     folded = set[int]()

@@ -46,9 +46,8 @@ class Counted(Evidence):
         return np.where(one_way & together & (moved > 1), largest, 0.0)
 
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
-        odds, more = self.log_odds(p, c), self.more(p, c)
-        each = zip(odds.tolist(), more.tolist(), strict=True)
-        return [(own, said(steps)) if own else None for own, steps in each]
+        more = self.more(p, c).tolist()
+        return [(float(np.copysign(COUNTED, m)), said(m)) if m else None for m in more]
 
 
 def said(steps: float) -> str:

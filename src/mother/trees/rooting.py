@@ -6,10 +6,9 @@ the root with the summed belief of one side.
 
 Before any evidence, a node with many neighbours is the likelier root: most of what is published was
 made from a few models that much else was made from, and one of a chain is not likelier than
-another. In a population of trainings, given the true trees, this halves what is not known of roots
-against the number of orders in which a tree can have grown (rumor centrality: Shah and Zaman,
-*Rumors in a network: who's the culprit?*, 2011), which puts the roots of chains in their middle
-(docs/research/wild.md).
+another. The number of orders in which a tree can have grown (rumor centrality: Shah and Zaman,
+*Rumors in a network: who's the culprit?*, 2011) puts the roots of chains in their middle, and finds
+fewer of the true ones (docs/research/wild.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A kind is a function from the family's folder to a checkpoint, registered with `kind`. The first
 ones were looked at while rules were made, so they are for fitting; of the others a third is, and
-two thirds are for judging, which follows from the name alone.
+two thirds are for judging, which follows from the name alone. The last ones were made when all
+rules were there, and judged before any was mended.
 """
 
 from __future__ import annotations
@@ -26,33 +27,42 @@ BESIDE = "beside"  # a folder in a kind's own: models that are given, too
 class Kind:
     """parents: those that are right, all of them for a merge; none where nothing of them is left.
     relations: that may be said. make: writes the model into a folder, from that of the family.
-    source: the tool that made it."""
+    source: the tool that made it. when: "first", "last", or "" of those between."""
 
     name: str
     parents: tuple[str, ...]
     relations: tuple[str, ...]
     source: str
-    first: bool
+    when: str
     make: Make
 
     @property
-    def judges(self) -> bool:
-        """Whether it is one of those that judge, and nothing was chosen by it."""
-        return not self.first and hashlib.sha256(self.name.encode()).digest()[0] % 3 > 0
+    def half(self) -> str:
+        """fits, judges or last: of the latter two, nothing was chosen by it when it was judged."""
+        if self.when:
+            return {"first": "fits", "last": "last"}[self.when]
+        return "judges" if hashlib.sha256(self.name.encode()).digest()[0] % 3 > 0 else "fits"
 
 
 KINDS: dict[str, Kind] = {}
 
 
 def kind(
-    name: str, parents: str, relations: str, source: str = "torch", *, first: bool = False
+    name: str,
+    parents: str,
+    relations: str,
+    source: str = "torch",
+    *,
+    first: bool = False,
+    last: bool = False,
 ) -> Callable[[Make], Make]:
     """Register a kind. parents, relations: words, apart by spaces."""
 
     def register(make: Make) -> Make:
         assert name not in KINDS
         of, said = tuple(parents.split()), tuple(relations.split())
-        KINDS[name] = Kind(name, of, said, source, first, make)
+        when = "first" if first else "last" if last else ""
+        KINDS[name] = Kind(name, of, said, source, when, make)
         return make
 
     return register

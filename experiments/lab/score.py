@@ -121,12 +121,11 @@ def page(found: list[Score]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for s in found:
-        half = "judges" if s.kind.judges else "fits"
         marks = ["yes" if x else "**no**" for x in (s.parent, s.relation)]
         wrong = "**yes**" if s.wrong else "no"
         told = (", ".join(s.kind.parents), s.said if s.read else "not read", *marks, wrong)
         lines.append(
-            f"| {s.kind.name} | {s.kind.source} | {half} | {' | '.join(told)} |"
+            f"| {s.kind.name} | {s.kind.source} | {s.kind.half} | {' | '.join(told)} |"
             f" {', '.join(s.others) or '-'} |"
         )
     return "\n".join(lines) + "\n"

@@ -213,7 +213,7 @@ def _subset(folder: Path, out: Path) -> None:
     _shaped(out, values, vocab_size=200)
 
 
-@kind("weight norm taken off", "normed", SAME + " fine-tune", last=True)
+@kind("weight norm taken off", "normed b", SAME + " fine-tune", last=True)
 def _taken_off(folder: Path, out: Path) -> None:
     model = load(folder / "b")
     trained(model, "readme", 40, seed=124, rate=5e-4)

@@ -262,7 +262,8 @@ def _made(of: Products, fit: Fit) -> bool:
             _starts(of, p, [q for q in parents if q != p]) for p in parents
         )
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
-        return any(_strays(of, fit.child, x) for x in parents)
+        scales = [_scale(fit.layers[:, k]) for k in range(len(parents))]
+        return any(_strays(of, fit.child, x, by) for x, by in zip(parents, scales, strict=True))
     if len(kin := _beside(of, fit.child, parents)) > 1:
         return not _starts(of, fit.child, kin)
     unseen = any(of.faint(fit.child, x) > BASE for x in parents)
@@ -286,10 +287,17 @@ def _starts(of: Products, p: int, others: Sequence[int]) -> bool:
     return bool(seen) and all(of.polarity(p, x) < max(BASE, 2 * of.faint(p, x)) for x in seen)
 
 
-def _strays(of: Products, p: int, x: int) -> bool:
-    """Whether x is seen to lack something of p, or to hold more than all."""
-    faint = of.faint(p, x)
-    return faint < BASE and abs(of.polarity(p, x)) > max(BASE, 2 * faint)
+def _strays(of: Products, p: int, x: int, scale: float = 1.0) -> bool:
+    """Whether x, multiplied by a number, is seen to lack something of p, or to hold more than
+    all."""
+    faint = of.faint(p, x, scale)
+    return faint < BASE and abs(of.polarity(p, x, scale)) > max(BASE, 2 * faint)
+
+
+def _scale(shares: Array) -> float:
+    """What a model grew by, from its shares in the layers of another: those that it gave whole."""
+    whole = shares[np.nan_to_num(shares) > 0.5]
+    return float(np.median(whole)) if len(whole) else 1.0
 
 
 def _named(of: Products, fit: Fit) -> Merge:

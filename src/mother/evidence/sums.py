@@ -211,11 +211,11 @@ class Products:
         pairs = [(p, c) for p in s for c in s if p != c]
         return all(self.polarity(p, c) > 2 * BASE for p, c in pairs)
 
-    def polarity(self, p: int, c: int) -> float:
-        """<p - c, p> / |p - c|^2: 0 where c holds all of p."""
-        product = self.total
-        squared = product[p, p] + product[c, c] - 2 * product[p, c]
-        return float((product[p, p] - product[p, c]) / squared) if squared > 0 else 0.0
+    def polarity(self, p: int, c: int, scale: float = 1.0) -> float:
+        """<p - c, p> / |p - c|^2: 0 where c, multiplied by a number, holds all of p."""
+        own, inner, other = (self.total[p, p], self.total[p, c], self.total[c, c])
+        squared = own + scale**2 * other - 2 * scale * inner
+        return float((own - scale * inner) / squared) if squared > 0 else 0.0
 
     def cosines(self, base: int, others: Sequence[int]) -> Array:
         """Between the steps from a model to others, of all pairs, and 0."""
@@ -225,9 +225,9 @@ class Products:
         pairs = np.triu_indices(len(s), 1)
         return np.append(0.0, (step / length / length[:, None])[pairs])
 
-    def faint(self, p: int, c: int) -> float:
+    def faint(self, p: int, c: int, scale: float = 1.0) -> float:
         """The standard error of that polarity."""
-        own = self.gram[:, p, p]
-        squared = np.maximum(own + self.gram[:, c, c] - 2 * self.gram[:, p, c], 0.0)
+        own, inner, other = (self.gram[:, a, b] for a, b in ((p, p), (p, c), (c, c)))
+        squared = np.maximum(own + scale**2 * other - 2 * scale * inner, 0.0)
         spread = np.sqrt((self.weight**2 * self.variance * own * squared).sum())
         return float(spread / max(self.weight @ squared, 1e-300))

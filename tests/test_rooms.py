@@ -37,7 +37,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("room", FLOW)
 def test_a_room_knows_nothing_of_those_to_its_right(room: str) -> None:
     right = set(FLOW[FLOW.index(room) + 1 :])
-    for path in sorted((PACKAGE / room).glob("*.py")):
-        name = f"{room}/{path.name}"
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
         wrong = {other for other in imported(path) & right if (name, other) not in KNOWN}
         assert not wrong, f"{name} imports from {', '.join(sorted(wrong))}"

@@ -146,7 +146,7 @@ def test_a_diffusers_folder_is_one_checkpoint(tmp_path):
     save(folder / "checkpoint-500" / "model.safetensors")
     found, problems = discover([tmp_path])
     assert problems == []
-    assert [c.id for c in found] == ["checkpoint-500", "sd"]
+    assert [c.id for c in found] == ["sd", "sd/checkpoint-500"]
     checkpoint = open_checkpoint(folder)
     assert checkpoint.format == "diffusers"
     assert list(checkpoint.tensors) == ["unet.w", "vae.w"]
@@ -161,7 +161,7 @@ def test_checkpoints_in_a_checkpoint_s_folder_are_their_own(tmp_path):
     for place in (folder, folder / "checkpoint-500", folder / "checkpoint-1000"):
         save(place / "model.safetensors")
         save_json(place / "config.json", {})
-    assert ids(tmp_path) == ["checkpoint-1000", "checkpoint-500", "run"]
+    assert ids(tmp_path) == ["run", "run/checkpoint-1000", "run/checkpoint-500"]
     assert open_checkpoint(folder).id == "run"
 
 
@@ -172,7 +172,7 @@ def test_the_cache_of_hugging_face(tmp_path):
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").symlink_to("../../blobs/99ff")
     save_json(snapshot / "config.json", {})
-    assert ids(tmp_path) == ["vit-base"]
+    assert ids(tmp_path) == ["google/vit-base@0123abcd"]
 
 
 def test_other_folders_hold_checkpoints(tmp_path):
@@ -269,7 +269,7 @@ def test_links_out_of_the_folder(tmp_path):
     (left,) = passed_over([tmp_path / "given"], found, problems)
     assert left.path.name == "many"
     assert "not searched" in left.fault
-    assert ids(tmp_path / "given", tmp_path / "given/many") == ["deep/m", "inside/m", "one"]
+    assert ids(tmp_path / "given", tmp_path / "given/many") == ["deep/m", "one", "own/m"]
 
 
 def test_folders_that_are_too_deep(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,12 +29,11 @@ from mother.checkpoints.formats import ending, parts_of, within_bounds
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import elsewhere, refusal
+from mother.checkpoints.stores import USUAL, Called, called, named, searched, within
+from mother.checkpoints.stores.place import Elsewhere
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
 from mother.hub import Repository, is_address, open_repositories, parse, shown
-
-#: what weights are called whatever the model
-_USUAL = {"model", "pytorch_model", "diffusion_pytorch_model", "consolidated", "weights"}
 
 
 def open_checkpoint(
@@ -126,9 +126,8 @@ class _Found:
     """A checkpoint with the names that its id is made of."""
 
     checkpoint: Checkpoint
-    short: str
-    full: str
-    also_at: list[str] = field(default_factory=list)
+    called: Called
+    also: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -141,6 +140,10 @@ class _Search:
     #: by the real path of the file or folder that holds the weights
     found: dict[str, _Found] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    #: the same by the real paths of all files, for links to each of them make one model, too
+    by_files: dict[object, str] = field(default_factory=dict)
+    #: and by that of the folder that is the checkpoint
+    folders: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     #: the folder that was given, without links
     root: str = ""
@@ -180,7 +183,10 @@ class _Search:
         try:
             self.root = os.path.realpath(path)
             if not is_folder(path):
-                self._add_file(path)
+                if (others := named(path)) is not None:
+                    self._add_others(others)
+                else:
+                    self._add_file(path)
                 return
             self._visit_folder(path, 0)
             if self._reached() == before:
@@ -203,7 +209,7 @@ class _Search:
             return
         self.visited.add(real)
         try:
-            names = listing(folder)
+            names = searched(folder, listing(folder))
         except InputError as error:
             self._refuse(folder, error.fault)
             return
@@ -211,8 +217,7 @@ class _Search:
         inside = self._add_folder(folder, names)
         if inside is None:
             files = [n for n in names if n not in set(children) and not is_training_state(n)]
-            told = [n for n in files if ending(n) or is_weights(folder / n)]
-            self._visit_files(folder, told)
+            self._visit_files(folder, files)
         elif self.alone:
             return
         self._visit_children(folder, [n for n in children if n not in (inside or ())], depth)
@@ -221,7 +226,7 @@ class _Search:
         if children and depth >= MAX_DEPTH:
             self._refuse(folder, f"folders deeper than {MAX_DEPTH} are not searched")
             return
-        for name in children:
+        for name in _links_last(folder, children):
             if leads_out(folder / name, self.root):
                 self._visit_linked(folder / name)
             else:
@@ -250,7 +255,7 @@ class _Search:
             return None
         # a folder's one file of weights may be named on its own, too
         alone = weights is not None and not weights.endswith(".json") and not is_adapter(names)
-        real = os.path.realpath(folder / weights if weights and alone else folder)
+        real = _identity(folder / weights) if weights and alone else os.path.realpath(folder)
         if real in self.found:
             self._seen_again(real, folder)
             return []
@@ -260,8 +265,7 @@ class _Search:
             else:
                 opened = open_model_folder(folder)
             if opened is not None:
-                name = clean(_folder_name(folder))
-                self._keep(real, opened, name, f"{name}{clean(_revision(folder))}")
+                self._keep(real, opened, called(folder, whole=True))
             if "model_index.json" in names:
                 return components_of(folder, names)
             return list(whole.inside) if whole else []
@@ -275,12 +279,16 @@ class _Search:
     def _visit_files(self, folder: Path, files: list[str]) -> None:
         present = set(files)
         done = {part for name in files for part in parts_of(name, present)}
-        for name in files:
+        for name in _links_last(folder, files):
             if name in done:
                 continue
             shards = shard_set(name)
             try:
-                if shards and len(present.intersection(shards[1])) > 1:
+                if (others := named(folder / name)) is not None:
+                    self._add_others(others)
+                elif not (ending(name) or is_weights(folder / name)):
+                    continue
+                elif shards and len(present.intersection(shards[1])) > 1:
                     done.update(shards[1])
                     self._add_shards(folder, *shards)
                 else:
@@ -291,48 +299,61 @@ class _Search:
     def _add_shards(self, folder: Path, stem: str, shards: list[str]) -> None:
         opened = open_shard_set(folder, stem, shards)
         # shards of a name that every model's have are told by their folder
-        name = clean(_folder_name(folder) if stem in _USUAL else stem)
-        self._keep(os.path.realpath(opened.path), opened, name, name)
+        by = called(folder if stem in USUAL else folder / stem, whole=True)
+        self._keep(_identity(opened.path), opened, by)
 
-    def _add_file(self, path: Path) -> None:
-        real = os.path.realpath(path)
+    def _add_others(self, others: Sequence[Elsewhere]) -> None:
+        """Add the weights that a file names; of those of one model, the model where one is
+        wanted."""
+        for each in others:
+            if each.fault:
+                self._refuse(each.path, each.fault)
+            elif not (self.alone and each.part):
+                self._add_file(each.path, within(each.place))
+
+    def _add_file(self, path: Path, by: Called | None = None) -> None:
+        real = _identity(path)
         if real in self.found:
-            self._seen_again(real, path)
+            self._seen_again(real, path, by)
             return
-        full = path.name
-        short = full.removesuffix(ending(full) or _ending_of_letters(path))
-        self._keep(real, open_alone(path), clean(short), clean(full))
+        self._keep(real, open_alone(path), by or called(path, whole=False))
 
-    def _keep(self, real: str, opened: Checkpoint, short: str, full: str) -> None:
-        self.found[real] = _Found(within_bounds(opened), short, full)
+    def _keep(self, real: str, opened: Checkpoint, by: Called) -> None:
+        files = ((name, _identity(file.path)) for name, file in opened.named_files.items())
+        # what an adapter makes of its base stands beside its weights
+        first = real if opened.base else self.by_files.setdefault(tuple(files) or real, real)
+        if first == real:
+            self.found[real] = _Found(within_bounds(opened), by)
+            self.folders.setdefault(os.path.realpath(opened.path), real)
+        else:
+            self._seen_again(first, opened.path)
 
-    def _seen_again(self, real: str, path: Path) -> None:
+    def _seen_again(self, real: str, path: Path, by: Called | None = None) -> None:
         self.repeats += 1
-        first = self.found.get(real)
-        if first is not None and path != first.checkpoint.path:
-            first.also_at.append(printable(shown(path)))
+        first = self.found.get(self.folders.get(real, real))
+        if first is None:
+            return
+        if by is not None:
+            first.also.append(f"also called {printable(by.short)}")
+        elif path != first.checkpoint.path:
+            first.also.append(f"also at {printable(shown(path))}")
 
 
-def _ending_of_letters(path: Path) -> str:
-    """An ending that no format has, ".th", and that is no part of a name, ".2"."""
-    return path.suffix if path.suffix[1:].isalpha() else ""
+def _links_last(folder: Path, names: Iterable[str]) -> list[str]:
+    """So that a model is called as it is stored, and not "best"."""
+    return sorted(names, key=lambda name: (folder / name).is_symlink())
 
 
-def _folder_name(folder: Path) -> str:
-    """The folder's name, also for "." and "..", and the model's in a cache of Hugging Face."""
-    absolute = Path(os.path.abspath(folder))  # noqa: PTH100  (without following symlinks)
-    repository = absolute.parent.parent.name
-    if absolute.parent.name == "snapshots" and repository.startswith("models--"):
-        return repository.split("--")[-1]
-    return absolute.name or "root"
-
-
-def _revision(folder: Path) -> str:
-    """The start of the commit that a folder in a cache of Hugging Face's holds, after @; else
-    nothing."""
-    absolute = Path(os.path.abspath(folder))  # noqa: PTH100  (without following symlinks)
-    cached = absolute.parent.parent.name.startswith("models--")
-    return f"@{absolute.name[:7]}" if cached and absolute.parent.name == "snapshots" else ""
+def _identity(path: Path) -> str:
+    """What tells a file from all others: where links lead, or of one of several hard links the
+    number that they have in common."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+        return f"{status.st_dev}:{status.st_ino}"
+    return os.path.realpath(path)
 
 
 def _name(found: Iterable[_Found]) -> list[Checkpoint]:
@@ -340,7 +361,7 @@ def _name(found: Iterable[_Found]) -> list[Checkpoint]:
     found = sorted(found, key=lambda f: clean(str(f.checkpoint.path)))
     clashes: dict[str, list[_Found]] = {}
     for each in found:
-        clashes.setdefault(each.short, []).append(each)
+        clashes.setdefault(each.called.short, []).append(each)
     named: dict[str, Checkpoint] = {}
     for group in clashes.values():
         for label, each in zip(_labels(group), group, strict=True):
@@ -353,20 +374,19 @@ def _name(found: Iterable[_Found]) -> list[Checkpoint]:
 
 
 def _finished(found: _Found, label: str) -> Checkpoint:
-    notes = (*found.checkpoint.notes, *(f"also at {path}" for path in found.also_at))
-    return replace(found.checkpoint, id=label, notes=notes)
+    told = (found.called.note,) if found.called.note else ()
+    return replace(found.checkpoint, id=label, notes=(*found.checkpoint.notes, *told, *found.also))
 
 
 def _labels(group: Sequence[_Found]) -> list[str]:
     """Names for checkpoints of one short name: with as many parent folders as tell them apart."""
-    parents = [Path(os.path.abspath(f.checkpoint.path)).parts[1:-1] for f in group]  # noqa: PTH100
-    most = max(map(len, parents))
-    for names in ([f.short for f in group], [f.full for f in group]):
+    most = max(len(f.called.above) for f in group)
+    for names in ([f.called.short for f in group], [f.called.full for f in group]):
         for depth in range(most + 1):
             labels = [
-                clean("/".join([*above[len(above) - depth :], name] if depth else [name]))
-                for above, name in zip(parents, names, strict=True)
+                "/".join([*map(clean, f.called.above[::-1][:depth][::-1]), name])
+                for f, name in zip(group, names, strict=True)
             ]
             if len(set(labels)) == len(labels):
                 return labels
-    return [f.full for f in group]
+    return [f.called.full for f in group]

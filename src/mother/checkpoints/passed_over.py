@@ -119,7 +119,9 @@ def passed_over(
                 real = os.path.realpath(folder / name)
                 if refused and ending(name):
                     continue
-                if real not in taken and real not in told and real not in found:
+                # of a blob and the links to it a link is what people know
+                new = real not in found or (folder / name).is_symlink()
+                if real not in taken and real not in told and new:
                     what = _what(folder / name)
                     if what is not None:
                         found[real] = Problem(folder / name, what)

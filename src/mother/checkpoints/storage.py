@@ -86,7 +86,8 @@ def open_regular(path: Path) -> int:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         return os.open(path, flags)
     except FileNotFoundError:
-        raise refusal(path, f"no such file or folder{elsewhere(path)}") from None
+        gone = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
+        raise refusal(path, f"{gone}{elsewhere(path)}") from None
     except OSError as error:
         raise refusal(path, f"can't be opened: {reason(error)}") from None
     except ValueError:

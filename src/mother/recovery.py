@@ -33,6 +33,7 @@ from mother.evidence.pieces import sampled
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
+from mother.graph.identical import with_identical
 from mother.graph.relabelled import noted
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
@@ -321,7 +322,7 @@ def _recovered(
         conversions=conversions,
         explain=options.explain,
     )
-    graph = noted(graph, hidden)
+    graph = with_identical(noted(graph, hidden), usable)
     if options.method == "gram":
         graph = attached(graph, [c for c in usable if c not in lost])
     if not options.hints:

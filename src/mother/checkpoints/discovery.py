@@ -142,8 +142,8 @@ class _Search:
     problems: list[Problem] = field(default_factory=list)
     #: the same by the real paths of all files, for links to each of them make one model, too
     by_files: dict[object, str] = field(default_factory=dict)
-    #: and by that of the folder that is the checkpoint
-    folders: dict[str, str] = field(default_factory=dict)
+    #: and by that of the folder that is the checkpoint, or of its first file
+    places: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     #: the folder that was given, without links
     root: str = ""
@@ -300,7 +300,7 @@ class _Search:
         opened = open_shard_set(folder, stem, shards)
         # shards of a name that every model's have are told by their folder
         by = called(folder if stem in USUAL else folder / stem, whole=True)
-        self._keep(_identity(opened.path), opened, by)
+        self._keep(os.path.join(os.path.realpath(folder), stem), opened, by)  # noqa: PTH118
 
     def _add_others(self, others: Sequence[Elsewhere]) -> None:
         """Add the weights that a file names; of those of one model, the model where one is
@@ -313,7 +313,7 @@ class _Search:
 
     def _add_file(self, path: Path, by: Called | None = None) -> None:
         real = _identity(path)
-        if real in self.found:
+        if real in self.found or real in self.places:
             self._seen_again(real, path, by)
             return
         self._keep(real, open_alone(path), by or called(path, whole=False))
@@ -324,13 +324,13 @@ class _Search:
         first = real if opened.base else self.by_files.setdefault(tuple(files) or real, real)
         if first == real:
             self.found[real] = _Found(within_bounds(opened), by)
-            self.folders.setdefault(os.path.realpath(opened.path), real)
+            self.places.setdefault(os.path.realpath(opened.path), real)
         else:
             self._seen_again(first, opened.path)
 
     def _seen_again(self, real: str, path: Path, by: Called | None = None) -> None:
         self.repeats += 1
-        first = self.found.get(self.folders.get(real, real))
+        first = self.found.get(self.places.get(real, real))
         if first is None:
             return
         if by is not None:

@@ -78,7 +78,8 @@ class Node:
     """One checkpoint. unaligned: its tensors that found no partner, each with the reason. recipe:
     how it was merged, None for a model of one parent or none. compared: which share of its weights
     was compared with others, or could be, if it is alone; what can't be read as numbers is among
-    its weights. None in older graphs."""
+    its weights. None in older graphs. identical_to: the model whose files its own are equal to byte
+    for byte, None where there is none; freed: how many bytes of disk are free without it then."""
 
     id: str
     path: str
@@ -92,6 +93,8 @@ class Node:
     files: tuple[WeightFile, ...] = ()
     recipe: Recipe | None = None
     compared: float | None = None
+    identical_to: str | None = None
+    freed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -368,7 +371,7 @@ class ModelGraph:
             "schema": SEVERAL if several else SCHEMA,
             "method": self.method,
             "options": dict(self.options),
-            "nodes": [plain(x, () if several else ("recipe",)) for x in self.nodes],
+            "nodes": [plain(x, _left_out(x, several)) for x in self.nodes],
             "edges": [plain(x, () if several else ("share",)) for x in self.edges],
             "hidden": [plain(x) for x in self.hidden],
             "trees": [plain(x) for x in self.trees],
@@ -428,6 +431,8 @@ class ModelGraph:
             told = re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64)
             if not 0 <= file.bytes < BEYOND or not told:
                 raise ValueError(f"a model graph with an impossible size or hash of {file.name!r}")
+        if any(not 0 <= (node.freed or 0) < BEYOND for node in self.nodes):
+            raise ValueError("a model graph in which an impossible number of bytes can be freed")
         above = [(e.parent, e.child) for e in self.edges]
         above += [(h.id, child) for h in self.hidden for child in h.children]
         above += [(h.parent, h.id) for h in self.hidden if h.parent is not None]
@@ -440,6 +445,7 @@ class ModelGraph:
         named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
         named |= {x.model for x in self.stated} | {x.model for x in self.inferred}
         named |= {x for n in self.nodes if n.recipe for x in n.recipe.parents}
+        named |= {n.identical_to for n in self.nodes if n.identical_to is not None}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")
         if not {x for e in self.edges for x in (e.parent, e.child)} <= {n.id for n in self.nodes}:
@@ -454,6 +460,12 @@ class ModelGraph:
             return cls.from_json(text)
         except ValueError as fault:
             raise InputError(path, str(fault)) from None
+
+
+def _left_out(node: Node, several: bool) -> tuple[str, ...]:
+    """What JSON does not have of a node."""
+    of_copies = () if node.identical_to is not None else ("identical_to", "freed")
+    return of_copies if several else (*of_copies, "recipe")
 
 
 def _rank(edge: Edge) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.cells import cell_len
@@ -21,6 +22,13 @@ _STYLES = {"strong": "cyan", "likely": "yellow", "open": "magenta"}
 #: how sure an edge is, told by its line: without colour, too
 _LINES = {"strong": "── ", "likely": "╌╌ ", "open": "╌? ", "": "── "}
 _WORD = re.compile(r"\S+\s*|\s+")
+#: what copies are whose bytes are others, by relation
+_COPIES = {
+    "duplicate": "of the same weights",
+    "converted": "converted",
+    "quantized": "quantized",
+    "pruned": "pruned",
+}
 _LEAST = 36  # columns that a name and its verdict are left at least
 
 
@@ -34,6 +42,15 @@ def count(n: int) -> str:
         if n >= size:
             return f"{n / size:.1f} {unit}"
     return str(n)
+
+
+def size(n: int) -> str:
+    """A number of bytes for people.
+
+    >>> size(950), size(86_567_656)
+    ('950 bytes', '86.6 MB')
+    """
+    return f"{n} bytes" if n < 1000 else f"{count(n)}B"
 
 
 def many(n: int, one: str, more: str = "") -> str:
@@ -88,6 +105,29 @@ def summary(graph: ModelGraph) -> Iterator[str]:
     if graph.refused:
         parts.append(f"{many(len(graph.refused), 'input')} not read")
     yield "; ".join(parts)
+    yield from _copies(graph)
+
+
+def _copies(graph: ModelGraph) -> Iterator[str]:
+    """Which models are there twice, what they take, and which copies are other bytes."""
+    copies = [node for node in graph.nodes if node.duplicate_of is not None]
+    equal = [node for node in graph.nodes if node.identical_to is not None]
+    if equal:
+        total = size(sum(node.freed or 0 for node in equal))
+        there = "1 model is" if len(equal) == 1 else f"{len(equal)} models are"
+        yield f"{there} there twice, byte for byte; {total} can be freed, safe to delete:"
+        for node in equal:
+            names = printable(node.id), printable(node.identical_to or "")
+            yield f"    {names[0]}, {size(node.freed or 0)}: {names[1]} holds the same bytes"
+    main = graph.main_edges()
+    others = Counter(
+        _COPIES.get(main[node.id].relation if node.id in main else "", "stored otherwise")
+        for node in copies
+        if node.identical_to is None
+    )
+    if others:
+        told = ", ".join(f"{n} {what}" for what, n in sorted(others.items()))
+        yield f"{many(sum(others.values()), 'copy', 'copies')} of other bytes, keep: {told}"
 
 
 def wrapped(text: Text, width: int | None, hanging: str) -> Iterator[Text]:

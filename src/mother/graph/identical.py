@@ -1,0 +1,84 @@
+"""Copies whose files are equal byte for byte, and how many bytes they take.
+
+Equal weights are not enough to delete one of two models: a header, the split into files or the
+format may be what somebody needs. Of files that are the same in every byte one can go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mother.checkpoints import Checkpoint, File
+from mother.graph import ModelGraph
+
+_BLOCK = 1 << 22  # bytes that are compared at a time
+
+
+def with_identical(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> ModelGraph:
+    """The graph, its nodes with what they are identical to and what could be freed. checkpoints:
+    what it was recovered from. Reads copies of this disk, as far as they are equal. Raises
+    InputError where one can't be read."""
+    held = {c.id: c for c in checkpoints if c.files and not any(f.remote for f in c.files)}
+    same: dict[str, str] = {}
+    for copies in _copies(graph):
+        kept: list[Checkpoint] = []
+        for copy in (held[id_] for id_ in copies if id_ in held):
+            first = next((c for c in kept if _are_equal(c, copy)), None)
+            if first is None:
+                kept.append(copy)
+            else:
+                same[copy.id] = first.id
+    if not same:
+        return graph
+    freed = _freed(held, same)
+    nodes = (
+        replace(n, identical_to=same[n.id], freed=freed[n.id]) if n.id in same else n
+        for n in graph.nodes
+    )
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _copies(graph: ModelGraph) -> Iterator[list[str]]:
+    """Ids of models of the very same weights."""
+    found: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        if edge.relation == "duplicate":
+            found.setdefault(edge.parent, [edge.parent]).append(edge.child)
+    return map(sorted, found.values())
+
+
+def _are_equal(one: Checkpoint, other: Checkpoint) -> bool:
+    a, b = one.named_files, other.named_files
+    if len(a) != len(b) or (len(a) > 1 and a.keys() != b.keys()):
+        return False
+    pairs = list(zip(a.values(), b.values(), strict=True))
+    return all(x.size == y.size for x, y in pairs) and all(_hold_the_same(*p) for p in pairs)
+
+
+def _hold_the_same(one: File, other: File) -> bool:
+    if one.path.samefile(other.path):
+        return True
+    steps = ((at, min(at + _BLOCK, one.size)) for at in range(0, one.size, _BLOCK))
+    return all(np.array_equal(one.array(*s), other.array(*s)) for s in steps)
+
+
+def _freed(held: Mapping[str, Checkpoint], same: Mapping[str, str]) -> dict[str, int]:
+    """Bytes on disk that go with each copy when all of them are deleted: those of files that no
+    other model has a part in, by a link to the same blob, and that no other hard link keeps."""
+    holders: dict[tuple[int, int], set[str]] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    for id_, checkpoint in held.items():
+        for file in checkpoint.files:
+            status = os.stat(file.path)  # noqa: PTH116
+            key = (status.st_dev, status.st_ino)
+            holders.setdefault(key, set()).add(id_)
+            sizes[key] = status.st_size if status.st_nlink == 1 else 0
+    freed = dict.fromkeys(same, 0)
+    for key, ids in holders.items():
+        if ids <= same.keys():
+            freed[min(ids)] += sizes[key]
+    return freed

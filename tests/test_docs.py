@@ -30,6 +30,7 @@ import yaml
 from kit import run
 from loopback_hub import client_of, serve
 from markdown_it import MarkdownIt
+from moto.server import ThreadedMotoServer
 from starlette.testclient import TestClient
 
 import mother
@@ -103,7 +104,7 @@ def test_no_fence_is_passed_over():
         for fence in ALL
     }
     assert {where for where, kind in kinds.items() if sum(kind) != 1} == set()
-    assert sum(kind[0] for kind in kinds.values()) == 5
+    assert sum(kind[0] for kind in kinds.values()) == 6
     assert sum(kind[3] for kind in kinds.values()) > 30
 
 
@@ -155,10 +156,19 @@ class Session:
             assert what == "." or what[2:-1] in EXTRAS, line
         elif words[:2] == ["python", "experiments/tests/loopback_hub.py"]:
             self.hubs[words[3]] = self.opened.enter_context(serve(Path(words[2])))
+        elif words[0] == "moto_server":
+            server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+            server.start()
+            self.opened.callback(server.stop)
+            self.hubs[words[2]] = "http://127.0.0.1:{1}".format(*server.get_host_and_port())
         elif words[:1] == ["export"]:
-            name, _, address = words[1].partition("=")
-            assert name == "HF_ENDPOINT", line
-            client_of(self.hubs[address.removeprefix("http://127.0.0.1:")], self.home, self.patch)
+            name, _, value = words[1].partition("=")
+            port = value.removeprefix("http://127.0.0.1:")
+            if name == "HF_ENDPOINT":
+                client_of(self.hubs[port], self.home, self.patch)
+            else:
+                assert name.startswith("AWS_"), line
+                self.patch.setenv(name, self.hubs.get(port, value))
         elif words[0] == "python":
             out = self.python(words[1:])
         elif words[0] == "make":

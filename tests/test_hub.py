@@ -45,7 +45,7 @@ def models(tmp_path: Path) -> Path:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that it would have waited between attempts."""
     waited: list[float] = []
-    monkeypatch.setattr("mother.hub.http.sleep", waited.append)
+    monkeypatch.setattr("mother.hub.patience.sleep", waited.append)
     return waited
 
 
@@ -55,7 +55,7 @@ def hub(
 ) -> Iterator[str]:
     """The loopback Hub, and an environment of its own for the client."""
     (tmp_path / "spool").mkdir()
-    monkeypatch.setattr("mother.hub.repositories._spool", tmp_path / "spool")
+    monkeypatch.setattr("mother.hub.mirrors._spool", tmp_path / "spool")
     with serve(models.parent, record) as endpoint:
         client_of(endpoint, tmp_path, monkeypatch)
         yield endpoint

@@ -47,13 +47,13 @@ def record() -> Record:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waits; sketches grow once, and small files are large ones."""
-    monkeypatch.setattr("mother.hub.http.sleep", lambda _: None)
+    monkeypatch.setattr("mother.hub.patience.sleep", lambda _: None)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
     sizes = {"HEAD": 1 << 12, "LEAST": 1 << 10, "MOST": 1 << 16, "GAP": 1 << 10, "AHEAD": 1 << 12}
     for name, size in sizes.items():
         monkeypatch.setattr(f"mother.hub.files.{name}", size)
-    monkeypatch.setattr("mother.hub.repositories.HEAD", 1 << 12)
+    monkeypatch.setattr("mother.hub.mirrors.HEAD", 1 << 12)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def models(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> I
         home = folder / "org" / f"m{k}"
         home.mkdir(parents=True)
         save_file({n: w.astype(np.float32) for n, w in weights.items()}, home / "model.safetensors")
-    monkeypatch.setattr("mother.hub.repositories._spool", spool)
+    monkeypatch.setattr("mother.hub.mirrors._spool", spool)
     with serve(folder.parent, record) as endpoint:
         client_of(endpoint, tmp_path, monkeypatch)
         yield folder

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mother.errors import InputError
-from mother.hub.addresses import is_address, parse
+from mother.hub import is_address, parse
 from mother.hub.ranges import merged, missing, pieces
 from mother.names import printable
 

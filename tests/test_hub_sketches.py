@@ -121,7 +121,7 @@ def models(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> I
     folder, spool = tmp_path / "hub" / "models", tmp_path / "spool"
     folder.mkdir(parents=True)
     spool.mkdir()
-    monkeypatch.setattr("mother.hub.repositories._spool", spool)
+    monkeypatch.setattr("mother.hub.mirrors._spool", spool)
     with serve(folder.parent, record) as endpoint:
         client_of(endpoint, tmp_path, monkeypatch)
         yield folder

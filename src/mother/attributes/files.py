@@ -22,7 +22,7 @@ def from_files(graph: ModelGraph) -> Stated:
     faults: list[str] = []
     for place, (node, path) in enumerate(zip(graph.nodes, paths, strict=True)):
         if is_address(node.path):
-            faults.append(f"{printable(node.path)}: on the Hub, where files are not read for this")
+            faults.append(f"{printable(node.path)}: elsewhere, where files are not read for this")
             continue
         if not path.exists():
             faults.append(f"{printable(node.path)}: no such file or folder")

@@ -33,7 +33,7 @@ from mother.checkpoints.stores import USUAL, Called, called, named, searched, wi
 from mother.checkpoints.stores.place import Elsewhere
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
-from mother.hub import Repository, is_address, open_repositories, parse, shown
+from mother.hub import Mirror, is_address, opened_at, shown
 
 
 def open_checkpoint(
@@ -98,27 +98,31 @@ def _refuse_empty(path: str | PathLike[str]) -> None:
 def folders_of(
     paths: Sequence[str | PathLike[str]], *, download: bool = False
 ) -> Iterator[tuple[list[Path], list[Problem]]]:
-    """The paths, in place of addresses on the Hub the folders that their repositories are mirrored
-    in meanwhile, and the addresses refused."""
+    """The paths, in place of addresses of what lies elsewhere the folders that it is mirrored in
+    meanwhile, and what was refused."""
     folders: list[Path] = []
     problems: list[Problem] = []
-    held: list[Repository] = []
+    held: list[Mirror] = []
     for path in paths:
         _refuse_empty(path)
         if not is_address(path):
             folders.append(Path(path))
             continue
         try:
-            address = parse(path)
-            for repository in open_repositories(address, download=download):
-                if isinstance(repository, InputError):
-                    problems.append(Problem(Path(repository.path), repository.fault))
-                else:
-                    held.append(repository)
-                    folders.append(repository.root / address.path)
+            for found in opened_at(path, download=download):
+                if isinstance(found, InputError):
+                    problems.append(_problem(found))
+                    continue
+                held.append(found.mirror)
+                folders.append(found.path)
+                problems += map(_problem, found.mirror.refused)
         except InputError as error:
-            problems.append(Problem(Path(error.path), error.fault))
+            problems.append(_problem(error))
     yield folders, problems
+
+
+def _problem(error: InputError) -> Problem:
+    return Problem(Path(error.path), error.fault)
 
 
 @dataclass
@@ -148,33 +152,33 @@ class _Search:
     #: the folder that was given, without links
     root: str = ""
     repeats: int = 0
-    #: those on the Hub, whose folders are there as long as they are
-    repositories: list[Repository] = field(default_factory=list)
+    #: places elsewhere, whose folders are there as long as they are
+    mirrors: list[Mirror] = field(default_factory=list)
 
     def visit_given(self, path: str | PathLike[str]) -> None:
         """A path or an address that the user named: it must hold something."""
         _refuse_empty(path)
         if is_address(path):
-            self._visit_hub(path)
+            self._visit_address(path)
         else:
             self._visit_path(Path(path))
 
-    def _visit_hub(self, given: str | PathLike[str]) -> None:
+    def _visit_address(self, given: str | PathLike[str]) -> None:
         before = self._reached()
         try:
-            address = parse(given)
-            for repository in open_repositories(address, download=self.download):
-                if isinstance(repository, InputError):
-                    self._refuse(Path(repository.path), repository.fault)
+            for found in opened_at(given, download=self.download):
+                if isinstance(found, InputError):
+                    self.problems.append(_problem(found))
                     continue
-                self.repositories.append(repository)
-                self.root = os.path.realpath(repository.root)
-                if address.name:
-                    self._visit_path(repository.root / address.path)
+                self.mirrors.append(found.mirror)
+                self.problems += map(_problem, found.mirror.refused)
+                self.root = os.path.realpath(found.mirror.root)
+                if found.many:
+                    self._visit_folder(found.path, 0)
                 else:
-                    self._visit_folder(repository.root, 0)
+                    self._visit_path(found.path)
         except InputError as error:
-            self._refuse(Path(error.path), error.fault)
+            self.problems.append(_problem(error))
         if self._reached() == before:
             self._refuse(Path(given), NOTHING_FOUND)
 

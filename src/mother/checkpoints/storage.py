@@ -138,7 +138,7 @@ class File:
     @property
     def stamp(self) -> tuple[int, int]:
         """Its size, and when it was last written, in nanoseconds: another where it has changed."""
-        return self._stamp
+        return self._stamp if self._ranged is None else (self.size, self._ranged.moment)
 
     def fault(self, text: str) -> InputError:
         """The error that refuses this file."""

@@ -13,7 +13,13 @@ from rich.text import Text
 import mother
 import mother.gate
 from mother.cli.completion import files
-from mother.cli.output import check_output, print_lines, progress_bar, write_atomically
+from mother.cli.output import (
+    check_output,
+    print_lines,
+    progress_bar,
+    said_of_traffic,
+    write_atomically,
+)
 from mother.errors import UsageError
 from mother.gate.binding import in_words
 from mother.gate.page import page
@@ -63,7 +69,7 @@ def check(
     """Compare what models claim of their parents and licences with what their weights say.
 
     A PATH is a checkpoint, a folder that holds some, or an address on the Hub:
-    hf://owner/name[@revision], or hf://owner for all of its models.
+    hf://owner/name[@revision], or hf://owner for all of its models; or s3://bucket/path, …
     Claims are read from model cards, configs, adapter configs, safetensors metadata and GGUF
     headers. Exit codes: 0 nothing forbidden, 1 the policy forbids something that was found, 2 bad
     usage, or weights that can't be read and nothing forbidden beside them.
@@ -91,6 +97,7 @@ def check(
             write_atomically(output, text)
     if output is not None or not (as_json or sarif):
         print_lines(lines(report))
+        said_of_traffic()
     for finding in report.unchecked:
         print(f"mother: {printable(finding.message)}", file=sys.stderr)
     if report.forbidden:

@@ -9,7 +9,7 @@ import click
 
 import mother.comparison
 from mother.cli.completion import files
-from mother.cli.output import print_lines
+from mother.cli.output import print_lines, said_of_traffic
 from mother.names import printable
 from mother.views.comparing import lines
 from mother.views.heat import heat
@@ -32,7 +32,8 @@ _SHOWN = 10
 def compare(a: str, b: str, base: str | None, download: bool, as_json: bool) -> None:
     """What two checkpoints are to each other, and why.
 
-    A and B are paths, or addresses on the Hub: hf://owner/name[@revision][/path].
+    A and B are paths, or addresses on the Hub: hf://owner/name[@revision][/path];
+    elsewhere, s3://bucket/path, https://host/path/file.safetensors and others.
 
     Prints the relation, what speaks for it and against it, the layers that say most, those that
     changed most, and what was not compared.
@@ -51,3 +52,4 @@ def compare(a: str, b: str, base: str | None, download: bool, as_json: bool) -> 
         click.echo(f"not compared: {printable(line)}")
     if len(result.not_compared) > _SHOWN:
         click.echo(f"not compared: … {len(result.not_compared) - _SHOWN} more")
+    said_of_traffic()

@@ -15,7 +15,14 @@ from rich.filesize import decimal
 from mother.checkpoints import Problem
 from mother.checkpoints.passed_over import summary
 from mother.cli.completion import files
-from mother.cli.output import check_output, print_forest, refused, write_atomically
+from mother.cli.output import (
+    check_output,
+    print_forest,
+    progress_bar,
+    refused,
+    said_of_traffic,
+    write_atomically,
+)
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement
 from mother.graph.verdict import of_edge
@@ -158,14 +165,17 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
 
     What is there and has not changed is left alone, so a run that was stopped goes on. What can't
     be read is named on stderr, the rest is added, and the exit code is 2. The workers of a cluster
-    must find the checkpoints under the same paths, or on the Hub.
+    must find the checkpoints under the same paths, or on the Hub or in a store, and read them there
+    themselves.
     """
     with Index(folder) as opened, _workers(executor) as taking:
-        added = opened.add(paths, base=base, executor=taking)
+        with progress_bar(models=True) as progress:
+            added = opened.add(paths, base=base, executor=taking, progress=progress)
         counts = {"added": added.new, "changed": added.changed, "unchanged": added.unchanged}
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {_models(opened)} in the index")
         _asked(added.closer)
+        said_of_traffic(workers=taking is not None)
         if added.unread:
             click.echo(f"mother: {summary(added.unread)}", err=True)
     _left(folder, opened, added.problems)

@@ -93,14 +93,32 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Report | None]:
-    """A bar of bytes read on a terminal's stderr; None where there is no terminal."""
+def progress_bar(*, models: bool = False) -> Iterator[Report | None]:
+    """A bar of bytes read, or of models, on a terminal's stderr; None where there is none."""
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    from mother.hub.traffic import TRAFFIC
+
+    class Requests(ProgressColumn):
+        """What was asked of servers, lists of files among it."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{TRAFFIC.requests:,} requests" if TRAFFIC.requests else "")
+
+    done = (MofNCompleteColumn(),) if models else (DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("reading"), BarColumn(), *done, Requests())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
 
@@ -108,6 +126,16 @@ def progress_bar() -> Iterator[Report | None]:
             bar.update(task, completed=done, total=total)
 
         yield report
+
+
+def said_of_traffic(*, workers: bool = False) -> None:
+    """One line on what came of models that lie elsewhere, if any do, for this command. workers:
+    whether others read, too."""
+    from mother.hub.traffic import TRAFFIC
+
+    if TRAFFIC.requests:
+        print(f"read from elsewhere: {TRAFFIC}" + ", beside what the workers read" * workers)
+        TRAFFIC.restart()
 
 
 def left_unread(graph: ModelGraph) -> None:

@@ -19,6 +19,7 @@ from mother.cli.output import (
     print_lines,
     progress_bar,
     refused,
+    said_of_traffic,
     write_atomically,
 )
 from mother.errors import UsageError
@@ -153,8 +154,9 @@ def recover(
 
     A PATH is a checkpoint (.safetensors, .pt, .bin, .npz, …; a transformers, diffusers or PEFT
     folder), or a folder that holds checkpoints; on the Hub, hf://owner/name[@revision] is one
-    and hf://owner all that the owner has. Prints the forest as a tree. What can't be read is
-    named on stderr, the rest is recovered, and the exit code is 2.
+    and hf://owner all that the owner has; elsewhere s3://bucket/path, gs://, az://, https://…
+    Prints the forest as a tree. What can't be read is named on stderr, the rest is recovered, and
+    the exit code is 2.
     """
     if output is not None:
         check_output(output)
@@ -188,6 +190,7 @@ def recover(
     if html is not None:
         write_atomically(html, page(graph))
     print_forest(graph, depth, plain=plain, refused=False)
+    said_of_traffic()
     for line in _closing(paths, output, html):
         click.echo(line)
     if explain:

@@ -15,7 +15,7 @@ import mother.recovery
 from mother.cli.output import left_unread, progress_bar
 from mother.errors import UsageError
 from mother.graph import ModelGraph
-from mother.hub import is_address, parse
+from mother.hub import is_address, is_hub_address, parse, shown
 from mother.index import is_index
 from mother.views.terminal import printable
 
@@ -70,9 +70,11 @@ def serve(
     if not math.isfinite(timeout):
         raise UsageError(f"--timeout {timeout}: give a number of seconds")
     for folder in allow:
-        if is_address(folder):
+        if is_hub_address(folder):
             if (address := parse(folder)).revision or address.path:
                 raise UsageError(f"--allow {address}: give hf://OWNER or hf://OWNER/NAME")
+        elif is_address(folder):
+            raise UsageError(f"--allow {shown(folder)}: only folders and hf:// can be allowed")
         elif not folder.is_dir():
             raise UsageError(f"--allow {folder}: no such folder")
     # before the folder is recovered, which may take long
@@ -129,17 +131,17 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _shown_from(graph: Path) -> list[Path]:
     """What is allowed because it is what the graph is recovered from."""
-    if is_address(graph):
+    if is_hub_address(graph):
         address = parse(graph)
         return [Path("hf:", address.owner, address.name)]
     return [graph] if graph.is_dir() and not is_index(graph) else []
 
 
 def _forest(graph: Path) -> ModelGraph:
-    on_the_hub = is_address(graph)
-    if not (on_the_hub or graph.is_dir()):
+    elsewhere = is_address(graph)
+    if not (elsewhere or graph.is_dir()):
         return ModelGraph.load(graph)
-    source = graph if on_the_hub else graph.resolve()
+    source = graph if elsewhere else graph.resolve()
     with progress_bar() as progress:
         forest = mother.recovery.recover([source], progress=progress, explain=True)
     left_unread(forest)

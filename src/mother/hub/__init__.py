@@ -1,19 +1,27 @@
-"""Repositories of models on a Hugging Face Hub, of which nothing but what is asked for is read.
+"""Models that lie elsewhere, of which nothing but what is asked for is read.
 
-A repository is mirrored as a folder of sparse files: every file is there under its name and with
-its size, and holds those ranges of bytes that were fetched so far. So the readers of checkpoints
-need not know of the Hub, and no byte comes twice. The folder is gone when nobody reads it.
+A place elsewhere is mirrored as a folder of sparse files: every file is there under its name and
+with its size, and holds those ranges of bytes that were fetched so far. So the readers of
+checkpoints need not know where these come from, and no byte comes twice. The folder is gone when
+nobody reads it. Where models may lie, schemes.py lists.
 """
 
-from mother.hub.addresses import Address, is_address, parse
-from mother.hub.repositories import Repository, mirrored, open_repositories, prepared, shown, spool
+from mother.hub.addresses import Address, is_hub_address, parse
+from mother.hub.mirrors import Mirror, Opened, mirrored, shown, spool
+from mother.hub.repositories import prepared
+from mother.hub.schemes import is_address, is_fixed, opened_at
+from mother.hub.traffic import TRAFFIC
 
 __all__ = [
+    "TRAFFIC",
     "Address",
-    "Repository",
+    "Mirror",
+    "Opened",
     "is_address",
+    "is_fixed",
+    "is_hub_address",
     "mirrored",
-    "open_repositories",
+    "opened_at",
     "parse",
     "prepared",
     "shown",

@@ -42,10 +42,10 @@ class Address:
         return f"hf://{self.owner}{name}{at}{inside}"
 
 
-def is_address(path: str | os.PathLike[str]) -> bool:
+def is_hub_address(path: str | os.PathLike[str]) -> bool:
     """Whether what is given in place of a path is an address on the Hub.
 
-    >>> is_address("hf://org/name"), is_address("org/name")
+    >>> is_hub_address("hf://org/name"), is_hub_address("org/name")
     (True, False)
     """
     return _SCHEME.match(os.fspath(path)) is not None

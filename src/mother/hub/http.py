@@ -9,64 +9,48 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from time import sleep
 from typing import Any, TypeVar
 
-from mother.errors import InputError
-from mother.names import printable
+from mother.hub import patience
+from mother.hub.patience import PASSING, TIMEOUT, Manners, retry_after
+from mother.hub.traffic import TRAFFIC
 
 T = TypeVar("T")
-ATTEMPTS = 6
-#: seconds before the second attempt, doubled from each to the next
-FIRST_WAIT = 0.5
-#: seconds that a Hub may ask to wait
-LONGEST_WAIT = 60.0
-#: seconds that may pass without a byte
-TIMEOUT = 30.0
 #: of a list, which tells a repository's files or an owner's models
 MAX_PAGE, MAX_PAGES = 64 << 20, 1000
-_PASSING = {408, 429, 500, 502, 503, 504}
 
 
 def patiently(where: str, work: Callable[[], T]) -> T:
-    """What `work` returns, which is tried up to ATTEMPTS times. where: what it reads, for the line.
+    """What `work` returns, which asks the Hub and is tried again where that may help. InputError.
 
-    Raises InputError.
+    where: what it reads, for the line.
     """
+    return patience.patiently(where, work, HUB)
+
+
+def _caught() -> tuple[type[Exception], ...]:
     from huggingface_hub.errors import HTTPError
 
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return work()
-        # the last three for answers that are not what the client takes them for
-        except (HTTPError, OSError, ValueError, TypeError, KeyError) as error:
-            wait = _wait(error, attempt)
-            if wait is None:
-                raise InputError(printable(where), printable(fault(error))) from None
-        sleep(wait)
-    raise AssertionError
+    # the last three for answers that are not what the client takes them for
+    return (HTTPError, OSError, ValueError, TypeError, KeyError)
 
 
-def _wait(error: Exception, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt; None where there shall be none."""
+def _passes(error: Exception) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-    if attempt == ATTEMPTS or isinstance(error, OfflineModeIsEnabled):
-        return None
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
     if isinstance(error, HfHubHTTPError):
-        if error.response.status_code not in _PASSING:
-            return None
-        asked = _retry_after(error)
-        if asked is not None:
-            return asked if asked <= LONGEST_WAIT else None
-    elif not isinstance(error, HTTPError | ConnectionError | TimeoutError):
+        return error.response.status_code in PASSING
+    return isinstance(error, HTTPError | ConnectionError | TimeoutError)
+
+
+def _asked(error: Exception) -> float | None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not isinstance(error, HfHubHTTPError):
         return None
-    return float(FIRST_WAIT * 2 ** (attempt - 1))
-
-
-def _retry_after(error: Any) -> float | None:
-    value = error.response.headers.get("Retry-After", "").strip()
-    return float(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
+    return retry_after(error.response.headers.get("Retry-After", ""))
 
 
 def fault(error: Exception) -> str:
@@ -102,11 +86,15 @@ def fault(error: Exception) -> str:
     answer = f"the Hub answers {status} {error.response.reason_phrase}".strip()
     if status in (401, 403):
         return f"{answer}: the token is not accepted or lacks the right; {log_in}"
-    if status in _PASSING:
-        asked = _retry_after(error)
+    if status in PASSING:
+        asked = _asked(error)
         when = "later" if asked is None else f"in {asked:.0f} seconds"
         return f"{answer}; try again {when}"
     return answer
+
+
+#: how the Hub's client tells what went wrong
+HUB = Manners("the Hub", _caught, _passes, _asked, fault)
 
 
 def listed(path: str, query: Mapping[str, Any]) -> Iterator[Any]:
@@ -122,7 +110,9 @@ def listed(path: str, query: Mapping[str, Any]) -> Iterator[Any]:
     url = f"{constants.ENDPOINT}/api/{path}"
     headers = build_hf_headers(library_name="mother")
     options: dict[str, Any] = {"params": dict(query)}
-    for _ in range(MAX_PAGES):
+    for page_number in range(MAX_PAGES):
+        if page_number:
+            TRAFFIC.asked()
         body = bytearray()
         with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, **options) as page:
             hf_raise_for_status(page)

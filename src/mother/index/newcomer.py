@@ -15,7 +15,7 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import clean
 from mother.errors import InputError
 from mother.graph import WeightFile
-from mother.hub import is_address
+from mother.hub import is_address, is_fixed
 from mother.index.glance import CORNERS, Glance
 from mother.measures.comparable import no_weights, ordinary
 from mother.recovery import Options, recover_checkpoints
@@ -132,7 +132,7 @@ def is_as_it_was(checkpoint: Checkpoint, known: str) -> bool:
 
 
 def _stamps(checkpoint: Checkpoint) -> list[list[str | int]]:
-    times = not is_address(checkpoint.shown)
+    times = not is_fixed(checkpoint.shown)
     rows: list[list[str | int]] = [
         [name, *(file.stamp if times else (file.size,))]
         for name, file in checkpoint.named_files.items()

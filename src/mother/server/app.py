@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from mother import __version__
 from mother.errors import InputError
 from mother.graph import ModelGraph
-from mother.hub import is_address
+from mother.hub import is_hub_address
 from mother.server import schemas
 from mother.server.answers import Answers
 from mother.server.confinement import AbsentError, OutsideError, confined
@@ -73,7 +73,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
     )
-    real = [folder if is_address(folder) else folder.resolve() for folder in folders]
+    real = [folder if is_hub_address(folder) else folder.resolve() for folder in folders]
     answers = Grown(source, title) if isinstance(source, Path) else Answers(source, title)
     heavy = Heavy(real, seconds)
     _faults(app)

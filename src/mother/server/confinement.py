@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mother.errors import InputError, MotherError
-from mother.hub import is_address, parse, prepared
+from mother.hub import is_hub_address, parse, prepared
 
 OUTSIDE = "outside the folders allowed at the start"
 _LONGEST = 4096
@@ -32,7 +32,7 @@ def confined(path: str, folders: Sequence[Path]) -> Path:
     Traceback (most recent call last):
     mother.server.confinement.OutsideError: outside the folders allowed at the start
     """
-    if is_address(path):
+    if is_hub_address(path):
         return _on_the_hub(path, folders)
     if not path or len(path) > _LONGEST or "\0" in path or ".." in Path(path).parts:
         raise OutsideError(OUTSIDE)
@@ -75,7 +75,7 @@ def confine(folders: Sequence[Path]) -> list[str]:
     a checkpoint may name other files, or hold links to them. Where folders on the Hub are among
     them, also what is mirrored from there, and its library's cache. Returns a list that fills with
     what was asked for in vain. There is no way back."""
-    if any(is_address(folder) for folder in folders):
+    if any(is_hub_address(folder) for folder in folders):
         folders = [*folders, *prepared()]
     libraries = [Path(os.path.realpath(p)) for p in sys.path if p]
     refused: list[str] = []

@@ -1,0 +1,196 @@
+"""Files on a web server, read by ranges."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from kit import model, tuned
+from loopback_web import Web, serve
+from safetensors.numpy import save
+
+import mother
+import mother.hub.web
+from mother.checkpoints import open_checkpoint
+from mother.cli import cli
+from mother.errors import InputError
+from mother.hub import shown
+from mother.hub.schemes import public
+from mother.hub.web import followed
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("mother.hub.mirrors._spool", tmp_path / "spool")
+    monkeypatch.setattr("mother.hub.patience.sleep", lambda _: None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with serve() as found:
+        yield found
+    mother.hub.web.client().close()
+    mother.hub.web._client = None
+
+
+def weights(count: int = 600_000) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {f"layer{k}": rng.normal(size=count // 4).astype(np.float32) for k in range(4)}
+
+
+def test_ranges_of_a_file(web: Web) -> None:
+    web.files["/my models/ü.safetensors"] = save(weights())
+    c = open_checkpoint(f"{web.at}/my models/ü.safetensors")
+    assert (c.id, c.shown) == ("ü", f"{web.at}/my models/ü.safetensors")
+    assert np.array_equal(c.tensors["layer3"].read(0, 10), weights()["layer3"][:10])
+    assert web.sent < 400_000 < len(web.files["/my models/ü.safetensors"])
+    assert len(web.asked) == 3
+    assert open_checkpoint(c.shown).shown == c.shown
+
+
+def test_recover_compare_check(web: Web, tmp_path: Path) -> None:
+    base = model(0)
+    web.files = {"/base.safetensors": save(base), "/tuned.safetensors": save(tuned(base, 1))}
+    paths = [f"{web.at}/base.safetensors", f"{web.at}/tuned.safetensors"]
+    for command in ("recover", "compare", "check"):
+        ran = CliRunner().invoke(cli, [command, *paths])
+        assert ran.exit_code == 0, ran.output
+        assert "tuned" in ran.stdout
+        assert "came in" in ran.stdout.splitlines()[-1]
+    index = str(tmp_path / "index")
+    for arguments in (["create", index], ["add", index, *paths], ["add", index, paths[0]]):
+        ran = CliRunner().invoke(cli, ["index", *arguments])
+        assert ran.exit_code == 0, ran.output
+    assert "1 unchanged" in ran.stdout
+    web.files["/base.safetensors"] = save(model(2))
+    web.faults["/base.safetensors"] = ["changed"] * 9
+    assert "1 changed" in CliRunner().invoke(cli, ["index", "add", index, paths[0]]).stdout
+
+
+def test_shards_lie_beside_their_list(web: Web) -> None:
+    places = {}
+    for k, (name, values) in enumerate(weights(4000).items(), 1):
+        places[name] = f"model-{k:05}-of-00004.safetensors"
+        web.files[f"/m/{places[name]}"] = save({name: values})
+    web.files["/m/model.safetensors.index.json"] = json.dumps({"weight_map": places}).encode()
+    c = open_checkpoint(f"{web.at}/m/model.safetensors.index.json")
+    assert np.array_equal(c.tensors["layer2"].read(), weights(4000)["layer2"])
+    web.files["/m/model.safetensors.index.json"] = b'{"weight_map": {"a": "../secret"}}'
+    with pytest.raises(InputError, match="names a shard outside its folder"):
+        open_checkpoint(f"{web.at}/m/model.safetensors.index.json")
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (["404"], "the server answers 404 Not Found"),
+        (["403"], "403 Forbidden: credentials are missing, not accepted or expired"),
+        (["503"] * 9, "503 Service Unavailable; try again in 0 seconds"),
+        (["whole"], "the server ignores byte ranges; --download fetches the whole file"),
+        (["page"], "a page to look at, not a model's file"),
+        (["", "changed"], "has changed on the server while it was read"),
+        (["", "", "changed"], "has changed on the server while it was read"),
+        (["", "longer"], "bytes by the server's list and"),
+        (["cut"] * 9, "can't be read"),
+        (["to ftp://x/y"], "which is not https"),
+        (["to /a.safetensors"] * 9, "elsewhere more than 5 times"),
+    ],
+)
+def test_faults_are_one_line(web: Web, faults: list[str], said: str) -> None:
+    web.files["/a.safetensors"] = save(weights())
+    web.faults["/a.safetensors"] = faults
+    with pytest.raises(InputError) as raised:
+        open_checkpoint(f"{web.at}/a.safetensors").tensors["layer3"].read()
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_nobody_is_followed_into_a_private_network() -> None:
+    with pytest.raises(ValueError, match="into a private network"):
+        followed("http://93.184.216.34/a", "http://169.254.169.254/latest")
+    with pytest.raises(ValueError, match="which is not https"):
+        followed("https://93.184.216.34/a", "http://93.184.216.34/a")
+    assert followed("https://93.184.216.34/a", "/b?c") == "https://93.184.216.34/b?c"
+
+
+def test_what_passes_is_tried_again(web: Web) -> None:
+    web.files["/a.safetensors"] = data = save(weights())
+    web.faults["/a.safetensors"] = ["503", "", "cut", "429", "cut", ""]
+    c = open_checkpoint(f"{web.at}/a.safetensors")
+    for name, values in weights().items():
+        assert np.array_equal(c.tensors[name].read(), values)
+    assert web.sent < 1.2 * len(data)  # what came is not asked for again
+
+
+def test_a_server_without_ranges_when_allowed(web: Web) -> None:
+    web.files["/a.safetensors"] = save(weights())
+    web.faults["/a.safetensors"] = ["whole", "503", "whole"]
+    c = open_checkpoint(f"{web.at}/a.safetensors", download=True)
+    assert np.array_equal(c.tensors["layer3"].read(), weights()["layer3"])
+    assert len(web.asked) == 3  # one byte, a connection that broke, and all of it
+
+
+SIGNED = "X-Amz-Credential=AKIA&X-Amz-Signature=5ec2e7"
+
+
+def test_no_secret_is_told(web: Web, tmp_path: Path) -> None:
+    base = model(0)
+    web.files = {"/base.safetensors": save(base), "/tuned.safetensors": save(tuned(base, 1))}
+    web.allow = "Basic bWU6NWVjMmU3"  # me:5ec2e7
+    host = web.at.replace("http://", "http://me:5ec2e7@")
+    paths = [f"{host}/{name}.safetensors?{SIGNED}&key=5ec2e7" for name in ("base", "tuned", "none")]
+    html, graph = tmp_path / "p.html", tmp_path / "g.json"
+    ran = CliRunner().invoke(cli, ["recover", *paths, "--html", str(html), "-o", str(graph)])
+    assert "404" in ran.stderr
+    assert SIGNED in web.asked[0][0]
+    told = ran.output + html.read_text() + graph.read_text()
+    assert "5ec2e7" not in told
+    assert "AKIA" not in told
+    nodes = mother.ModelGraph.load(graph).nodes
+    assert {n.path.split("?")[0] for n in nodes} == {
+        f"{web.at}/{name}.safetensors" for name in ("base", "tuned")
+    }
+    assert all(public(n.path) == shown(n.path) == n.path for n in nodes)
+
+
+def test_credentials_go_to_no_other_host(web: Web) -> None:
+    web.files["/a.safetensors"] = save(weights())
+    with serve() as other:
+        other.files["/b.safetensors"] = save(weights())
+        web.faults["/a.safetensors"] = [f"to {other.at}/b.safetensors"] * 9
+        host = web.at.replace("http://", "http://me:5ec2e7@")
+        c = open_checkpoint(f"{host}/a.safetensors")
+        assert np.array_equal(c.tensors["layer3"].read(), weights()["layer3"])
+    assert all("authorization" in headers for _, headers in web.asked)
+    assert not any("authorization" in headers for _, headers in other.asked)
+
+
+def test_netrc(web: Web, tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password 5ec2e7\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    web.files["/a.npz"] = web.files["/a.npz"] = archive()
+    web.allow = "Basic bWU6NWVjMmU3"
+    assert open_checkpoint(f"{web.at}/a.npz").id == "a"
+
+
+def archive() -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **weights(400))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://huggingface.co/org/model/tree/main", "the models there are hf://org/model"),
+        ("https://huggingface.co/org", "the models there are hf://OWNER/NAME"),
+        ("https://host.example/", "names no file"),
+        ("https:///a.npz", "names no file"),
+    ],
+)
+def test_addresses_of_no_file(address: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        mother.recover(address)

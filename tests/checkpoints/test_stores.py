@@ -375,3 +375,45 @@ def test_components_of_pipelines_are_said_as_such(tmp_path, home, places):
 def test_a_folder_called_vae_alone_tells_nothing(tmp_path):
     save(tmp_path / "vae/mine.safetensors")
     assert ids(tmp_path) == ["mine"]
+
+
+def sentence_transformer(folder, first, **modules):
+    listed = [{"idx": 0, "name": "0", "path": first, "type": "sentence_transformers.models.X"}]
+    for k, path in enumerate(("1_Pooling", *modules), 1):
+        listed.append({"idx": k, "name": str(k), "path": path, "type": "a.b.C"})
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "1_Pooling/config.json").write_text("{}")
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / first).mkdir(exist_ok=True)
+    (folder / first / "config.json").write_text('{"model_type": "bert"}')
+    save(folder / first / "model.safetensors", 0)
+    for path, seed in modules.items():
+        save(folder / path / "model.safetensors", seed)
+
+
+@pytest.mark.parametrize("first", ["", "0_Transformer"])
+def test_sentence_transformers_are_one_model(tmp_path, first):
+    sentence_transformer(tmp_path / "mini", first, **{"2_Dense": 1})
+    ((found,), problems) = discover([tmp_path])
+    assert problems == []
+    assert (found.id, found.config["model_type"]) == ("mini", "bert")
+    assert {n: t.read().tolist() for n, t in found.tensors.items()} == {
+        "w": weights(0)["w"].ravel().tolist(),
+        "2_Dense.w": weights(1)["w"].ravel().tolist(),
+    }
+    assert passed_over([tmp_path], [found]) == []
+
+
+def test_a_list_of_modules_that_leads_astray(tmp_path):
+    """Names outside the folder, circles, another program's list, damage: the model stays."""
+    texts = ['[{"type": "", "path": "../x"}]', "{}", "[" * 9999, "[7]", '[{"type": 1}]']
+    for k, text in enumerate(texts):
+        save(tmp_path / f"m{k}/model.safetensors", k)
+        (tmp_path / f"m{k}/modules.json").write_text(text)
+    assert ids(tmp_path) == [f"m{k}" for k in range(5)]
+    for name in "abcdefgh":
+        (tmp_path / "m0" / name).symlink_to(".")
+    modules = [{"type": "", "path": p} for p in ("", *"abcdefgh")]
+    (tmp_path / "m0/modules.json").write_text(json.dumps(modules))
+    (tmp_path / "m0/model_index.json").write_text(json.dumps({p: [] for p in "abcdefgh"}))
+    assert len(open_checkpoint(tmp_path / "m0").tensors) == 8

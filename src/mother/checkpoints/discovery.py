@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
+from mother.checkpoints.composed import MODULES, PIPELINE
 from mother.checkpoints.folders import (
     MAX_DEPTH,
     NOTHING_FOUND,
@@ -255,10 +256,12 @@ class _Search:
         Returns the subfolders that belong to it; None where the folder is no checkpoint.
         """
         weights, whole = weights_of(names), folder_format(names)
-        if not (is_adapter(names) or "model_index.json" in names or weights or whole):
+        listed = {PIPELINE, MODULES} & set(names)
+        if not (is_adapter(names) or listed or weights or whole):
             return None
         # a folder's one file of weights may be named on its own, too
-        alone = weights is not None and not weights.endswith(".json") and not is_adapter(names)
+        several = is_adapter(names) or bool(listed)
+        alone = weights is not None and not weights.endswith(".json") and not several
         real = _identity(folder / weights) if weights and alone else os.path.realpath(folder)
         if real in self.found:
             self._seen_again(real, folder)
@@ -270,14 +273,13 @@ class _Search:
                 opened = open_model_folder(folder)
             if opened is not None:
                 self._keep(real, opened, called(folder, whole=True))
-            if "model_index.json" in names:
-                return components_of(folder, names)
-            return list(whole.inside) if whole else []
+            inside = list(components_of(folder, names)) if listed else []
+            if opened is None and not inside:
+                return None
+            return [*inside, *(whole.inside if whole else ())]
         except InputError as error:
-            inside = Path(error.path).name
-            self._refuse(
-                folder, error.fault if inside == folder.name else f"{inside}: {error.fault}"
-            )
+            at = Path(error.path).name
+            self._refuse(folder, error.fault if at == folder.name else f"{at}: {error.fault}")
             return []
 
     def _visit_files(self, folder: Path, files: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -10,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mother.checkpoints.composed import ITSELF, PIPELINE, parts_of_folder
 from mother.checkpoints.distributed_files import is_distributed, read_distributed
 from mother.checkpoints.formats import ending, open_file, parts_of
+from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
 from mother.checkpoints.orbax_files import is_orbax, read_orbax
-from mother.checkpoints.storage import File, reason, refusal
+from mother.checkpoints.storage import reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.tensorflow_files import is_saved_model, read_saved_model
 from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
@@ -45,7 +46,6 @@ FOLDERS = (
     FolderFormat(is_saved_model, read_saved_model, ("variables", "assets")),
 )
 
-MAX_JSON = 64 << 20
 #: folders within folders that a search goes down
 MAX_DEPTH = 12
 NOTHING_FOUND = "no checkpoints found in it"
@@ -108,28 +108,6 @@ def listing(folder: Path) -> list[str]:
         raise refusal(folder, f"can't be opened: {reason(error)}") from None
 
 
-def read_json(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError."""
-    file = File(path)
-    if file.size > most:
-        raise file.fault(f"has {file.size} bytes; JSON of {most} is the most")
-    try:
-        parsed = json.loads(file.read(0, file.size).decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        raise file.fault("not valid JSON") from None
-    if not isinstance(parsed, dict):
-        raise file.fault("no JSON object")
-    return parsed
-
-
-def read_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The config and, where it can't be read, a note in its place."""
-    try:
-        return read_json(path, 16 << 20), ()
-    except InputError as error:
-        return {}, (f"no config read: {path.name}: {error.fault}",)
-
-
 def weights_of(names: list[str]) -> str | None:
     """Which file in a folder with these names holds the weights of the folder's one model.
 
@@ -167,8 +145,13 @@ def folder_format(names: list[str]) -> FolderFormat | None:
 def open_model_folder(folder: Path) -> Checkpoint | None:
     """The checkpoint that the folder is, None where it is none. Raises InputError."""
     names = listing(folder)
-    if "model_index.json" in names:
-        return _open_diffusers(folder, names)
+    parts = components_of(folder, names)
+    if parts or PIPELINE in names:
+        return _open_composed(folder, parts, PIPELINE in names)
+    return _open_whole(folder, names)
+
+
+def _open_whole(folder: Path, names: list[str]) -> Checkpoint | None:
     weights, whole = weights_of(names), folder_format(names)
     if whole is not None:
         checkpoint = whole.read(folder)
@@ -205,34 +188,48 @@ def _first_whole(folder: Path, weights: str, names: list[str]) -> tuple[str, Che
     raise faults[0]
 
 
-def components_of(folder: Path, names: list[str]) -> list[str]:
-    """The subfolders of a diffusers folder that hold its components."""
-    index = read_json(folder / "model_index.json", 16 << 20)
-    return [name for name in names if name in index and is_folder(folder / name)]
+def components_of(folder: Path, names: list[str]) -> dict[str, str]:
+    """The subfolders of a folder that hold parts of its model, each with what goes before the names
+    of its tensors. Raises InputError."""
+    told = parts_of_folder(folder, names)
+    return {name: before for name, before in told.items() if is_folder(folder / name)}
 
 
-def _open_diffusers(folder: Path, names: list[str]) -> Checkpoint:
-    config = read_json(folder / "model_index.json", 16 << 20)
-    tensors: dict[str, Tensor] = {}
-    notes: list[str] = []
-    files: list[File] = []
-    unread: dict[str, int] = {}
-    for name in components_of(folder, names):
-        part = open_model_folder(folder / name)
-        if part is None:
-            continue
-        label = clean(name)
-        notes += [f"{label}: {note}" for note in part.notes]
-        tensors |= prefixed(f"{label}.", part.tensors)
-        files += part.files
-        unread |= {f"{label}.{n}": many for n, many in part.unread.items()}
-    if not tensors:
+def _open_composed(folder: Path, parts: Mapping[str, str], pipeline: bool) -> Checkpoint | None:
+    """The checkpoint of a folder's parts; of modules, what the first says of itself stands for
+    all."""
+    config: Mapping[str, Any] = read_json(folder / PIPELINE, MAX_CONFIG) if pipeline else {}
+    opened: dict[str, Checkpoint] = {}
+    for name in parts:
+        within = folder if name == ITSELF else folder / name
+        part = _open_whole(within, listing(within))
+        if part is not None:
+            opened[name] = part
+    if not opened and not pipeline:
+        return None
+    if not opened:
         raise InputError(
             clean(str(folder)), "none of the components in model_index.json holds weights"
         )
-    found = tuple(files)
-    told = tuple(notes)
-    return Checkpoint(folder.name, folder, "diffusers", tensors, config, told, found, unread=unread)
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    unread: dict[str, int] = {}
+    for name, part in opened.items():
+        before = clean(parts[name])
+        notes += [f"{clean(name)}: {note}" if before else note for note in part.notes]
+        tensors |= prefixed(before, part.tensors)
+        unread |= {before + n: many for n, many in part.unread.items()}
+    files = tuple(file for part in opened.values() for file in part.files)
+    whole = replace(
+        next(iter(opened.values())),
+        id=folder.name,
+        path=folder,
+        tensors=tensors,
+        notes=tuple(notes),
+        files=files,
+        unread=unread,
+    )
+    return replace(whole, format="diffusers", config=config) if pipeline else whole
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
     key: str | None = None
     depth = 0
     kept = True
-    for event in _first_document(text):
+    for event in first_document(text):
         at = line + (event.start_mark.line if event.start_mark else 0)
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"has an alias in line {at}")
@@ -106,7 +106,9 @@ def _entries(text: str, line: int) -> dict[str, list[Entry]]:
     return found
 
 
-def _first_document(text: str) -> Iterator[yaml.Event]:
+def first_document(text: str) -> Iterator[yaml.Event]:
+    """The events of a text's first YAML document. ValueError where there are too many, YAMLError
+    where it is none."""
     import yaml
 
     # the parser of libyaml where PyYAML was built with it: the same events, some ten times sooner

@@ -18,6 +18,7 @@ from mother.checkpoints.folders import (
     shard_set,
 )
 from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
+from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, Problem, printable
@@ -199,6 +200,8 @@ def _what(path: Path) -> str | None:
     name = path.name
     if is_training_state(name) or not os.path.isfile(path):  # noqa: PTH113  (False where forbidden)
         return None
+    if (told := pointed(path)) is not None:
+        return told
     for end, what in UNREAD.items():
         if name.lower().endswith(end):
             return what

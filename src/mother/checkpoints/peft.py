@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from mother.checkpoints.folders import read_config
 from mother.checkpoints.formats import open_file
+from mother.checkpoints.json_files import read_config
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mother.checkpoints.folders import is_folder, read_json
+from mother.checkpoints.folders import is_folder
+from mother.checkpoints.json_files import read_json
 from mother.checkpoints.storage import refusal
 from mother.checkpoints.stores.place import Elsewhere, Place, Store
 

@@ -13,12 +13,13 @@ import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import model, run, tuned
+from kit import model, run, save, tuned
 
 import mother
 from mother.graph import Edge, Hint, ModelGraph, Node, Tree
 from mother.views.explanation import explanation
 from mother.views.hints import HEADING, hints
+from mother.views.terminal import forest
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC).timestamp()
 ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -208,3 +209,38 @@ def test_dates_of_one_second_are_told_apart(tmp_path):
     graph = mother.recover(tmp_path, hints=True)
     (child,) = [hint for hint in graph.hints if hint.agrees is not None]
     assert child.says.endswith((".000000005Z", ".000000007Z"))
+
+
+def test_a_step_s_number_is_a_claim_of_its_name(tmp_path):
+    """The same weights under names in their order and in another one: the edges are those of the
+    weights, and the hint says which names fit."""
+    first = model(1)
+    weights = [first, tuned(first, 1), tuned(tuned(first, 1), 2)]
+    found = {}
+    for name, order in (("right", (500, 1000, 1500)), ("wrong", (500, 1500, 1000))):
+        for k, step in enumerate(order):
+            save(tmp_path / name / f"out/checkpoint-{step}/model.safetensors", weights[k])
+        graph = mother.recover(tmp_path / name, hints=True)
+        of = {f"out/checkpoint-{step}": k for k, step in enumerate(order)}
+        edges = {(of[e.parent], of[e.child], e.direction_probability) for e in graph.edges}
+        steps = {h.says: (h.parent, h.agrees) for h in graph.hints if h.kind == "step"}
+        found[name] = edges, steps
+    assert found["right"][0] == found["wrong"][0]
+    assert {(p, c) for p, c, _ in found["right"][0]} == {(0, 1), (1, 2)}
+    expected = {
+        "checkpoint 1000, after checkpoint 500": ("out/checkpoint-500", True),
+        "checkpoint 1500, after checkpoint 1000": ("out/checkpoint-1000", True),
+    }
+    assert found["right"][1] == expected
+    told = found["wrong"][1]
+    assert told["checkpoint 1500, after checkpoint 1000"] == ("out/checkpoint-1000", False)
+    assert not any(h.kind == "step" for h in mother.recover(tmp_path / "wrong").hints)
+
+
+def test_steps_stand_in_their_order():
+    names = [f"run/checkpoint-{k}" for k in (500, 1000, 20000)]
+    nodes = tuple(Node(n, n, "npz", "a", 1) for n in ("base", *names))
+    edges = tuple(Edge("base", n, "fine-tune") for n in names)
+    graph = ModelGraph("gram", nodes, edges, (Tree("base", ("base", *names)),))
+    lines = [line.plain for line in forest(graph)]
+    assert [n for line in lines for n in names if f"{n} " in line] == names

@@ -11,6 +11,8 @@ _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BLANK = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
 #: what a spreadsheet takes for the start of a formula, and the apostrophe that keeps it from it
 _STARTING = ("=", "+", "-", "@", "'", "＝", "＋", "－", "＠")
+#: what stands before a number, and the number
+_DIGITS = re.compile(r"([^0-9]*)([0-9]+)")
 _SPELLED = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])")
 
 
@@ -36,6 +38,18 @@ def shortened(name: str, most: int) -> str:
         return name
     tail = (most - 1) // 2
     return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def counted(name: str) -> tuple[tuple[str, int, str], ...]:
+    """A key that sorts names in the order of the numbers in them.
+
+    >>> sorted(["step-1000", "step-500", "last"], key=counted)
+    ['last', 'step-500', 'step-1000']
+    """
+    parts = _DIGITS.findall(name)
+    # numbers of any length: the longer one without its zeros is the larger one
+    keys = ((text, len(n.lstrip("0")), n.lstrip("0")) for text, n in parts)
+    return (*keys, (name, 0, ""))
 
 
 def spelled(name: str, also: str = "") -> str:

@@ -169,8 +169,8 @@ def recover(
         threads, memory: 0 for all cores; bytes that blocks in work may hold.
         explain: also note by how much each layer changed on each edge.
         hashes: also note the SHA-256 of every file that weights lie in.
-        hints: also note what files say beside the weights: claims of parents, and dates, with which
-            the result depends on the file system.
+        hints: also note what files say beside the weights: claims of parents, steps and dates,
+            with which the result depends on the file system.
 
     Raises:
         InputError: nothing among `models` can be read. Where only some can't, they are listed in

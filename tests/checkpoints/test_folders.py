@@ -325,7 +325,7 @@ def test_what_may_not_be_read_is_a_problem(tmp_path, monkeypatch):
     save(tmp_path / "open.safetensors")
     locked = save(tmp_path / "locked.safetensors")
     (tmp_path / "folder").mkdir()
-    real_open, real_listdir = os.open, os.listdir
+    real_open, real_scandir = os.open, os.scandir
 
     def refuse(real, name):
         def act(path, *arguments):
@@ -336,7 +336,7 @@ def test_what_may_not_be_read_is_a_problem(tmp_path, monkeypatch):
         return act
 
     monkeypatch.setattr(os, "open", refuse(real_open, locked.name))
-    monkeypatch.setattr(os, "listdir", refuse(real_listdir, "folder"))
+    monkeypatch.setattr(os, "scandir", refuse(real_scandir, "folder"))
     found, problems = discover([tmp_path])
     assert [c.id for c in found] == ["open"]
     assert {p.path.name: p.fault for p in problems} == {
@@ -351,3 +351,18 @@ def test_several_checkpoints_where_one_is_wanted(tmp_path):
     save(tmp_path / "b.safetensors")
     with pytest.raises(InputError, match="holds 2 checkpoints"):
         open_checkpoint(tmp_path)
+
+
+def test_a_search_is_bounded(tmp_path, monkeypatch):
+    """What was found before the bound is there, what comes after it is said to be left."""
+    from mother.checkpoints import discovery, folders
+
+    for folder in "ab":
+        for name in "xyz":
+            save(tmp_path / folder / f"{name}.safetensors")
+    monkeypatch.setattr(discovery, "MAX_NAMES", 5)
+    found, (problem,) = discover([tmp_path])
+    assert [c.id for c in found] == ["x", "y", "z"]
+    assert (problem.path, "nothing is; name folders" in problem.fault) == (tmp_path / "b", True)
+    monkeypatch.setattr(folders, "MAX_NAMES", 2)
+    assert {p.path.name for p in discover([tmp_path])[1]} == {"a", "b"}

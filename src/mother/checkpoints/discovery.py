@@ -27,6 +27,7 @@ from mother.checkpoints.folders import (
     weights_of,
 )
 from mother.checkpoints.formats import ending, parts_of, within_bounds
+from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import elsewhere, refusal
@@ -153,6 +154,8 @@ class _Search:
     #: the folder that was given, without links
     root: str = ""
     repeats: int = 0
+    #: in the folders that were looked at
+    names: int = 0
     #: places elsewhere, whose folders are there as long as they are
     mirrors: list[Mirror] = field(default_factory=list)
 
@@ -214,7 +217,7 @@ class _Search:
             return
         self.visited.add(real)
         try:
-            names = searched(folder, listing(folder))
+            names = searched(folder, self._listed(folder))
         except InputError as error:
             self._refuse(folder, error.fault)
             return
@@ -226,6 +229,18 @@ class _Search:
         elif self.alone:
             return
         self._visit_children(folder, [n for n in children if n not in (inside or ())], depth)
+
+    def _listed(self, folder: Path) -> list[str]:
+        """The names in a folder, none where too many were looked at. Raises InputError."""
+        if self.names > MAX_NAMES:
+            return []
+        names = listing(folder)
+        self.names += len(names)
+        LOOKED.names += len(names)
+        if self.names > MAX_NAMES:
+            most = f"{MAX_NAMES:,} names were looked at, the most of one search"
+            raise refusal(folder, f"{most}; from here on nothing is; name folders in it")
+        return names
 
     def _visit_children(self, folder: Path, children: list[str], depth: int) -> None:
         if children and depth >= MAX_DEPTH:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from mother.checkpoints.composed import ITSELF, PIPELINE, parts_of_folder
 from mother.checkpoints.distributed_files import is_distributed, read_distributed
 from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
+from mother.checkpoints.looking import MAX_NAMES
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
 from mother.checkpoints.orbax_files import is_orbax, read_orbax
 from mother.checkpoints.storage import reason, refusal
@@ -103,9 +105,13 @@ def leads_out(path: Path, root: str) -> bool:
 def listing(folder: Path) -> list[str]:
     """The names in a folder, sorted, hidden ones left out. Raises InputError."""
     try:
-        return sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, MAX_NAMES + 1)]
     except OSError as error:
         raise refusal(folder, f"can't be opened: {reason(error)}") from None
+    if len(names) > MAX_NAMES:
+        raise refusal(folder, f"holds more than {MAX_NAMES:,} names; name files in it")
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def weights_of(names: list[str]) -> str | None:

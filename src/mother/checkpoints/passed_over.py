@@ -18,6 +18,7 @@ from mother.checkpoints.folders import (
     shard_set,
 )
 from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
+from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
 from mother.checkpoints.storage import File
@@ -101,6 +102,7 @@ def passed_over(
     told = {_real(p.path) for p in problems}
     models = {_real(c.path) for c in checkpoints} | told
     found: dict[str, Problem] = {}
+    seen = 0
     for path in map(Path, paths):
         if os.path.isfile(path):  # noqa: PTH113  (False where forbidden)
             walked: Iterable[tuple[Path, list[str]]] = [(path.parent, [path.name])]
@@ -109,6 +111,10 @@ def passed_over(
         else:
             continue
         for folder, names in walked:
+            seen += len(names)
+            LOOKED.names += len(names)
+            if seen > MAX_NAMES:  # which the search of before has said
+                break
             for link in _links_out(folder, os.path.realpath(path)):
                 if _real(link) not in models:
                     found.setdefault(os.path.realpath(link), Problem(link, _LINK))

@@ -109,7 +109,15 @@ def progress_bar(*, models: bool = False) -> Iterator[Report | None]:
         TransferSpeedColumn,
     )
 
+    from mother.checkpoints.looking import LOOKED
     from mother.hub.traffic import TRAFFIC
+
+    class Looking(ProgressColumn):
+        """How many names in folders were looked at, before anything is read."""
+
+        def render(self, task: Task) -> Text:
+            shown = LOOKED.names if task.total is None else 0
+            return Text(f"{shown:,} names looked at" if shown else "")
 
     class Requests(ProgressColumn):
         """What was asked of servers, lists of files among it."""
@@ -118,7 +126,7 @@ def progress_bar(*, models: bool = False) -> Iterator[Report | None]:
             return Text(f"{TRAFFIC.requests:,} requests" if TRAFFIC.requests else "")
 
     done = (MofNCompleteColumn(),) if models else (DownloadColumn(), TransferSpeedColumn())
-    columns = (TextColumn("reading"), BarColumn(), *done, Requests())
+    columns = (TextColumn("reading"), BarColumn(), *done, Looking(), Requests())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
 

@@ -122,7 +122,7 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--hints",
     is_flag=True,
-    help="Also what files say beside the weights: claims of parents, dates. Changes no edge.",
+    help="Also what files say: claims of parents, steps in names, dates. Changes no edge.",
 )
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 @click.option("--plain", is_flag=True, help="As in a pipe: no colours, names in full.")

@@ -1,19 +1,23 @@
-"""What files say of a graph's models beside their weights: claims of parents, and dates.
+"""What files say of a graph's models beside their weights: claims of parents, steps in their names,
+and dates.
 
-Anyone can write a claim, and copying a file changes its date. So hints are taken only when asked
-for, are kept apart from the evidence, and change no edge.
+Anyone can write a claim and name a file, and copying it changes its date. So hints are taken only
+when asked for, are kept apart from the evidence, and change no edge.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.claims import Claim, Claims, read_all_claims, repository
+from mother.checkpoints.stores.runs import step_of
 from mother.checkpoints.tensor import clean
 from mother.graph import Edge, Hint, ModelGraph
 from mother.graph.assembly import UNSURE
@@ -31,11 +35,39 @@ def hints_on(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> tuple[Hint
     claims = read_all_claims(paths, [c.path for c in checkpoints if c.files])
     groups = {c.id: k for k, g in enumerate(align(list(models.values()))) for c in g.checkpoints}
     found, main = _Claimed(graph, Names(paths), groups), graph.main_edges()
+    before = _steps_before(paths)
     out: list[Hint] = []
     for node in (node for node in graph.nodes if node.id in models):
         out += found.hints(node.id, claims[node.id])
+        out += found.step(node.id, before.get(node.id))
         out += _date(main.get(node.id), models, node.id)
     return tuple(out)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The model of the step before in the same run. says: both numbers; source: whose name that
+    is."""
+
+    model: str
+    says: str
+    source: str
+
+
+def _steps_before(paths: Mapping[str, Path]) -> dict[str, _Before]:
+    """Of each checkpoint of a run but its first, which one the steps' numbers put before it."""
+    runs: dict[tuple[Path, str], list[tuple[int, str]]] = {}
+    for id_, path in paths.items():
+        step = step_of(path.absolute())
+        if step is not None:
+            runs.setdefault((step.run, step.unit), []).append((step.number, id_))
+    found: dict[str, _Before] = {}
+    for (_, unit), steps in runs.items():
+        for (earlier, before), (later, id_) in pairwise(sorted(steps)):
+            if earlier < later:
+                says = f"{unit} {later}, after {unit} {earlier}"
+                found[id_] = _Before(before, says, clean(shown(paths[id_])))
+    return found
 
 
 class _Claimed:
@@ -57,6 +89,12 @@ class _Claimed:
             meant = self.names.means(id, claim)
             if meant is not None:
                 yield self._hint(id, claim, meant[0], several)
+
+    def step(self, id: str, before: _Before | None) -> Iterator[Hint]:
+        """That a model follows on another one, as the steps in their names say."""
+        if before is not None:
+            agrees = self._agrees(id, before.model, several=False)
+            yield Hint(id, "step", before.source, before.says, before.model, agrees)
 
     def _hint(self, id: str, claim: Claim, meant: tuple[str, ...], several: bool) -> Hint:
         one = bool(meant) and set(meant) <= set(self.descent.copies(meant[0]))

@@ -175,9 +175,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Hint:
-    """What a file says of a model beside its weights. kind: "claim" of a parent, or "date" on which
-    the weights were written. parent: the model that is meant, or with a date the recovered parent;
-    None if there is none. agrees: with the recovered edges; None where that can't be told."""
+    """What a file says of a model beside its weights. kind: "claim" of a parent, "step" of a run,
+    which follows on another one as their names say, or "date" on which the weights were written.
+    parent: the model that is meant, or with a date the recovered parent; None if there is none.
+    agrees: with the recovered edges; None where that can't be told."""
 
     model: str
     kind: str

@@ -12,6 +12,7 @@ from rich.text import Text
 from mother.graph import Edge as Edge
 from mother.graph import ModelGraph, Tree
 from mother.graph.verdict import GRADES, Verdict, ancestor, of_models, tally
+from mother.names import counted
 from mother.names import printable as printable
 from mother.names import shortened as shortened
 from mother.views.outline import hanging
@@ -73,7 +74,7 @@ def forest(
     width: columns that lines are wrapped to, between words, and long names shortened to; None for
     a line a model, whole."""
     told = of_models(graph, beside=True)
-    below = hanging(graph)
+    below = {id_: sorted(ids, key=counted) for id_, ids in hanging(graph).items()}
     names = _names(graph)
     unaligned = {node.id: node.unaligned for node in graph.nodes}
     for tree in graph.trees:

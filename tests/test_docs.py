@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import huggingface_hub
 import pytest
 import uvicorn
 import yaml
@@ -139,6 +140,11 @@ class Session:
         self.code = 0
         self.served: TestClient | None = None
 
+    @property
+    def cache(self) -> Path:
+        """Where Hugging Face's libraries keep what they downloaded."""
+        return self.home / ".cache/huggingface/hub"
+
     def command(self, line: str) -> str:
         """What it prints. It must succeed, but for `mother check`, which may say no."""
         words = shlex.split(line, comments=True)
@@ -166,9 +172,19 @@ class Session:
             port = value.removeprefix("http://127.0.0.1:")
             if name == "HF_ENDPOINT":
                 client_of(self.hubs[port], self.home, self.patch)
+                self.patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(self.cache))
             else:
                 assert name.startswith("AWS_"), line
                 self.patch.setenv(name, self.hubs.get(port, value))
+        elif words[:2] == ["hf", "download"]:
+            (name,) = words[2:]
+            huggingface_hub.snapshot_download(name)
+        elif words[:4] == ["hf", "cache", "rm", "-y"]:
+            (name,) = words[4:]
+            known = huggingface_hub.scan_cache_dir(self.cache).repos
+            (repository,) = [r for r in known if f"{r.repo_type}/{r.repo_id}" == name]
+            commits = [r.commit_hash for r in repository.revisions]
+            huggingface_hub.scan_cache_dir(self.cache).delete_revisions(*commits).execute()
         elif words[0] == "python":
             out = self.python(words[1:])
         elif words[0] == "make":

@@ -62,6 +62,15 @@ def codebook(w: np.ndarray) -> np.ndarray:
     return (levels[codes] * scale).reshape(w.shape)
 
 
+def nested(w: np.ndarray) -> np.ndarray:
+    """Blocks of 16 whose scales are whole numbers times one of the row, as K-quants have them."""
+    g = w.reshape(len(w), -1, 16)
+    scale = np.abs(g).max(axis=2, keepdims=True) / 31
+    unit = scale.max(axis=1, keepdims=True) / 127
+    scale = np.maximum(np.rint(scale / unit), 1) * unit
+    return (np.rint(g / scale) * scale).reshape(w.shape)
+
+
 def compensated(w: np.ndarray) -> np.ndarray:
     """Each column's error is taken on by the next ones, as GPTQ does with correlated inputs."""
     w, out = w.astype(np.float64), np.empty_like(w, np.float64)
@@ -81,6 +90,7 @@ SCHEMES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "fp8": fp8,
     "codebook": codebook,
     "compensated": compensated,
+    "nested": nested,
 }
 
 

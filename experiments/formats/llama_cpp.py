@@ -33,20 +33,21 @@ class _Parameters(ctypes.Structure):
     )
 
 
-def _libraries() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """llama.cpp's libraries; names of all of them are found in the last."""
     folder = Path(os.environ["LLAMA_CPP"])
     for pattern in ("libggml-base.so", "libggml.*.so", "libllama.*.so"):
         (path,) = folder.glob(pattern)
-        library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-    return library
+        loaded = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return loaded
 
 
 def quantize(source: Path, out: Path, file_type: int) -> None:
     """A GGUF file as `llama-quantize` writes it. file_type: as in `general.file_type`."""
-    library = _libraries()
-    library.llama_model_quantize_default_params.restype = _Parameters
-    parameters = library.llama_model_quantize_default_params()
+    loaded = library()
+    loaded.llama_model_quantize_default_params.restype = _Parameters
+    parameters = loaded.llama_model_quantize_default_params()
     parameters.threads, parameters.file_type = 1, file_type
     names = (str(p).encode() for p in (source, out))
-    if library.llama_model_quantize(*names, ctypes.byref(parameters)):
+    if loaded.llama_model_quantize(*names, ctypes.byref(parameters)):
         raise RuntimeError(f"llama.cpp does not write {out}")

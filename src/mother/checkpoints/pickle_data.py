@@ -29,6 +29,9 @@ _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _re
 #: torch's functions that make a tensor of its parts; only strided ones are read
 REBUILT = "torch._utils _rebuild"
 _SUBCLASS = "torch._tensor _rebuild_from_type_v2"
+#: of one code each; others hold several in a byte
+_CODES = ("QInt8Storage", "QUInt8Storage", "QInt32Storage", "UntypedStorage")
+_WRAPPER = "torch._utils _rebuild_wrapper_subclass"
 _MARK = object()
 #: what may be a dict's key; hashing a deeply nested tuple would overflow the C stack
 _KEYS = (str, int, float, bytes)
@@ -71,6 +74,29 @@ class StridedView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedView:
+    """One of torch's own quantized tensors: codes, and (code - zero) * scale are its elements; of
+    each place along an axis a scale and a zero of its own, or one for all."""
+
+    codes: StridedView
+    scale: StridedView | float
+    zero: StridedView | float
+    axis: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+
+@dataclass(eq=False)
+class Wrapped:
+    """A tensor of a class that is made of other tensors: its class, and these by name."""
+
+    symbol: str
+    parts: dict[Any, Any]
 
 
 @dataclass(eq=False)
@@ -281,11 +307,14 @@ class _Machine:
         if isinstance(target, PickledArray | PickledDType):
             _set_state(target, state)
         elif isinstance(target, Opaque):
-            # of an object with slots, two dicts
-            for part in state[:2] if isinstance(state, tuple) else (state,):
-                if isinstance(part, dict):
+            # of an object with slots, two dicts; of one of TorchScript's, what its class returned
+            for k, part in enumerate(state if isinstance(state, tuple) else (state,)):
+                if isinstance(part, dict) and k < 2:
                     self.work.spend(STEP * len(part))
                     target.state.update(part)
+                elif isinstance(state, tuple):
+                    self.work.spend(STEP)
+                    target.items[k] = part
 
     def persistent(self, _: Any) -> None:
         """torch's ("storage", class, key, device, count), to which legacy files add a view, mostly
@@ -309,8 +338,10 @@ def _rebuild(function: Any, arguments: Any, work: Work) -> Any:
     """What calling the function would yield, without calling it."""
     name = function.name if isinstance(function, Symbol) else ""
     if name == _SUBCLASS and isinstance(arguments, tuple) and len(arguments) == 4:
-        function, arguments = arguments[0], arguments[2]  # once: none is made within another
+        function, kind, arguments, parts = arguments  # once: none is made within another
         name = function.name if isinstance(function, Symbol) else ""
+        if name == _WRAPPER and isinstance(kind, Symbol) and isinstance(parts, dict):
+            return Wrapped(kind.name, parts)
     if name in _DICTS:
         return {}
     if not isinstance(arguments, tuple):
@@ -321,6 +352,10 @@ def _rebuild(function: Any, arguments: Any, work: Work) -> Any:
         return _view(arguments)
     if name == "torch._utils _rebuild_tensor_v3" and isinstance(arguments[6], Symbol):
         return _view(arguments, arguments[6].name.removeprefix("torch "))
+    if name == "torch._utils _rebuild_qtensor":
+        return _quantized(arguments)
+    if name.startswith("torch.jit._pickle ") and arguments:
+        return arguments[0]
     if name == "torch Size" and len(arguments) == 1 and isinstance(arguments[0], tuple | list):
         work.spend(STEP * len(arguments[0]))
         return tuple(arguments[0])
@@ -371,6 +406,24 @@ def _view(arguments: tuple[Any, ...], dtype: str = "") -> StridedView | Opaque:
         if any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
             raise ValueError("the pickle holds a malformed tensor")
     return StridedView(storage, offset, tuple(shape), tuple(strides), dtype)
+
+
+def _quantized(arguments: tuple[Any, ...]) -> QuantizedView | Opaque:
+    """torch's `_rebuild_qtensor`: storage, offset, shape, strides, and how it is quantized."""
+    codes, how = _view(arguments), arguments[4]
+    if not isinstance(codes, StridedView) or not isinstance(how, tuple):
+        return Opaque("tensor")
+    kind = how[0].name if isinstance(how[0], Symbol) else ""
+    if codes.storage.kind not in _CODES:
+        kind = ""
+    if kind == "torch per_tensor_affine" and all(type(n) in (int, float) for n in how[1:3]):
+        return QuantizedView(codes, how[1], how[2])
+    if kind.startswith("torch per_channel_affine"):  # with zeros that are floats, too
+        scale, zero, axis = how[1:4]
+        told = isinstance(scale, StridedView) and isinstance(zero, StridedView)
+        if told and type(axis) is int and 0 <= axis < len(codes.shape):
+            return QuantizedView(codes, scale, zero, axis)
+    return Opaque(f"{REBUILT}_qtensor", items={0: codes})
 
 
 def _table() -> dict[bytes, tuple[Any, Any]]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
-from mother.checkpoints.pickle_data import REBUILT, Opaque, Storage, StridedView
+from mother.checkpoints.pickle_data import (
+    REBUILT,
+    Opaque,
+    QuantizedView,
+    Storage,
+    StridedView,
+    Wrapped,
+)
 from mother.checkpoints.tensor import clean
 from mother.checkpoints.work import TENSOR, Work
 
@@ -32,8 +39,12 @@ WELL_KNOWN = (
 )
 #: what a GAN's training script keeps beside the averaged generator, "g_ema"
 _OF_A_GAN = ("g", "d")
-#: what PyTorch's wrappers put into names, wherever a module is wrapped
-_WRAPPERS = re.compile(r"(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
+#: what PyTorch's wrappers put into names, wherever a module is wrapped or quantized
+_WRAPPERS = re.compile(
+    r"(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod|_packed_params)\."
+)
+#: where torch.ao's modules keep weight and bias
+_PACKED = "_packed_params"
 _TRAINING = re.compile(r"(.*_)?(optim|sched|scaler|rng|amp$|callbacks|loops)", re.I)
 #: a torch module keeps its tensors and submodules in these; they are no part of any name
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
@@ -42,9 +53,12 @@ MAX_DEPTH = 64
 MAX_NAME = 2000
 
 
+View = StridedView | QuantizedView
+
+
 def pick_tensors(
     root: Any, unread: dict[str, int] | None = None, work: Work | None = None
-) -> tuple[dict[str, StridedView], list[str]]:
+) -> tuple[dict[str, View], list[str]]:
     """The model's tensors by dotted name, and notes on what was chosen and left out. unread: gets
     the tensors that are of no strided layout, each with the elements that its parts hold. work: of
     the file, which pays for the tensors and their names.
@@ -68,9 +82,9 @@ def pick_tensors(
         root = children[key]
     if path:
         notes.insert(0, f"read from {'.'.join(path)!r}")
-    tensors: dict[str, StridedView] = {}
+    tensors: dict[str, View] = {}
     left = {} if unread is None else unread
-    name = "tensor" if isinstance(root, StridedView) else ""
+    name = "tensor" if isinstance(root, View) else ""
     work = Work(0) if work is None else work
     _Flattened(tensors, notes, left, sizes, work).add(root, name, 0)
     return tensors, notes
@@ -83,7 +97,7 @@ class _Sizes:
         self._known: dict[int, int] = {}
 
     def of(self, value: Any, depth: int = 0) -> int:
-        if isinstance(value, StridedView):
+        if isinstance(value, View):
             count = 1
             for size in value.shape:
                 count = min(count * size, 1 << 62)
@@ -117,7 +131,7 @@ def _well_known(root: Any, sizes: _Sizes) -> str | None:
 
 
 def _is_leaf(value: Any) -> bool:
-    return not isinstance(value, dict | list | tuple | Opaque)
+    return not isinstance(value, dict | list | tuple | Opaque | Wrapped)
 
 
 def is_training(key: Any) -> bool:
@@ -142,6 +156,33 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             elif key not in _MODULE_PARTS:
                 yield named(key), child
         yield from _children(value.items)
+    elif isinstance(value, Wrapped):
+        for key, child in value.parts.items():
+            yield named(key), child
+
+
+def _is_foreign(value: Any) -> TypeGuard[Opaque | Wrapped]:
+    """Whether it is a tensor of no layout that is read."""
+    if isinstance(value, Wrapped):
+        return not value.symbol.startswith("torchao")
+    return isinstance(value, Opaque) and value.symbol.startswith(REBUILT)
+
+
+def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """What a container of that name holds, by name; weight and bias of torch.ao's modules are told
+    by their order."""
+    packed = name.endswith(_PACKED)
+    after = False
+    for key, child in _children(value):
+        matrix = isinstance(child, StridedView) and len(child.shape) > 1
+        if key.isdigit() and (isinstance(child, QuantizedView) or (packed and matrix)):
+            after = True
+            yield "weight", child
+        elif after and key.isdigit() and isinstance(child, StridedView):
+            after = False
+            yield "bias", child
+        else:
+            yield key, child
 
 
 def named(key: Any) -> str:
@@ -158,7 +199,7 @@ def named(key: Any) -> str:
 class _Flattened:
     """What was found below the root: tensors by name, notes, and tensors that are not read."""
 
-    tensors: dict[str, StridedView]
+    tensors: dict[str, View]
     notes: list[str]
     unread: dict[str, int]
     sizes: _Sizes
@@ -168,27 +209,30 @@ class _Flattened:
 
     def add(self, value: Any, name: str, depth: int) -> None:
         """Add what lies at and below a value."""
-        if isinstance(value, StridedView):
+        if isinstance(value, View):
             self.work.spend(TENSOR + len(name))
             if name in self.tensors:
                 self.notes.append(f"skipped a second tensor called {name!r}")
             else:
                 self.tensors[name] = value
-        elif isinstance(value, Opaque) and value.symbol.startswith(REBUILT):
+        elif _is_foreign(value):
             self.work.spend(TENSOR + len(name))
             self.unread[name] = self.sizes.of(value)
-            self.notes.append(
-                f"skipped {name!r}: {value.symbol.split('_rebuild_')[-1]} is not read"
-            )
+            kind = clean(value.symbol.split("_rebuild_")[-1])
+            self.notes.append(f"skipped {name!r}: {kind} is not read")
         elif not _is_leaf(value) and id(value) not in self.seen and depth <= MAX_DEPTH:
             self.seen.add(id(value))
-            for key, child in _children(value):
-                self._child(key, child, name, depth)
+            for key, child in _parts(value, name):
+                self._child(key, child, name, depth, isinstance(value, Wrapped))
 
-    def _child(self, key: str, child: Any, name: str, depth: int) -> None:
+    def _child(self, key: str, child: Any, name: str, depth: int, wrapped: bool) -> None:
         if len(name) + len(key) > MAX_NAME:
             raise ValueError(f"has a tensor name of more than {MAX_NAME} characters")
-        label = _WRAPPERS.sub("", clean(f"{name}.{key}" if name else key))
+        inner = key.isdigit() and name.endswith(_PACKED)
+        label = name if inner else _WRAPPERS.sub("", clean(f"{name}.{key}" if name else key))
+        if wrapped:  # as torchao calls them in safetensors files
+            of, dot, last = name.rpartition(".")
+            label = clean(f"{of}{dot}_{last}_{key}")
         if is_training(key) and not _is_leaf(child):
             self.notes.append(f"left out {label!r}")
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -191,6 +191,15 @@ def constant(name: str, values: Array) -> Tensor:
     array([0.], dtype=float16)
     """
     return Tensor(name, values.dtype, values.shape, _Constant(values.reshape(-1)))
+
+
+def scheme_of(tensors: Iterable[Tensor]) -> str:
+    """The scheme of most of the weights that are stored quantized; empty where none are."""
+    sizes = Counter[str]()
+    for tensor in tensors:
+        if tensor.scheme:
+            sizes[tensor.scheme] += tensor.size
+    return max(sizes, key=lambda scheme: (sizes[scheme], scheme), default="")
 
 
 @dataclass(frozen=True, eq=False)

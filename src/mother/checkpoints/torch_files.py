@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+
+from mother.checkpoints.affine import affine
 from mother.checkpoints.pickle_data import Storage, StridedView, read_pickle
-from mother.checkpoints.state_dict import pick_tensors
+from mother.checkpoints.state_dict import View, pick_tensors
 from mother.checkpoints.storage import File, Span, Window, lay_out
-from mother.checkpoints.tensor import Checkpoint, DType, Tensor, dtype_of
+from mother.checkpoints.tensor import Checkpoint, DType, Tensor, constant, dtype_of, scheme_of
 from mother.checkpoints.zip_archive import Member, content, read_members, span
 
 MAX_PICKLE = 64 << 20
@@ -35,6 +38,12 @@ _NUMPY_NAMES = {
     "Untyped": "uint8",
     "ComplexDouble": "complex128",
     "ComplexFloat": "complex64",
+    "QInt8": "int8",
+    "QUInt8": "uint8",
+    "QInt32": "int32",
+    "qint8": "int8",
+    "quint8": "uint8",
+    "qint32": "int32",
     "double": "float64",
     "float": "float32",
     "half": "float16",
@@ -95,7 +104,7 @@ class TorchFile:
 
     def tensor(self, name: str, view: StridedView) -> Tensor:
         """The tensor that a view is of. Raises ValueError, one line without the name."""
-        return _tensor(name, view, self.where(view.storage), self.little)
+        return _strided(name, view, self.where, self.little)
 
 
 def read_torch_zip(file: File, members: Mapping[str, Member]) -> Checkpoint:
@@ -193,17 +202,37 @@ def _checkpoint(
     tensors: dict[str, Tensor] = {}
     for name, view in views.items():
         try:
-            tensors[name] = _tensor(name, view, where(view.storage), little)
+            tensors[name] = _tensor(name, view, where, little)
         except ValueError as error:
             raise file.fault(f"tensor {name!r} {error}") from None
     if not tensors:
         raise file.fault("holds no tensors")
     told = tuple(notes)
-    return Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=told, unread=unread)
+    found = Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=told, unread=unread)
+    return replace(found, scheme=scheme_of(tensors.values()))
 
 
-def _tensor(name: str, view: StridedView, where: Span, little: bool) -> Tensor:
+def _tensor(name: str, view: View, where: Callable[[Storage], Span], little: bool) -> Tensor:
+    if isinstance(view, StridedView):
+        return _strided(name, view, where, little)
+    codes = _strided(name, view.codes, where, little)
+    scale, zero = (
+        _strided(name, held, where, little)
+        if isinstance(held, StridedView)
+        else constant(name, np.array([held], kind))
+        for held, kind in ((view.scale, np.float64), (view.zero, np.int64))
+    )
+    steps = [1 if axis == view.axis else n for axis, n in enumerate(codes.shape)]
+    tensor = affine(name, codes, scale, zero, steps, np.dtype(np.float32))
+    extent = "per tensor" if view.axis is None else "per channel"
+    return replace(tensor, scheme=f"torch {codes.dtype} {extent}")
+
+
+def _strided(
+    name: str, view: StridedView, where: Callable[[Storage], Span], little: bool
+) -> Tensor:
     dtype = _dtype(view.dtype) if view.dtype else _storage_dtype(view.storage)
     if dtype.kind in "iufc" and not little:
         dtype = dtype.newbyteorder(">")
-    return lay_out(name, where, dtype, view.shape, view.strides, view.offset * dtype.itemsize)
+    span, offset = where(view.storage), view.offset * dtype.itemsize
+    return lay_out(name, span, dtype, view.shape, view.strides, offset)

@@ -8,15 +8,14 @@ lies about what is uniform in such a cell: a twelfth of its width squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-BLOCKS = (64, 32, 16)  # weights in a row that share a scale, and parts of them
+BLOCKS = (16, 32, 64)  # weights in a row that share a scale, and parts of them
 FEW = 0.5  # share of different values in a block, below which weights are codes
-TWICE = 1.6  # times as many values, from which a block is two
+FINER = 1.2  # times as narrow are cells of longer blocks that are none
 EVEN = 0.9  # share of rows on uniform grids, from which they are codes even if none repeats
 FEWEST = 5  # values of a block: fewer lie on a grid by chance
 MOST_IN_ROW = 256  # values of a row that are codes of 8 bits
@@ -46,34 +45,37 @@ def cells_of(rows: Array) -> Cells:
     (False, Cells(few=True, squared=0.0625, levels=..., by_row=True))
     """
     width = rows.shape[1]
-    found: Cells | None = None
+    none = Cells(False, 0.0, float(width))
     if not np.isfinite(rows).all():
-        return Cells(False, 0.0, float(width))
-    for length in dict.fromkeys(min(n, width) for n in (width, *BLOCKS)):
-        gaps, many, even = _gaps(_parts(rows, length))
-        if even.mean() > EVEN and many.mean() > FEWEST:
-            by_row = length == width
-            squared, steps = float(np.square(gaps).mean()), gaps[:, 0] if by_row else None
-            return Cells(True, squared, float(many.mean()), by_row, steps)
-    block = _block(rows, width)
-    for length, most in ((block, np.inf), (width, MOST_IN_ROW), (rows.size, MOST_IN_ROW)):
-        parts = _parts(rows, min(length, rows.size) if length == rows.size else min(length, width))
-        gaps, many, _ = _gaps(parts)
-        held = max(float((parts != 0).sum(axis=1).mean()), 1.0)
-        if many.mean() < FEW * held and many.mean() <= min(most, parts.shape[1] / 2):
-            found = Cells(True, float(np.square(gaps).mean()), float(many.mean()))
+        return none
+    found, wide = None, np.inf
+    for length in [*sorted({min(n, width) for n in (*BLOCKS, width)}), rows.size]:
+        longer, middle = _at(rows, length)
+        # codes of several blocks lie on one grid, too: that of their scales' common part
+        if found is not None and (longer is None or middle * FINER < wide):
             break
-    return found or Cells(False, 0.0, float(width))
+        found, wide = longer, middle
+        if found is not None and found.by_row:
+            break
+    return found or none
 
 
-def _block(rows: Array, width: int) -> int:
-    """How many weights in a row share a scale: two blocks together have as many values as both."""
-    for length, half in pairwise(BLOCKS):
-        if length <= width:
-            whole, part = (float(_gaps(_parts(rows, n))[1].mean()) for n in (length, half))
-            if whole < TWICE * part:
-                return length
-    return BLOCKS[-1]
+def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
+    """The cells of rows as blocks of one length, None where their values are no codes; and how wide
+    those of half of the weights are."""
+    width = rows.shape[1]
+    parts = _parts(rows, length)
+    gaps, many, even = _gaps(parts)
+    squared, levels, middle = (
+        float(x) for x in (np.square(gaps).mean(), many.mean(), np.median(gaps))
+    )
+    if length <= width and even.mean() > EVEN and levels > FEWEST:
+        by_row = length == width
+        return Cells(True, squared, levels, by_row, gaps[:, 0] if by_row else None), middle
+    held = max(float((parts != 0).sum(axis=1).mean()), 1.0)
+    most = min(np.inf if length <= max(BLOCKS) else MOST_IN_ROW, parts.shape[1] / 2)
+    few = levels < FEW * held and levels <= most
+    return (Cells(True, squared, levels) if few else None), middle
 
 
 def _parts(rows: Array, length: int) -> Array:

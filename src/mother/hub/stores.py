@@ -99,6 +99,9 @@ def read(fs: Any, path: str, known: Entry, start: int, stop: int) -> tuple[bytes
 
 #: what a store says of an address by itself
 STATED = ("The specified bucket does not exist", "no such bucket")
+#: in the names of what libraries raise where a connection broke, and where there are no credentials
+_BROKEN = ("Connect", "Timeout", "Payload", "Incomplete", "Disconnected")
+_NOT_LET_IN = ("Credential", "Auth")
 #: stores of which more is known; every other is used as fsspec uses it
 STORES = {"s3": "mother.hub.s3", "s3a": "mother.hub.s3"}
 _ANY = Store(dict, listed, read)
@@ -223,14 +226,12 @@ def _manners(scheme: str, store: Store) -> Manners:
     def passes(error: Exception) -> bool:
         if isinstance(error, FileNotFoundError | PermissionError | NotImplementedError):
             return False
+        name = type(error).__name__
+        if any(word in name for word in _BROKEN):
+            return True
         if (code := status(first(error))) is not None:
             return code in PASSING
-        name = type(error).__name__
-        if "Credential" in name or "Auth" in name:
-            return False
-        return isinstance(error, OSError) or any(
-            word in name for word in ("Connect", "Timeout", "Payload", "Incomplete", "HTTPClient")
-        )
+        return isinstance(error, OSError) and not any(word in name for word in _NOT_LET_IN)
 
     def fault(error: Exception) -> str:
         code, name = status(first(error)), type(error).__name__
@@ -239,7 +240,7 @@ def _manners(scheme: str, store: Store) -> Manners:
             return why if why in STATED else "nothing lies there, or nothing that may be seen"
         if isinstance(error, PermissionError) or code in (401, 403):
             return f"credentials are not accepted or lack the right ({why}); {store.advice}"
-        if "Credential" in name or "Auth" in name:
+        if any(word in name for word in _NOT_LET_IN):
             return f"no credentials ({why}); {store.advice}"
         return f"{scheme}:// can't be read: {why}; check the address and the network"
 

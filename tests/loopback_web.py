@@ -26,7 +26,7 @@ class Web:
     at: str = ""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     web: Web
@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(handler: type[BaseHTTPRequestHandler] = _Handler) -> Iterator[Web]:
+def serve(handler: type[BaseHTTPRequestHandler] = Handler) -> Iterator[Web]:
     """The server, at `web.at`; another handler finds its own `web` there, too."""
     web = Web()
     bound = type("Handler", (handler,), {"web": web})

@@ -1,7 +1,7 @@
 """What an index of many models in S3 costs, and whether it survives a bad line.
 
-moto's server is S3; between it and mother stands a proxy that cuts some answers off in the middle and
-holds some back for longer than mother waits.
+moto's server is S3; between it and mother stands a proxy that cuts some answers off in the middle
+and holds some back for longer than mother waits.
 
     OMP_NUM_THREADS=1 python -m experiments.stores.bucket [MODELS [KEYS]]
 """
@@ -124,7 +124,7 @@ def main(count: int, keys: int) -> None:
         total += len(data)
     print(f"{count} models of {total / count / 1e6:.1f} MB, {total / 1e9:.2f} GB in all")
     mother.hub.s3.TIMEOUT = WAIT
-
+    forests = []
     for what in ("a good line", "a bad line"):
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         with TemporaryDirectory() as folder, proxied(port, line) as bad:
@@ -143,9 +143,8 @@ def main(count: int, keys: int) -> None:
                 f"{time.monotonic() - start:.0f} s"
             )
             print(*added.problems, sep="\n", end="")
-            paths = re.sub(r'"(created|path)": "[^"]*"', "", told)
-            same = paths if what == "a good line" else same == paths
-    print("the same forest by both:", same)
+            forests.append(re.sub(r'"(created|path)": "[^"]*"', "", told))
+    print("the same forest by both:", forests[0] == forests[1])
 
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
     fsspec.get_filesystem_class("s3").clear_instance_cache()

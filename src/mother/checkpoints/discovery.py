@@ -177,10 +177,15 @@ class _Search:
                 self.mirrors.append(found.mirror)
                 self.problems += map(_problem, found.mirror.refused)
                 self.root = os.path.realpath(found.mirror.root)
+                known = set(self.found)
                 if found.many:
                     self._visit_folder(found.path, 0)
                 else:
                     self._visit_path(found.path)
+                fresh = [one for real, one in self.found.items() if real not in known]
+                if found.name and len(fresh) == 1:
+                    name = clean(found.name)
+                    fresh[0].called = replace(fresh[0].called, short=name, full=name)
         except InputError as error:
             self.problems.append(_problem(error))
         if self._reached() == before:

@@ -22,9 +22,11 @@ from mother.cli.output import (
     said_of_traffic,
     write_atomically,
 )
-from mother.errors import UsageError
+from mother.errors import InputError, UsageError
+from mother.graph import ModelGraph
 from mother.graph.documents import read_json
 from mother.graph.evaluation import LARGEST
+from mother.hub import tags_of
 from mother.methods.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
 from mother.views.explanation import explanation
@@ -124,6 +126,14 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
     is_flag=True,
     help="Also what files say: claims of parents, steps in names, dates. Changes no edge.",
 )
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Put parent, relation, probability and evidence as tags on model versions in MLflow.",
+)
+@click.option(
+    "--link", default="", metavar="URL", help="With --write: where the page will be found."
+)
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 @click.option("--plain", is_flag=True, help="As in a pipe: no colours, names in full.")
 def recover(
@@ -147,6 +157,8 @@ def recover(
     download: bool,
     hashes: bool,
     hints: bool,
+    write: bool,
+    link: str,
     depth: int | None,
     plain: bool,
 ) -> None:
@@ -162,6 +174,10 @@ def recover(
         check_output(output)
     if html is not None:
         check_output(html, ("<!doctype html>",), "HTML")
+    if link and not write:
+        raise UsageError("--link needs --write")
+    if write and not any(tags_of(path) for path in paths):
+        raise UsageError("--write: none of the paths is in a registry that takes tags")
     given = _read_stages(stages) if stages is not None else {}
     with progress_bar() as progress:
         graph = mother.recovery.recover(
@@ -196,7 +212,31 @@ def recover(
     if explain:
         print_lines(Text(line) for line in ("", *explanation(graph)))
     left_unread(graph)
-    refused(printable(f"{r.path}: {r.fault}") for r in graph.refused)
+    faults = list(_tagged(graph, link)) if write else []
+    faults += [f"{r.path}: {r.fault}" for r in graph.refused]
+    refused(map(printable, faults))
+
+
+def _tagged(graph: ModelGraph, link: str) -> Iterator[str]:
+    """Put tags on the models that can have some; what could not be done, a line each."""
+    from mother.exports.tags import tags
+
+    def unit(path: str) -> str | None:
+        known = tags_of(path)
+        return known.unit(path) if known else None
+
+    wanted, several = tags(graph, unit, link)
+    done = 0
+    for where, own in wanted.items():
+        try:
+            known = tags_of(where)
+            assert known is not None
+            known.write(where, own)
+            done += 1
+        except InputError as fault:
+            yield f"{fault}; its tags are not written"
+    click.echo(f"tags written: {done} model version{'s' * (done != 1)}")
+    yield from (f"{where}: holds several models; no tags are written" for where in several)
 
 
 def _closing(paths: Sequence[str], output: Path | None, html: Path | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ nobody reads it. Where models may lie, schemes.py lists.
 from mother.hub.addresses import Address, is_hub_address, parse
 from mother.hub.mirrors import Mirror, Opened, mirrored, shown, spool
 from mother.hub.repositories import prepared
-from mother.hub.schemes import is_address, is_fixed, opened_at
+from mother.hub.schemes import is_address, is_fixed, opened_at, tags_of
 from mother.hub.traffic import TRAFFIC
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "prepared",
     "shown",
     "spool",
+    "tags_of",
 ]

@@ -78,11 +78,13 @@ class Mirror:
 
 class Opened(NamedTuple):
     """What an address leads to: a path in a mirror. many: the address is that of many models, of
-    which this is one, and need not be one."""
+    which this is one, and need not be one. name: what the one model that is found there is called,
+    whatever its files are."""
 
     mirror: Mirror
     path: Path
     many: bool = False
+    name: str = ""
 
 
 def mirror(

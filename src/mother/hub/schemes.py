@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from mother.errors import InputError
@@ -24,6 +24,8 @@ SCHEMES = {
     "hf": "mother.hub.repositories",
     "http": "mother.hub.web",
     "https": "mother.hub.web",
+    "mlflow": "mother.hub.mlflow",
+    "models": "mother.hub.mlflow",
 }
 #: what opens all that fsspec knows beside these
 OTHERS = "mother.hub.stores"
@@ -51,10 +53,11 @@ def scheme_of(path: str | os.PathLike[str]) -> str | None:
     found = _ADDRESS.match(os.fspath(path))
     if found is None:
         return None
-    return found[1] if found[1] in SCHEMES or (found[2] and _is_known(found[1])) else None
+    return found[1] if found[1] in SCHEMES or (found[2] and is_known(found[1])) else None
 
 
-def _is_known(scheme: str) -> bool:
+def is_known(scheme: str) -> bool:
+    """Whether fsspec knows a scheme."""
     from fsspec import available_protocols
 
     return scheme in available_protocols()
@@ -89,15 +92,19 @@ def opened_at(
 
 
 def written(address: str | os.PathLike[str]) -> str:
-    """An address as it was before it was a Path: with two slashes.
+    """An address as it was before it was a Path: with two slashes, or MLflow's one.
 
     >>> from pathlib import Path
-    >>> written(Path("s3://bucket/model")), written("hf:")
-    ('s3://bucket/model', 'hf://')
+    >>> written(Path("s3://bucket/model")), written("hf:"), written("models:/kid/3")
+    ('s3://bucket/model', 'hf://', 'models:/kid/3')
     """
     text = os.fspath(address)
     found = _ADDRESS.match(text)
-    return text if found is None else f"{found[1]}://{text[found.end() :]}"
+    return text if found is None else f"{found[1]}{_mark(found[1])}{text[found.end() :]}"
+
+
+def _mark(scheme: str) -> str:
+    return ":/" if scheme == "models" else "://"
 
 
 def public(address: str | os.PathLike[str]) -> str:
@@ -109,8 +116,9 @@ def public(address: str | os.PathLike[str]) -> str:
     >>> public("https://host/f?token=5ec2e7"), public("abfs://models@account/f")
     ('https://host/f?~dff46e', 'abfs://models@account/f')
     """
-    scheme, _, rest = written(address).partition("://")
-    query = ""
+    scheme, _, rest = written(address).partition(":")
+    mark, query = _mark(scheme), ""
+    rest = rest[len(mark) - 1 :]
     if scheme in ("http", "https"):
         rest, _, query = rest.partition("#")[0].partition("?")
     host, slash, path = rest.partition("/")
@@ -127,7 +135,22 @@ def public(address: str | os.PathLike[str]) -> str:
             hidden.append((name, value))
     if hidden:
         kept.append(f"~{hashlib.sha256(repr(hidden).encode()).hexdigest()[:6]}")
-    return f"{scheme}://{host}{slash}{path}" + "?" * bool(kept) + "&".join(kept)
+    return f"{scheme}{mark}{host}{slash}{path}" + "?" * bool(kept) + "&".join(kept)
+
+
+class Tags(NamedTuple):
+    """How tags are put on models of one scheme. unit: the address of what is tagged for a model at
+    an address; write: puts tags there, and takes older ones of ours off. Both raise InputError."""
+
+    unit: Callable[[str], str]
+    write: Callable[[str, Mapping[str, str]], None]
+
+
+def tags_of(address: str) -> Tags | None:
+    """How tags are put on what lies at an address; None where none can be."""
+    module = SCHEMES.get(scheme_of(address) or "")
+    found: Tags | None = getattr(import_module(module), "TAGS", None) if module else None
+    return found
 
 
 def refused(address: str, fault: str) -> InputError:

@@ -109,6 +109,11 @@ _ANY = Store(dict, listed, read)
 
 def opened(address: str, download: bool) -> Iterator[Opened]:
     """What lies at an address: one file, or all below it. Raises InputError."""
+    yield placed(address)
+
+
+def placed(address: str, called: str = "", name: str = "") -> Opened:
+    """The same, called otherwise, and its folder, too, where others name the address."""
     scheme, _, rest = address.partition("://")
     if scheme in NO_PLACES or "::" in address:
         raise refused(address, "leads through another store or to this disk; give the place itself")
@@ -134,18 +139,20 @@ def opened(address: str, download: bool) -> Iterator[Opened]:
             raise refused(address, "its key can't be the name of a file")
         entries, path = {leaf: entries[""]}, above
         above, _, leaf = path.rpartition("/")
-    called = f"{public(address).rpartition('/')[0] if alone else public(address).rstrip('/')}"
+    told = called or public(address)
+    called = told.rpartition("/")[0] if alone and not called else told.rstrip("/")
 
     def reader(file: Path, name: str, known: Entry) -> RangedFile:
         source = _Object(fs, f"{path.rstrip('/')}/{name}", known, store, manners)
         return RangedFile(file, f"{called}/{name}", source, known.size, tag=known.tag)
 
-    place = (digest(address, sorted(entries.items())), above.rpartition("/")[2] or scheme, leaf)
+    first = digest(address, called, sorted(entries.items()))
+    place = (first, above.rpartition("/")[2] or scheme, name or leaf)
     if any(part in ("", ".", "..") or "\0" in part for part in place):
         place = (place[0], scheme, "files")
     found = mirror(called, place, entries, reader)
     found.refused = tuple(faults)
-    yield Opened(found, found.root / next(iter(entries)) if alone else found.root)
+    return Opened(found, found.root / next(iter(entries)) if alone else found.root)
 
 
 def _kept(address: str, found: dict[str, Entry]) -> tuple[dict[str, Entry], list[InputError]]:

@@ -26,6 +26,8 @@ from mother.hub.patience import PASSING, TIMEOUT, Manners, patiently, retry_afte
 from mother.hub.schemes import public, refused, scrubbed
 from mother.hub.traffic import TRAFFIC
 
+#: bytes of an answer that refuses which are looked at
+MAX_SAID = 4096
 #: times that a server may send us elsewhere for one answer
 MAX_REDIRECTS = 5
 #: shards of a list
@@ -39,6 +41,8 @@ class StatusError(Exception):
     def __init__(self, response: Any) -> None:
         super().__init__(f"{response.status_code} {response.reason_phrase}".strip())
         self.response = response
+        #: the start of what it says
+        self.said = next(response.iter_raw(MAX_SAID), b"")
 
 
 def _caught() -> tuple[type[Exception], ...]:
@@ -129,6 +133,16 @@ def asked(
     raise ValueError(f"the server sends us elsewhere more than {MAX_REDIRECTS} times")
 
 
+def body_of(response: Any, most: int) -> bytes:
+    """All that an answer holds. ValueError where that is more than `most` bytes."""
+    body = bytearray()
+    for part in response.iter_raw(1 << 16):
+        body += part
+        if len(body) > most:
+            raise ValueError(f"the server sends more than {most} bytes")
+    return bytes(body)
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     split = urlsplit(url)
     return split.scheme, split.hostname, split.port
@@ -198,7 +212,7 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
         return RangedFile(path, public(urls[name]), source, entry.size, tag=entry.tag)
 
     entries = {each: Entry(known.size, known.tag) for each, known in found.items()}
-    place = (digest(address, sorted(entries.items())), split.hostname, _leaf(folder))
+    place = (digest(address, download, sorted(entries.items())), split.hostname, _leaf(folder))
     folded = mirror(called, place, entries, reader)
     for each, where in urls.items():
         name_file(folded.root / each, unquote(public(where)))
@@ -269,12 +283,7 @@ def _shards(address: str, url: str, size: int) -> list[str]:
 
     def read() -> bytes:
         with ranged(url, 0, size, known=True) as response:
-            body = bytearray()
-            for part in response.iter_raw(1 << 18):
-                body += part
-                if len(body) > size:
-                    raise refused(address, "has changed on the server while it was read")
-            return bytes(body)
+            return body_of(response, size)
 
     try:
         names = set(json.loads(patiently(public(address), read, SERVER))["weight_map"].values())

@@ -119,9 +119,14 @@ def test_a_named_revision_is_called_so(hub):
 
 
 def test_what_a_cache_holds_beside_models_is_told(hub):
+    (blob,) = (hub / "models--org--kid/snapshots" / ("a" * 40)).glob("model*")
+    begun = hub / "models--org--kid/blobs/0.incomplete"
+    begun.write_bytes(blob.read_bytes()[:-9])
     found, problems = discover([hub])
-    (left,) = passed_over([hub], found, problems)
-    assert left.path.name == "numbers.safetensors"
+    assert problems == []
+    left = passed_over([hub], found, problems)
+    assert [p.path.name for p in left] == ["numbers.safetensors", "0.incomplete"]
+    assert "did not finish" in left[1].fault
 
 
 def test_commits_that_start_alike(tmp_path):
@@ -306,6 +311,7 @@ def test_best_and_last_are_links(tmp_path):
     ]
     assert any("model_best" in note for note in found[1].notes)
     assert any("run/best" in note for note in found[3].notes)
+    assert passed_over([tmp_path], found) == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,7 @@ from mother.checkpoints.formats import ending, parts_of, within_bounds
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
-from mother.checkpoints.storage import elsewhere, refusal
+from mother.checkpoints.storage import elsewhere, identity, refusal
 from mother.checkpoints.stores import USUAL, Called, called, named, searched, within
 from mother.checkpoints.stores.place import Elsewhere
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
@@ -282,7 +281,7 @@ class _Search:
         # a folder's one file of weights may be named on its own, too
         several = is_adapter(names) or bool(listed)
         alone = weights is not None and not weights.endswith(".json") and not several
-        real = _identity(folder / weights) if weights and alone else os.path.realpath(folder)
+        real = identity(folder / weights) if weights and alone else os.path.realpath(folder)
         if real in self.found:
             self._seen_again(real, folder)
             return []
@@ -338,14 +337,14 @@ class _Search:
                 self._add_file(each.path, within(each.place))
 
     def _add_file(self, path: Path, by: Called | None = None) -> None:
-        real = _identity(path)
+        real = identity(path)
         if real in self.found or real in self.places:
             self._seen_again(real, path, by)
             return
         self._keep(real, open_alone(path), by or called(path, whole=False))
 
     def _keep(self, real: str, opened: Checkpoint, by: Called) -> None:
-        files = ((name, _identity(file.path)) for name, file in opened.named_files.items())
+        files = ((name, identity(file.path)) for name, file in opened.named_files.items())
         # what an adapter makes of its base stands beside its weights
         first = real if opened.base else self.by_files.setdefault(tuple(files) or real, real)
         if first == real:
@@ -368,18 +367,6 @@ class _Search:
 def _links_last(folder: Path, names: Iterable[str]) -> list[str]:
     """So that a model is called as it is stored, and not "best"."""
     return sorted(names, key=lambda name: (folder / name).is_symlink())
-
-
-def _identity(path: Path) -> str:
-    """What tells a file from all others: where links lead, or of one of several hard links the
-    number that they have in common."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return os.path.realpath(path)
-    if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
-        return f"{status.st_dev}:{status.st_ino}"
-    return os.path.realpath(path)
 
 
 def _name(found: Iterable[_Found]) -> list[Checkpoint]:

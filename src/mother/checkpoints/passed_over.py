@@ -21,7 +21,7 @@ from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
-from mother.checkpoints.storage import File
+from mother.checkpoints.storage import File, identity
 from mother.checkpoints.tensor import Checkpoint, Problem, printable
 from mother.checkpoints.torch_files import has_torch_members, looks_like_legacy_torch
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
@@ -65,6 +65,7 @@ UNREAD: Mapping[str, str] = {
 _ZARR = frozenset({".zarray", ".zgroup", "zarr.json"})
 _OLD_GGML = (b"lmgg", b"fmgg", b"tjgg", b"algg")
 _LEFT = "not read"
+_UNFINISHED = "a download that did not finish"
 _LINK = "a link out of the folder, which is not searched; name where it leads"
 
 
@@ -97,10 +98,10 @@ def passed_over(
 
     By-products of a training run, such as the state of its optimizer, are none.
     """
-    taken = {_real(file.path) for c in checkpoints for file in c.files}
-    taken |= {_real(c.path) for c in checkpoints if not c.files}
-    told = {_real(p.path) for p in problems}
-    models = {_real(c.path) for c in checkpoints} | told
+    taken = {identity(file.path) for c in checkpoints for file in c.files}
+    taken |= {identity(c.path) for c in checkpoints if not c.files}
+    told = {identity(p.path) for p in problems}
+    models = {identity(c.path) for c in checkpoints} | told
     found: dict[str, Problem] = {}
     seen = 0
     for path in map(Path, paths):
@@ -116,14 +117,14 @@ def passed_over(
             if seen > MAX_NAMES:  # which the search of before has said
                 break
             for link in _links_out(folder, os.path.realpath(path)):
-                if _real(link) not in models:
+                if identity(link) not in models:
                     found.setdefault(os.path.realpath(link), Problem(link, _LINK))
             if _ZARR & set(names):
                 found.setdefault(os.path.realpath(folder), Problem(folder, "Zarr; save it as .npz"))
                 continue
             refused = os.path.realpath(folder) in told  # for what is known by its ending
             for name in names:
-                real = os.path.realpath(folder / name)
+                real = identity(folder / name)
                 if refused and ending(name):
                     continue
                 # of a blob and the links to it a link is what people know
@@ -132,7 +133,7 @@ def passed_over(
                     what = _what(folder / name)
                     if what is not None:
                         found[real] = Problem(folder / name, what)
-    parts = {os.path.realpath(p) for c in checkpoints for p in _parts(c)}
+    parts = {identity(p) for c in checkpoints for p in _parts(c)}
     return sorted((p for real, p in found.items() if real not in parts), key=lambda p: str(p.path))
 
 
@@ -173,14 +174,6 @@ def summary(left: Sequence[Problem]) -> str:
     return f"{what} not read: {names}{more}"
 
 
-def _real(path: Path) -> str:
-    """Where links lead; a path that no file can have, with a NUL byte in it, as it is."""
-    try:
-        return os.path.realpath(path)
-    except ValueError:
-        return str(path)
-
-
 def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
     """Folders with the names of their files, hidden ones left out but those of a Zarr store."""
     for folder, below, names in os.walk(top):
@@ -213,7 +206,9 @@ def _what(path: Path) -> str | None:
             return what
     if ending(name):
         return _of_known(path)
-    return _LEFT if is_weights(path) else _magic(path)
+    if is_weights(path):
+        return _UNFINISHED if name.endswith((".incomplete", "-partial")) else _LEFT
+    return _magic(path)
 
 
 def _of_known(path: Path) -> str | None:

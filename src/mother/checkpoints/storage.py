@@ -59,6 +59,18 @@ def refusal(path: Path, fault: str) -> InputError:
     return InputError(printable(shown(path), most=4000), printable(fault, most=1000))
 
 
+def identity(path: Path) -> str:
+    """What tells a file from all others: where links lead, or of one of several hard links the
+    number that they have in common."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return os.path.realpath(path) if "\0" not in str(path) else str(path)
+    if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+        return f"{status.st_dev}:{status.st_ino}"
+    return os.path.realpath(path)
+
+
 def elsewhere(path: Path) -> str:
     """Where a path may lie that is nowhere on disk: what is called like a repository, on the Hub.
 

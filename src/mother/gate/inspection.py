@@ -16,7 +16,7 @@ from mother.checkpoints.discovery import folders_of
 from mother.checkpoints.folders import MAX_DEPTH, NOTHING_FOUND, is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
 from mother.checkpoints.passed_over import beside, named, passed_over
-from mother.checkpoints.storage import File
+from mother.checkpoints.storage import File, identity
 from mother.checkpoints.tensor import Problem, clean
 from mother.errors import InputError
 from mother.gate.binding import binding
@@ -140,18 +140,18 @@ def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence
 def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:
     """GGUF files at the paths and below them that were not opened, but for those in folders that
     are a checkpoint."""
-    taken = set(map(os.path.realpath, opened))
+    taken = set(map(identity, opened))
     found = {}
     for path in given:
         if is_gguf(path.name):
-            found[os.path.realpath(path)] = path
+            found[identity(path)] = path
         for folder, below, names in os.walk(path):
             below[:] = [b for b in sorted(below) if not b.startswith(".")]
             if len(Path(folder).relative_to(path).parts) >= MAX_DEPTH:
                 below.clear()
-            if os.path.realpath(folder) not in taken:
+            if identity(Path(folder)) not in taken:
                 inside = [Path(folder, n) for n in names if is_gguf(n) and not n.startswith(".")]
-                found |= {os.path.realpath(file): file for file in inside}
+                found |= {identity(file): file for file in inside}
     return sorted(file for real, file in found.items() if real not in taken and _is_file(file))
 
 

@@ -30,6 +30,7 @@ import uvicorn
 import yaml
 from kit import run
 from loopback_hub import client_of, serve
+from loopback_mlflow import serve_registry
 from markdown_it import MarkdownIt
 from moto.server import ThreadedMotoServer
 from starlette.testclient import TestClient
@@ -105,7 +106,7 @@ def test_no_fence_is_passed_over():
         for fence in ALL
     }
     assert {where for where, kind in kinds.items() if sum(kind) != 1} == set()
-    assert sum(kind[0] for kind in kinds.values()) == 6
+    assert sum(kind[0] for kind in kinds.values()) == 7
     assert sum(kind[3] for kind in kinds.values()) > 30
 
 
@@ -167,6 +168,12 @@ class Session:
             server.start()
             self.opened.callback(server.stop)
             self.hubs[words[2]] = "http://127.0.0.1:{1}".format(*server.get_host_and_port())
+        elif words[:2] == ["mlflow", "server"]:
+            registry = self.opened.enter_context(serve_registry())
+            for folder in sorted((self.home / "lab").iterdir()):
+                files = {p.name: p.read_bytes() for p in folder.iterdir()}
+                registry.add(folder.name, "1", files)
+            self.hubs[words[-1]] = registry.at
         elif words[:1] == ["export"]:
             name, _, value = words[1].partition("=")
             port = value.removeprefix("http://127.0.0.1:")
@@ -174,7 +181,7 @@ class Session:
                 client_of(self.hubs[port], self.home, self.patch)
                 self.patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(self.cache))
             else:
-                assert name.startswith("AWS_"), line
+                assert name.startswith(("AWS_", "MLFLOW_")), line
                 self.patch.setenv(name, self.hubs.get(port, value))
         elif words[:2] == ["hf", "download"]:
             (name,) = words[2:]

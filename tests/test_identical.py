@@ -9,7 +9,7 @@ import safetensors.numpy
 from kit import edges, model, run, save, tuned
 
 import mother
-from mother.graph import ModelGraph
+from mother.graph import ModelGraph, identical
 
 
 def cached(hub, name, weights, revision="main", metadata=None):
@@ -60,7 +60,7 @@ def test_a_cache_of_forty_repositories(tmp_path):
     total = sum(size for _, size in made)
     assert re.search(rf"5 models are there twice, byte for byte; {total / 1e3:.1f} kB", result.out)
     assert "org/kid-3-0-mirror, " in result.out
-    assert "10 copies of other bytes, keep: 5 converted, 5 of the same weights" in result.out
+    assert "10 other copies, not called safe: 5 converted, 5 of the same weights" in result.out
     assert (
         run("show", tmp_path / "graph.json").out.splitlines()[-7:]
         == (result.out.splitlines()[-8:-1])
@@ -104,6 +104,15 @@ def test_what_links_keep_is_not_counted(tmp_path):
     }
     os.link(tmp_path / "in/b.safetensors", tmp_path / "elsewhere")
     assert freed(tmp_path / "in") == {"b": ("a", 0)}
+
+
+def test_a_folder_that_is_mounted_twice_is_no_copy(tmp_path, monkeypatch):
+    """Then to delete one is to delete the other: their files have one number."""
+    weights = model(layers=2, width=32)
+    for name in "ab":
+        save(tmp_path / name / "m.safetensors", weights)
+    monkeypatch.setattr(identical, "_key", lambda file: (1, 1))
+    assert freed(tmp_path) == {}
 
 
 def test_shards_that_are_shared_are_not_counted(tmp_path):

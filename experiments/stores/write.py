@@ -4,7 +4,7 @@
 
 Each tool that is installed writes its own: transformers' Trainer, accelerate, PyTorch Lightning,
 timm, sentence-transformers, and the commands of DVC and Git LFS. Those that aren't are named.
-huggingface_hub writes its cache in `tests/checkpoints/test_stores.py`.
+huggingface_hub writes its cache in `tests/checkpoints/test_local_stores.py`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from mother.checkpoints import Checkpoint, File
+from mother.checkpoints.storage import reason
 from mother.graph import ModelGraph
 
 _BLOCK = 1 << 22  # bytes that are compared at a time
@@ -22,7 +23,8 @@ def with_identical(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> Mode
     """The graph, its nodes with what they are identical to and what could be freed. checkpoints:
     what it was recovered from. Reads copies of this disk, as far as they are equal. Raises
     InputError where one can't be read."""
-    held = {c.id: c for c in checkpoints if c.files and not any(f.remote for f in c.files)}
+    here = (c for c in checkpoints if c.files and not c.is_sketch)
+    held = {c.id: c for c in here if not any(file.remote for file in c.files)}
     same: dict[str, str] = {}
     for copies in _copies(graph):
         kept: list[Checkpoint] = []
@@ -52,18 +54,32 @@ def _copies(graph: ModelGraph) -> Iterator[list[str]]:
 
 
 def _are_equal(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether all files of two are the same in every byte, and not all of them the very same file:
+    a folder that is mounted twice holds one model, and no copy of it."""
     a, b = one.named_files, other.named_files
     if len(a) != len(b) or (len(a) > 1 and a.keys() != b.keys()):
         return False
     pairs = list(zip(a.values(), b.values(), strict=True))
-    return all(x.size == y.size for x, y in pairs) and all(_hold_the_same(*p) for p in pairs)
+    apart = [(x, y) for x, y in pairs if _key(x) != _key(y)]
+    equal = all(x.size == y.size for x, y in apart) and all(_hold_the_same(*p) for p in apart)
+    return bool(apart) and equal
 
 
 def _hold_the_same(one: File, other: File) -> bool:
-    if one.path.samefile(other.path):
-        return True
     steps = ((at, min(at + _BLOCK, one.size)) for at in range(0, one.size, _BLOCK))
     return all(np.array_equal(one.array(*s), other.array(*s)) for s in steps)
+
+
+def _key(file: File) -> tuple[int, int]:
+    status = _status(file)
+    return status.st_dev, status.st_ino
+
+
+def _status(file: File) -> os.stat_result:
+    try:
+        return file.path.stat()
+    except OSError as error:
+        raise file.fault(f"can't be read: {reason(error)}") from None
 
 
 def _freed(held: Mapping[str, Checkpoint], same: Mapping[str, str]) -> dict[str, int]:
@@ -73,10 +89,9 @@ def _freed(held: Mapping[str, Checkpoint], same: Mapping[str, str]) -> dict[str,
     sizes: dict[tuple[int, int], int] = {}
     for id_, checkpoint in held.items():
         for file in checkpoint.files:
-            status = os.stat(file.path)  # noqa: PTH116
-            key = (status.st_dev, status.st_ino)
+            key = _key(file)
             holders.setdefault(key, set()).add(id_)
-            sizes[key] = status.st_size if status.st_nlink == 1 else 0
+            sizes[key] = file.size if _status(file).st_nlink == 1 else 0
     freed = dict.fromkeys(same, 0)
     for key, ids in holders.items():
         if ids <= same.keys():

@@ -128,7 +128,7 @@ def _copies(graph: ModelGraph) -> Iterator[str]:
     )
     if others:
         told = ", ".join(f"{n} {what}" for what, n in sorted(others.items()))
-        yield f"{many(sum(others.values()), 'copy', 'copies')} of other bytes, keep: {told}"
+        yield f"{many(sum(others.values()), 'other copy', 'other copies')}, not called safe: {told}"
 
 
 def wrapped(text: Text, width: int | None, hanging: str) -> Iterator[Text]:

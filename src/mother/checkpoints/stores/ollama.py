@@ -53,9 +53,9 @@ def searched(folder: Path, names: list[str]) -> list[str]:
 
 def named(path: Path) -> list[Elsewhere] | None:
     """The model, adapters and projectors that a manifest names. Raises InputError."""
-    path = Path(os.path.abspath(path))  # noqa: PTH100  (without following symlinks)
-    found = _inside(path)
-    if found is None:
+    absolute = os.path.abspath(path)  # noqa: PTH100  (without following symlinks)
+    path = Path(absolute)
+    if "manifests" not in absolute or (found := _inside(path)) is None:
         return None
     store, name = found
     layers = read_json(path, MAX_MANIFEST).get("layers")

@@ -243,7 +243,8 @@ class File:
                 raise self.fault("has changed while it was read")
         told = self._ranged.sha256 if self._ranged is not None else ""
         if told not in ("", digest.hexdigest()):
-            raise self.fault("the Hub sends other bytes than its list has the SHA-256 of")
+            who = self._ranged.source.manners.who if self._ranged is not None else ""
+            raise self.fault(f"{who} sends other bytes than its list has the SHA-256 of")
         return digest.hexdigest()
 
     def map(self, offset: int, count: int) -> mmap.mmap:

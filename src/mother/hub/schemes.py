@@ -26,11 +26,12 @@ SCHEMES = {
     "https": "mother.hub.web",
     "mlflow": "mother.hub.mlflow",
     "models": "mother.hub.mlflow",
+    "oci": "mother.hub.oci",
 }
 #: what opens all that fsspec knows beside these
 OTHERS = "mother.hub.stores"
 #: those whose addresses name the same bytes for ever, once they are resolved
-FIXED = frozenset({"hf"})
+FIXED = frozenset({"hf", "oci"})
 #: parameters of an address that are no secret and choose what it leads to
 _HARMLESS = frozenset({"download", "generation", "ref", "revision", "version", "versionId"})
 #: parameters that sign an address for a while, as AWS, Google, Azure and CloudFront call them

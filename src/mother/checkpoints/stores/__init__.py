@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mother.checkpoints.formats import ending
-from mother.checkpoints.stores import hugging_face, interfaces, lm_studio, ollama, runs
+from mother.checkpoints.stores import hugging_face, interfaces, lm_studio, ollama, runs, wandb
 from mother.checkpoints.stores.place import Elsewhere, Place
 from mother.checkpoints.tensor import clean
 
 #: the first in which a path lies names what lies there
-STORES = (hugging_face.STORE, ollama.STORE, lm_studio.STORE, interfaces.STORE, runs.STORE)
+STORES = (
+    *(hugging_face.STORE, ollama.STORE, lm_studio.STORE, wandb.STORE),
+    *(interfaces.STORE, runs.STORE),
+)
 
 #: what weights are called whatever the model
 USUAL = {

@@ -106,7 +106,7 @@ def test_no_fence_is_passed_over():
         for fence in ALL
     }
     assert {where for where, kind in kinds.items() if sum(kind) != 1} == set()
-    assert sum(kind[0] for kind in kinds.values()) == 7
+    assert sum(kind[0] for kind in kinds.values()) == 8
     assert sum(kind[3] for kind in kinds.values()) > 30
 
 
@@ -267,7 +267,13 @@ class Session:
 
     def pipeline(self, content: dict) -> None:
         """A pre-commit configuration is run; a step of a workflow has the action's inputs."""
-        if "repos" in content:
+        if "include" in content:
+            template = yaml.safe_load((ROOT / content["include"][0]["file"]).read_text())
+            (job,) = template
+            given = content[job]["variables"]
+            assert set(given) <= set(template[job]["variables"])
+            self.command(f"mother check {given['MOTHER_PATHS']} --policy {given['MOTHER_POLICY']}")
+        elif "repos" in content:
             (hook,) = content["repos"][0]["hooks"]
             (ours,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
             assert hook["id"] == ours["id"]

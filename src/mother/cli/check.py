@@ -22,6 +22,7 @@ from mother.cli.output import (
 )
 from mother.errors import UsageError
 from mother.gate.binding import in_words
+from mother.gate.junit import to_junit
 from mother.gate.page import page
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
@@ -43,6 +44,11 @@ _STYLES = {
 @click.option("--policy", type=click.Path(path_type=Path), help="TOML file: what is forbidden.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--sarif", is_flag=True, help="As SARIF 2.1.0.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path),
+    help="Also write JUnit's XML there, as GitLab reads it.",
+)
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page to read there.")
 @click.option(
     "-o",
@@ -61,6 +67,7 @@ def check(
     policy: Path | None,
     as_json: bool,
     sarif: bool,
+    junit: Path | None,
     html: Path | None,
     output: Path | None,
     download: bool,
@@ -80,6 +87,8 @@ def check(
         raise UsageError("--output needs --json or --sarif")
     if output is not None:
         check_output(output)
+    if junit is not None:
+        check_output(junit, ("<?xml",), "XML")
     if html is not None:
         check_output(html, ("<!doctype html>",), "HTML")
     weighs = Policy.load(policy) if policy is not None else Policy()
@@ -87,6 +96,8 @@ def check(
         report = mother.gate.check(
             paths, weighs, download=download, progress=progress, threads=threads
         )
+    if junit is not None:
+        write_atomically(junit, to_junit(report))
     if html is not None:
         write_atomically(html, page(report, mother.__version__))
     if as_json or sarif:

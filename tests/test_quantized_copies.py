@@ -15,6 +15,8 @@ from mother.checkpoints.tensor import constant
 from mother.graph import ModelGraph
 from mother.measures.cells import cells_of
 from mother.recovery import Options, recover_checkpoints
+from mother.sketches.sketch import sketch
+from mother.sketches.sketch_bytes import dump, load
 
 Weights = dict[str, np.ndarray]
 SIDE = 96
@@ -220,3 +222,27 @@ def test_heads_of_other_sizes_that_share_a_name_are_not_compared():
     )
     (own,) = (e for e in graph.edges if e.child == "copy")
     assert (own.parent, own.relation) == ("parent", "quantized")
+
+
+def quantized(id: str, weights: Weights, scheme: str) -> Checkpoint:
+    """A copy that says so, of which each matrix does."""
+    made = checkpoint(id, weights, scheme)
+    tensors = {
+        n: replace(t, scheme=scheme if len(t.shape) == 2 else "") for n, t in made.tensors.items()
+    }
+    return replace(made, tensors=tensors)
+
+
+def sketched(models: list[Checkpoint]) -> list[Checkpoint]:
+    return [load(dump(sketch(c)), c.path, id=c.id) for c in models]
+
+
+def test_sketches_know_what_was_quantized():
+    copy = quantized("copy", each(PARENT, groups), "Q4")
+    stray = quantized("stray", each(tuned(PARENT, 8), groups), "Q4")
+    graph = recovered(*sketched([*FAMILY, copy, stray]))
+    alone = recovered(*sketched(FAMILY))
+    found = {e.child: (e.parent, e.relation, e.scheme) for e in graph.edges}
+    assert found["copy"] == ("parent", "quantized", "Q4")
+    assert found["stray"] == ("parent", "fine-tune", "Q4")
+    assert [e for e in graph.edges if not e.scheme] == list(alone.edges)

@@ -17,8 +17,9 @@ import torch
 from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 from gptqmodel.quantization import FORMAT, METHOD
 
-from experiments.formats.family import VOCABULARY, text
+from experiments.formats.family import text
 from experiments.formats.writers.told import each, place, tell
+from experiments.formats.writers.words import tokenizer
 
 CASES = {
     "gptq-4bit": {"bits": 4, "group_size": 128},
@@ -40,20 +41,14 @@ def calibration() -> list[dict[str, torch.Tensor]]:
 
 def with_words(source: Path, folder: Path) -> Path:
     """The model with a tokenizer, without which GPTQModel opens none."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import PreTrainedTokenizerFast
-
     shutil.copytree(source, folder)
-    words = Tokenizer(WordLevel({f"w{k}": k for k in range(VOCABULARY)}, unk_token="w0"))
-    made = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1")
-    made.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
     return folder
 
 
 def values(folder: Path, awq: bool) -> dict[str, torch.Tensor]:
     backend = BACKEND.AWQ_TORCH if awq else BACKEND.TORCH
-    model = GPTQModel.load(str(folder), backend=backend, device="cpu")
+    model = GPTQModel.load(str(folder), backend=backend, device="cpu", dtype=torch.float16)
     found = {}
     for name, module in model.model.named_modules():
         if not hasattr(module, "qweight"):
@@ -72,9 +67,10 @@ def main(source: Path, out: Path, chosen: list[str]) -> None:
     def maker(name: str, options: dict) -> Callable[[], None]:
         def make() -> None:
             awq = name.startswith("awq")
-            model = GPTQModel.load(str(source), QuantizeConfig(**options), device="cpu")
-            model.quantize(calibration(), batch_size=8)
-            model.save(str(place(out, name)))
+            if not place(out, name).exists():  # minutes each
+                model = GPTQModel.load(str(source), QuantizeConfig(**options), device="cpu")
+                model.quantize(calibration(), batch_size=8)
+                model.save(str(place(out, name)))
             kind = f"{'AWQ' if awq else 'GPTQ'} {options['bits']} bit"
             tell(place(out, name), "GPTQModel", values(place(out, name), awq), scheme=kind)
 

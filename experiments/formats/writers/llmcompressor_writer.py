@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from experiments.formats.family import text
 from experiments.formats.writers.told import each, place, tell
+from experiments.formats.writers.words import tokenizer
 
 _ALL = {"targets": "Linear", "ignore": ["lm_head"]}
 
@@ -67,6 +68,7 @@ def main(source: Path, out: Path, chosen: list[str]) -> None:
                 model=model,
                 dataset=calibration,
                 recipe=recipe(),
+                processor=tokenizer(),
                 max_seq_length=48,
                 num_calibration_samples=64,
             )

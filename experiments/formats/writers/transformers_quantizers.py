@@ -80,7 +80,7 @@ def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
             )
             save(model, place(out, name))
             values = {
-                n: m.weight.dequantize()
+                n: m.weight.dequantize(torch.float32)
                 for n, m in model.named_modules()
                 if isinstance(m, torch.nn.Linear)
                 and hasattr(m.weight, "dequantize")

@@ -122,6 +122,8 @@ class Tensor:
     sample: Tensor | None = field(default=None, repr=False)
     #: what its elements are decoded from ("Q4_K"), "" where they are stored as they are read
     scheme: str = ""
+    #: of such a one in a sketch, the mean square of how far apart the numbers lie that codes mean
+    cell: float = 0.0
 
     @property
     def kept(self) -> Tensor:

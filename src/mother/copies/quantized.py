@@ -47,13 +47,14 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     for it. One whose original is not among them, for what was not quantized differs, too, hangs as
     a fine-tune from the model that it is nearest to. copies: those known before, left out.
     """
-    models = [c for c in without(group, copies) if not c.is_sketch]
+    models = without(group, copies)
     if len(models) < 2:
         return []
     index = {c: k for k, c in enumerate(group.checkpoints)}
     rows = _Rows(group)
     looked = {c: rows.of(index[c]) for c in models if c.scheme}
-    maybe = [c for c in models if c not in looked and _may_be_coded(group, index[c])]
+    whole = [c for c in models if not c.is_sketch]
+    maybe = [c for c in whole if c not in looked and _may_be_coded(group, index[c])]
     looked |= {c: seen for c in maybe if (seen := rows.of(index[c])).coarse}
     if not looked:
         return []
@@ -149,7 +150,7 @@ class _Match:
 
 
 class _Rows:
-    """Some rows of every layer of a group, the same of each model."""
+    """Some rows of every layer of a group, the same of each model; of sketches what they hold."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -168,14 +169,21 @@ class _Rows:
     def of(self, model: int) -> _Seen:
         checkpoint = self.group.checkpoints[model]
         matrices, vectors, codes = {}, {}, set()
-        heights = {}
+        heights, cells = {}, {}
         for layer in self.group.layers:
             key = layer.name, layer.shape
             heights[key] = as_matrix(layer.shape)[0]
             if model not in layer.members:
                 continue
             tensor = layer.tensors[layer.members.index(model)]
-            if key in self.rows:
+            if checkpoint.is_sketch:
+                values = tensor.read().astype(np.float64).reshape(tensor.shape)
+                if key in self.rows and values.size:
+                    matrices[key] = values
+                    cells[key] = Cells(tensor.cell > 0, tensor.cell, 0.0)
+                elif values.size > 1 and not is_matrix(layer.shape):
+                    vectors[key] = values
+            elif key in self.rows:
                 _, width = as_matrix(layer.shape)
                 parts = [tensor.read(r * width, (r + 1) * width) for r in self.rows[key].tolist()]
                 matrices[key] = np.stack(parts).astype(np.float64)
@@ -183,7 +191,8 @@ class _Rows:
                 vectors[key] = tensor.read().astype(np.float64)
             if _is_coded(tensor):
                 codes.add(key)
-        return _Seen(checkpoint, matrices, vectors, codes, heights)
+        cells |= {key: cells_of(w) for key, w in matrices.items() if key not in cells}
+        return _Seen(checkpoint, matrices, vectors, codes, heights, cells)
 
 
 def _hash(name: str) -> bytes:
@@ -213,7 +222,7 @@ def _is_coded(tensor: Tensor) -> bool:
 
 class _Seen:
     """What was looked at of one model: rows of matrices, and vectors. codes: the layers that say
-    that they are quantized. heights: rows of all layers."""
+    that they are quantized. heights: rows of all layers. cells: of the matrices."""
 
     def __init__(
         self,
@@ -222,10 +231,11 @@ class _Seen:
         vectors: dict[Key, Array],
         codes: set[Key],
         heights: dict[Key, int],
+        cells: dict[Key, Cells],
     ) -> None:
         self.model, self.matrices, self.vectors = model, matrices, vectors
         self.heights = heights
-        self.cells: dict[Key, Cells] = {key: cells_of(w) for key, w in matrices.items()}
+        self.cells = cells
         # one value everywhere is no code
         few = {k for k, cells in self.cells.items() if cells.few and np.ptp(matrices[k]) > 0}
         self.quantized = codes | few

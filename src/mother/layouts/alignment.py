@@ -13,7 +13,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mother.checkpoints.factors import is_adapter_alone
 from mother.checkpoints.tensor import Checkpoint, Tensor, constant
@@ -385,7 +385,10 @@ def common_part(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(tensors)
     corner = tuple(min(sides) for sides in zip(*shapes, strict=True))
     cut = tuple(slice(side) for side in corner)
-    return tuple(constant(t.name, t.read().reshape(t.shape)[cut]) for t in tensors)
+    held = (constant(t.name, t.read().reshape(t.shape)[cut]) for t in tensors)
+    return tuple(
+        replace(part, scheme=t.scheme, cell=t.cell) for part, t in zip(held, tensors, strict=True)
+    )
 
 
 def _unaligned(

@@ -106,6 +106,8 @@ def _gaps(parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     both = (np.where(np.isnan(left), right, left) + np.where(np.isnan(right), left, right)) / 2
     width = np.nan_to_num(both)
     even &= step[:, 0] > 0
+    # what floats are multiples of is no grid of codes
+    even &= (ordered[:, -1] - ordered[:, 0]) < (MOST_IN_ROW + 1) * step[:, 0]
     return np.where(even[:, None], step, width), many, even
 
 

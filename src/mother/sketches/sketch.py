@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
 from mother.errors import InputError, UsageError
+from mother.measures.cells import cells_of
 from mother.measures.shapes import as_matrix, is_matrix
 from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
+
+CODED = 64  # rows of a quantized matrix that tell how coarse its codes are
 
 
 def sketch(
@@ -62,14 +65,16 @@ def _sampled(tensor: Tensor, window: Window) -> Tensor:
     _, width = as_matrix(tensor.shape)
     parts = [tensor.read(*run).reshape(-1, width) for run in _read(tensor, window)]
     rows, columns = window.places(tensor.shape)
-    if window.step == 1:
-        return standing(tensor, window, np.concatenate(parts)[:, columns])
-    return standing(tensor, window, parts[0][np.ix_(rows, columns)])
+    whole = np.concatenate(parts) if window.step == 1 else parts[0][rows]
+    if tensor.scheme and is_matrix(tensor.shape):
+        tensor = replace(tensor, cell=cells_of(whole[:CODED].astype(np.float64)).squared)
+    return standing(tensor, window, whole[:, columns])
 
 
 def standing(tensor: Tensor, window: Window, values: NDArray[Any]) -> Tensor:
     """A tensor of which only the window is at hand: its values, rows after rows."""
     sample = constant(tensor.name, values.reshape(window.rows, window.columns))
+    sample = replace(sample, scheme=tensor.scheme, cell=tensor.cell)
     return replace(tensor, source=Absent(tensor.name, window), sample=sample)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zlib
 from dataclasses import astuple, dataclass
@@ -34,7 +35,8 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
 
     Magic and version; the length of the header as four bytes, least first; the header, JSON and
     deflated; the windows in the header's order, rows after rows, in the stored types, least
-    byte first; SHA-256 of all before. The header has name, dtype, shape and window of each tensor.
+    byte first; SHA-256 of all before. The header has name, dtype, shape and window of each tensor,
+    and of a quantized model its scheme, and scheme and width of the cells of each such tensor.
     """
     tensors = [sketched.tensors[name] for name in sorted(sketched.tensors)]
     rows = []
@@ -42,9 +44,11 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
         window = window_of(t)
         at = list(astuple(window)) if window else None
         rows.append([t.name, str(t.dtype), list(t.shape), at])
-    text = json.dumps(
-        {"seed": seed, "format": sketched.format, "tensors": rows}, separators=(",", ":")
-    )
+    content = {"seed": seed, "format": sketched.format, "tensors": rows}
+    if sketched.scheme:
+        coded = {t.name: [t.scheme, t.cell] for t in tensors if t.scheme}
+        content |= {"scheme": sketched.scheme, "coded": coded}
+    text = json.dumps(content, separators=(",", ":"))
     header = _deflated(text)
     parts = [MAGIC + VERSION, len(header).to_bytes(4, "little"), header]
     for t in tensors:
@@ -109,7 +113,7 @@ def load(
         values = values.astype(tensor.dtype, copy=False)
         tensors[tensor.name] = standing(tensor, window, values)
         at = stop
-    return Checkpoint(id, path, header.format, tensors)
+    return Checkpoint(id, path, header.format, tensors, scheme=header.scheme)
 
 
 def _little_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -122,6 +126,7 @@ class _Header:
 
     seed: int
     format: str
+    scheme: str
     tensors: tuple[tuple[Tensor, Window | None], ...]
     bytes: int
 
@@ -139,14 +144,17 @@ def _header(deflated: bytes) -> _Header:
     seed, kind = content.get("seed"), content.get("format")
     if type(seed) is not int or not isinstance(kind, str):
         raise ValueError("no seed or no format")
-    found = [_entry(entry) for entry in content["tensors"]]
+    scheme, coded = content.get("scheme", ""), content.get("coded", {})
+    if not isinstance(scheme, str) or not isinstance(coded, dict):
+        raise ValueError("a scheme that is none")
+    found = [_entry(entry, coded) for entry in content["tensors"]]
     if len({tensor.name for tensor, _ in found}) < len(found):
         raise ValueError("a tensor that stands twice")
     total = sum(w.rows * w.columns * t.dtype.itemsize for t, w in found if w is not None)
-    return _Header(seed, clean(kind), tuple(found), total)
+    return _Header(seed, clean(kind), clean(scheme), tuple(found), total)
 
 
-def _entry(entry: Any) -> tuple[Tensor, Window | None]:
+def _entry(entry: Any, coded: dict[str, Any]) -> tuple[Tensor, Window | None]:
     if not isinstance(entry, list) or len(entry) != 4:
         raise ValueError("an entry that is none")
     name, kind, shape, at = entry
@@ -155,6 +163,12 @@ def _entry(entry: Any) -> tuple[Tensor, Window | None]:
         raise ValueError("a tensor without a name or of an unknown type")
     if not _naturals(shape, _MAX_DIMENSIONS):
         raise ValueError("a tensor without a shape")
+    told = coded.get(name, ["", 0.0])
+    if not isinstance(told, list) or [type(each) for each in told] != [str, float]:
+        raise ValueError("a scheme that is none")
+    scheme, cell = clean(told[0]), told[1]
+    if not 0 <= cell < math.inf:
+        raise ValueError("codes that are of no width")
     name = clean(name)
     window = None
     if at is not None:
@@ -167,7 +181,8 @@ def _entry(entry: Any) -> tuple[Tensor, Window | None]:
         inside &= 1 <= window.rows <= height and 1 <= window.columns <= width
         if not inside or not is_floating(dtype):
             raise ValueError("a window outside its tensor")
-    return Tensor(name, dtype, tuple(shape), Absent(name, window)), window
+    source = Absent(name, window)
+    return Tensor(name, dtype, tuple(shape), source, scheme=scheme, cell=cell), window
 
 
 def _naturals(value: Any, most: int) -> bool:

@@ -33,7 +33,7 @@ SCHEMES: tuple[Scheme, ...] = (
     *scaled.SCALED,
     scaled.TORCHAO,
     mlx.AFFINE,
-    mlx.FOURS,
+    mlx.FLOATS,
     mxfp4.MXFP4,
     hqq.HQQ,
     quanto.BYTES,

@@ -5,8 +5,9 @@ Layout: `mlx.core.quantize`. The config tells bits and group, for all layers or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import ml_dtypes
 import numpy as np
 
 from mother.checkpoints.quantized.compressed import E2M1
@@ -61,20 +62,41 @@ def _affine(module: Module) -> Weight:
     return Weight(source, dtype, (rows, width), f"MLX {bits} bit g{width // groups}")
 
 
-def _fours(module: Module) -> Weight:
+def _powers(stored: Array) -> Array:
+    found: Array = np.exp2(stored.astype(np.float32) - 127)
+    return found
+
+
+def _eighths(stored: Array) -> Array:
+    found: Array = stored.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    return found
+
+
+#: of floats as codes, by how many words share a scale: name, bits, the scales' and codes' numbers
+_FLOATS: Mapping[int, tuple[str, int, Callable[[Array], Array], Callable[[Array], Array]]] = {
+    2: ("NVFP4", 4, _eighths, E2M1.__getitem__),
+    4: ("MXFP4", 4, _powers, E2M1.__getitem__),
+    8: ("MXFP8", 8, _powers, _eighths),
+}
+
+
+def _floats(module: Module) -> Weight:
     rows, held = module.matrix(".weight")
     groups = module.matrix(".scales")[1]
     scales = module.expect(".scales", rows, groups)
-    if scales.dtype != np.uint8 or held * 8 != groups * 32:
-        raise ValueError("scales are no powers of two for 32 codes each")
+    if scales.dtype != np.uint8 or held % groups or held // groups not in _FLOATS:
+        raise ValueError("scales are no bytes for 16 or 32 codes each")
+    kind, bits, of_scales, of_codes = _FLOATS[held // groups]
+    width = held * 32 // bits
 
     def decode(packed: Array, scale: Array) -> Array:
-        values = E2M1[words(packed, 4)].reshape(len(packed), groups, 32)
-        values = values * np.exp2(scale.astype(np.float32) - 127)[..., None]
+        values = of_codes(words(packed, bits)).reshape(len(packed), groups, -1)
+        with np.errstate(all="ignore"):
+            values = values * of_scales(scale)[..., None]
         return rounded(values.reshape(len(packed), -1), BF16)
 
-    source = ByRows(held * 8, ((module[".weight"], 1), (scales, 1)), decode)
-    return Weight(source, BF16, (rows, held * 8), "MLX MXFP4")
+    source = ByRows(width, ((module[".weight"], 1), (scales, 1)), decode)
+    return Weight(source, BF16, (rows, width), f"MLX {kind}")
 
 
 def _is_mlx(module: Module) -> bool:
@@ -82,4 +104,4 @@ def _is_mlx(module: Module) -> bool:
 
 
 AFFINE = Scheme(frozenset(), (".weight", ".scales", ".biases"), (), _affine, _is_mlx)
-FOURS = Scheme(frozenset(), (".weight", ".scales"), (), _fours, _is_mlx)
+FLOATS = Scheme(frozenset(), (".weight", ".scales"), (), _floats, _is_mlx)

@@ -17,6 +17,7 @@ from mother.checkpoints.folders import (
     folder_format,
     is_folder,
     is_training_state,
+    kinds,
     leads_out,
     listing,
     open_alone,
@@ -225,10 +226,13 @@ class _Search:
         except InputError as error:
             self._refuse(folder, error.fault)
             return
-        children = [name for name in names if is_folder(folder / name)]
+        folders, links = kinds(folder)
+        # links last, so that a model is called as it is stored, not "best"
+        ordered = sorted(names, key=links.__contains__)
+        children = [name for name in ordered if name in folders]
         inside = self._add_folder(folder, names)
         if inside is None:
-            files = [n for n in names if n not in set(children) and not is_training_state(n)]
+            files = [n for n in ordered if n not in folders and not is_training_state(n)]
             self._visit_files(folder, files)
         elif self.alone:
             return
@@ -250,7 +254,7 @@ class _Search:
         if children and depth >= MAX_DEPTH:
             self._refuse(folder, f"folders deeper than {MAX_DEPTH} are not searched")
             return
-        for name in _links_last(folder, children):
+        for name in children:
             if leads_out(folder / name, self.root):
                 self._visit_linked(folder / name)
             else:
@@ -304,7 +308,7 @@ class _Search:
     def _visit_files(self, folder: Path, files: list[str]) -> None:
         present = set(files)
         done = {part for name in files for part in parts_of(name, present)}
-        for name in _links_last(folder, files):
+        for name in files:
             if name in done:
                 continue
             shards = shard_set(name)
@@ -362,11 +366,6 @@ class _Search:
             first.also.append(f"also called {printable(by.short)}")
         elif path != first.checkpoint.path:
             first.also.append(f"also at {printable(shown(path))}")
-
-
-def _links_last(folder: Path, names: Iterable[str]) -> list[str]:
-    """So that a model is called as it is stored, and not "best"."""
-    return sorted(names, key=lambda name: (folder / name).is_symlink())
 
 
 def _name(found: Iterable[_Found]) -> list[Checkpoint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -114,6 +115,20 @@ def listing(folder: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def kinds(folder: Path) -> tuple[set[str], set[str]]:
+    """Which names in a folder are folders, links to folders among them, and which are links; none
+    where it can't be told."""
+    folders, links = set[str](), set[str]()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_symlink():
+                    links.add(entry.name)
+                if entry.is_dir():
+                    folders.add(entry.name)
+    return folders, links
+
+
 def weights_of(names: list[str]) -> str | None:
     """Which file in a folder with these names holds the weights of the folder's one model.
 
@@ -124,8 +139,11 @@ def weights_of(names: list[str]) -> str | None:
     >>> weights_of(["a.safetensors", "b.safetensors"]) is None
     True
     """
-    belongs = {part for name in names for part in parts_of(name, set(names))}
-    present = set(names) - belongs
+    if not any(name in _STANDARD or _VARIANT.fullmatch(name) for name in names):
+        return None
+    present = set(names)
+    belongs = {part for name in names for part in parts_of(name, present)}
+    present -= belongs
     standard = [name for name in _STANDARD if name in present]
     standard += [name for name in names if _VARIANT.fullmatch(name) and name not in standard]
     if not standard:

@@ -54,8 +54,7 @@ def searched(folder: Path, names: list[str]) -> list[str]:
 def named(path: Path) -> list[Elsewhere] | None:
     """The model, adapters and projectors that a manifest names. Raises InputError."""
     absolute = os.path.abspath(path)  # noqa: PTH100  (without following symlinks)
-    path = Path(absolute)
-    if "manifests" not in absolute or (found := _inside(path)) is None:
+    if "manifests" not in absolute or (found := _inside(Path(absolute))) is None:
         return None
     store, name = found
     layers = read_json(path, MAX_MANIFEST).get("layers")

@@ -106,7 +106,7 @@ def test_no_fence_is_passed_over():
         for fence in ALL
     }
     assert {where for where, kind in kinds.items() if sum(kind) != 1} == set()
-    assert sum(kind[0] for kind in kinds.values()) == 8
+    assert sum(kind[0] for kind in kinds.values()) == 7
     assert sum(kind[3] for kind in kinds.values()) > 30
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from mother.hub.files import ChangedError
 from mother.hub.mirrors import Entry
 from mother.hub.patience import TIMEOUT
-from mother.hub.stores import Store
-from mother.hub.traffic import TRAFFIC
+from mother.hub.stores import Ask, Store
 
 #: keys on a page of a list, as many as S3 gives, and pages
 PAGE, MAX_PAGES = 1000, 1000
@@ -35,25 +35,25 @@ def options() -> dict[str, Any]:
     }
 
 
-def listed(fs: Any, path: str) -> Iterator[tuple[str, Entry]]:
+def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
     """The object at a path, or those below it."""
     fs.retries = 1
     bucket, _, key = path.partition("/")
-    if key and not key.endswith("/"):
+
+    def about() -> Any:
         try:
-            found = fs.call_s3("head_object", Bucket=bucket, Key=key)
+            return fs.call_s3("head_object", Bucket=bucket, Key=key)
         except (FileNotFoundError, PermissionError):
-            pass  # a folder, or one that may list and not read
-        else:
-            yield "", Entry(found["ContentLength"], found["ETag"])
-            return
-        TRAFFIC.asked()
+            return None  # a folder, or one that may list and not read
+
+    if key and not key.endswith("/") and (found := ask(about)) is not None:
+        yield "", Entry(found["ContentLength"], found["ETag"])
+        return
     prefix = f"{key.rstrip('/')}/" if key else ""
+    call = partial(fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE)
     more: dict[str, str] = {}
-    for number in range(MAX_PAGES):
-        if number:
-            TRAFFIC.asked()
-        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **more)
+    for _ in range(MAX_PAGES):
+        page = ask(partial(call, **more))
         for each in page.get("Contents", ()):
             if name := each["Key"][len(prefix) :]:
                 yield name, Entry(each["Size"], each.get("ETag", ""))

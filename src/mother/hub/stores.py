@@ -51,6 +51,10 @@ _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "LastModified",
          "updated", "mtime", "modified", "created")  # fmt: skip
 
 
+#: makes one request, again where that may help; InputError where it does not
+Ask = Callable[[Callable[[], Any]], Any]
+
+
 @dataclass(frozen=True)
 class Store:
     """How one kind of store is used, beside what all of them have in common.
@@ -61,18 +65,18 @@ class Store:
     """
 
     options: Callable[[], dict[str, Any]]
-    listed: Callable[[Any, str], Iterator[tuple[str, Entry]]]
+    listed: Callable[[Any, str, Ask], Iterator[tuple[str, Entry]]]
     read: Callable[[Any, str, Entry, int, int], tuple[bytes, str]]
     advice: str = "see its library's page on credentials"
 
 
-def listed(fs: Any, path: str) -> Iterator[tuple[str, Entry]]:
+def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
     """By fsspec's own calls."""
-    about = fs.info(path)
+    about = ask(lambda: fs.info(path))
     if about["type"] != "directory":
         yield "", entry(about)
         return
-    for name, each in fs.find(path, detail=True).items():
+    for name, each in ask(lambda: fs.find(path, detail=True)).items():
         if each["type"] == "file":
             yield name[len(path.rstrip("/")) :].lstrip("/"), entry(each)
 
@@ -123,15 +127,18 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
     manners = _manners(scheme, store)
     fs, path = _file_system(address, scheme, store, manners)
 
-    def names() -> dict[str, Entry]:
-        found = dict(islice(store.listed(fs, path), MAX_FILES + 1))
-        if len(found) > MAX_FILES:
-            raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
-        if not found:
-            raise FileNotFoundError
-        return found
+    def ask(call: Callable[[], Any]) -> Any:
+        return patiently(public(address), call, manners)
 
-    entries, faults = _kept(address, patiently(public(address), names, manners))
+    try:
+        every = dict(islice(store.listed(fs, path, ask), MAX_FILES + 1))
+    except (ValueError, KeyError, TypeError) as error:  # a list that is none
+        raise refused(address, manners.fault(error)) from None
+    if len(every) > MAX_FILES:
+        raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
+    if not every:
+        raise refused(address, manners.fault(FileNotFoundError()))
+    entries, faults = _kept(address, every)
     above, _, leaf = path.rstrip("/").rpartition("/")
     alone = "" in entries
     if alone:  # a file is mirrored in its folder

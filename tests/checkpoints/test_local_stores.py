@@ -21,6 +21,7 @@ from kit import check_one_line, run
 from mother.checkpoints import discover, open_checkpoint
 from mother.checkpoints.passed_over import passed_over
 from mother.checkpoints.stores import runs
+from mother.graph import ModelGraph
 
 COMMIT = "0123abc" + "4" * 33
 #: of what the loopback Hub serves first
@@ -111,6 +112,21 @@ def test_a_snapshot_is_called_the_same_wherever_it_is_named(hub):
     for commit, id in {"a" * 40: "org/kid", "b" * 40: "org/kid@bbbbbbb"}.items():
         assert open_checkpoint(snapshots / commit).id == id
         assert open_checkpoint(snapshots / commit / "model.safetensors").id == id
+
+
+def test_ids_are_the_same_in_all_commands(hub, tmp_path):
+    expected = {"org/kid", "org/kid@bbbbbbb", "org/several/extra", "org/several/unet"}
+    graph = tmp_path / "graph.json"
+    assert run("recover", hub, "-o", graph, "--bootstrap", 0).code == 0
+    assert {node.id for node in ModelGraph.load(graph).nodes} == expected
+    index = tmp_path / "index"
+    assert run("index", "create", index).code == run("index", "add", index, hub).code == 0
+    assert {
+        line.split("\t")[0] for line in run("index", "list", index).out.splitlines()
+    } == expected
+    told = run("check", hub).out
+    assert all(f" {id} " in told for id in expected)
+    check_one_line(run("compare", hub / "models--org--kid", hub), "org/kid@bbbbbbb: ")
 
 
 def test_a_named_revision_is_called_so(hub):
@@ -238,19 +254,23 @@ def test_a_manifest_can_be_named(ollama):
     assert open_checkpoint(ollama / "manifests/registry.ollama.ai/library/llama3").id == "llama3:8b"
 
 
+def layers(digest, times=1):
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest}
+    return json.dumps({"layers": [layer] * times})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "%s"}]}'
-         % ("sha256:" + "7" * 64), "`ollama pull kid:1` fetches it"),
-        ('{"layers": [{"mediaType": "application/vnd.ollama.image.model",'
-         ' "digest": "sha256:../../../../etc/passwd"}]}', "no digest"),
+        (layers("sha256:" + "7" * 64), "`ollama pull kid:1` fetches it"),
+        (layers("sha256:" + "7" * 64, times=101), "more than 100 layers"),
+        (layers("sha256:../../../../etc/passwd"), "no digest"),
         ('{"layers": [{"mediaType": "application/vnd.ollama.image.tensor"}]}', "single tensors"),
         ('{"layers": 7}', "has no layers"),
         ("[" * 100_000, "not valid JSON"),
         (" " * ((4 << 20) + 1), "is the most"),
     ],
-)  # fmt: skip
+)
 def test_manifests_that_name_nothing(tmp_path, text, said):
     (tmp_path / "blobs").mkdir()
     path = manifest(tmp_path, "registry.ollama.ai/library/kid/1", [])

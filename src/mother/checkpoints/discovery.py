@@ -37,6 +37,9 @@ from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
 from mother.hub import Mirror, is_address, opened_at, shown
 
+#: checkpoints that a message names
+NAMED = 3
+
 
 def open_checkpoint(
     path: str | PathLike[str],
@@ -67,7 +70,10 @@ def open_checkpoint(
         raise refusal(search.problems[0].path, search.problems[0].fault)
     found = _name(search.found.values())
     if len(found) != 1:
-        raise refusal(Path(path), f"holds {len(found)} checkpoints; name one of them")
+        some = ", ".join(f"{c.id}: {c.shown}" for c in found[:NAMED])
+        more = " …" if len(found) > NAMED else ""
+        told = f"holds {len(found)} checkpoints; name one of them"
+        raise refusal(Path(path), f"{told}, {some}{more}" if found else told)
     return found[0] if id is None else replace(found[0], id=clean(id))
 
 

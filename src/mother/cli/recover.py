@@ -165,8 +165,9 @@ def recover(
     """Recover the family forest of checkpoints.
 
     A PATH is a checkpoint (.safetensors, .pt, .bin, .npz, …; a transformers, diffusers or PEFT
-    folder), or a folder that holds checkpoints; on the Hub, hf://owner/name[@revision] is one
-    and hf://owner all that the owner has; elsewhere s3://bucket/path, gs://, az://, https://…
+    folder), or a folder that holds checkpoints, such as a cache of Hugging Face's or Ollama's
+    models; on the Hub, hf://owner/name[@revision] is one and hf://owner all that the owner has;
+    elsewhere s3://bucket/path, gs://, az://, https://…
     Prints the forest as a tree. What can't be read is named on stderr, the rest is recovered, and
     the exit code is 2.
     """

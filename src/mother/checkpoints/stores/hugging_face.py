@@ -21,7 +21,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 #: letters of a commit that an id shows
 SHOWN = 7
 #: names of revisions that are looked at
-MAX_REFS = 1000
+MAX_REFS = 100
 
 
 def is_snapshot(folder: Path) -> bool:

@@ -20,6 +20,8 @@ from mother.checkpoints.stores.place import Elsewhere, Place, Store
 
 #: bytes of a manifest; those that are met have a few hundred
 MAX_MANIFEST = 4 << 20
+#: layers of weights that one names; those that are met have up to three
+MAX_LAYERS = 100
 _MEDIA = "application/vnd.ollama.image."
 #: layers that hold weights, and what each is beside the model
 _PARTS = {"model": "", "adapter": "adapter", "projector": "projector"}
@@ -77,6 +79,8 @@ def _layers(path: Path, store: Path, name: str, layers: list[Any]) -> Iterator[E
         if digest is None:
             raise refusal(path, f"names a {kind} layer by what is no digest")
         seen[kind] += 1
+        if seen.total() > MAX_LAYERS:
+            raise refusal(path, f"names more than {MAX_LAYERS} layers of weights")
         part = _PARTS[kind] or ("" if seen[kind] == 1 else kind)
         part += f"-{seen[kind]}" if seen[kind] > 1 else ""
         blobs = [store / "blobs" / f"sha256{mark}{digest[1]}" for mark in "-:"]

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from kit import check_one_line, run
 
 from mother.checkpoints import discover, open_checkpoint
 from mother.checkpoints.passed_over import passed_over
-from mother.checkpoints.stores import runs
+from mother.checkpoints.stores import called, runs
 from mother.graph import ModelGraph
 
 COMMIT = "0123abc" + "4" * 33
@@ -151,6 +153,27 @@ def test_commits_that_start_alike(tmp_path):
     for seed, commit in enumerate(commits):
         save(tmp_path / "models--org--kid/snapshots" / commit / "model.safetensors", seed)
     assert ids(tmp_path) == [f"org/kid@{commit}" for commit in commits]
+
+
+def test_two_files_of_one_name(tmp_path):
+    snapshot = tmp_path / "models--org--kid/snapshots" / COMMIT
+    save(snapshot / "model.safetensors", 0)
+    np.savez(snapshot / "model.npz", **weights(1))
+    assert ids(tmp_path) == [f"org/kid@0123abc/model.{end}" for end in ("npz", "safetensors")]
+
+
+NAMES = (
+    *("models--a--b", "models--", "snapshots", "refs", "models", "vae", "Lora", "checkpoints"),
+    *("checkpoint-5", "last", "lightning_logs", ".lmstudio", "lm-studio", "manifests", "blobs"),
+    *("model.gguf", "epoch=1-step=2.ckpt", "a-00001-of-00002.gguf", ".ckpt", "..", "\udcff\x1b"),
+)
+
+
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=7), st.booleans())
+def test_whatever_a_path_is_made_of_it_is_called_something(parts, whole):
+    by = called(Path("/none", *parts), whole=whole)
+    assert all(name and name.encode() for name in (by.short, by.exact, by.full))
+    runs.step_of(Path("/none", *parts))
 
 
 def test_two_caches(tmp_path):

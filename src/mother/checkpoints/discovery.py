@@ -399,7 +399,8 @@ def _finished(found: _Found, label: str) -> Checkpoint:
 def _labels(group: Sequence[_Found]) -> list[str]:
     """Names for checkpoints of one short name: with as many parent folders as tell them apart."""
     most = max(len(f.called.above) for f in group)
-    for names in ([f.called.short for f in group], [f.called.full for f in group]):
+    for way in ("short", "exact", "full"):
+        names = [getattr(f.called, way) for f in group]
         for depth in range(most + 1):
             labels = [
                 "/".join([*map(clean, f.called.above[::-1][:depth][::-1]), name])

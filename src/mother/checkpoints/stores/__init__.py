@@ -27,11 +27,12 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Called:
-    """What a checkpoint is called. short: its id where no other one is called so; full: to tell it
-    from those; above: the folders whose names go before either, the nearest last; note: what the
-    layout of its store says of it."""
+    """What a checkpoint is called. short: its id where no other one is called so; exact: the same
+    with the file's whole name; full: with all that its store knows; above: the folders whose names
+    go before any of them, the nearest last; note: what the layout of its store says of it."""
 
     short: str
+    exact: str
     full: str
     above: tuple[str, ...]
     note: str = ""
@@ -57,15 +58,20 @@ def called(path: Path, *, whole: bool) -> Called:
             if not whole and place.label and inside and inside[-1] in USUAL:
                 inside = inside[:-1]
             return within(place, inside, "" if whole else absolute.name[len(name) :])
-    return Called(clean(name or "root"), clean(absolute.name or "root"), absolute.parts[1:-1])
+    exact = clean(absolute.name or "root")
+    return Called(clean(name or "root"), exact, exact, absolute.parts[1:-1])
 
 
 def within(place: Place, inside: tuple[str, ...] | None = None, end: str = "") -> Called:
     """What a checkpoint at a place is called. end: the ending of its file."""
-    below = place.inside if inside is None else inside
-    short = "/".join(part for part in (place.label, *below) if part)
-    full = "/".join(part for part in (place.full or place.label, *place.inside) if part) + end
-    return Called(clean(short), clean(full), place.home.parts[1:], place.note)
+    short = _joined(place.label, place.inside if inside is None else inside)
+    exact = _joined(place.label, place.inside) + clean(end)
+    full = _joined(place.full or place.label, place.inside) + clean(end)
+    return Called(short, exact, full, place.home.parts[1:], place.note)
+
+
+def _joined(label: str, inside: tuple[str, ...]) -> str:
+    return clean("/".join(part for part in (label, *inside) if part))
 
 
 def searched(folder: Path, names: list[str]) -> list[str]:

@@ -30,7 +30,9 @@ def is_snapshot(folder: Path) -> bool:
     >>> is_snapshot(Path("/hub/models--org--name/snapshots/0123abc"))
     True
     """
-    return folder.parent.name == "snapshots" and folder.parent.parent.name.startswith(_MODELS)
+    repository = folder.parent.parent.name
+    named = repository.startswith(_MODELS) and repository != _MODELS
+    return folder.parent.name == "snapshots" and named
 
 
 def place(path: Path) -> Place | None:

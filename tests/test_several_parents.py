@@ -3,11 +3,14 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from mother.errors import UsageError
 from mother.exports import cyclonedx, dot, graphml, modelcards, newick, spdx
+from mother.gate import check
 from mother.graph import Block, Edge, ModelGraph, Node, Recipe, Tree
 from mother.graph.descent import Descent
 from mother.graph.evaluation import evaluate
@@ -135,3 +138,29 @@ def test_several_claims_in_the_gate(tmp_path):
     assert verdict("b") == "confirmed"
     assert verdict("a", "d") == "contradicted"
     assert verdict("d") == "contradicted"
+    assert verdict("a", "elsewhere/z") == "unknown"  # one that is not among the inputs
+
+
+def test_cards_of_a_merge_are_held_to_its_weights(tmp_path):
+    """Right, wrong, one named that is not there, one not named, and one whose weights are missing:
+    then no merge is found, and what the card says of a relative is left open."""
+    rng = np.random.default_rng(3)
+    o = rng.standard_normal((6, 60, 50)).astype(np.float32)
+    a, b, d = (o + 0.1 * rng.standard_normal(o.shape).astype(np.float32) for _ in range(3))
+    models = {"o": o, "a": a, "b": b, "d": d, "m": (0.6 * a + 0.4 * b).astype(np.float32)}
+    for name, w in models.items():
+        (tmp_path / name).mkdir()
+        layers = {f"h.{k}.weight": x for k, x in enumerate(w)}
+        save_file(layers, tmp_path / name / "model.safetensors")
+
+    def verdict(bases, missing=()):
+        card = f"---\nbase_model: [{bases}]\nbase_model_relation: merge\n---\n"
+        (tmp_path / "m" / "README.md").write_text(card)
+        report = check([tmp_path / name for name in models if name not in missing])
+        return next(v.verdict for v in report.models if v.id == "m")
+
+    assert verdict("a, b") == "confirmed"
+    assert verdict("a") == "confirmed"
+    assert verdict("a, d") == "contradicted"
+    assert verdict("a, elsewhere/z") == "unknown"
+    assert verdict("a, b", missing="b") == "unknown"

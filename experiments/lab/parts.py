@@ -89,7 +89,7 @@ def _rewards(folder: Path, out: Path) -> None:
     _classifier(model, 2, 137).save_pretrained(out)
 
 
-@kind("the tower that sees changed", "whole", ANY + " edited contains merge", last=True)
+@kind("the tower that sees changed", "a", ANY + " edited contains merge", last=True)
 def _tower(folder: Path, out: Path) -> None:
     _seeing(folder / "a").save_pretrained(out / BESIDE / "whole")
     model = _seeing(folder / "a")

@@ -25,6 +25,7 @@ from mother.copies.partial import find_partial
 from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
+from mother.copies.unlike import find_unlike
 from mother.errors import InputError, UsageError
 from mother.evidence.hiding import Hidden, find_hidden
 from mother.evidence.looks import Look
@@ -463,8 +464,11 @@ def _by_default(
     leaves = originals(group, [d for d in lossy if not d.relation])
     merged = None
     if isinstance(source, Measures):
-        among = (original < 0) & (leaves < 0)
-        merged = Merged.of(source, roundings(group), among, sampled(group)).beside(leaves)
+        among, weights = (original < 0) & (leaves < 0), sampled(group)
+        merged = Merged.of(source, roundings(group), among, weights).beside(leaves)
+        unlike = find_unlike(group, source, among & (merged.parent < 0), weights)
+        merged = merged.beside(originals(group, unlike))
+        lossy = [*lossy, *unlike]
 
     def decide(
         source: Source,

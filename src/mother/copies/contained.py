@@ -59,13 +59,14 @@ def _nested(checkpoint: Checkpoint) -> list[Tensor]:
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:
-    """The other way round where others have, too, what the larger one has more: a body without its
-    head is the copy then."""
+    """The other way round where most others have, too, what the larger one has more: a body without
+    its head is the copy then."""
     if d.relation != "contains" or is_part(d):
         return d
     inner, outer = (group.checkpoints.index(c) for c in (d.original, d.copy))
     shared = (x.members for x in group.layers if outer in x.members and inner not in x.members)
-    if any(len(members) > 1 for members in shared):
+    most = max(map(len, shared), default=0) - 1
+    if most > 0 and 2 * most >= len(group.checkpoints) - 2:
         return replace(d, original=d.copy, copy=d.original)
     return d
 

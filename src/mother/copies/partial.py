@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from mother.copies.compressed import without_some
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, originals
+from mother.evidence.kinship import cosines, threshold
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import roundings
 
 EQUAL = 0.75  # of a model's weights, that are those of its original at least
-MANY = 8  # matrices in which it is equal: of less, those that differ are no small part
-FEW = 2  # matrices that differ at most, of those that both have
+HALF = 0.5  # the same where all else is as far apart as strangers are
+MANY = 8  # matrices in which it is equal, unless all are: of less, those that differ are no small
+# part
+FEW = 2  # matrices that differ at most, of those that both have and that are not made anew
 EVEN = 0.15  # share of what differs, by which a third model is as near to both
 NONE = 1e-12
 SURE = 0.9  # that it is this way round
@@ -33,24 +36,29 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
     copies: those known before.
 
     The one that the others are nearer to in what differs is the original, or that which has their
-    shapes; where they are as near to both, the search has to tell.
+    shapes; where they are as near to both, the search has to tell, or, if no matrix differs, the
+    first is taken, and the edge is open.
     """
     n = len(group.checkpoints)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
     if n < 3 or not matrices.any():
         return []
     taken = originals(group, copies) >= 0
-    same = unchanged(m, roundings(group))
+    same, cosine = unchanged(m, roundings(group)), cosines(m)
     size = m.sizes * matrices
     held = np.isfinite(np.diagonal(m.gram, axis1=1, axis2=2)).T @ size  # (n,)
-    equal, (alike, differ) = np.zeros((n, n)), np.zeros((2, n, n), dtype=np.intp)
-    for many, equals, product in zip(size[matrices], same[matrices], m.gram[matrices], strict=True):
-        both = np.isfinite(product)
-        equal += many * (both & equals)
+    equal, (alike, differ, new) = np.zeros((n, n)), np.zeros((3, n, n), dtype=np.intp)
+    least = threshold(m.seen)
+    for layer in np.flatnonzero(matrices):
+        both, equals = np.isfinite(m.gram[layer]), same[layer]
+        equal += size[layer] * (both & equals)
         alike += both & equals
         differ += both & ~equals
+        new += cosine[layer] < least[layer]
     found, aligned = list[Duplicate](), list[Aligned]()
-    few = (differ <= FEW) & (alike >= MANY) & (equal >= EQUAL * np.minimum.outer(held, held))
+    anew = (alike > 0) & (new == differ)  # what differs is from neither, or nothing does
+    few = anew | ((alike >= MANY) & (differ <= FEW))
+    few &= equal >= np.where(anew, HALF, EQUAL) * np.minimum.outer(held, held)
     pairs = np.argwhere(np.triu(few, 1))
     for i, k in pairs.tolist():
         if taken[i] or taken[k]:
@@ -61,7 +69,9 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
             differ_in &= matrices
         if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
-        first = _original(group, m, differ_in, i, k, kin)
+        first, open_ = _original(group, m, differ_in, i, k, kin), False
+        if first is None and not differ[i, k]:  # which was first, no matrix tells
+            first, open_ = i, True
         if first is None or _followed(group, first, copy := i + k - first):
             continue
         taken[copy] = True
@@ -70,7 +80,7 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
         if without_some(aligned[first], aligned[copy]):
             found.append(Duplicate(one, other, "pruned"))
         else:
-            found.append(Duplicate(one, other, "", sure=SURE))
+            found.append(Duplicate(one, other, "", undirected=open_, sure=SURE))
     return found
 
 

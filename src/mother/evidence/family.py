@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import telling
-from mother.evidence.kinship import inherited
+from mother.evidence.kinship import inherited, threshold
 from mother.measures import Measures
 from mother.measures.products import Array, Bools, Indices, Products, Source
 from mother.sketches.points import squared_distances
@@ -24,6 +24,7 @@ LOOKED_AT = 256  # models of a family of samples that tell which layers are inhe
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 HEAVY = 0.999  # of the weights that moved, in the layers that are looked at
 PAIRS = 1 << 14  # looked at together
+TINY = 1e-200  # of a squared norm: less is none
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Family:
     weight  (L,)  how much the squared change of each layer counts
     tells   (L,)  which of them direction is read from
     norm    (n,)  |w|^2 of models, so counted
+    part    (L,)  the mean of it in each layer
     whole         of all layers
     looks         the models' layers as they are held, then at ever fewer of them ever more closely
     members (n,)  the models' numbers in these
@@ -43,6 +45,7 @@ class Family:
     weight: Array
     tells: Bools
     norm: Array
+    part: Array
     whole: Source
     looks: Sequence[Look] = ()
     members: Indices | None = None
@@ -71,10 +74,11 @@ class Family:
         mean = norms.mean(axis=1)
         weight = source.sizes / source.sizes[chosen].sum() / np.where(mean > 0, mean, 1.0)
         norm = weight[chosen] @ norms[chosen]
+        part = (weight * mean)[told]
         whole, source, weight = source, source.over(told), weight[told]
         tells = np.ones(len(weight), dtype=bool) if vectors else telling(source)
         weight = np.where(tells, weight, VECTORS * weight)
-        return cls(source, weight, tells, norm, whole, looks, members, seed)
+        return cls(source, weight, tells, norm, part, whole, looks, members, seed)
 
     def __len__(self) -> int:
         return len(self.norm)
@@ -103,7 +107,7 @@ class Family:
         if self.points is None:
             step = PAIRS
             parts = [
-                self.weight @ self.source.pairs(i[at : at + step], j[at : at + step]).squared
+                self.by_layer(i[at : at + step], j[at : at + step]).sum(axis=0)
                 for at in range(0, len(i), step)
             ]
             return np.concatenate(parts) if parts else np.zeros(0)
@@ -114,8 +118,17 @@ class Family:
         return out
 
     def by_layer(self, i: Indices, j: Indices) -> Array:
-        """The same by layer, (L, E)."""
-        return np.asarray(self.weight[:, None] * self.source.pairs(i, j).squared)
+        """The same by layer, (L, E). Of two that have a layer not from each other, the others stand
+        for all."""
+        of = self.source.pairs(i, j)
+        squared = self.weight[:, None] * of.squared
+        cosine = of.ij / np.sqrt(np.maximum(of.ii * of.jj, TINY))
+        strange = self.tells[:, None] & (cosine < threshold(self.source.seen)[:, None])
+        if not strange.any():
+            return np.asarray(squared)
+        kept = np.where(strange, 0.0, self.part[:, None]).sum(axis=0)
+        share = np.where(kept > 0, self.part.sum() / np.where(kept > 0, kept, 1.0), 1.0)
+        return np.where(strange & (kept > 0), 0.0, squared * share)
 
     def told(self, i: Indices, j: Indices) -> Products:
         """What the layers say of pairs that direction is read from."""

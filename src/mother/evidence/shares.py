@@ -35,6 +35,7 @@ WHOLE = 0.1  # of a step, by which all or none of it is missed at most, to overr
 MOVED = 0.01  # of a step's mean squared change, relative to the weights: less may be rounding
 SWEEPS = 6
 _TINY = 1e-300
+_FARTHEST = 1e150  # a ratio beyond which all are alike
 _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
 
 
@@ -55,7 +56,7 @@ def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> In
     >>> x = np.array([[0.0, 0.0, 9.0], [4.0, 0.0, 9.0], [4.0, 3.0, 9.0], [0.0, 3.0, 9.0]])
     >>> from mother.measures import Measures
     >>> m = Measures(("u",), ((100, 100),), np.array([10000]), (x @ x.T)[None])
-    >>> family = Family(m, np.ones(1), np.ones(1, bool), np.ones(4), m)
+    >>> family = Family(m, np.ones(1), np.ones(1, bool), np.ones(4), np.ones(1), m)
     >>> none = lambda i, j: np.zeros(len(i), dtype=bool)
     >>> held(family, np.array([-1, 0, 0, 1]), none, none)
     array([-1,  0,  1,  0])
@@ -162,6 +163,7 @@ def _drift_off(
     share: Array, error: Array, ratio: Array, layers: Indices, under: int
 ) -> tuple[Array, Array]:
     """The same without what goes with how far models went, as those beside the step show it."""
+    ratio = np.minimum(ratio, _FARTHEST)
     others = share[under:] / np.maximum(ratio[under:], _TINY)
     if len(others) >= ENOUGH:
         drift = float(np.clip(np.median(others), 0.0, 1.0))

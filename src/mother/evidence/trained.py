@@ -56,8 +56,9 @@ class Trained(Evidence):
             unlike = of.squared / of.jj - of.lost**2 / (of.ii * of.jj)  # 1 - r^2
         unlike = np.clip(np.nan_to_num(unlike, nan=1.0), LEAST, 1.0)
         variance = 2 * CHANCE / self.seen[:, None] * (1 - (1 - unlike) ** 2)
-        rise = np.nan_to_num(self.tails[:, j] - self.tails[:, i])
-        return np.asarray(np.clip(rise / np.sqrt(variance), -1.0, 1.0))
+        with np.errstate(invalid="ignore", over="ignore"):  # tails of a layer of one value
+            rise = np.nan_to_num(self.tails[:, j] - self.tails[:, i])
+            return np.asarray(np.clip(rise / np.sqrt(variance), -1.0, 1.0))
 
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
         odds, risen = self.log_odds(p, c), self.heavier(p, c)

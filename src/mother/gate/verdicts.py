@@ -68,10 +68,12 @@ def judge(inputs: Inputs, descent: Descent, id: str) -> ModelVerdict:
         distinct.setdefault(repository(claim.value), claim)
     several = max(Counter(claim.file for claim in distinct.values()).values(), default=0) > 1
     several |= any(claim.value == "merge" for claim in claims.relations)
+    meant = [inputs.names.means(id, claim) for claim in distinct.values()]
+    lacking = several and any(found is not None and not found[0] for found in meant)
     judged = [
         found
         for claim in distinct.values()
-        if (found := _judge_claim(inputs, descent, id, claim, several)) is not None
+        if (found := _judge_claim(inputs, descent, id, claim, several, lacking)) is not None
     ]
     if any(j.verdict == "confirmed" for j in judged):
         judged = [j for j in judged if j.verdict != "unknown" or j.claim.key != _WEAK]
@@ -112,7 +114,7 @@ def _overall(
 
 
 def _judge_claim(
-    inputs: Inputs, descent: Descent, id: str, claim: Claim, several: bool
+    inputs: Inputs, descent: Descent, id: str, claim: Claim, several: bool, lacking: bool
 ) -> Judged | None:
     meant = inputs.names.means(id, claim)
     if meant is None:
@@ -124,15 +126,16 @@ def _judge_claim(
         return Judged(claim, "unknown", f"claims {name}, {why}")
     if any(not set(ids) <= set(descent.copies(other)) for other in ids):
         return Judged(claim, "unknown", f"claims {name}, which may be {some(ids)}")
-    verdict, said, line = _compare(inputs, descent, id, ids[0], several)
+    verdict, said, line = _compare(inputs, descent, id, ids[0], several, lacking)
     note = "" if how in ("id", "owner and name") else f" (matched by the {how})"
     return Judged(claim, verdict, f"claims {name}{note}; {said}", ids[0], line)
 
 
 def _compare(
-    inputs: Inputs, descent: Descent, id: str, other: str, several: bool
+    inputs: Inputs, descent: Descent, id: str, other: str, several: bool, lacking: bool
 ) -> tuple[str, str, Line]:
-    """The verdict on `other` as a parent of `id`, why, and the way between them."""
+    """The verdict on `other` as a parent of `id`, why, and the way between them. several: whether
+    it is claimed beside others, lacking: of which some are not among the inputs."""
     if other in descent.copies(id):
         line = descent.ancestors(id)[other]
         return "confirmed", f"it holds the same weights as {printable(other, 200)}", line
@@ -141,6 +144,8 @@ def _compare(
     if line := descent.ancestors(id, possible=True).get(other, ()):
         return "unknown", f"{way(line)}, or the reverse: the weights don't tell", line
     if line := descent.ancestors(other).get(id, ()):
+        if lacking:  # a sum lies between what it is of, and without the rest is no sum
+            return "unknown", f"{way(line)}, or a merge with what is not among the inputs", line
         return "contradicted", f"the weights show the reverse, {way(line)}", line
     one, two = printable(id, 200), printable(other, 200)
     if inputs.groups[id] != inputs.groups[other]:

@@ -97,7 +97,8 @@ def _gaps(parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     step = (gap * one).sum(axis=1, keepdims=True) / np.maximum(one.sum(axis=1, keepdims=True), 1)
     with np.errstate(all="ignore"):
         steps = gap / step
-    even = np.where(apart, np.abs(steps - np.rint(steps)), 0.0).max(axis=1, initial=0.0) < _OFF
+        off = np.abs(steps - np.rint(steps))
+    even = np.where(apart, off, 0.0).max(axis=1, initial=0.0) < _OFF
     # to the next other value on either side: as wide as that is far, in the mean of both
     below = np.where(apart, gap, np.nan)
     left = _carried(np.concatenate([np.full((len(gap), 1), np.nan), below], axis=1))

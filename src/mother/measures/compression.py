@@ -157,7 +157,8 @@ def _excess(shared: Array, gram: Array, noise: Array, by_cells: Array) -> Array:
     with np.errstate(invalid="ignore"):  # infinite weights are refused later, by name
         raw = np.maximum(shared + shared.transpose(0, 2, 1) - 2 * gram, 0.0)
     mean = np.where((here > 0) & (there > 0), (here + there) / 2, np.inf)
-    apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
+    with np.errstate(invalid="ignore", over="ignore"):  # likewise
+        apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
     apart = np.where(np.isfinite(by_cells), by_cells, apart)
     # nearer than rounding moved it: that one was made from the rounded model
     told = np.where(raw < NEARER * here, 0.0, here)
@@ -174,6 +175,7 @@ def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array
         stop = min(start + BLOCK, size)
         rows = np.stack([t.read(start, stop).astype(np.float64) for t in layer.tensors])
         support = (rows[pruned] != 0).astype(np.float64)
-        held += np.square(rows) @ support.T
+        with np.errstate(invalid="ignore"):  # infinite weights are refused later, by name
+            held += np.square(rows) @ support.T
         both += support @ support.T
     return held, both / size

@@ -177,6 +177,6 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     """Standard deviation that rounding leaves on each entry of a member's sketch, (m,)."""
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
-        values = tensor.read().astype(np.float32, copy=False)
+        values = tensor.read().astype(np.float32, copy=False).astype(np.float64)
         out[i] = np.sqrt(float(values @ values)) * rounding(tensor)
     return out / sketch_size(layer.tensors[0].shape, k)

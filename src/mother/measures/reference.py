@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from mother.layouts import Layer
 from mother.measures.clustering import minimum_spanning_trees
+from mother.measures.shapes import is_matrix
 
 LAYERS = 32  # layers looked at
 BLOCK = 512  # weights read of each
 
 
 def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
-    """The middle weights of the layers that most models have, the largest first; each (n, s), with
-    NaN rows for models without the layer."""
+    """The middle weights of the layers that most models have, the largest first, of matrices where
+    there are any: statistics of a batch norm are of another order. Each (n, s), with NaN rows for
+    models without the layer."""
+    layers = [layer for layer in layers if is_matrix(layer.shape)] or layers
     order = sorted(layers, key=lambda layer: (-len(layer.members), -layer.size, layer.name))
     return [middle(layer, n) for layer in order[:LAYERS]]
 

@@ -199,7 +199,8 @@ def _hang_leaves(source: Source, forest: Forest, original: Indices) -> None:
     squared = np.nansum(weight * np.maximum(of.ii + of.jj - 2 * of.ij, 0.0), axis=0)
     lacking = np.nansum(weight * (of.ii - of.ij), axis=0)
     forest.parents[copies] = above
-    forest.distance[copies] = np.sqrt(squared / np.nansum(weight * norm, axis=0))
+    whole = np.nansum(weight * norm, axis=0)  # 0 of a model of zeros
+    forest.distance[copies] = np.sqrt(squared / np.where(whole > 0, whole, np.nan))
     forest.polarity[copies] = lacking / np.where(squared > 0, squared, np.nan)
     forest.direction[copies] = 1.0
     forest.odds[copies] = CERTAIN

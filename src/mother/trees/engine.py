@@ -223,7 +223,8 @@ class Engine:
         c = np.flatnonzero(kept >= 0)
         p = kept[c]
         step = self.family.squared(p, c)
-        forest.distance[c] = np.sqrt(step / self.family.norm[p])
+        norm = self.family.norm[p]  # 0 of a model of zeros
+        forest.distance[c] = np.sqrt(step / np.where(norm > 0, norm, np.nan))
         lacking = self.family.weight @ self.family.source.pairs(p, c).lost
         forest.polarity[c] = lacking / np.where(step > 0, step, np.nan)
         # two that differ in their heads alone: which came first, no layer tells

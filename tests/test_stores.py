@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from mother.checkpoints import discover, open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
 from mother.hub import TRAFFIC, is_address
+from mother.index import Index
 
 Put = Callable[[str, bytes], None]
 
@@ -96,6 +99,24 @@ def test_recover_compare_check_index(kind: str, put: Put, bucket: Any, tmp_path:
         ran = CliRunner().invoke(cli, ["index", *arguments])
         assert ran.exit_code == 0, ran.output
     assert "2 unchanged" in ran.stdout
+
+
+@pytest.mark.slow
+def test_workers_read_from_the_bucket_themselves(bucket: Any, tmp_path: Path) -> None:
+    family(lambda key, data: bucket.put_object(Bucket="lab", Key=f"far/{key}", Body=data))
+    graphs = []
+    for sent in ([], ["--executor", "local:2"]):
+        index = tmp_path / f"index{len(sent)}"
+        Index.create(index, budget=8 << 10).close()
+        program = "import mother.cli; mother.cli.main()"
+        command = [sys.executable, "-c", program, "index", "add", index, "s3://lab/far", *sent]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        with Index(index) as opened:
+            graphs.append(opened.graph().to_json())
+    assert graphs[0] == graphs[1]
+    assert "beside what the workers read" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])

@@ -26,6 +26,7 @@ from mother.cli.output import (
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement
 from mother.graph.verdict import of_edge
+from mother.hub import is_hub_address
 from mother.index import Index, executors
 from mother.methods.refinement import READ
 from mother.recovery import Options
@@ -145,7 +146,8 @@ def _asked(ids: Sequence[str]) -> None:
 def _left(folder: Path, opened: Index, problems: Sequence[Problem] = ()) -> None:
     """On stderr, what may not be read of what was wanted, and what could not be: then exit 2."""
     if held := opened.reader.withheld:
-        them = f"{len(held)} model{'s' * (len(held) > 1)} on the Hub"
+        where = "on the Hub" if all(map(is_hub_address, held)) else "elsewhere"
+        them = f"{len(held)} model{'s' * (len(held) > 1)} {where}"
         how = f"`mother index recover {printable(str(folder))} --download`"
         click.echo(
             f"mother: decisions about {them} stay within their error; {how} reads what they are"

@@ -197,6 +197,12 @@ def test_credentials_that_are_wrong_or_missing(
         assert "5ec2e7" not in str(raised.value)
 
 
+def test_a_password_in_an_address_is_not_told(bucket: Any) -> None:
+    with pytest.raises(InputError, match="s3://lab/models: ") as raised:
+        mother.recover("s3://me:5ec2e7@lab/models")
+    assert "5ec2e7" not in str(raised.value)
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, bucket: Any) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     fsspec.get_filesystem_class("s3").clear_instance_cache()

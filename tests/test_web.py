@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def test_ranges_of_a_file(web: Web) -> None:
     assert np.array_equal(c.tensors["layer3"].read(0, 10), weights()["layer3"][:10])
     assert web.sent < 400_000 < len(web.files["/my models/ü.safetensors"])
     assert len(web.asked) == 3
+    assert open_checkpoint(c.shown).shown == c.shown
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "shown"),
+    [
+        ("a%2Bb/m.npz", "/a%2Bb/m.npz", "a%2Bb/m.npz"),  # a signature is one of what was spelled
+        ("%C3%BC/m n.npz", "/%C3%BC/m%20n.npz", "ü/m n.npz"),
+        ("50%25/m.npz", "/50%25/m.npz", "50%25/m.npz"),
+    ],
+)
+def test_an_address_is_asked_for_as_it_is_spelled(
+    web: Web, given: str, asked: str, shown: str
+) -> None:
+    web.files[unquote(asked)] = archive()
+    c = open_checkpoint(f"{web.at}/{given}")
+    assert {path for path, _ in web.asked} == {asked}
+    assert c.shown == f"{web.at}/{shown}"
     assert open_checkpoint(c.shown).shown == c.shown
 
 

@@ -124,7 +124,7 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
     if not rest.strip("/"):
         raise refused(address, f"names no bucket; give {scheme}://BUCKET/PATH")
     store = import_module(STORES[scheme]).STORE if scheme in STORES else _ANY
-    manners = _manners(scheme, store)
+    manners = _manners(scheme, store, _password(rest))
     fs, path = _file_system(address, scheme, store, manners)
 
     def ask(call: Callable[[], Any]) -> Any:
@@ -222,8 +222,14 @@ def _file_system(address: str, scheme: str, store: Store, manners: Manners) -> t
         raise refused(address, manners.fault(error)) from None
 
 
-def _manners(scheme: str, store: Store) -> Manners:
-    """How a library's errors are taken, of which there are as many kinds as libraries."""
+def _password(rest: str) -> str:
+    """What of NAME:PASSWORD@HOST/… is in no message."""
+    return rest.partition("/")[0].rpartition("@")[0].partition(":")[2]
+
+
+def _manners(scheme: str, store: Store, secret: str) -> Manners:
+    """How a library's errors are taken, of which there are as many kinds as libraries. secret:
+    what they say and is not told."""
 
     def status(error: Exception) -> int | None:
         told = getattr(error, "response", None)
@@ -249,7 +255,7 @@ def _manners(scheme: str, store: Store) -> Manners:
 
     def fault(error: Exception) -> str:
         code, name = status(first(error)), type(error).__name__
-        why = scrubbed(str(error)) or name
+        why = scrubbed(str(error).replace(secret, "…") if secret else str(error)) or name
         if isinstance(error, FileNotFoundError):
             return why if why in STATED else "nothing lies there, or nothing that may be seen"
         if isinstance(error, PermissionError) or code in (401, 403):

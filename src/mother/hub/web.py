@@ -32,6 +32,8 @@ MAX_SAID = 4096
 MAX_REDIRECTS = 5
 #: shards of a list
 MAX_SHARDS = 1000
+#: what stays as it is in the path of an address that may be spelled out already
+_KEPT = "/%:@+,=~!$&'()*;"
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -192,35 +194,40 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
     """The file at an address, and its shards. Raises InputError."""
     split = urlsplit(address)
     _refuse_page(address, split)
-    folder, _, name = unquote(split.path).rpartition("/")
+    folder, _, name = split.path.rpartition("/")
+    name = unquote(name)
     if not split.hostname or not is_inside(name):
         raise refused(address, "names no file; give the address of one, https://host/…/model.npz")
-    url = urlunsplit(
-        split._replace(fragment="", path=quote(unquote(split.path), safe="/:@+,=~!$&'()*;"))
-    )
+    url = urlunsplit(split._replace(fragment="", path=quote(split.path, safe=_KEPT)))
     found = {name: probed(address, url, download)}
     urls = {name: url}
     if name.endswith(".index.json") and found[name].size <= MOST:
         for shard in _shards(address, url, found[name].size):
             urls[shard] = urljoin(url, quote(shard)) + (f"?{split.query}" if split.query else "")
             found[shard] = probed(address, urls[shard], download)
-    called = public(urlunsplit(split._replace(path=folder, query="", fragment="")))
+    called = _readable(public(urlunsplit(split._replace(path=folder, query="", fragment=""))))
 
     def reader(path: Path, name: str, entry: Entry) -> RangedFile:
         known = found[name]
         source = Answers(urls[name], entry.size, ranged, SERVER, tags=known.tags, whole=known.whole)
-        return RangedFile(path, public(urls[name]), source, entry.size, tag=entry.tag)
+        return RangedFile(path, _readable(public(urls[name])), source, entry.size, tag=entry.tag)
 
     entries = {each: Entry(known.size, known.tag) for each, known in found.items()}
     place = (digest(address, download, sorted(entries.items())), split.hostname, _leaf(folder))
     folded = mirror(called, place, entries, reader)
     for each, where in urls.items():
-        name_file(folded.root / each, unquote(public(where)))
+        name_file(folded.root / each, _readable(public(where)))
     yield Opened(folded, folded.root if len(urls) > 1 else folded.root / name)
 
 
+def _readable(url: str) -> str:
+    """With letters in place of what stands for them, where that opens the same again."""
+    text = unquote(url)
+    return text if quote(text, safe=f"{_KEPT}?") == url else url
+
+
 def _leaf(folder: str) -> str:
-    leaf = folder.rpartition("/")[2]
+    leaf = unquote(folder.rpartition("/")[2])
     return leaf if is_inside(leaf) else "files"
 
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from experiments.attributes.command import attributes
 from experiments.figures import EXPERIMENTS
+from experiments.formats.command import formats
 from experiments.hidden.command import hidden
 from experiments.hub.command import hub, steps
 from experiments.population.command import population
@@ -35,6 +36,7 @@ main.add_command(wild)
 main.add_command(population)
 main.add_command(attributes)
 main.add_command(hub)
+main.add_command(formats)
 main.add_command(hidden)
 main.add_command(steps)
 

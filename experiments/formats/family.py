@@ -64,6 +64,17 @@ def turned(x: Tensor) -> Tensor:
     return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1)
 
 
+class Norm(nn.Module):
+    """Written out, since exporters lag behind torch's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5))
+
+
 class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -77,8 +88,8 @@ class Gated(nn.Module):
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.input_layernorm, self.self_attn = nn.RMSNorm(WIDTH, 1e-5), Attention()
-        self.post_attention_layernorm, self.mlp = nn.RMSNorm(WIDTH, 1e-5), Gated()
+        self.input_layernorm, self.self_attn = Norm(), Attention()
+        self.post_attention_layernorm, self.mlp = Norm(), Gated()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x))
@@ -90,7 +101,7 @@ class Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(VOCABULARY, WIDTH)
         self.layers = nn.ModuleList(Block() for _ in range(BLOCKS))
-        self.norm = nn.RMSNorm(WIDTH, 1e-5)
+        self.norm = Norm()
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embed_tokens(tokens)

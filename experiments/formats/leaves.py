@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from random import Random
 import mother
 from experiments.formats.writers.told import END, PREFIX, digest
 from mother.checkpoints import Checkpoint, open_checkpoint
+from mother.index import Index
 
 SLICES = 8  # of each tensor
 
@@ -26,6 +29,11 @@ class Copy:
     scheme: str
     relations: Sequence[str]
     values: Sequence[tuple[list[int], str]]
+
+    @property
+    def by(self) -> str:
+        """Who wrote it, by what."""
+        return f"{self.writer}, {self.how}" if self.how else self.writer
 
 
 def copies(folder: Path) -> Iterator[Copy]:
@@ -93,7 +101,26 @@ class Verdict:
 
 def judged(copy: Copy, family: Path, alone: mother.ModelGraph) -> Verdict:
     """The copy beside its family. alone: the family's graph without it."""
-    graph = mother.recover([family, copy.path])
+    return _verdict(mother.recover([family, copy.path]), alone)
+
+
+def index_of(family: Path, folder: Path) -> mother.ModelGraph:
+    """Makes an index of the family in the folder, and returns its forest."""
+    with Index.create(folder) as index:
+        index.add([family])
+        return index.graph()
+
+
+def in_an_index(copy: Copy, folder: Path, alone: mother.ModelGraph) -> Verdict:
+    """The copy, added to a copy of that index. alone: its forest before."""
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copytree(folder, Path(name) / "index")
+        index = Index(Path(name) / "index")
+        index.add([copy.path])
+        return _verdict(index.graph(), alone)
+
+
+def _verdict(graph: mother.ModelGraph, alone: mother.ModelGraph) -> Verdict:
     (node,) = {n.id for n in graph.nodes} - {n.id for n in alone.nodes}
     own = [e for e in graph.edges if e.child == node]
     moved = (

@@ -35,6 +35,29 @@ def test_every_file_of_a_known_ending_or_magic(tmp_path):
     assert found == {*FOREIGN, "bare", "program", "z"}
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "what"),
+    [
+        ("net.weights", b"\0\0\0\0\2\0\0\0", "Darknet"),
+        ("net.pt.gz", b"\x1f\x8b", "compressed"),
+        ("net.om", b"?", "Ascend"),
+        ("cc.bin", b"\xba\x16\x4f\x2f", "fastText"),
+        ("llama.bin", b"tjgg", "GGML"),
+        ("net", b"RKNN", "RKNN"),
+        ("net.dat", b"\x12\x01\0\0\0\0\0\0", "MXNet"),
+        ("net.lua", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "Lua Torch"),
+    ],
+)
+def test_foreign_formats_are_told_by_ending_or_first_bytes(tmp_path, name, start, what):
+    (tmp_path / name).write_bytes(start + bytes(300))
+    (tmp_path / "data.tar.gz").write_bytes(b"\x1f\x8b" + bytes(300))
+    checkpoints, problems = discover([tmp_path])
+    every = [*problems, *passed_over([tmp_path], checkpoints, problems)]
+    (left,) = (problem for problem in every if problem.path != tmp_path)
+    told = left.fault.removeprefix("not read: ")
+    assert (left.path.name, told.split(",")[0].split(";")[0]) == (name, what)
+
+
 @pytest.mark.parametrize("name", ["net.th", "net.weights", "net"])
 def test_weights_under_another_ending_are_read(tmp_path, name):
     torch.save({n: torch.from_numpy(w) for n, w in W.items()}, tmp_path / name)

@@ -63,18 +63,21 @@ def main(source: Path, out: Path, chosen: list[str]) -> None:
 
     def maker(name: str, scheme: str, recipe: Callable[[], list]) -> Callable[[], None]:
         def make() -> None:
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
-            oneshot(
-                model=model,
-                dataset=calibration,
-                recipe=recipe(),
-                processor=tokenizer(),
-                max_seq_length=48,
-                num_calibration_samples=64,
-            )
-            model.save_pretrained(place(out, name), save_compressed=True)
+            if not place(out, name).exists():
+                model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+                oneshot(
+                    model=model,
+                    dataset=calibration,
+                    recipe=recipe(),
+                    processor=tokenizer(),
+                    max_seq_length=48,
+                    num_calibration_samples=64,
+                )
+                model.save_pretrained(place(out, name), save_compressed=True)
             again = AutoModelForCausalLM.from_pretrained(
-                place(out, name), quantization_config=CompressedTensorsConfig(run_compressed=False)
+                place(out, name),
+                quantization_config=CompressedTensorsConfig(run_compressed=False),
+                dtype=torch.bfloat16,
             )
             values = {
                 n: m.weight

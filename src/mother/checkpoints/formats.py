@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mother.checkpoints import ncnn_files
 from mother.checkpoints.ctranslate2_files import is_ctranslate2, read_ctranslate2
 from mother.checkpoints.flax_files import is_flax, read_flax
+from mother.checkpoints.foreign import by_start
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
@@ -99,6 +100,7 @@ ENDINGS = tuple(
     sorted({end for each in FORMATS for end in each.endings}, key=lambda e: (-len(e), e))
 )
 
+_NONE = "no checkpoint: its bytes are of no format that is read"
 _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
     b"\x80": "a pickle that torch did not write; save it by torch.save or as safetensors",
@@ -160,4 +162,5 @@ def _read(file: File) -> Checkpoint:
         for each in FORMATS:
             if each.matches(file, start):
                 return each.read(file)
-    raise file.fault("no checkpoint: its bytes are of no format that is read")
+    foreign = by_start(start)
+    raise file.fault(f"not read: {foreign}" if foreign else _NONE)

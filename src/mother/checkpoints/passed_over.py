@@ -6,7 +6,7 @@ Nothing is concluded from them, so they are named: a model that is not looked at
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mother.checkpoints.folders import (
@@ -17,7 +17,8 @@ from mother.checkpoints.folders import (
     leads_out,
     shard_set,
 )
-from mother.checkpoints.formats import FORMATS, HEAD, ending, parts_of
+from mother.checkpoints.foreign import START, by_name, by_start
+from mother.checkpoints.formats import ENDINGS, FORMATS, HEAD, ending, parts_of
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
@@ -29,41 +30,8 @@ from mother.errors import InputError
 
 FIRST = 3  # names in a summary
 SMALLEST = 256  # bytes of a file whose ending tells nothing, below which it is no model
-#: of files whose first bytes tell a format that is not read: what it is, and what to do
-_PICKLE = "a pickle; save its weights by torch.save or as safetensors"
-_COMPILED = "compiled for a device; export the model again, as safetensors"
-#: endings of weights that are not read
-UNREAD: Mapping[str, str] = {
-    ".pkl": _PICKLE,
-    ".pickle": _PICKLE,
-    ".joblib": _PICKLE,
-    ".dill": _PICKLE,
-    ".pdparams": "PaddlePaddle; save its state_dict as .npz or safetensors",
-    ".pdmodel": "PaddlePaddle; save its state_dict as .npz or safetensors",
-    ".pdiparams": "PaddlePaddle; save its state_dict as .npz or safetensors",
-    ".pte": f"ExecuTorch, {_COMPILED}",
-    ".engine": f"TensorRT, {_COMPILED}",
-    ".plan": f"TensorRT, {_COMPILED}",
-    ".trt": f"TensorRT, {_COMPILED}",
-    ".mlmodel": "Core ML; export the model again, as safetensors or ONNX",
-    ".mlmodelc": "Core ML; export the model again, as safetensors or ONNX",
-    ".caffemodel": "Caffe; convert it to ONNX",
-    ".params": "MXNet; save its parameters as .npz",
-    ".t7": "Lua Torch; convert it to .npz",
-    ".mnn": "MNN; convert the model that it was made from",
-    ".dlc": f"SNPE, {_COMPILED}",
-    ".rknn": f"RKNN, {_COMPILED}",
-    ".ggml": "GGML, before GGUF; convert it by llama.cpp",
-    ".llamafile": "an executable; take the GGUF file out of it by unzip",
-    ".pb": "a TensorFlow graph without its folder of variables; save it as SavedModel",
-    ".mar": "an archive of TorchServe; unzip it",
-    ".pt2": "an exported program; save its state_dict as safetensors",
-    ".msgpack": "no Flax parameters that are read",
-    ".distcp": "a part of a distributed checkpoint without its .metadata",
-}
 #: files of a Zarr store, which are hidden
 _ZARR = frozenset({".zarray", ".zgroup", "zarr.json"})
-_OLD_GGML = (b"lmgg", b"fmgg", b"tjgg", b"algg")
 _LEFT = "not read"
 _UNFINISHED = "a download that did not finish"
 _LINK = "a link out of the folder, which is not searched; name where it leads"
@@ -201,9 +169,8 @@ def _what(path: Path) -> str | None:
         return None
     if (told := pointed(path)) is not None:
         return told
-    for end, what in UNREAD.items():
-        if name.lower().endswith(end):
-            return what
+    if (told := by_name(name, ENDINGS)) is not None:
+        return told
     if ending(name):
         return _of_known(path)
     if is_weights(path):
@@ -221,22 +188,15 @@ def _of_known(path: Path) -> str | None:
     except InputError:
         return _LEFT
     generic = path.suffix.lower() in (".xml", ".param", ".tar", ".index", ".bin")
-    return None if generic else _LEFT
+    return _magic(path) or (None if generic else _LEFT)
 
 
 def _magic(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            start = file.read(16)
+            return by_start(file.read(START))
     except OSError:
         return None
-    if start.startswith(_OLD_GGML):
-        return UNREAD[".ggml"]
-    if start[4:8] == b"ET12":
-        return UNREAD[".pte"]
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return _PICKLE
-    return None
 
 
 def _parts(checkpoint: Checkpoint) -> Iterator[Path]:

@@ -1,0 +1,99 @@
+"""docs/formats.md, of the copies that the writers left."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import mother
+from experiments.formats.family import EDGES
+from experiments.formats.leaves import (
+    Copy,
+    Reading,
+    Verdict,
+    copies,
+    in_an_index,
+    index_of,
+    judged,
+    read,
+)
+from mother.errors import InputError
+
+PAGE = """# Formats
+
+What is read, and what is said of a copy in each format beside its family. Which formats there are,
+and what is not read, is in [options and output](usage.md#what-is-a-checkpoint) and
+[limits](limits.md#what-isnt-read).
+
+## A copy is a leaf
+
+A family of small Llamas was trained for it, {edges}, and a stranger; each copy is the parent's,
+written by the tool that people use. A copy hangs from its original and takes no part in the search
+for anybody's parent: the graph without it is the same graph, byte for byte but for its node.
+
+- *values*: of the tensors that the writer's own library dequantizes, how many are read bit for bit,
+  whole and in slices; – where the library does not hand them out.
+- *half*: the share of the file's bytes of its largest tensor that half of it is read from.
+- *moved*: whether any other edge, hidden ancestor or node changed.
+- *index*: what `mother index add` says of the copy, from a sketch.
+
+Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes this page; the
+writers are in `experiments/formats/writers`, one for each library, in an environment of its own.
+
+| format | written by | values | half | right parent | relation | scheme | moved | index |
+|---|---|---|---|---|---|---|---|---|
+{rows}
+
+{summary}
+"""
+
+
+def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
+    """The page. family: the models, as `experiments.formats.family` leaves them. written: the
+    copies, as the writers leave them. report: gets each row as it is made."""
+    alone = mother.recover(family)
+    rows, right, many = [], 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        index = Path(name) / "index"
+        indexed = index_of(family, index)
+        for copy in copies(written):
+            many += 1
+            try:
+                found, verdict = read(copy), judged(copy, family, alone)
+                row, fine = _row(copy, found, verdict, in_an_index(copy, index, indexed))
+            except InputError as fault:
+                row, fine = f"| {copy.name} | {copy.by} | **{fault.fault}** | | | | | | |", False
+            rows.append(row)
+            right += fine
+            report(row)
+    edges = ", ".join(f"{p} → {c}" for p, c in EDGES)
+    summary = (
+        f"{right} of {many} formats: right parent, relation and scheme, and no other edge moved."
+    )
+    return PAGE.format(edges=edges, rows="\n".join(rows), summary=summary)
+
+
+def _row(copy: Copy, found: Reading, said: Verdict, index: Verdict) -> tuple[str, bool]:
+    parent = said.parent == "parent"
+    relation, scheme = said.relation in copy.relations, copy.scheme in said.scheme
+    fine = parent and relation and scheme and not said.moved
+    equal = found.equal == found.told and found.sliced == found.equal
+    values = _or_bold(f"{min(found.equal, found.sliced)} of {found.told}", equal)
+    told = index.relation if index.parent == "parent" else f"{index.relation} of {index.parent}"
+    cells = (
+        copy.name,
+        copy.by,
+        values if found.told else "–",
+        f"{found.share:.2f}",
+        "yes" if parent else f"**{said.parent}**",
+        _or_bold(said.relation, relation),
+        _or_bold(said.scheme, scheme),
+        _or_bold("yes" if said.moved else "no", not said.moved),
+        _or_bold(told, index.parent == "parent" and index.relation in copy.relations),
+    )
+    return f"| {' | '.join(cells)} |", fine
+
+
+def _or_bold(text: str, right: bool) -> str:
+    return text if right else f"**{text}**"

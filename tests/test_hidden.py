@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mother.trees.latent import hidden_ancestors
+from mother.trees.latent import hidden_ancestors, saved
 
 NOBODY = -1
 
@@ -14,8 +16,13 @@ def found(lack: list[float], length: list[float]) -> list[tuple[int, ...]]:
     """The hidden ancestors of a star: <p - c, p> and |p - c|^2 of its centre and each other one."""
     parents = np.array([NOBODY] + [0] * len(lack))
     squared, lacking = np.array([1.0, *length]), np.array([0.0, *lack])
-    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6)[1]
+    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6, star)[1]
     return [h.children for h in hidden]
+
+
+def star(members: np.ndarray) -> np.ndarray:
+    """Squared distances of models that are as far from one ancestor."""
+    return 2.0 * (1 - np.eye(len(members)))
 
 
 def test_siblings_lack_the_same_however_far_they_went() -> None:
@@ -47,5 +54,31 @@ def test_a_family_that_shrank_or_grew_is_told_nothing_of(
     parents = np.array([-1, *[0] * 40])
     squared, lacking = np.ones(41), np.full(41, 0.5)
     lacking[1 : 1 + many] = lack
-    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6)[1]
+    hidden = hidden_ancestors(parents, squared, lacking, squared - lacking, squared / 1e6, star)[1]
     assert bool(hidden) == told
+
+
+def test_no_ancestor_that_makes_the_tree_no_shorter() -> None:
+    """Models that follow one another on a line all lack of the first, yet hang from no one point;
+    where the first is the ancestor itself, another one would lie where it is."""
+    parents, lack, length = np.array([NOBODY, 0, 0]), np.array([0.0, 1, 1]), np.array([1.0, 2, 2])
+    for place in ([0.0, 1, 4], [0.0, -1, 1]):
+        x = np.array(place)
+
+        def apart(members: np.ndarray, x: np.ndarray = x) -> np.ndarray:
+            return (x[members][:, None] - x[members]) ** 2
+
+        kept, hidden, doubted = hidden_ancestors(
+            parents, length, lack, length - lack, length / 1e6, apart
+        )
+        assert kept.tolist() == parents.tolist()
+        assert hidden == []
+        assert doubted.tolist() == [False, True, True]
+
+
+@given(st.lists(st.floats(0.1, 9.0), min_size=3, max_size=8))
+def test_lengths_of_a_star_are_found_and_what_it_saves(lengths: list[float]) -> None:
+    far = np.array(lengths)
+    squared = (far[:, None] + far) * (1 - np.eye(len(far)))
+    spanning = far.sum() + (len(far) - 2) * far.min()  # all hang from the nearest
+    assert saved(squared) == pytest.approx(1 - far.sum() / spanning)

@@ -117,9 +117,10 @@ class Engine:
             if not found.any():
                 break
             passed |= found
-        kept, hidden = self.latent(parents)
+        kept, hidden, doubted = self.latent(parents)
         if not figures:
             return replace(no_edges(len(kept)), parents=kept, hidden=hidden)
+        direction[doubted] = 0.5
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
             support = self._support(among, (straight, parents), passed, replicates, seed)
@@ -196,12 +197,12 @@ class Engine:
 
     # what is said of the tree
 
-    def latent(self, parents: Indices) -> tuple[Indices, tuple[Hidden, ...]]:
-        """The tree with ancestors that are not among the models; between a copy and its original
-        there is none."""
-        if self.start.rooted or not self.rules.latent:
-            return parents, ()
+    def latent(self, parents: Indices) -> tuple[Indices, tuple[Hidden, ...], Bools]:
+        """The tree with ancestors that are not among the models, and whose edges may be between
+        siblings; between a copy and its original there is none."""
         n = len(parents)
+        if self.start.rooted or not self.rules.latent:
+            return parents, (), np.zeros(n, dtype=bool)
         c = np.flatnonzero(parents >= 0)
         p, weight = parents[c], self.family.weight
         of = self.family.source.pairs(p, c)
@@ -212,8 +213,17 @@ class Engine:
         lacking[c], reverse[c] = weight @ of.lost, weight @ of.turned().lost
         chance[c] = (noise * of.ii * of.squared).sum(axis=0)
         said = list(self.said.values())
-        kept, hidden = hidden_ancestors(parents, squared, lacking, reverse, chance, said)
-        return kept, tuple(hidden)
+        kept, hidden, doubted = hidden_ancestors(
+            parents, squared, lacking, reverse, chance, self._between, said
+        )
+        return kept, tuple(hidden), doubted
+
+    def _between(self, members: Indices) -> Array:
+        """Squared distances of some of the models, (k,), (k, k)."""
+        i, j = np.triu_indices(len(members), 1)
+        out = np.zeros((len(members),) * 2)
+        out[i, j] = out[j, i] = self.family.squared(members[i], members[j])
+        return out
 
     def _figures(
         self, kept: Indices, hidden: tuple[Hidden, ...], direction: Array, among: Candidates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mother.evidence.kinds import Evidence
 from mother.measures.clustering import children_of, groups, joined
 from mother.trees.forest import Hidden
+from mother.trees.neighbours import spanning_tree
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -18,6 +19,7 @@ SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family
 OUTSIDE = -0.25  # polarity below which that is not chance
 SEVERAL = 3  # children, of whom together it is asked whether they forget
 FORGOTTEN = 0.15  # polarity that training alone explains
+SHORTER = 0.15  # of a tree's length, that an ancestor saves
 
 
 def hidden_ancestors(
@@ -26,29 +28,39 @@ def hidden_ancestors(
     lacking: Array,
     reverse: Array,
     chance: Array,
+    apart: Callable[[Indices], Array],
     said: Sequence[Evidence] = (),
-) -> tuple[Indices, list[Hidden]]:
+) -> tuple[Indices, list[Hidden], NDArray[np.bool_]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
-    ancestor that nobody gave us.
+    ancestor that nobody gave us, if that makes the tree shorter.
 
     All siblings of a node lack the same of it, what it went through after that ancestor, however
     far they went themselves; what a true child forgets grows with how far it went. Siblings of
     siblings are siblings. Polarity outside [0, 1] is the work of shrinking or growing, which a
     hidden ancestor can't do: where one edge in twenty shows it, lack is no evidence.
 
-    Of each model c and its parent p, (n,), whatever stands at a root: squared: |p - c|^2; lacking:
-    <p - c, p>; reverse: <c - p, c>; chance: the variance of `lacking` in a step that knows nothing
-    of p. said: by kinds of evidence that know of true children; they overrule what lack says.
+    Args:
+        squared: |p - c|^2 of each model c and its parent p, (n,), whatever stands at a root.
+        lacking: <p - c, p>, (n,).
+        reverse: <c - p, c>, (n,).
+        chance: the variance of `lacking` in a step that knows nothing of p, (n,).
+        apart: squared distances of some models, (k,) their numbers, (k, k).
+        said: by kinds of evidence that know of true children; they overrule what lack says.
+
+    Returns:
+        Parents (n,), hidden ancestors, and (n,) the models that lack says to be their parents'
+        siblings where distances know of no ancestor: which of the two came first is open.
 
     >>> D2 = np.full(3, 2.0)
-    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000)
+    >>> far = lambda members: 2.0 * (1 - np.eye(len(members)))
+    >>> hidden_ancestors(np.array([-1, 0, 0]), D2, D2 / 2, D2 / 2, D2 / 1000, far)[:2]
     (array([-1, -1, -1]), [Hidden(children=(0, 1, 2), parent=-1, polarity=0.5)])
     """
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
     lack, length = lacking[child], squared[child]
     if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
-        return parents, []
+        return parents, [], np.zeros(n, dtype=bool)
     inherited = np.zeros(n, dtype=bool)
     for one in said:
         inherited |= one.descended(parents)
@@ -75,14 +87,34 @@ def hidden_ancestors(
         if beside.any():
             polarity[node] = lack[beside].sum() / length[beside].sum()
             twin[children[beside]] = True
-    out, hidden = parents.copy(), []
+    out, hidden, doubted = parents.copy(), list[Hidden](), twin & (parents >= 0)
     twins = np.flatnonzero(twin)
     for group in groups(joined(n, twins, parents[twins])):
-        if len(group) > 1:
-            top = next(i for i in group if parents[i] < 0 or not twin[i])
-            out[group] = -1
+        top = next(i for i in group if parents[i] < 0 or not twin[i])
+        around = np.array(group + ([int(parents[top])] if parents[top] >= 0 else []))
+        if len(group) > 1 and saved(apart(around)) > SHORTER:
+            out[group], doubted[group] = -1, False
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
-    return out, hidden
+    return out, hidden, doubted
+
+
+def saved(squared: Array) -> float:
+    """Which share of the length of their minimum spanning tree models save as children of one
+    ancestor, by their squared distances (k, k). Two or fewer save nothing.
+
+    Each child is as far from the ancestor as distances add up best, by least squares.
+
+    >>> saved(2.0 * (1 - np.eye(3)))
+    0.25
+    """
+    k = len(squared)
+    if k < SEVERAL:
+        return 0.0
+    far = (squared.sum(axis=0) - squared.sum() / (2 * k - 2)) / (k - 2)
+    i, j = np.triu_indices(k, 1)
+    tree = spanning_tree(k, i, j, squared[i, j])
+    child = np.flatnonzero(tree >= 0)
+    return float(1 - far.sum() / squared[child, tree[child]].sum())
 
 
 def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:

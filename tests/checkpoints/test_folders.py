@@ -146,7 +146,7 @@ def test_a_diffusers_folder_is_one_checkpoint(tmp_path):
     save(folder / "checkpoint-500" / "model.safetensors")
     found, problems = discover([tmp_path])
     assert problems == []
-    assert [c.id for c in found] == ["sd", "sd/checkpoint-500"]
+    assert [c.id for c in found] == ["checkpoint-500", "sd"]
     checkpoint = open_checkpoint(folder)
     assert checkpoint.format == "diffusers"
     assert list(checkpoint.tensors) == ["unet.w", "vae.w"]
@@ -161,7 +161,7 @@ def test_checkpoints_in_a_checkpoint_s_folder_are_their_own(tmp_path):
     for place in (folder, folder / "checkpoint-500", folder / "checkpoint-1000"):
         save(place / "model.safetensors")
         save_json(place / "config.json", {})
-    assert ids(tmp_path) == ["run", "run/checkpoint-1000", "run/checkpoint-500"]
+    assert ids(tmp_path) == ["checkpoint-1000", "checkpoint-500", "run"]
     assert open_checkpoint(folder).id == "run"
 
 

@@ -377,12 +377,15 @@ class _Search:
 def _name(found: Iterable[_Found]) -> list[Checkpoint]:
     """The checkpoints with unique ids, sorted by them."""
     found = sorted(found, key=lambda f: clean(str(f.checkpoint.path)))
+    one_run = len({each.called.run for each in found if each.called.step}) == 1
     clashes: dict[str, list[_Found]] = {}
     for each in found:
-        clashes.setdefault(each.called.short, []).append(each)
+        name = (one_run and each.called.step) or each.called.short
+        clashes.setdefault(name, []).append(each)
     named: dict[str, Checkpoint] = {}
-    for group in clashes.values():
-        for label, each in zip(_labels(group), group, strict=True):
+    for name, group in clashes.items():
+        labels = _labels(group) if len(group) > 1 else [name]
+        for label, each in zip(labels, group, strict=True):
             unique, count = label, 1
             while unique in named:
                 count += 1

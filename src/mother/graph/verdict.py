@@ -59,7 +59,7 @@ class Verdict:
     figures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join((self.sentence, *self.figures))
+        return "; ".join(part for part in (self.sentence, *self.figures) if part)
 
 
 def certainty(p: float) -> str:

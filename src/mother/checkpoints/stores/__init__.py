@@ -36,6 +36,12 @@ class Called:
     full: str
     above: tuple[str, ...]
     note: str = ""
+    step: str = ""
+
+    @property
+    def run(self) -> tuple[tuple[str, ...], str]:
+        """Of which run it is, if of one."""
+        return self.above, self.short.removesuffix(self.step)
 
 
 def called(path: Path, *, whole: bool) -> Called:
@@ -64,10 +70,11 @@ def called(path: Path, *, whole: bool) -> Called:
 
 def within(place: Place, inside: tuple[str, ...] | None = None, end: str = "") -> Called:
     """What a checkpoint at a place is called. end: the ending of its file."""
-    short = _joined(place.label, place.inside if inside is None else inside)
+    below = place.inside if inside is None else inside
     exact = _joined(place.label, place.inside) + clean(end)
     full = _joined(place.full or place.label, place.inside) + clean(end)
-    return Called(short, exact, full, place.home.parts[1:], place.note)
+    step = _joined("", below) if place.run else ""
+    return Called(_joined(place.label, below), exact, full, place.home.parts[1:], place.note, step)
 
 
 def _joined(label: str, inside: tuple[str, ...]) -> str:

@@ -15,7 +15,8 @@ class Place:
     label: what the store calls the model or the run, which ids start with; full: the same where
     another one is called so, too; inside: the parts of the path from there on; home: the folder of
     the store, for two of them may hold one of that label; note: what the layout says of the
-    checkpoint, in a sentence.
+    checkpoint, in a sentence; run: whether the label is of a run, which goes without saying where
+    no other run is looked at.
     """
 
     label: str
@@ -23,6 +24,7 @@ class Place:
     home: Path
     full: str = ""
     note: str = ""
+    run: bool = False
 
 
 class Elsewhere(NamedTuple):

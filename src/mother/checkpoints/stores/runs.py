@@ -51,7 +51,7 @@ def place(path: Path) -> Place | None:
     if not run.name:
         return None
     home = run.parent.parent if run.parent.name == "lightning_logs" else run.parent
-    return Place(run.name, path.relative_to(at.parent).parts, home)
+    return Place(run.name, path.relative_to(at.parent).parts, home, run=True)
 
 
 def step_of(path: Path) -> Step | None:

@@ -29,7 +29,8 @@ USUAL = {
 class Called:
     """What a checkpoint is called. short: its id where no other one is called so; exact: the same
     with the file's whole name; full: with all that its store knows; above: the folders whose names
-    go before any of them, the nearest last; note: what the layout of its store says of it."""
+    go before any of them, the nearest last; note: what the layout of its store says of it; step:
+    its name within its run, "" where it is of none."""
 
     short: str
     exact: str

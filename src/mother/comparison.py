@@ -34,7 +34,7 @@ from mother.layouts.undoing import scaled, undone
 from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
-from mother.methods import gram
+from mother.methods import adaptive, gram
 from mother.recovery import Options
 from mother.sketches.sketch import check_alike
 
@@ -88,7 +88,8 @@ class Comparison:
     not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
     quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
     probabilities: that the parent is the parent, that it is the child, and that it is neither.
-    relabelled: what the test of kinship under relabelling found, where it was made.
+    relabelled: what the test of kinship under relabelling found, where it was made. read: which
+    share of the bytes of a's and of b's files was read, at most; None where all were.
     """
 
     a: str
@@ -108,6 +109,7 @@ class Comparison:
     compared: tuple[float, float] | None = None
     probabilities: Probabilities | None = None
     relabelled: Relabelled | None = None
+    read: tuple[float, float] | None = None
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a table."""
@@ -122,12 +124,15 @@ def compare(
     *,
     base: str | PathLike[str] | None = None,
     download: bool = False,
+    exact: bool = False,
 ) -> Comparison:
     """Compare two checkpoints.
 
     a, b: paths, addresses on the Hub (hf://owner/name), or {name: array}. base: checkpoint that a
     LoRA adapter is merged into. download: keep what comes from the Hub, in its library's cache.
-    InputError if one can't be read, UsageError if one is nothing of the kind.
+    exact: read all of large models, too, of which parts are read else, and more only where a
+    decision lies within its error. InputError if one can't be read, UsageError if one is nothing of
+    the kind.
 
     >>> import numpy as np
     >>> draw = np.random.default_rng(0)
@@ -172,23 +177,36 @@ def compare(
         nothing = Evidence("architecture", 0.0, says)
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
     (group,) = groups
-    found = _judged(group, names, unread)
+    in_part = not exact and adaptive.pays(group)
+    found = _told(group, names, unread, in_part)
+    if not in_part:
+        return found
+    return replace(found, read=(adaptive.share_read(first), adaptive.share_read(second)))
+
+
+def _told(
+    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
+) -> Comparison:
+    """Of two of one layout. in_part: whether windows of their layers are read first."""
+    found = _judged(group, names, unread, in_part)
     if found.relation in _COPIES:
         return found
     if found.relation == "strangers" or _unlike(found) >= UNLIKE or _scaled(group, found):
-        return _under_other_labels(group, names, unread, found)
+        return _under_other_labels(group, names, unread, found, in_part)
     return found
 
 
 _COPIES = {"duplicate", "contains", "converted", "quantized", "pruned"}
 
 
-def _judged(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
+def _judged(
+    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
+) -> Comparison:
     copies = find_duplicates(group) or find_contained(group, ())
     copies = copies or [d for d in find_quantized(group, ()) if d.relation == "quantized"]
     if copies:
         return _copied(group, names, copies[0], unread)
-    return _measured(group, names, unread)
+    return _measured(group, names, unread, in_part)
 
 
 def _unlike(found: Comparison) -> float:
@@ -210,7 +228,11 @@ def _scaled(group: Group, found: Comparison) -> bool:
 
 
 def _under_other_labels(
-    group: Group, names: tuple[str, str], unread: tuple[str, ...], found: Comparison
+    group: Group,
+    names: tuple[str, str],
+    unread: tuple[str, ...],
+    found: Comparison,
+    in_part: bool,
 ) -> Comparison:
     """The same where units may be labelled otherwise in the one than in the other: what hides them
     is undone if a test says that they are kin. They are strangers only if the test can tell."""
@@ -225,7 +247,7 @@ def _under_other_labels(
     if test is not None and hidden is not None:
         seen = align([group.checkpoints[0], hidden.seen(group.checkpoints[1])])
         if len(seen) == 1:
-            again = _judged(seen[0], names, unread)
+            again = _judged(seen[0], names, unread, in_part)
             if again.relation != "strangers":
                 return _known_again(again, hidden.kinds, reasons.of_relabelling(test, hidden), told)
     if found.relation != "strangers":
@@ -296,8 +318,14 @@ def _copied(
     )
 
 
-def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> Comparison:
-    m = measure(group, moments=True, threads=Options().workers)
+def _measured(
+    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
+) -> Comparison:
+    threads = Options().workers
+    closer = adaptive.Adaptive(group, threads) if in_part else None
+    whole, sketches = group, group if closer is None else closer.seen(closer.levels[-1])
+    m = measure(sketches, moments=True, threads=threads)
+    group = replace(sketches, checkpoints=group.checkpoints)
     try:
         usable = finite_layers(group, m)
     except NotFiniteError as found:
@@ -305,13 +333,25 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
-    group, m = group.over(usable), m.over(usable)
-    lossy = find_compressed(group, m, ()) or find_scaled(group, m, ()) or find_folded(group, ())
+    group, whole, m = group.over(usable), whole.over(usable), m.over(usable)
+
+    def copies(find: adaptive.Find) -> list[Duplicate]:
+        found = find(group, m, ())
+        return found if closer is None else closer.held(find, found)
+
+    lossy = copies(find_compressed) or copies(find_scaled) or find_folded(whole, ())
     if lossy:
-        return _copied(group, names, lossy[0], unread)
+        return _copied(whole, names, lossy[0], unread)
     a, b = group.checkpoints
     shares = _shares(a, b, None, group)
-    forest = gram.recover(m, [Look.of(group)])
+    if closer is None:
+        forest = gram.recover(m, [Look.of(group)])
+    else:
+        done = closer.refinement().refined(sketches.over(usable), m, gram.recover, threads)
+        if not closer.settled:
+            return _measured(whole, names, unread, in_part=False)
+        assert isinstance(done.source, Measures)
+        m, forest = done.source, done.forest
     child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
     kin = float(kinship(m)[0, 1])
     related = kin > 1
@@ -335,7 +375,7 @@ def _measured(group: Group, names: tuple[str, str], unread: tuple[str, ...]) -> 
         )
     parent = 1 - child
     same = unchanged(m, roundings(group))[:, parent, child]
-    rank = update_rank(group, same, kept(m, parent, child), parent, child)
+    rank = update_rank(whole, same, kept(m, parent, child), parent, child)
     if roundings(group).max() > BLURRED:
         rank = None
     new = has_new_layers(group, m, parent, child)

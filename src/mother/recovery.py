@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
 from mother.checkpoints.memory import Models, opened
@@ -45,7 +46,7 @@ from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
 from mother.measures.products import Source
-from mother.methods import gram
+from mother.methods import adaptive, gram
 from mother.methods import paper as mother
 from mother.methods.refinement import Refinement
 from mother.methods.scores import SCORES
@@ -82,6 +83,7 @@ class Options:
     explain: bool = False
     hashes: bool = False
     hints: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -118,7 +120,8 @@ class Options:
             "gram": ("bootstrap",),
             "mother": ("distance", "stage", "stages", "score", "c"),
         }
-        return {name: getattr(self, name) for name in (*common, *own[self.method])}
+        exact = ("exact",) if self.exact else ()
+        return {name: getattr(self, name) for name in (*common, *own[self.method], *exact)}
 
     @property
     def workers(self) -> int:
@@ -150,6 +153,7 @@ def recover(
     explain: bool = False,
     hashes: bool = False,
     hints: bool = False,
+    exact: bool = False,
 ) -> ModelGraph:
     """Recover the model graph of checkpoints on disk, on the Hub or in memory.
 
@@ -172,6 +176,8 @@ def recover(
         hashes: also note the SHA-256 of every file that weights lie in.
         hints: also note what files say beside the weights: claims of parents, steps and dates,
             with which the result depends on the file system.
+        exact: read all of large models, too, of which parts are read else, and more only where a
+            decision lies within its error (methods/adaptive.py).
 
     Raises:
         InputError: nothing among `models` can be read. Where only some can't, they are listed in
@@ -194,6 +200,7 @@ def recover(
         explain=explain,
         hashes=hashes,
         hints=hints,
+        exact=exact,
     )
     models = list(models) if isinstance(models, Iterator) else models
     checkpoints, problems = opened(models, base=base, download=download)
@@ -326,6 +333,9 @@ def _recovered(
     graph = with_identical(noted(graph, hidden), usable)
     if options.method == "gram":
         graph = attached(graph, [c for c in usable if c not in lost])
+    if any(part.in_part for part in parts):
+        read = {c.id: adaptive.share_read(c) for c in usable}
+        graph = replace(graph, nodes=tuple(replace(x, read=read[x.id]) for x in graph.nodes))
     if not options.hints:
         return graph
     from mother.graph.hints import hints_on  # and with it the readers of model cards
@@ -408,6 +418,10 @@ def _recover_group(
     stored = group
     if not paper:
         group = with_common_rows(group)
+    if not paper and not options.exact and refinement is None and adaptive.pays(group):
+        part = _by_windows(stored, group, lossy, options)
+        if part is not None:
+            return part
     measures = measure(
         group,
         # ranks of one tree need neither l-infinity nor l1, and only clusters need l1
@@ -429,9 +443,7 @@ def _recover_group(
         lossy += find_edited(group, measures, lossy)
         lossy += find_resized(stored, measures, lossy)
         lossy += find_partial(group, measures, lossy)
-    if options.trees is not None and options.trees > n - len(lossy):
-        many = n - len(lossy)
-        raise UsageError(f"trees={options.trees}, but there are only {many} different models")
+    _check_trees(n - len(lossy), options)
     if n == 1 or not group.layers:
         return Part(group, no_edges(n), measures)
     if paper:
@@ -451,23 +463,81 @@ def _recover_group(
     return _by_default(group, measures, lossy, options, refinement)
 
 
+def _by_windows(
+    stored: Group, whole: Group, lossy: Sequence[Duplicate], options: Options
+) -> Part | None:
+    """The same of large models by the default method, from windows of their layers first; None
+    where most of them would have to be read in full. stored: the group before rows were left out.
+    """
+    looked = adaptive.Adaptive(whole, options.workers)
+    copies: list[Duplicate] | None = None
+    *_, last = levels = looked.levels
+    for at in levels:
+        sketches = looked.seen(at)
+        measures = measure(sketches, moments=True, threads=options.workers)
+        usable = finite_layers(replace(sketches, checkpoints=whole.checkpoints), measures)
+        group, sketches, measures = whole.over(usable), sketches.over(usable), measures.over(usable)
+        seen = replace(sketches, checkpoints=group.checkpoints)
+        if copies is None:
+            copies = _copies_in_windows(looked, stored, group, seen, measures, lossy)
+        _check_trees(len(group.checkpoints) - len(copies), options)
+        refinement = looked.refinement(last=at is last)
+        part = _by_default(sketches, measures, copies, options, refinement, group)
+        if not part.doubts:
+            break
+    return replace(part, group=seen, in_part=True) if looked.settled else None
+
+
+def _copies_in_windows(
+    looked: adaptive.Adaptive,
+    stored: Group,
+    group: Group,
+    seen: Group,
+    m: Measures,
+    lossy: Sequence[Duplicate],
+) -> list[Duplicate]:
+    """All copies among large models. seen: the group with windows for layers, which m is of."""
+
+    def resized(pair: Group, m: Measures, known: Sequence[Duplicate]) -> list[Duplicate]:
+        models = [stored.checkpoints.index(c) for c in pair.checkpoints]
+        return find_resized(stored.among(models), m, known)
+
+    copies = [*lossy]
+    copies += looked.held(find_compressed, find_compressed(seen, m, copies))
+    copies += looked.held(find_scaled, find_scaled(seen, m, copies))
+    copies += find_folded(group, copies)
+    copies += looked.held(find_edited, find_edited(seen, m, copies, group))
+    copies += looked.held(resized, resized(seen, m, copies))
+    return copies + find_partial(group, m, copies)
+
+
+def _check_trees(most: int, options: Options) -> None:
+    if options.trees is not None and options.trees > most:
+        raise UsageError(f"trees={options.trees}, but there are only {most} different models")
+
+
 def _by_default(
     group: Group,
     source: Source,
     lossy: Sequence[Duplicate],
     options: Options,
     refinement: Refinement | None,
+    whole: Group | None = None,
 ) -> Part:
-    """What the default method finds, from larger sketches where decisions ask for them."""
+    """What the default method finds, from larger sketches where decisions ask for them. whole: the
+    models of a group of sketches as they are stored, which `lossy` are of, where they are here."""
     looks, doubts = [Look.of(group)], list[Doubt]()
-    original = originals(group, [d for d in lossy if d.relation])
-    leaves = originals(group, [d for d in lossy if not d.relation])
+    original = originals(whole or group, [d for d in lossy if d.relation])
+    leaves = originals(whole or group, [d for d in lossy if not d.relation])
     merged = None
     if isinstance(source, Measures):
-        among, weights = (original < 0) & (leaves < 0), sampled(group)
+        among, weights = (original < 0) & (leaves < 0), sampled(whole or group)
         merged = Merged.of(source, roundings(group), among, weights).beside(leaves)
-        unlike = find_unlike(group, source, among & (merged.parent < 0), weights)
-        merged = merged.beside(originals(group, unlike))
+        models = (whole or group).checkpoints
+        unlike = find_unlike(
+            replace(group, checkpoints=models), source, among & (merged.parent < 0), weights
+        )
+        merged = merged.beside(originals(whole or group, unlike))
         lossy = [*lossy, *unlike]
 
     def decide(
@@ -495,12 +565,31 @@ def _by_default(
 
     if refinement is not None:
         told = options.trees is None
-        done = refinement.refined(group, source, decide, options.workers, families=told)
+        done = refinement.refined(
+            group,
+            source,
+            decide,
+            options.workers,
+            families=told,
+            tied=_tied(original),
+            beside=[] if whole is None else [Look.of(whole, ranks=True)],
+        )
         source, looks, forest, doubts = done.source, list(done.looks), done.forest, done.doubts
     if refinement is None or options.bootstrap:
         forest = decide(source, looks, replicates=options.bootstrap)
     merges = () if merged is None else merged.merges
     return Part(group, forest, source, (), tuple(lossy), tuple(doubts), tuple(looks[1:]), merges)
+
+
+def _tied(original: NDArray[np.intp]) -> list[frozenset[int]]:
+    """Copies together with their originals. original: (n,), -1 for what is no copy."""
+    several: dict[int, set[int]] = {}
+    for copy in np.flatnonzero(original >= 0).tolist():
+        first = copy
+        while original[first] >= 0:
+            first = int(original[first])
+        several.setdefault(first, {first}).add(copy)
+    return [frozenset(some) for some in several.values()]
 
 
 def _is_sketched(group: Group) -> bool:

@@ -9,6 +9,7 @@ import mmap
 import os
 import re
 import stat
+import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -117,6 +118,18 @@ class _Handle:
             os.close(self.descriptor)
 
 
+class Taken:
+    """How many bytes of a file were asked for, by all threads together."""
+
+    def __init__(self) -> None:
+        self.bytes, self._lock = 0, threading.Lock()
+
+    def add(self, many: int) -> None:
+        """Count some more."""
+        with self._lock:
+            self.bytes += many
+
+
 class File:
     """A regular file, and how long and how old it was when first opened.
 
@@ -138,6 +151,8 @@ class File:
         self._origin = 0
         #: what reading its table of contents may still cost
         self.work = Work(self.size)
+        #: what was read of it, and of its sections
+        self.taken = Taken()
 
     def section(self, start: int, stop: int) -> File:
         """Bytes [start, stop) as a file of their own, as archives hold files. Raises InputError."""
@@ -145,6 +160,7 @@ class File:
             raise self.fault(f"truncated: byte {stop} is needed, it has {self.size}")
         part = File(self.path)
         part._origin, part.size, part.work = self._origin + start, stop - start, self.work
+        part.taken = self.taken
         return part
 
     @property
@@ -221,6 +237,7 @@ class File:
     def _copy(self, offset: int, count: int) -> Array:
         out = np.empty(count, np.uint8)
         done = 0
+        self.taken.add(count)
         with self._descriptor() as descriptor:
             while done < count:
                 at = self._origin + offset + done
@@ -234,6 +251,7 @@ class File:
         """SHA-256 of the whole file in hex. progress: called with the bytes of each step."""
         digest = hashlib.sha256()
         self.fetch([(0, self.size)])
+        self.taken.add(self.size)
         with self._descriptor() as descriptor, open(descriptor, "rb", 0, closefd=False) as stream:
             for start in range(0, self.size, HASHED):
                 digest.update(stream.read(min(HASHED, self.size - start)))
@@ -250,6 +268,7 @@ class File:
     def map(self, offset: int, count: int) -> mmap.mmap:
         """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
         self._have(offset, offset + count)
+        self.taken.add(count)
         if self._origin:
             raise self.fault("holds a file of a format that is not read inside an archive")
         return self._map(offset, count)
@@ -284,9 +303,11 @@ class File:
             with self._descriptor() as descriptor:
                 data = os.pread(descriptor, stop - start, place)
             if len(data) == stop - start:
+                self.taken.add(len(data))
                 return np.frombuffer(data, np.uint8)
         if stop - start <= COPIED or len(_maps) >= MAX_MAPS:
             return self._copy(start, stop - start)
+        self.taken.add(stop - start)
         mapped = self._populated(self._map(page, place + stop - start - page))
         return np.frombuffer(mapped, np.uint8, stop - start, place - page)
 

@@ -40,6 +40,8 @@ _EXTENDED_FLOATS: dict[str, DType] = {
 _EXTENDED = frozenset(_EXTENDED_FLOATS.values())
 #: bits of a weight as most quantizers pack it, when integers are counted as weights
 CODE = 4
+#: values of a tensor that are looked at first
+FEW = 16
 
 
 @lru_cache(maxsize=1 << 8)
@@ -133,6 +135,11 @@ class Tensor:
     @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @cached_property
+    def few(self) -> Array:
+        """A few values from its middle, read once: copies are looked for by these many times."""
+        return self.read(self.size // 2, self.size // 2 + FEW)
 
     @property
     def nbytes(self) -> int:

@@ -28,7 +28,7 @@ from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.sarif import to_sarif
 from mother.hub import shown
-from mother.views.terminal import printable
+from mother.views.terminal import printable, read
 
 _STYLES = {
     "confirmed": "green",
@@ -61,6 +61,7 @@ _STYLES = {
     is_flag=True,
     help="Keep weights from the Hub in its cache (HF_HOME), whole files, for the next time.",
 )
+@click.option("--exact", is_flag=True, help="Read all of large models, too.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")
 def check(
     paths: tuple[str, ...],
@@ -71,6 +72,7 @@ def check(
     html: Path | None,
     output: Path | None,
     download: bool,
+    exact: bool,
     threads: int,
 ) -> None:
     """Compare what models claim of their parents and licences with what their weights say.
@@ -94,7 +96,7 @@ def check(
     weighs = Policy.load(policy) if policy is not None else Policy()
     with progress_bar() as progress:
         report = mother.gate.check(
-            paths, weighs, download=download, progress=progress, threads=threads
+            paths, weighs, download=download, progress=progress, threads=threads, exact=exact
         )
     if junit is not None:
         write_atomically(junit, to_junit(report))
@@ -151,6 +153,8 @@ def lines(report: Report) -> Iterator[Text]:
     said = ", ".join(_counted(n, what) for what, n in many.items() if n or what == "forbidden")
     yield Text()
     yield Text(f"{_counted(len(report.models), 'models')}: {said}")
+    if report.read is not None:
+        yield Text(read(*report.read))
 
 
 def _counted(n: int, what: str) -> str:

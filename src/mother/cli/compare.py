@@ -29,7 +29,8 @@ _SHOWN = 10
     help="Keep weights from the Hub in its cache (HF_HOME), whole files, for the next time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all layers.")
-def compare(a: str, b: str, base: str | None, download: bool, as_json: bool) -> None:
+@click.option("--exact", is_flag=True, help="Read all of large models, too.")
+def compare(a: str, b: str, base: str | None, download: bool, as_json: bool, exact: bool) -> None:
     """What two checkpoints are to each other, and why.
 
     A and B are paths, or addresses on the Hub: hf://owner/name[@revision][/path];
@@ -38,7 +39,7 @@ def compare(a: str, b: str, base: str | None, download: bool, as_json: bool) -> 
     Prints the relation, what speaks for it and against it, the layers that say most, those that
     changed most, and what was not compared.
     """
-    result = mother.comparison.compare(a, b, base=base, download=download)
+    result = mother.comparison.compare(a, b, base=base, download=download, exact=exact)
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1, allow_nan=False))
         return

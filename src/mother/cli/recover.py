@@ -134,6 +134,11 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--link", default="", metavar="URL", help="With --write: where the page will be found."
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Read all of large models, too, not windows of their layers first.",
+)
 @click.option("--depth", type=click.IntRange(min=1), help="Levels of the tree to print.")
 @click.option("--plain", is_flag=True, help="As in a pipe: no colours, names in full.")
 def recover(
@@ -159,6 +164,7 @@ def recover(
     hints: bool,
     write: bool,
     link: str,
+    exact: bool,
     depth: int | None,
     plain: bool,
 ) -> None:
@@ -201,6 +207,7 @@ def recover(
             explain=explain or html is not None,
             hashes=hashes,
             hints=hints,
+            exact=exact,
         )
     if output is not None:
         write_atomically(output, graph.to_json())

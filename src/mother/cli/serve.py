@@ -47,8 +47,15 @@ from mother.views.terminal import printable
     show_default=True,
     help="Seconds that one comparison or placement may take.",
 )
+@click.option("--exact", is_flag=True, help="Of a FOLDER, read all of large models, too.")
 def serve(
-    graph: Path, port: int, host: str, allow: tuple[Path, ...], title: str, timeout: float
+    graph: Path,
+    port: int,
+    host: str,
+    allow: tuple[Path, ...],
+    title: str,
+    timeout: float,
+    exact: bool,
 ) -> None:
     """Serve a graph as a live page, with a JSON API beside it (described at /api).
 
@@ -80,7 +87,7 @@ def serve(
     # before the folder is recovered, which may take long
     listening = _listening(host, port)
     with listening:
-        source = graph if is_index(graph) else _forest(graph)
+        source = graph if is_index(graph) else _forest(graph, exact)
         folders = [*allow, *_shown_from(graph)]
         port = listening.getsockname()[1]
         app = application(
@@ -137,13 +144,13 @@ def _shown_from(graph: Path) -> list[Path]:
     return [graph] if graph.is_dir() and not is_index(graph) else []
 
 
-def _forest(graph: Path) -> ModelGraph:
+def _forest(graph: Path, exact: bool) -> ModelGraph:
     elsewhere = is_address(graph)
     if not (elsewhere or graph.is_dir()):
         return ModelGraph.load(graph)
     source = graph if elsewhere else graph.resolve()
     with progress_bar() as progress:
-        forest = mother.recovery.recover([source], progress=progress, explain=True)
+        forest = mother.recovery.recover([source], progress=progress, explain=True, exact=exact)
     left_unread(forest)
     for r in forest.refused:
         click.echo(f"mother: {printable(f'{r.path}: {r.fault}')}", err=True)

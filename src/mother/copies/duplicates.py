@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
+from mother.checkpoints.tensor import FEW
 from mother.layouts import Group
 from mother.measures import is_matrix
 
 _CHUNK = 1 << 20
-SEEN = 16  # values of a tensor that are looked at first
 #: of a model's weights, what may be integers that the other one lacks: positions, counters
 SMALL = 0.01
 _Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
@@ -156,7 +156,7 @@ def _once(tensors: Aligned, many: Mapping[tuple[str, tuple[int, ...]], int]) -> 
     """Without matrices that repeat another one of the same model under a rarer name."""
     by_shape: dict[tuple[int, ...], list[tuple[str, tuple[int, ...]]]] = defaultdict(list)
     for key, tensor in tensors.items():
-        if is_matrix(key[1]) and tensor.size > SEEN:
+        if is_matrix(key[1]) and tensor.size > FEW:
             by_shape[key[1]].append(key)
     repeats = set()
     for keys in by_shape.values():
@@ -172,7 +172,7 @@ def _once(tensors: Aligned, many: Mapping[tuple[str, tuple[int, ...]], int]) -> 
 
 def few_of(tensor: Tensor) -> NDArray[np.generic]:
     """A few values from its middle: LoRA leaves most tensors as they were."""
-    return tensor.read(tensor.size // 2, tensor.size // 2 + SEEN)
+    return tensor.few
 
 
 def equal(a: Tensor, b: Tensor) -> bool:

@@ -23,6 +23,7 @@ from mother.measures.shapes import as_matrix
 Array = NDArray[np.float64]
 TRIED = 4  # of the nearest models, as the original of an edited one
 EXACT = 0.05  # of a cosine's chance, that a projection leaves at most
+STRAYS = 3.0  # likewise, in windows of layers: there it strays by chance
 LAYERS = 3  # that changed, at least
 DIRECTIONS = 8  # taken out, at most
 HELD = 0.99  # of the step, that these directions hold
@@ -32,9 +33,12 @@ LARGEST = 1 << 26  # weights of these
 _TINY = 1e-300
 
 
-def find_edited(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
+def find_edited(
+    group: Group, m: Measures, copies: Sequence[Duplicate], whole: Group | None = None
+) -> list[Duplicate]:
     """Models of a group that are another one without some directions. copies: those known before,
-    which are passed over."""
+    which are passed over. whole: the same layers whole, where the group has windows of them; what
+    these suggest is looked for there, and may still be chance."""
     n = len(group.checkpoints)
     usable = [len(layer.members) == n and is_matrix(layer.shape) for layer in group.layers]
     chosen = np.flatnonzero(usable)
@@ -49,42 +53,49 @@ def find_edited(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     found = []
     for k in np.flatnonzero(~taken).tolist():
         for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist():
-            if o == k or taken[o] or not _shorter(part, o, k, same):
+            strays = EXACT if whole is None else STRAYS
+            if o == k or taken[o] or not _shorter(part, o, k, same, strays):
                 continue
-            if _without(group, o, k, chosen[~same[:, o, k]].tolist()):
+            changed = chosen[~same[:, o, k]].tolist()
+            if whole is not None and not _without(group, o, k, changed, cut=True):
+                continue
+            if _without(whole or group, o, k, changed):
                 found.append(Duplicate(group.checkpoints[o], group.checkpoints[k], "edited"))
                 taken[k] = True
                 break
     return found
 
 
-def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_]) -> bool:
-    """Whether in every layer that changed k is o without something that is orthogonal to k."""
+def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_], strays: float) -> bool:
+    """Whether in every layer that changed k is o without something that is orthogonal to k, but for
+    so much of a cosine's chance."""
     moved = ~same[:, o, k]
     if moved.sum() < LAYERS:
         return False
     own, between = m.gram[moved, k, k], m.gram[moved, o, k]
     step = np.sqrt(np.maximum(m.squared_distance[moved, o, k], _TINY))
     cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _TINY)) / step
-    return bool((cosine * np.sqrt(m.seen[moved]) < EXACT).mean() >= 0.9)
+    return bool((cosine * np.sqrt(m.seen[moved]) < strays).mean() >= 0.9)
 
 
-def _without(group: Group, o: int, k: int, layers: Sequence[int]) -> bool:
-    """Whether the matrices of k are those of o without a few directions, the same ones."""
+def _without(group: Group, o: int, k: int, layers: Sequence[int], *, cut: bool = False) -> bool:
+    """Whether the matrices of k are those of o without a few directions, the same ones. cut: as of
+    `_taken_out`."""
     small = [x for x in layers if group.layers[x].tensors[0].size <= LARGEST]
     largest = sorted(small, key=lambda x: -group.layers[x].tensors[0].size)[:LOOKED_AT]
-    return bool(largest) and all(_projected(group.layers[x], o, k) for x in largest)
+    return bool(largest) and all(_projected(group.layers[x], o, k, cut) for x in largest)
 
 
-def _projected(layer: Layer, o: int, k: int) -> bool:
+def _projected(layer: Layer, o: int, k: int, cut: bool) -> bool:
     tensors = [layer.tensors[layer.members.index(x)] for x in (o, k)]
     shape = as_matrix(tensors[0].shape)
     before, after = (t.read().astype(np.float64).reshape(shape) for t in tensors)
-    return any(_taken_out(a, b) for a, b in ((before, after), (before.T, after.T)))
+    return any(_taken_out(a, b, cut=cut) for a, b in ((before, after), (before.T, after.T)))
 
 
-def _taken_out(before: Array, after: Array) -> bool:
-    """Whether the columns of a matrix lost what they had along a few directions, and no more.
+def _taken_out(before: Array, after: Array, *, cut: bool = False) -> bool:
+    """Whether the columns of a matrix lost what they had along a few directions, and no more. cut:
+    whether these are but a part of it, of which only the number of directions is told.
 
     >>> w = np.random.default_rng(0).standard_normal((40, 30))
     >>> u = np.ones((40, 1)) / 40**0.5
@@ -98,6 +109,8 @@ def _taken_out(before: Array, after: Array) -> bool:
     energy = np.cumsum(values**2) / max(float((step**2).sum()), _TINY)
     if energy[min(DIRECTIONS, len(energy)) - 1] < HELD:
         return False
+    if cut:
+        return True
     few = int(np.searchsorted(energy, HELD)) + 1
     directions = basis @ left[:, :few]
     lost = float(np.linalg.norm(directions.T @ after))

@@ -72,10 +72,8 @@ def _of(family: Family) -> Evidence | None:
 
 def _counters(checkpoint: Checkpoint) -> dict[str, float]:
     found: dict[str, float] = {}
-    if checkpoint.is_sketch:  # which keeps no integers
-        return found
     for name, tensor in checkpoint.tensors.items():
-        if tensor.dtype.kind in "iu" and tensor.size == 1 and not tensor.is_weight:
+        if tensor.dtype.kind in "iu" and tensor.size == 1 and tensor.kept.size:  # not of a sketch
             found[name] = float(tensor.read()[0])
             if len(found) == MOST:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ SURE = 2.0  # standard errors from the threshold, within which kinship is in dou
 ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
 _EXACT = 1e-9  # standard error of a cosine that was looked at whole
 _ROUNDING = 1e-9  # of a sum of weights: more than its rounding
+_FEW = 1 << 14  # values, of which the distribution function is taken one by one
+_UPPER = np.frompyfunc(math.erfc, 1, 1)
 
 
 def cosines(m: Measures) -> Array:
@@ -173,14 +176,21 @@ def error_of_median(values: Array, noise: Array, weight: Array, median: Array) -
     >>> error_of_median(np.zeros((100, 1)), np.ones((100, 1)), np.ones(100), np.zeros(1)).round(3)
     array([0.125])
     """
-    from scipy.special import ndtr
-
     far = (median - values) / noise
-    below, density = ndtr(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
+    below, density = _below(far), np.exp(-(far**2) / 2) / np.sqrt(2 * np.pi) / noise
     own = _beside(weight, values)
     stray = np.nansum(own**2 * below * (1 - below), axis=0)
     dense = np.nansum(own * density, axis=0)
     return np.asarray(np.sqrt(stray) / np.where(dense > 0, dense, np.inf))
+
+
+def _below(far: Array) -> Array:
+    """The normal distribution function."""
+    if far.size <= _FEW:
+        return np.asarray(_UPPER(-far / 2**0.5) / 2, dtype=np.float64)
+    from scipy.special import ndtr  # slow to import
+
+    return np.asarray(ndtr(far))
 
 
 def _seen(m: Measures) -> NDArray[np.int64]:

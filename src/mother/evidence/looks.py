@@ -13,17 +13,18 @@ T = TypeVar("T")
 
 
 class Look:
-    """Some models of a group, by their numbers in it, ascending, and what of these is held."""
+    """Some models of a group, by their numbers in it, ascending, and what of these is held. ranks:
+    whether it is looked at for ranks alone, of whole matrices where others are of windows."""
 
-    def __init__(self, models: Sequence[int], group: Group) -> None:
-        self.models, self.group = tuple(models), group
+    def __init__(self, models: Sequence[int], group: Group, *, ranks: bool = False) -> None:
+        self.models, self.group, self.ranks = tuple(models), group, ranks
         self.place = {k: at for at, k in enumerate(self.models)}
         self._kept: dict[Callable[[Look], Any], Any] = {}
 
     @classmethod
-    def of(cls, group: Group) -> Look:
+    def of(cls, group: Group, *, ranks: bool = False) -> Look:
         """At all of a group."""
-        return cls(range(len(group.checkpoints)), group)
+        return cls(range(len(group.checkpoints)), group, ranks=ranks)
 
     def kept(self, make: Callable[[Look], T]) -> T:
         """What a kind of evidence has made of it, made once: decisions are taken many times."""

@@ -130,7 +130,7 @@ def untouched(family: Family) -> Untouched | None:
     if not family.looks or family.members is None or len(family) > LARGEST:
         return None
     parts = []
-    for look in family.looks:
+    for look in (look for look in family.looks if not look.ranks):
         both = np.flatnonzero([k in look.place for k in family.members.tolist()])
         inside = np.array([look.place[k] for k in family.members[both].tolist()], dtype=np.intp)
         if len(both) > 1:

@@ -39,6 +39,7 @@ def check(
     download: bool = False,
     progress: Progress | None = None,
     threads: int = 0,
+    exact: bool = False,
 ) -> Report:
     """Compare what models claim of their parents and licences with what their weights say.
 
@@ -48,6 +49,7 @@ def check(
         policy: what is forbidden; the defaults if None.
         progress: called with bytes read and bytes in all.
         threads: 0 for all cores.
+        exact: read all of large models, too (`mother.recover`).
 
     Raises:
         InputError: nothing among `paths` can be read. Where only some can't, each is a finding.
@@ -56,7 +58,8 @@ def check(
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     # until the claims are read, too
     with folders_of(several, download=download) as (folders, unopened):
-        return _checked(folders, unopened, policy, progress, threads)
+        options = Options(bootstrap=0, threads=threads, exact=exact)
+        return _checked(folders, unopened, policy, progress, options)
 
 
 def _checked(
@@ -64,7 +67,7 @@ def _checked(
     unopened: Sequence[Problem],
     policy: Policy,
     progress: Progress | None,
-    threads: int,
+    options: Options,
 ) -> Report:
     checkpoints, problems = discover(folders)
     problems += unopened
@@ -79,7 +82,6 @@ def _checked(
     if not checkpoints and not gguf and problems:
         first, *others = (InputError(p.shown, p.fault) for p in problems)
         raise InputError(first.path, first.fault, tuple(others))
-    options = Options(bootstrap=0, threads=threads)
     graph = recover_checkpoints(checkpoints, options, problems=problems, progress=progress)
     graph = replace(graph, unread=tuple(Refused(p.shown, p.fault) for p in aside))
     return weigh(_inputs(graph, checkpoints, gguf), policy)
@@ -108,7 +110,7 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
         )
     for left in inputs.graph.unread:
         findings.append(unreadable(Path(left.path), left.fault, policy, "unread"))
-    return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)))
+    return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)), inputs.graph.read)
 
 
 def _inferred_licences(inputs: Inputs) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from mother.checkpoints.claims import Claim
 from mother.gate.binding import Binding
 from mother.gate.policy import RULES
+from mother.graph import rounded
 from mother.graph.descent import Line
 from mother.hub import shown
 
@@ -64,10 +65,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Models by id; findings by model and rule, those that are off left out."""
+    """Models by id; findings by model and rule, those that are off left out. read: as of
+    `ModelGraph`, which share of how many bytes was read where it was not all."""
 
     models: tuple[ModelVerdict, ...]
     findings: tuple[Finding, ...]
+    read: tuple[float, int] | None = None
 
     @property
     def forbidden(self) -> tuple[Finding, ...]:
@@ -81,12 +84,14 @@ class Report:
 
     def to_json(self) -> str:
         """Versioned JSON; the same report gives the same bytes."""
-        content = {
+        content: dict[str, Any] = {
             "schema": SCHEMA,
             "forbidden": bool(self.forbidden or self.unchecked),
             "models": [_model(m) for m in self.models],
             "findings": [_finding(f) for f in self.findings],
         }
+        if self.read is not None:
+            content["read"] = {"share": rounded(self.read[0]), "bytes": self.read[1]}
         return json.dumps(content, indent=1, allow_nan=False).replace("<", "\\u003c") + "\n"
 
 

@@ -48,7 +48,8 @@ class Part:
     """One group of comparable checkpoints with what was found in it. `group` is without the
     duplicates, and only with the layers that were measured; `lossy` are copies that are in it, for
     they may have children of their own. doubts: decisions that are within the error of sketches.
-    looks: what was looked at more closely than `group`. merges: models put together from others."""
+    looks: what was looked at more closely than `group`. merges: models put together from others.
+    in_part: whether parts of the models were read first."""
 
     group: Group
     forest: Forest
@@ -58,6 +59,7 @@ class Part:
     doubts: tuple[Doubt, ...] = ()
     looks: tuple[Look, ...] = ()
     merges: tuple[Merge, ...] = ()
+    in_part: bool = False
 
 
 def assemble(

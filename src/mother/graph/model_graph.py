@@ -79,7 +79,9 @@ class Node:
     how it was merged, None for a model of one parent or none. compared: which share of its weights
     was compared with others, or could be, if it is alone; what can't be read as numbers is among
     its weights. None in older graphs. identical_to: the model whose files its own are equal to byte
-    for byte, None where there is none; freed: how many bytes of disk are free without it then."""
+    for byte, None where there is none; freed: how many bytes of disk are free without it then.
+    read: which share of its files' bytes was read, at most, where parts of large models were read
+    first; None where all of every model was."""
 
     id: str
     path: str
@@ -95,6 +97,7 @@ class Node:
     compared: float | None = None
     identical_to: str | None = None
     freed: int | None = None
+    read: float | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +281,17 @@ class ModelGraph:
         """The ids of all parents, the main one first: the one with the largest share."""
         above = (e for e in self.edges if e.child == id)
         return tuple(e.parent for e in sorted(above, key=_rank))
+
+    @property
+    def read(self) -> tuple[float, int] | None:
+        """Which share of the files' bytes was read at most, and how many there are; None where all
+        of every model was."""
+        if all(node.read is None for node in self.nodes):
+            return None
+        sizes = [sum(file.bytes for file in node.files) for node in self.nodes]
+        each = zip(sizes, self.nodes, strict=True)
+        read = sum(size * (1.0 if node.read is None else node.read) for size, node in each)
+        return read / max(sum(sizes), 1), sum(sizes)
 
     def main_edges(self) -> dict[str, Edge]:
         """By child, the edge from its main parent: the tree that is drawn.
@@ -466,7 +480,8 @@ class ModelGraph:
 def _left_out(node: Node, several: bool) -> tuple[str, ...]:
     """What JSON does not have of a node."""
     of_copies = () if node.identical_to is not None else ("identical_to", "freed")
-    return of_copies if several else (*of_copies, "recipe")
+    of_part = () if node.read is not None else ("read",)
+    return (*of_copies, *of_part, *(() if several else ("recipe",)))
 
 
 def _rank(edge: Edge) -> tuple[float, str]:

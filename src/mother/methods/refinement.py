@@ -77,13 +77,15 @@ class Decided:
 class Refinement:
     """Larger sketches, as they are asked for while forests are recovered, and at last the weights.
 
-    read: bytes of models of one family that may be read in full, each time counted. asked: by id,
-    how often more bytes of a model were looked at.
+    read: bytes of models of one family that may be read in full, each time counted. levels: how
+    often a larger sketch of one model is asked for, as of `Levels`. asked: by id, how often more
+    bytes of a model were looked at.
     """
 
     more: More
     whole: Whole | None = None
     read: int = READ
+    levels: int | None = None
     asked: dict[str, int] = field(default_factory=dict)
 
     def refined(
@@ -94,10 +96,14 @@ class Refinement:
         threads: int = 1,
         *,
         families: bool = True,
+        tied: Sequence[frozenset[int]] = (),
+        beside: Sequence[Look] = (),
     ) -> Decided:
         """What is decided of a group of sketches, which are looked at more closely where that may
-        matter. families: whether kinship decides how many trees there are."""
-        closer = _Closer(group, coarse, threads)
+        matter. families: whether kinship decides how many trees there are. tied: copies and their
+        originals, which are looked at alike, or what is near to one would seem nearer. beside:
+        looks that are closer than any of sketches."""
+        closer = _Closer(group, coarse, threads, self.levels, beside)
         decided: list[Decided] = []
 
         def doubts(closer: _Closer) -> Doubts:
@@ -113,6 +119,7 @@ class Refinement:
             found += _by_evidence(source, looks, forest, decide)
             if families and isinstance(source, Measures):
                 found += _of_kinship(source)
+            found = [replace(x, models=x.models.union(*_with(x.models, tied))) for x in found]
             decided[:] = [Decided(source, looks, forest, found)]
             return found
 
@@ -124,7 +131,7 @@ class Refinement:
         groups = align([one, other])
         if len(groups) > 1:
             return False
-        closer = _Closer(groups[0], measure(groups[0], moments=True), 1)
+        closer = _Closer(groups[0], measure(groups[0], moments=True), 1, self.levels)
         self._settled(closer, lambda c: _of_kinship(c.measures()))
         return bool(kinship(closer.measures())[0, 1] > 1)
 
@@ -143,6 +150,11 @@ class Refinement:
                 break
             doubts = doubted(closer)
         self.asked |= closer.counted()
+
+
+def _with(models: frozenset[int], tied: Sequence[frozenset[int]]) -> Iterator[frozenset[int]]:
+    """Those that some of the models are tied to."""
+    return (some for some in tied if some & models)
 
 
 def _by_evidence(source: Source, looks: Sequence[Look], forest: Forest, decide: Decide) -> Doubts:
@@ -227,8 +239,16 @@ class _Closer(Levels):
     """What is known of a group of sketches, closer where larger ones are held, or more. Of a large
     family, by samples, only of pairs that there were doubts between."""
 
-    def __init__(self, group: Group, coarse: Source, threads: int) -> None:
-        super().__init__(group)
+    def __init__(
+        self,
+        group: Group,
+        coarse: Source,
+        threads: int,
+        most: int | None,
+        beside: Sequence[Look] = (),
+    ) -> None:
+        super().__init__(group, most)
+        self._beside = beside
         self._coarse, self._threads = coarse, threads
         self._parts: list[tuple[Look, Source, list[int]]] = []
         self._full: list[tuple[list[int], Measures, list[int]]] = []
@@ -237,7 +257,7 @@ class _Closer(Levels):
     @property
     def looks(self) -> list[Look]:
         """All looks at models, at ever fewer of them ever more closely."""
-        return [self._first, *(look for look, *_ in self._parts)]
+        return [self._first, *(look for look, *_ in self._parts), *self._beside]
 
     @cached_property
     def _first(self) -> Look:

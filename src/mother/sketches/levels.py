@@ -34,10 +34,10 @@ Doubts = list[Doubt]
 class Levels:
     """How closely the models of a group of sketches are looked at. levels: of those that larger
     ones are held of. lost: models that none could be had of that can be compared. full: those
-    looked at in full."""
+    looked at in full. most: how often a larger sketch of one model is asked for, LEVELS if None."""
 
-    def __init__(self, group: Group) -> None:
-        self.group = group
+    def __init__(self, group: Group, most: int | None = None) -> None:
+        self.group, self.most = group, LEVELS if most is None else most
         self.larger: dict[int, Checkpoint] = {}
         self.levels: dict[int, int] = {}
         self.lost: set[int] = set()
@@ -56,7 +56,7 @@ class Levels:
 
     def counted(self) -> dict[str, int]:
         """By id, how often more of a model was looked at."""
-        every = self.levels | dict.fromkeys(self.full, LEVELS + 1)
+        every = self.levels | dict.fromkeys(self.full, self.most + 1)
         return {self.group.checkpoints[k].id: times for k, times in every.items()}
 
     def reached(self, level: int) -> list[int]:
@@ -70,8 +70,8 @@ class Levels:
         held = sum(self._bytes(k, level) for k, level in self.levels.items())
         for models in (doubt.models for doubt in doubts if not doubt.models & self.full):
             open_ = [k for k in models if not self.at_hand(k) and k not in self.lost]
-            level = 1 + min((self.levels.get(k, 0) for k in open_), default=LEVELS)
-            higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= LEVELS}
+            level = 1 + min((self.levels.get(k, 0) for k in open_), default=self.most)
+            higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= self.most}
             more = sum(self._bytes(k, level) for k in higher.keys() - out.keys())
             if held + more <= HELD:
                 held += more

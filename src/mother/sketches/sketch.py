@@ -46,24 +46,25 @@ def sketch(
     prefetch(
         part
         for name, window in chosen.items()
-        for run in _read(checkpoint.tensors[name], window)
+        for run in runs(checkpoint.tensors[name], window)
         for part in checkpoint.tensors[name].slices(*run)
     )
     tensors = {
-        name: _sampled(tensor, chosen[name]) if name in chosen else absent(tensor)
+        name: sampled(tensor, chosen[name]) if name in chosen else absent(tensor)
         for name, tensor in checkpoint.tensors.items()
     }
     return replace(checkpoint, tensors=tensors)
 
 
-def _read(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
+def runs(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
     """The runs of elements that are read: whole rows, or all where they are scattered."""
     return window.bands(tensor.shape) if window.step == 1 else [(0, tensor.size)]
 
 
-def _sampled(tensor: Tensor, window: Window) -> Tensor:
+def sampled(tensor: Tensor, window: Window) -> Tensor:
+    """The tensor of which only the window is at hand, read now."""
     _, width = as_matrix(tensor.shape)
-    parts = [tensor.read(*run).reshape(-1, width) for run in _read(tensor, window)]
+    parts = [tensor.read(*run).reshape(-1, width) for run in runs(tensor, window)]
     rows, columns = window.places(tensor.shape)
     whole = np.concatenate(parts) if window.step == 1 else parts[0][rows]
     if tensor.scheme and is_matrix(tensor.shape):

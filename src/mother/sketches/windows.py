@@ -93,14 +93,15 @@ def windows(
     budget: int = BUDGET,
     *,
     seed: int = 0,
-    matrices: int = MATRICES,
+    matrices: int | None = MATRICES,
     apart: int = APART,
 ) -> dict[str, Window]:
     """Which part of each weight tensor is sampled, by name, within `budget` bytes; one weight of
     each at the least.
 
     matrices: of a model of more than SMALL weights at most so many are, and no other tensors, where
-    it has matrices. apart: weights of a matrix whose rows are taken far apart.
+    it has matrices; None for all of its tensors. apart: weights of a matrix whose rows are taken
+    far apart.
 
     >>> from mother.checkpoints.tensor import constant
     >>> tensors = {n: constant(n, np.zeros((64, 64), np.float32)) for n in ("a.weight", "b.weight")}
@@ -108,7 +109,7 @@ def windows(
     [1024, 1024]
     """
     chosen = {n: t for n, t in tensors.items() if t.is_weight and t.size}
-    if sum(tensor.size for tensor in chosen.values()) > SMALL:
+    if matrices is not None and sum(tensor.size for tensor in chosen.values()) > SMALL:
         chosen = _drawn(chosen, matrices, seed) or chosen
     shares = _shares(chosen, budget)
     return {

@@ -85,6 +85,10 @@ def relation(c: Comparison) -> Iterator[str]:
     if c.compared is not None and min(c.compared) < WHOLE:
         for share, of in zip(c.compared, (c.a, c.b), strict=True):
             yield f"compared   {int(100 * share)} % of the weights of {printable(of)}"
+    if c.read is not None:
+        each = zip(c.read, (c.a, c.b), strict=True)
+        said = " and ".join(f"{100 * share:.2g} % of {printable(of)}" for share, of in each)
+        yield f"read       {said}   (windows first; --exact reads all)"
     if c.kinship is not None:
         yield f"kinship    {c.kinship:.3g}   (above 1: related)"
     if c.distance is not None:

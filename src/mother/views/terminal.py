@@ -106,6 +106,8 @@ def summary(graph: ModelGraph) -> Iterator[str]:
     if graph.refused:
         parts.append(f"{many(len(graph.refused), 'input')} not read")
     yield "; ".join(parts)
+    if graph.read is not None:
+        yield read(*graph.read)
     yield from _copies(graph)
 
 
@@ -129,6 +131,16 @@ def _copies(graph: ModelGraph) -> Iterator[str]:
     if others:
         told = ", ".join(f"{n} {what}" for what, n in sorted(others.items()))
         yield f"{many(sum(others.values()), 'other copy', 'other copies')}, not called safe: {told}"
+
+
+def read(share: float, of: int) -> str:
+    """How much was read of large models, of which windows are read first. of: bytes.
+
+    >>> read(0.0347, 7_207_588_584)
+    'read 3.5 % of 7.2 GB: windows of large models first (--exact reads all)'
+    """
+    part = f"{100 * share:.2g} % of {size(of)}"
+    return f"read {part}: windows of large models first (--exact reads all)"
 
 
 def wrapped(text: Text, width: int | None, hanging: str) -> Iterator[Text]:

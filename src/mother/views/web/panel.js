@@ -244,6 +244,7 @@ function facts({ node }) {
       fact("Path", node.path, (x) => el("span", { class: "mono" }, breakable(printable(x)))),
       fact("Size", node.parameters, (x) => `${count(x)} weights${whole ? `, ${bytes(whole)}` : ""}`),
       fact("Compared", node.compared, (x) => (x < 0.995 ? `${Math.floor(100 * x)} % of its weights` : "all of its weights")),
+      fact("Read", node.read, (x) => (x < 1 ? `${(100 * x).toPrecision(2)} % of its bytes` : "all of its bytes")),
       fact("Number type", node.dtype, printable),
       fact("Format", node.format, printable),
       fact("Architecture", node.architecture, (x) => el("span", { class: "mono" }, printable(x))),

@@ -113,7 +113,8 @@ def touched(model: Checkpoint) -> dict[Path, list[tuple[int, int, bool]]]:
     """By file, the bytes [start, stop) that a recovery reads of it first, and whether they are of a
     matrix."""
     (group,) = align([model, model])
-    largest = {t.name for t in sorted(model.tensors.values(), key=lambda t: -t.size)[:4]}
+    ordered = sorted(model.tensors.values(), key=lambda t: (-t.size, t.name))
+    largest = {tensor.name for tensor in ordered[:4]}
     found: dict[Path, set[tuple[int, int, bool]]] = {}
     for tensor, window in _of(group, _windows(group), 0):
         height, width = as_matrix(tensor.shape)
@@ -150,33 +151,34 @@ def filled(
 ) -> None:
     """Write the weights of a model where they are read. line: from the root down to it. spans: by
     name of a file, as `touched` has them."""
-    for file in model.files:
+    for number, file in enumerate(model.files):
+        packed = file.path.suffix == ".gguf"
         with file.path.open("r+b") as out:
-            for start, stop, matrix in spans[file.path.name if file.path.suffix != ".gguf" else ""]:
+            for start, stop, matrix in spans["" if packed else file.path.name]:
                 out.seek(start)
-                whole = file.path.suffix == ".gguf"
-                make = _codes if matrix and whole else _floats if whole else _brain
-                out.write(make(stop - start, [(start, own) for own in line]).tobytes())
+                make = _codes if matrix and packed else _floats if packed else _brain
+                seeds = [[start, number, own] for own in line]
+                out.write(make(stop - start, seeds).tobytes())
 
 
-def _normal(many: int, seeds: list[tuple[int, int]]) -> np.ndarray:
+def _normal(many: int, seeds: list[list[int]]) -> np.ndarray:
     values = np.zeros(many, np.float32)
-    for (start, own), size in zip(seeds, [START, *[STEP] * len(seeds)], strict=False):
-        rng = np.random.default_rng([start, own])
+    for seed, size in zip(seeds, [START, *[STEP] * len(seeds)], strict=False):
+        rng = np.random.default_rng(seed)
         values += np.float32(size) * rng.standard_normal(many, np.float32)
     return values
 
 
-def _brain(nbytes: int, seeds: list[tuple[int, int]]) -> np.ndarray:
+def _brain(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
     bits = _normal(nbytes // 2, seeds).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def _floats(nbytes: int, seeds: list[tuple[int, int]]) -> np.ndarray:
+def _floats(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
     return _normal(nbytes // 4, seeds)
 
 
-def _codes(nbytes: int, seeds: list[tuple[int, int]]) -> np.ndarray:
+def _codes(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
     many = nbytes // BLOCK.itemsize
     rng = np.random.default_rng(seeds[0])
     blocks = np.zeros(many, BLOCK)

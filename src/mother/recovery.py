@@ -508,7 +508,7 @@ def _copies_in_windows(
     copies += find_folded(group, copies)
     copies += looked.held(find_edited, find_edited(seen, m, copies, group))
     copies += looked.held(resized, resized(seen, m, copies))
-    return copies + find_partial(group, m, copies)
+    return copies + find_partial(seen, m, copies, group)
 
 
 def _check_trees(most: int, options: Options) -> None:

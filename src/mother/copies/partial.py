@@ -31,9 +31,11 @@ NONE = 1e-12
 SURE = 0.9  # that it is this way round
 
 
-def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
+def find_partial(
+    group: Group, m: Measures, copies: Sequence[Duplicate], whole: Group | None = None
+) -> list[Duplicate]:
     """Models of a group that are another one but for FEW matrices, by the relation "" of trainings.
-    copies: those known before.
+    copies: those known before. whole: the same layers whole, where the group has windows of them.
 
     The one that the others are nearer to in what differs is the original, or that which has their
     shapes; where they are as near to both, the search has to tell, or, if no matrix differs, the
@@ -76,7 +78,7 @@ def find_partial(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list
             continue
         taken[copy] = True
         one, other = group.checkpoints[first], group.checkpoints[copy]
-        aligned = aligned or aligned_tensors(group)
+        aligned = aligned or aligned_tensors(whole or group)
         if without_some(aligned[first], aligned[copy]):
             found.append(Duplicate(one, other, "pruned"))
         else:

@@ -26,7 +26,7 @@ from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph
 from mother.graph.documents import read_json
 from mother.graph.evaluation import LARGEST
-from mother.hub import tags_of
+from mother.hub import shown, tags_of
 from mother.methods.scores import SCORES
 from mother.recovery import DISTANCES, METHODS, STAGES
 from mother.views.explanation import explanation
@@ -253,7 +253,7 @@ def _closing(paths: Sequence[str], output: Path | None, html: Path | None) -> It
     if written:
         yield f"written: {', '.join(map(printable, written))}"
     if sys.stdout.isatty():
-        given = " ".join(map(shlex.quote, paths))
+        given = " ".join(shlex.quote(shown(path)) for path in paths)
         follow = f"mother recover {given} -o graph.json --html page.html"
         if output is not None:
             follow = f"mother report {shlex.quote(str(output))} -o page.html"

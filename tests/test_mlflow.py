@@ -205,6 +205,23 @@ def test_a_list_that_lies(registry: Registry) -> None:
         mother.recover("models:/plain/1")
 
 
+@pytest.mark.parametrize("call", ["get", "get-download-uri", "search"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("[]", "{}", "null", '{"model_version": 3}', '{"artifact_uri": []}'),
+        *('{"model_versions": [3, {}], "x": 1}', '{"model_versions": 3}'),
+    ],
+)
+def test_answers_that_are_none(registry: Registry, call: str, body: str) -> None:
+    place = f"{API}model-versions/{call}"
+    registry.web.files[place] = body.encode()
+    registry.web.faults[place] = ["whole"] * 9
+    with pytest.raises(InputError) as raised:
+        mother.recover("models:/plain" if call == "search" else "models:/plain/1")
+    assert "\n" not in str(raised.value)
+
+
 def test_write_needs_a_registry(tmp_path: Path) -> None:
     ran = CliRunner().invoke(cli, ["recover", str(tmp_path), "--write"])
     assert "none of the paths is in a registry that takes tags" in str(ran.exception)

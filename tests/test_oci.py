@@ -38,7 +38,8 @@ class _Registry(Handler):
             web.asked.append((self.path, dict(self.headers)))
             good = not web.allow or own == web.allow
             assert parse_qs(split.query)["scope"] == ["repository:lab/kid:pull"]
-            self._send(200 if good else 401, json.dumps({"token": "5ec2e7"}).encode(), {})
+            told = getattr(web, "token", b'{"token": "5ec2e7"}')
+            self._send(200 if good else 401, told, {})
         elif split.path.startswith("/v2/") and own != "Bearer 5ec2e7":
             realm = f'Bearer realm="{web.at}/token",service="lab"'
             self._send(401, b"", {"WWW-Authenticate": realm})
@@ -171,6 +172,14 @@ def test_credentials(registry: Registry, tmp_path: Path) -> None:
     host, auth = registry.at.removeprefix("oci://"), base64.b64encode(b"me:5ec2e7").decode()
     (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
     assert open_checkpoint(f"{registry.at}/lab/kid:v1").id == "kid:v1"
+
+
+@pytest.mark.parametrize("token", [b"[]", b"{}", b'{"token": 3}', b'{"token": "a\\nb"}', b"x"])
+def test_answers_that_are_no_token(registry: Registry, token: bytes) -> None:
+    registry.push("v1", (SPEC.format("weight", "raw"), "m.npz", npz()))
+    registry.web.token = token  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="can't be read"):
+        open_checkpoint(f"{registry.at}/lab/kid:v1")
 
 
 def bomb() -> bytes:

@@ -40,6 +40,10 @@ _ASKED = 8
 MAX_TAG = 5000
 #: what the keys of our tags start with
 OURS = "mother."
+#: the fault of a server that answers otherwise than MLflow
+NO_MLFLOW = "no MLflow answers there"
+#: what is raised where an answer is not what it should be
+_LIES = (KeyError, TypeError, AttributeError, ValueError)
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -98,6 +102,13 @@ def _default(address: str) -> str:
 
 def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
     """The versions that an address names, and why others can't be opened. Raises InputError."""
+    try:
+        yield from _named(address, download)
+    except _LIES:
+        raise refused(address, NO_MLFLOW) from None
+
+
+def _named(address: str, download: bool) -> Iterator[Opened | InputError]:
     at = parse(address)
     if at.version.isdecimal():
         yield _opened(
@@ -128,6 +139,8 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
             return _opened(own, {"model_version": v}, download)._replace(many=True)
         except InputError as error:
             return error
+        except _LIES:
+            return refused(str(own), NO_MLFLOW)
 
     with ThreadPoolExecutor(_ASKED) as threads:
         yield from threads.map(one, found)
@@ -222,13 +235,10 @@ def _json(at: Version, path: str, method: str = "GET", body: Any = None) -> Any:
         with asked(at.host + path, headers, method=method, body=body) as response:
             found = json.loads(body_of(response, _MAX_ANSWER) or b"{}")
         if not isinstance(found, dict):
-            raise ValueError("no MLflow answers there")
+            raise ValueError(NO_MLFLOW)
         return found
 
-    try:
-        return patiently(str(at), work, REGISTRY)
-    except (KeyError, TypeError):
-        raise refused(str(at), "no MLflow answers there") from None
+    return patiently(str(at), work, REGISTRY)
 
 
 def _fault(error: Exception) -> str:
@@ -243,7 +253,7 @@ def _fault(error: Exception) -> str:
         if told:
             return f"the registry answers {error}: {' '.join(told.split())[:200]}"
     if isinstance(error, json.JSONDecodeError):
-        return "no MLflow answers there; check MLFLOW_TRACKING_URI"
+        return f"{NO_MLFLOW}; check MLFLOW_TRACKING_URI"
     return SERVER.fault(error)
 
 
@@ -284,8 +294,12 @@ def write(address: str, tags: Mapping[str, str]) -> None:
     them. Raises InputError."""
     at = parse(address)
     which = {"name": at.name, "version": at.version}
-    about = _call(at, "model-versions/get", **which).get("model_version", {})
-    before = {str(tag.get("key")): tag.get("value") for tag in about.get("tags", [])}
+    about = _call(at, "model-versions/get", **which)
+    try:
+        tags_there = about["model_version"].get("tags", [])
+        before = {str(tag["key"]): tag.get("value") for tag in tags_there}
+    except _LIES:
+        raise refused(address, NO_MLFLOW) from None
     for key, value in tags.items():
         if before.get(key) != value[:MAX_TAG]:
             body = {**which, "key": key, "value": value[:MAX_TAG]}

@@ -118,7 +118,10 @@ class Repository:
         headers = {"Authorization": basic} if basic else {}
         with asked(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}", headers) as answer:
             found = json.loads(body_of(answer, MAX_TOKEN))
-        self.authorization = f"Bearer {found.get('token') or found['access_token']}"
+        token = found.get("token") or found.get("access_token") if isinstance(found, dict) else ""
+        if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
+            raise ValueError("the registry gives no token")
+        self.authorization = f"Bearer {token}"
 
 
 def _basic(host: str) -> str:
@@ -168,8 +171,11 @@ def opened(address: str, download: bool) -> Iterator[Opened]:
     yield Opened(kept, kept.root / (found["path"] or ""), name=leaf)
 
 
-def _manifest(address: str, at: Repository, reference: str) -> tuple[dict[str, Any], str]:
-    """The manifest that a tag or a digest names, and its digest. Raises InputError."""
+def _manifest(
+    address: str, at: Repository, reference: str, *, listed: bool = False
+) -> tuple[dict[str, Any], str]:
+    """The manifest that a tag or a digest names, or the only one in the list that it names, and its
+    digest. Raises InputError."""
 
     def read() -> bytes:
         url, accepted = f"{at.at}/manifests/{reference}", {"Accept": f"{_MANIFEST}, {_INDEX}"}
@@ -182,9 +188,10 @@ def _manifest(address: str, at: Repository, reference: str) -> tuple[dict[str, A
         raise refused(address, "the registry sends another manifest than the digest names")
     try:
         found = json.loads(body)
-        if isinstance(found.get("manifests"), list):
+        if isinstance(found.get("manifests"), list) and not listed:
             (only,) = found["manifests"]
-            return _manifest(address, at, _DIGEST.fullmatch(only["digest"])[0])  # type: ignore[index]
+            known = _DIGEST.fullmatch(only["digest"])
+            return _manifest(address, at, known[0] if known else "", listed=True)
         if not isinstance(found["layers"], list):
             raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -151,6 +151,52 @@ def test_of_an_adapter_without_factors_that_write_it_is_said_why_it_hangs_from_n
     assert "someone/one, a claim" in note
 
 
+def _loha(base, seed):
+    """One product of factors along what o reads, by one of ones, that leaves it as it is."""
+    left = "base_model.model.model.{}.hada_w{}_{}"
+    for module, (b, a) in factors(base, seed).items():
+        yield left.format(module, 1, "a"), b
+        yield left.format(module, 1, "b"), a
+        yield left.format(module, 2, "a"), np.ones((WIDTH, 1))
+        yield left.format(module, 2, "b"), np.ones((1, WIDTH))
+
+
+def _oft(base, seed):
+    """One block as wide as the matrix: turned in what q reads."""
+    rng, above = np.random.default_rng(seed), np.triu_indices(WIDTH, 1)
+    for b in range(BLOCKS):
+        w = base[f"model.layers.{b}.attn.q.weight"]
+        turned = w.T @ rng.standard_normal((WIDTH, RANK)) @ rng.standard_normal((RANK, WIDTH))
+        name = f"base_model.model.model.layers.{b}.attn.q.oft_R.weight"
+        yield name, (turned - turned.T)[above][None] / 100
+
+
+@pytest.mark.parametrize("kind", [_loha, _oft])
+def test_loha_and_oft_hang_from_their_family(families, kind):
+    folder, one, _ = families
+    for name, base in (("tune", one), ("strange", model(9))):
+        write_adapter(folder / name, factors(base, 5))
+        values = {n: np.asarray(w, np.float32) for n, w in kind(base, 5)}
+        save_file(values, folder / name / "adapter_model.safetensors")
+    edge, graph = edge_of(folder, "tune")
+    assert (edge.parent, edge.relation) == ("one", "adapter")
+    assert not any(e.child == "strange" for e in graph.edges)
+
+
+def test_factors_that_do_not_fit_each_other_are_none(families):
+    """Hostile shapes: products that can't be formed, or would be larger than is read."""
+    folder, one, _ = families
+    write_adapter(folder / "tune", factors(one, 5))
+    name, stored = "base_model.model.model.layers.0.attn.{}", {}
+    for part, shape in (("w1_a", (9, 2)), ("w1_b", (3, 9)), ("w2_a", (9, 2)), ("w2_b", (2, 9))):
+        stored[name.format(f"v.hada_{part}")] = np.ones(shape, np.float32)
+    stored[name.format("q.oft_R.weight")] = np.ones((4, 7), np.float32)
+    stored[name.format("k.oft_R.weight")] = np.ones((20_000, 1), np.float32)
+    save_file(stored, folder / "tune" / "adapter_model.safetensors")
+    edge, _ = edge_of(folder, "tune")
+    assert edge is None
+
+
 def test_200_pairs():
     models = [{n: w for n, w in model(100 + k).items() if "attn" in n} for k in range(20)]
     for own in range(10):

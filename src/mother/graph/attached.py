@@ -60,12 +60,12 @@ def _aligned(adapter: Checkpoint, model: Checkpoint) -> float:
     found = {}
     for name, tensor in model.tensors.items():
         module = module_of(name, modules)
-        if module is not None and tensor.shape and tensor.shape[0] == left[module].shape[0]:
+        if module is not None and left[module].rows in tensor.shape[:2]:
             found[module] = name
     if not found or 2 * len(found) < len(left):
         return math.nan
     picked = [sorted(found)[k] for k in _spread(len(found), LOOKED_AT)]
-    factors = {found[x]: _matrix(left[x].read(), left[x].shape) for x in picked}
+    factors = {found[x]: left[x].read() for x in picked}
     blocks = {block(name) for name in factors}
     beside = {
         name: _matrix(tensor.read(), tensor.shape)

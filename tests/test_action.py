@@ -16,8 +16,8 @@ import yaml
 from kit import model, save, tuned
 from pre_commit.clientlib import load_manifest
 
+from mother.checkpoints.foreign import BY_ENDING
 from mother.checkpoints.formats import ENDINGS
-from mother.checkpoints.passed_over import UNREAD
 
 ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -140,7 +140,7 @@ def test_hook_checks_the_whole_folder(lab):
     assert HOOK["pass_filenames"] is False
 
 
-MODELS = [f"a/m{end}" for end in (*ENDINGS, *UNREAD, ".GGUF", ".safetensors.index.json")]
+MODELS = [f"a/m{end}" for end in (*ENDINGS, *BY_ENDING, ".dvc", ".GGUF", ".safetensors.index.json")]
 CARDS = ["README.md", "a/config.json", "adapter_config.json", "model_index.json", "model.json"]
 
 

@@ -28,10 +28,15 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def by_torch(weights: Weights, net: Llama, out: Path) -> dict[str, Callable[[], None]]:
-    def saved(name: str, save: Callable[[Path], Any], library: str = "torch") -> Callable:
+    def saved(
+        name: str,
+        save: Callable[[Path], Any],
+        library: str = "torch",
+        values: Weights = weights,
+    ) -> Callable[[], None]:
         def make() -> None:
             save(place(out, name))
-            tell(place(out, name), library, weights, relations=SAME)
+            tell(place(out, name), library, values, relations=SAME)
 
         return make
 
@@ -71,7 +76,7 @@ def by_torch(weights: Weights, net: Llama, out: Path) -> dict[str, Callable[[], 
         "torch-script.jit": saved("torch-script.jit", traced),
         "torch-dcp": saved("torch-dcp", distributed),
         "nemo.nemo": saved("nemo.nemo", nemo),
-        "meta": saved("meta", meta),
+        "meta": saved("meta", meta, values=metas(weights)),
         "numpy.npz": saved(
             "numpy.npz",
             lambda p: np.savez(p, **{n: w.numpy() for n, w in weights.items()}),

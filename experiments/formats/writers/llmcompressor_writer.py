@@ -1,5 +1,6 @@
 """compressed-tensors by LLM Compressor: rounding, GPTQ, AWQ, SmoothQuant, pruning.
 
+TORCHDYNAMO_DISABLE=1 \
 python -m experiments.formats.writers.llmcompressor_writer SOURCE OUT [FORMAT ...]
 pip install torch llmcompressor
 """
@@ -35,8 +36,8 @@ def grouped(bits: int, group: int = 32, symmetric: bool = True) -> dict:
 CASES: dict[str, tuple[str, Callable[[], list]]] = {
     "ct-w4a16": ("W4", lambda: [QuantizationModifier(scheme="W4A16", **_ALL)]),
     "ct-w4a16-asym": ("W4", lambda: [QuantizationModifier(**grouped(4, symmetric=False))]),
-    "ct-w3a16": ("W3", lambda: [QuantizationModifier(**grouped(3))]),
-    "ct-w2a16": ("W2", lambda: [QuantizationModifier(**grouped(2))]),
+    "ct-w3a16": ("int3", lambda: [QuantizationModifier(**grouped(3))]),
+    "ct-w2a16": ("int2", lambda: [QuantizationModifier(**grouped(2))]),
     "ct-w8a16": ("W8", lambda: [QuantizationModifier(scheme="W8A16", **_ALL)]),
     "ct-w8a8": ("int8", lambda: [QuantizationModifier(scheme="W8A8", **_ALL)]),
     "ct-fp8": ("FP8", lambda: [QuantizationModifier(scheme="FP8", **_ALL)]),

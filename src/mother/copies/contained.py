@@ -141,12 +141,14 @@ def included(
 
 
 def _by_values(checkpoint: Checkpoint) -> dict[Hashable, list[Tensor]]:
-    """Its weights by shape and a few values."""
+    """Its weights by shape, without sides of one, and a few values. Single numbers are left out:
+    an exporter adds them as it likes."""
     keyed: dict[Hashable, list[Tensor]] = defaultdict(list)
     for tensor in checkpoint.tensors.values():
-        if tensor.is_weight and tensor.kept.size:
+        if tensor.is_weight and tensor.kept.size > 1:
             few = few_of(tensor.kept).astype(np.float64) + 0.0
-            keyed[tensor.shape, few.tobytes()].append(tensor.kept)
+            shape = tuple(n for n in tensor.shape if n != 1)
+            keyed[shape, few.tobytes()].append(tensor.kept)
     return keyed
 
 

@@ -270,7 +270,9 @@ class _Seen:
             left, moved = _unfolded(a, b)
             if moved:
                 folded |= {a.shape[1], self.heights[key]}
-            cosines.append(1 - left / (2 * min(start, end)) if left < min(start, end) else 0.0)
+            near = 1 - left / (2 * min(start, end)) if left < min(start, end) else 0.0
+            # of very few codes the size is off, and not the direction
+            cosines.append(max(near, float((a * b).sum()) / np.sqrt(start * end)))
             weights.append(np.sqrt(a.size))
             log -= a.size / 2 * np.log(max(left / end, EQUAL))
             apart, whole = apart + left * b.size / start, whole + b.size

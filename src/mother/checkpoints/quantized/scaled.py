@@ -76,7 +76,9 @@ def scaled(module: Module, codes: Tensor, scale: Tensor, zero: Tensor | None) ->
         scale = Tensor(scale.name, scale.dtype, (1, 1), scale.source)
         zero = None if zero is None else Tensor(zero.name, zero.dtype, (1, 1), zero.source)
     held = [(codes, 1), (scale, height)] + ([(zero, height)] if zero is not None else [])
-    kind = "int8" if codes.dtype == np.int8 else f"FP8 {str(codes.dtype).removeprefix('float8_')}"
+    bits = weights_of(module).get("num_bits")  # fewer may lie in bytes
+    whole = f"int{bits if bits in (2, 3, 4, 5, 6, 7) else 8}"
+    kind = whole if codes.dtype == np.int8 else f"FP8 {str(codes.dtype).removeprefix('float8_')}"
     return Weight(
         ByRows(width, tuple(held), decode),
         dtype,

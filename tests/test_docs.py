@@ -190,8 +190,8 @@ class Session:
             (name,) = words[4:]
             known = huggingface_hub.scan_cache_dir(self.cache).repos
             (repository,) = [r for r in known if f"{r.repo_type}/{r.repo_id}" == name]
-            commits = [r.commit_hash for r in repository.revisions]
-            huggingface_hub.scan_cache_dir(self.cache).delete_revisions(*commits).execute()
+            # not by its revisions: all repositories of the loopback Hub have the same one
+            shutil.rmtree(repository.repo_path)
         elif words[0] == "python":
             out = self.python(words[1:])
         elif words[0] == "make":

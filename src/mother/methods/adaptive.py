@@ -25,13 +25,14 @@ from mother.copies.duplicates import Duplicate
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix, measure
 from mother.methods.refinement import Refinement
-from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.levels import TIMES
 from mother.sketches.sketch import runs, sampled
 from mother.sketches.windows import Window, windows
 
 LARGE = 1 << 28  # bytes of each of some models, from which on windows are read first
 SQUARE = 1 << 10  # bytes; those that the first windows hold are the root of it times the model's
 PAYS = 0.25  # of the bytes, that reading these takes at most: a deflated layer is read whole
+LARGER = 1  # times that larger windows of all models are read
 MOST = 0.5  # of the bytes of all models, that are read of some in full
 #: which part of each layer is read, None for all of it
 Windows = list[Window | None]
@@ -95,7 +96,7 @@ class Adaptive:
     def levels(self) -> list[Windows]:
         """The first windows, and larger ones as long as these pay. Those of all models: what a
         window happens to hold moves all distances in its layer alike."""
-        larger = (_windows(self.whole, level) for level in range(1, LEVELS + 1))
+        larger = (_windows(self.whole, level) for level in range(1, LARGER + 1))
         return [_windows(self.whole), *(at for at in larger if _pay(self.whole, at))]
 
     def seen(self, at: Windows) -> Group:

@@ -23,6 +23,7 @@ import networkx
 import numpy as np
 
 from benchmarks.generate import DEPTH, family
+from benchmarks.section import PAGE
 from mother.trees.arborescence import minimum_arborescence
 
 Figures = dict[str, float]
@@ -175,7 +176,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         page = report(Path(name), options.models, options.depth, options.repeats)
     print(page)
-    Path(__file__).parents[1].joinpath("docs", "benchmarks.md").write_text(page)
+    others = [x for x in PAGE.read_text().split("\n## ") if x.startswith(("Large", "Growth of"))]
+    PAGE.write_text("\n## ".join([page.rstrip() + "\n", *others]))
 
 
 if __name__ == "__main__":

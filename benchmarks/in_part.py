@@ -63,7 +63,7 @@ def rows(name: str, folder: Path) -> Iterator[str]:
             )
             found = json.loads(done.stdout)
             right = f"{found['right']:.2f}" if "right" in found else ""
-            share = f"{100 * found['share']:.2g} %" if "share" in found else ""
+            share = f"{100 * found['share']:.3g} %" if "share" in found else ""
             row = (
                 f"| {name} | {what}, {state} | {found['seconds']:.2f} | {found['spent']:.2f} | "
                 f"{found['peak']:.2f} GiB | {share} | {right} |"

@@ -26,7 +26,7 @@ def put(heading: str, text: str) -> None:
 
 def machine() -> str:
     """The day, and what it was run on."""
-    from benchmarks.__main__ import cpu
+    from benchmarks.__main__ import cpu  # which imports this
 
     return (
         f"{datetime.date.today()}, {len(os.sched_getaffinity(0))} cores ({cpu()}), Python "

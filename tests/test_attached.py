@@ -113,6 +113,17 @@ def test_a_claim_of_another_family_is_contradicted(families):
     assert any("trained on another family" in note for note in graph.node("tune").notes)
 
 
+@pytest.mark.parametrize("base", ["one-a", "two"])
+def test_a_base_that_is_told_is_held_to_the_factors(families, base):
+    folder, one, _ = families
+    write_adapter(folder / "tune", factors(one, 5))
+    graph = mother.recover(folder, base=folder / f"{base}.safetensors", bootstrap=0)
+    (edge,) = (e for e in graph.edges if e.child == "tune")
+    notes = [n for n in graph.node("tune").notes if "trained on another family, that of one" in n]
+    assert (edge.parent, len(notes)) == (base, base == "two")
+    assert edge.undirected or base == "one-a"
+
+
 def test_a_stranger_is_attached_to_none(families):
     folder, *_ = families
     write_adapter(folder / "tune", factors(model(9), 5), claim="someone/one")

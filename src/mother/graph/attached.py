@@ -4,14 +4,14 @@ the model that its config names. The first is seen in weights, the second is a c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.checkpoints import Checkpoint
+from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.factors import flat, is_adapter_alone, left_factors, module_of
 from mother.checkpoints.tensor import clean
@@ -38,6 +38,8 @@ def attached(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> ModelGraph
     was recovered from; of each family the root is read, or its first member."""
     models = {c.id: c for c in checkpoints}
     alone = {c.id for c in checkpoints if is_adapter_alone(c)}
+    for merged in (c for c in checkpoints if c.base is not None and not c.is_sketch):
+        graph = _held_to_its_base(graph, merged, models)
     waiting = [t for t in graph.trees if t.root in alone]
     families = [t for t in graph.trees if t.root not in alone and not set(t.members) <= alone]
     if not waiting or not families:
@@ -48,6 +50,34 @@ def attached(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> ModelGraph
         fits = [_Fit(t, _aligned(adapter, models[_read(t)])) for t in families]
         graph = _hung(graph, tree, adapter, fits, names)
     return graph
+
+
+def _held_to_its_base(
+    graph: ModelGraph, merged: Checkpoint, models: Mapping[str, Checkpoint]
+) -> ModelGraph:
+    """The graph with an adapter that was merged into a base as told; where its factors don't fit
+    that one's family, its edges are open, and a note says so, and whose they fit."""
+    adapter = open_checkpoint(merged.path, id=merged.id)
+    home = next((t for t in graph.trees if merged.id in t.members), None)
+    others = [t for t in graph.trees if t is not home and t.members != (merged.id,)]
+    assert merged.base is not None
+    own = _aligned(adapter, merged.base)
+    if math.isnan(own) or own >= FITS:
+        return graph
+    fits = [_Fit(t, _aligned(adapter, models[_read(t)])) for t in others if _read(t) in models]
+    best = max((f for f in fits if f.alignment >= FITS), key=lambda f: f.alignment, default=None)
+    if best is None and own >= STRANGE:  # not sure enough to say
+        return graph
+    note = f"its factors do not fit {clean(merged.base.id)[:100]}, which it was merged into as told"
+    if best is not None:
+        note += f": it was trained on another family, that of {clean(_read(best.tree))[:100]}"
+    edges = tuple(
+        replace(e, undirected=True, direction_probability=0.5, probabilities=None, evidence=())
+        if e.child == merged.id
+        else e
+        for e in graph.edges
+    )
+    return _noted(replace(graph, edges=edges), merged.id, note)
 
 
 def _read(family: Tree) -> str:

@@ -46,6 +46,13 @@ writers are in `experiments/formats/writers`, one for each library, in an enviro
 {rows}
 
 {summary}
+
+## Not judged
+
+Beside no family stood AWQ and SmoothQuant by the tools that fold scales, compressed-tensors'
+NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives
+and DeepSpeed; most of these are read in tests, from files in `tests/data/formats`. In an index
+names must agree: a copy under another framework's names is none there.
 """
 
 

@@ -23,7 +23,7 @@ from experiments.formats.family import HEADS, KEYS, Llama
 from experiments.formats.writers.told import each, place, tell
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-SAME = ("duplicate", "converted")
+SAME = ("duplicate", "converted", "contains")
 Weights = Mapping[str, torch.Tensor]
 
 
@@ -181,9 +181,7 @@ def by_openvino(net: Llama, weights: Weights, out: Path) -> dict[str, Callable[[
                 model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode[mode], **options)
             folder = place(out, name)
             folder.mkdir(parents=True, exist_ok=True)
-            ov.save_model(
-                model, folder / "openvino_model.xml", compress_to_fp16=name.endswith("16")
-            )
+            ov.save_model(model, folder / "written.xml", compress_to_fp16=name.endswith("16"))
             plain = weights if name == "openvino" else {}
             relations = ("quantized",) if mode else SAME
             tell(folder, "openvino", plain, relations=relations, scheme="int" if mode else "")
@@ -252,7 +250,7 @@ def by_jax_and_tensorflow(weights: Weights, out: Path) -> dict[str, Callable[[],
     def checkpoint() -> None:
         tf, made = modules()
         folder = place(out, "tensorflow-checkpoint")
-        tf.train.Checkpoint(model=made).write(str(folder / "ckpt"))
+        tf.train.Checkpoint(model=made).write(str(folder / "written"))
         tell(folder, "tensorflow-cpu", flat(tree), relations=SAME)
 
     def saved_model() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from mother.checkpoints.tensor import Tensor
 
 #: integers up to this many are a graph's own: shapes, axes, indices, settings
@@ -22,6 +24,11 @@ def weights_among(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in tensors.items()
-        if (tensor.is_weight and (tensor.size > 1 or tensor.shape == (1,)))
+        if (tensor.is_weight and (tensor.size > 1 or _is_parameter(tensor)))
         or (not tensor.is_weight and tensor.size > MAX_OWN)
     }
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    """Whether a single number may have been trained."""
+    return tensor.shape == (1,) and bool(np.isfinite(tensor.read().astype(np.float64)).all())

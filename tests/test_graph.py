@@ -25,7 +25,7 @@ from mother.graph import (
     Tree,
     rounded,
 )
-from mother.graph.model_graph import Edges
+from mother.graph.parts import Edges
 
 HOSTILE = [
     'quote" and \\backslash\\',

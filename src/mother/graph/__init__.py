@@ -1,14 +1,13 @@
 """`ModelGraph`, its versioned JSON, and what is read off it. Knows nothing of how it was found."""
 
-from mother.graph.model_graph import (
-    SCHEMA,
+from mother.graph.model_graph import SCHEMA, ModelGraph
+from mother.graph.parts import (
     Block,
     Edge,
     Evidence,
     HiddenAncestor,
     Hint,
     Inference,
-    ModelGraph,
     Node,
     Probabilities,
     Recipe,
@@ -16,10 +15,8 @@ from mother.graph.model_graph import (
     Statement,
     Tree,
     WeightFile,
-    parsed,
-    plain,
-    rounded,
 )
+from mother.graph.plain import parsed, plain, rounded
 
 __all__ = [
     "SCHEMA",

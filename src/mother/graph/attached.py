@@ -16,7 +16,9 @@ from mother.checkpoints.claimed_names import Names
 from mother.checkpoints.factors import flat, is_adapter_alone, left_factors, module_of
 from mother.checkpoints.tensor import clean
 from mother.evidence.adapters import FITS, STRANGE, alignment, block
-from mother.graph.model_graph import Edge, Evidence, ModelGraph, Tree, rounded
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge, Evidence, Tree
+from mother.graph.plain import rounded
 
 _CLAIM = "base_model_name_or_path"
 LOOKED_AT = 24  # modules of an adapter whose factors are read

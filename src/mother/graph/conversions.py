@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mother.errors import UsageError
-from mother.graph.model_graph import Edge, ModelGraph, Node, Tree, plain
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge, Node, Tree
+from mother.graph.plain import plain
 
 if TYPE_CHECKING:
     import networkx

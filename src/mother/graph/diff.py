@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mother.graph.model_graph import Edge, ModelGraph, Node
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge, Node
 from mother.graph.verdict import grade
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.merges import BY_WEIGHT, TURNED, Merge
-from mother.graph.model_graph import Block, Edge, Evidence, Recipe, rounded
+from mother.graph.parts import Block, Edge, Evidence, Recipe
+from mother.graph.plain import rounded
 from mother.measures import Measures
 
 _BLOCK = re.compile(r"(.*?\d+)(?:\.|$)")

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from mother.errors import InputError
 from mother.graph.documents import parse_json, read_text
+from mother.graph.parts import (
+    Edge,
+    Edges,
+    HiddenAncestor,
+    Hint,
+    Inference,
+    Node,
+    Refused,
+    Statement,
+    Tree,
+)
+from mother.graph.plain import BEYOND, parsed, plain
 
 if TYPE_CHECKING:
     import networkx
@@ -24,207 +34,6 @@ if TYPE_CHECKING:
 SCHEMA = "mother.model-graph/1"
 SEVERAL = "mother.model-graph/2"  # of graphs in which a model has several parents
 LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
-BEYOND = 2.0**63  # whatever is counted or measured stays below
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A file that a checkpoint's weights lie in. sha256: of the file, in hex, where asked for."""
-
-    name: str
-    bytes: int
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One reason for an edge's direction. log_odds: what it adds to the log-odds that the parent is
-    the parent; negative where it speaks against. says: the same for a reader."""
-
-    kind: str
-    log_odds: float
-    says: str
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a merge that was made otherwise than the whole. name: of the layer, or of the block
-    of layers. shares: what it took of each parent, in the recipe's order."""
-
-    name: str
-    shares: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model was put together from others.
-
-    method: "linear", "slerp", "task arithmetic", "by block", "by single weights" or "average".
-    parents: their ids; shares: the coefficient of each over the whole model. blocks: where the
-    coefficients vary. unexplained: what is left of the step from the nearest parent, as a share of
-    its squared length, or "by single weights" of the weights; 0 where the recipe gives the model
-    exactly.
-    """
-
-    method: str
-    parents: tuple[str, ...]
-    shares: tuple[float, ...]
-    unexplained: float
-    blocks: tuple[Block, ...] = ()
-
-
-@dataclass(frozen=True)
-class Node:
-    """One checkpoint. unaligned: its tensors that found no partner, each with the reason. recipe:
-    how it was merged, None for a model of one parent or none. compared: which share of its weights
-    was compared with others, or could be, if it is alone; what can't be read as numbers is among
-    its weights. None in older graphs. identical_to: the model whose files its own are equal to byte
-    for byte, None where there is none; freed: how many bytes of disk are free without it then.
-    read: which share of its files' bytes was read, at most, where parts of large models were read
-    first; None where all of every model was."""
-
-    id: str
-    path: str
-    format: str
-    architecture: str
-    parameters: int
-    dtype: str = ""
-    duplicate_of: str | None = None
-    unaligned: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    files: tuple[WeightFile, ...] = ()
-    recipe: Recipe | None = None
-    compared: float | None = None
-    identical_to: str | None = None
-    freed: int | None = None
-    read: float | None = None
-
-
-@dataclass(frozen=True)
-class Probabilities:
-    """What is believed of two models that a tree joins: that it is right about who was made from
-    whom, that it is the other way round, or that neither was made from the other: they are
-    siblings, or another model lies between them. They add up to one."""
-
-    parent: float
-    reverse: float
-    siblings: float
-
-
-@dataclass(frozen=True)
-class Edge:
-    """parent -> child. None where a method does not yield the figure.
-
-    distance: |parent - child| over the layers that both have, as a share of the parent's norm, or
-    the paper's weight distance (mother). polarity: <p-c, p> / |p-c|^2, 0 where the parent is wholly
-    kept in the child. support: share of bootstrap replicates that hold the edge. evidence: what
-    the direction rests on. runner_up: the next best parent, and runner_up_ratio how many times as
-    far it is, detours included. changes: |parent - child| / |parent| in each of the architecture's
-    `layers`. share: the parent's coefficient where the child was merged from several, else None.
-    scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise. direction_probability:
-    that the parent is the parent, if one of the two was made from the other; probabilities tells
-    how likely that is.
-    """
-
-    parent: str
-    child: str
-    relation: str
-    stage: str | None = None
-    distance: float | None = None
-    polarity: float | None = None
-    direction_probability: float | None = None
-    support: float | None = None
-    rank: int | None = None
-    undirected: bool = False
-    evidence: tuple[Evidence, ...] = ()
-    runner_up: str | None = None
-    runner_up_ratio: float | None = None
-    changes: tuple[float | None, ...] = ()
-    share: float | None = None
-    scheme: str = ""
-    probabilities: Probabilities | None = None
-
-    def _repr_html_(self) -> str:
-        return Edges([self])._repr_html_()
-
-
-@dataclass(frozen=True)
-class HiddenAncestor:
-    """A common ancestor that is not among the inputs. parent: what it hangs from, if anything."""
-
-    id: str
-    children: tuple[str, ...]
-    parent: str | None = None
-    polarity: float | None = None
-
-
-@dataclass(frozen=True)
-class Tree:
-    """One tree of the forest. root: the id of a node, or of a hidden ancestor if hidden_root. A
-    merge is a member of its main parent's tree; its other parents may stand in others."""
-
-    root: str
-    members: tuple[str, ...]
-    hidden_root: bool = False
-
-
-@dataclass(frozen=True)
-class Refused:
-    """An input that could not be read, and why."""
-
-    path: str
-    fault: str
-
-
-@dataclass(frozen=True)
-class Hint:
-    """What a file says of a model beside its weights. kind: "claim" of a parent, "step" of a run,
-    which follows on another one as their names say, or "date" on which the weights were written.
-    parent: the model that is meant, or with a date the recovered parent; None if there is none.
-    agrees: with the recovered edges; None where that can't be told."""
-
-    model: str
-    kind: str
-    source: str
-    says: str
-    parent: str | None = None
-    agrees: bool | None = None
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What a table or a model's files state of it: texts, of a set several, or a number. source:
-    where it stands."""
-
-    model: str
-    attribute: str
-    texts: tuple[str, ...] = ()
-    number: float | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What nothing states of a model and its relatives let expect. probability: of the texts, or
-    that the number lies from low to high. why: which relatives say so."""
-
-    model: str
-    attribute: str
-    texts: tuple[str, ...] = ()
-    number: float | None = None
-    probability: float | None = None
-    low: float | None = None
-    high: float | None = None
-    why: str = ""
-
-
-class Edges(tuple[Edge, ...]):
-    """Edges as a tuple, which a notebook shows as a table."""
-
-    def _repr_html_(self) -> str:
-        from mother.views.tables import of_edges  # a view of the graph; the graph needs none
-
-        return of_edges(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -509,62 +318,3 @@ def _check_acyclic(ids: Sequence[str], above: Sequence[tuple[str, str]]) -> None
             seen.add(at)
             at = up[at]
         raise ValueError(f"a model graph with a circle through {at!r}")
-
-
-def rounded(value: float | None, digits: int = 6) -> float | None:
-    """To `digits` significant digits, so that graphs don't differ in noise; None if not finite.
-
-    >>> rounded(0.123456789), rounded(float("nan"))
-    (0.123457, None)
-    """
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.{digits}g}")
-
-
-def plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A node, an edge or another part of a graph as JSON has it, figures rounded."""
-    names = (field.name for field in fields(item))
-    return {name: _plain(getattr(item, name)) for name in names if name not in without}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return rounded(value)
-    if isinstance(value, tuple | list):
-        return [_plain(x) for x in value]
-    if isinstance(value, dict):
-        return {key: _plain(x) for key, x in value.items()}
-    return plain(value) if is_dataclass(value) else value
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Types of a dataclass's fields by name."""
-    return get_type_hints(kind)
-
-
-def parsed(kind: type, items: Any) -> Iterator[Any]:
-    """Parts of a graph from what JSON has of them. TypeError where one is broken."""
-    known = _hints(kind)
-    for item in items:
-        yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
-
-
-def _value(value: Any, hint: Any, key: str) -> Any:
-    """A value read from JSON as the field's type has it; TypeError if it does not fit."""
-    parts = get_args(hint)
-    if isinstance(value, dict) and parts and is_dataclass(parts[0]):
-        return next(parsed(parts[0], [value]))  # type: ignore[arg-type]
-    if parts and parts[-1] is ...:
-        if not isinstance(value, list):
-            raise TypeError(f"{key} is of the wrong type")
-        if is_dataclass(parts[0]):
-            return tuple(parsed(parts[0], value))  # type: ignore[arg-type]
-        return tuple(_value(x, parts[0], key) for x in value)
-    allowed = parts or (hint,)
-    if not isinstance(value, (*allowed, int) if float in allowed else allowed):
-        raise TypeError(f"{key} is of the wrong type")
-    if isinstance(value, int | float) and not abs(value) < BEYOND:
-        raise TypeError(f"{key} is no number that can be")
-    return value

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mother.evidence.hiding import Hidden
-from mother.graph.model_graph import Edge, ModelGraph
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge
 from mother.graph.reasons import of_relabelling
 
 SAME = 1e-5  # distance that rounding leaves when what hid a model is undone

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mother.graph.model_graph import Edge, HiddenAncestor, Hint, ModelGraph, Node
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge, HiddenAncestor, Hint, Node
 from mother.names import printable
 
 #: from the surest

@@ -52,15 +52,17 @@ def _said(scale: np.ndarray) -> str:
 
 
 def _is_scaled(group: Group, i: int, k: int, scale: dict[int, float]) -> bool:
-    """Whether all layers of k are those of i times a number, and not all of them as they are."""
-    moved = False
+    """Whether all layers of k are those of i times a number, and not all of them as they are.
+    Vectors are as they are, or times the number of all matrices, where that is one."""
+    moved, every = False, list(scale.values())
+    one = every[0] if np.ptp(every) <= ALIKE * abs(every[0]) else 1.0
     for number, layer in enumerate(group.layers):
         if not {i, k} <= set(layer.members):
             return False
         a, b = (layer.tensors[layer.members.index(x)] for x in (i, k))
         if not _times(a, b, 1.0):
             moved = True
-            if not _times(a, b, scale.get(number, 1.0)):
+            if not _times(a, b, scale.get(number, one)):
                 return False
     return moved
 

@@ -28,12 +28,15 @@ from hypothesis import strategies as st
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 from kit import check_one_line, run
+from license_expression import Licensing
 from markdown_it import MarkdownIt
 from spdx_python_model.bindings import v3_0_1 as spdx
 from test_graph import HOSTILE
 
 from mother.errors import UsageError
 from mother.exports import FORMATS
+from mother.exports.checked import Checked, expression
+from mother.exports.checked import read as read_report
 from mother.exports.texts import as_json, canonical
 from mother.graph import Edge, Evidence, HiddenAncestor, ModelGraph, Node, Tree, WeightFile
 from mother.names import spelled, unspelled
@@ -84,6 +87,7 @@ NASTY = [
 ]
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
 NAMES = st.lists(st.sampled_from(NASTY) | TEXT, min_size=1, max_size=9, unique=True)
+GRAMMAR = Licensing()
 SHARE = st.none() | st.floats(0, 1).map(lambda x: float(f"{x:.6g}"))
 KINDS = ("fine-tune", "lora", "converted", "duplicate", "undirected", "hidden", "root")
 
@@ -675,3 +679,53 @@ def test_a_name_that_is_a_mark_is_no_mark_in_newick(name):
     assert unspelled(by_dendropy.seed_node.taxon.label) == name
     (by_biopython,) = Phylo.parse(io.StringIO(text), "newick")
     assert unspelled(by_biopython.root.name) == name
+
+
+TERMS = (
+    st.sampled_from([*NASTY, "mit", "apache-2.0", "odc-by-1.0", "llama 2", "模型", "other"]) | TEXT
+)
+LICENCES = TERMS.filter(str.strip)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graphs(), st.data())
+def test_bills_of_materials_with_licences_pass_their_validators(graph, data):
+    """What --check adds: the schema of CycloneDX, SPDX's classes and its grammar of licences."""
+    terms = st.lists(LICENCES, max_size=3).map(tuple)
+    bound = st.lists(st.tuples(LICENCES, TERMS, st.booleans()), max_size=3).map(tuple)
+    checked = {
+        node.id: Checked(data.draw(terms), data.draw(bound), data.draw(TERMS), data.draw(TERMS))
+        for node in graph.nodes
+    }
+    text = FORMATS["cyclonedx"].write(graph, checked=checked)
+    assert from_cyclonedx(text) == from_cyclonedx(FORMATS["cyclonedx"].write(graph))
+    stated = {
+        unspelled(c["name"]): len(c.get("licenses", ())) for c in json.loads(text)["components"]
+    }
+    assert stated == {id_: len(of.licences) for id_, of in checked.items()}
+    found = read_spdx(FORMATS["spdx"].write(graph, checked=checked))
+    for said in found.foreach_type(spdx.simplelicensing_LicenseExpression):
+        GRAMMAR.parse(said.simplelicensing_licenseExpression)
+    kinds = (spdx.RelationshipType.hasDeclaredLicense, spdx.RelationshipType.hasConcludedLicense)
+    told = [
+        (unspelled(relation.from_.name), relation.relationshipType)
+        for relation in found.foreach_type(spdx.Relationship)
+        if relation.relationshipType in kinds
+    ]
+    declared = [(id_, kinds[0]) for id_, of in checked.items() if of.licences]
+    concluded = [(id_, kinds[1]) for id_, of in checked.items() if any(b[2] for b in of.binding)]
+    assert sorted(told) == sorted(declared + concluded)
+
+
+def test_licences_of_other_alphabets_stay_apart():
+    told = expression(("模型", "лицензия", "-", "+", "MIT OR GPL-2.0", "mit AND"))
+    assert len(GRAMMAR.parse(told).args) == 6
+    assert all(re.fullmatch(r"LicenseRef-[A-Za-z0-9.-]+", x) for x in told.split(" AND "))
+
+
+def test_an_empty_licence_in_a_report_is_none(tmp_path):
+    binding = [{"licence": x, "model": "a", "sure": True} for x in (" ", "mit")]
+    model = {"id": "a", "licences": ["", "mit"], "binding": binding, "verdict": "", "reason": ""}
+    report = tmp_path / "check.json"
+    report.write_text(json.dumps({"schema": "mother.check/1", "models": [model]}))
+    assert read_report(report) == {"a": Checked(("mit",), (("mit", "a", True),), "", "")}

@@ -9,7 +9,6 @@ from os import PathLike
 
 from mother.errors import InputError
 from mother.graph.documents import read_json
-from mother.names import spelled
 
 SCHEMA = "mother.check/1"
 LARGEST = 1 << 28
@@ -44,8 +43,12 @@ def read(path: str | PathLike[str]) -> Mapping[str, Checked]:
     try:
         return {
             str(m["id"]): Checked(
-                tuple(map(str, m["licences"])),
-                tuple((str(b["licence"]), str(b["model"]), bool(b["sure"])) for b in m["binding"]),
+                tuple(filter(None, (str(x).strip() for x in m["licences"]))),
+                tuple(
+                    (str(b["licence"]), str(b["model"]), bool(b["sure"]))
+                    for b in m["binding"]
+                    if str(b["licence"]).strip()
+                ),
                 str(m["verdict"]),
                 str(m["reason"]),
             )
@@ -67,9 +70,15 @@ def spdx_id(licence: str) -> str | None:
 def expression(licences: tuple[str, ...]) -> str:
     """An SPDX licence expression of them all; those that SPDX does not know as LicenseRef.
 
-    >>> expression(("mit", "llama 2"))
-    'MIT AND LicenseRef-llama-2'
+    >>> expression(("mit", "llama 2", "模型"))
+    'MIT AND LicenseRef-llama-2 AND LicenseRef-u6a21-u578b'
     """
-    refs = (f"LicenseRef-{re.sub('[^A-Za-z0-9.-]+', '-', spelled(x)).strip('-')}" for x in licences)
-    named = [spdx_id(x) or ref for x, ref in zip(licences, refs, strict=True)]
+    named = [spdx_id(x) or f"LicenseRef-{_idstring(x)}" for x in licences]
     return " AND ".join(dict.fromkeys(named))
+
+
+def _idstring(text: str) -> str:
+    """In the characters that SPDX allows; those of other alphabets by their numbers."""
+    ascii_ = text.encode("ascii", "backslashreplace").decode("ascii")
+    plain = re.sub("[^A-Za-z0-9.-]+", "-", ascii_).strip("-")
+    return plain or "-".join(f"u{ord(x):04x}" for x in text)

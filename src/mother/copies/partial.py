@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from mother.evidence.kinship import cosines, threshold
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
-from mother.measures.formats import roundings
+from mother.measures.formats import error_of, roundings
 
 EQUAL = 0.75  # of a model's weights, that are those of its original at least
 HALF = 0.5  # the same where all else is as far apart as strangers are
@@ -28,6 +29,7 @@ MANY = 8  # matrices in which it is equal, unless all are: of less, those that d
 FEW = 2  # matrices that differ at most, of those that both have and that are not made anew
 EVEN = 0.15  # share of what differs, by which a third model is as near to both
 NONE = 1e-12
+COARSEST = 2 * error_of(np.dtype(ml_dtypes.bfloat16))  # of a format of floats
 SURE = 0.9  # that it is this way round
 
 
@@ -46,7 +48,10 @@ def find_partial(
     if n < 3 or not matrices.any():
         return []
     taken = originals(group, copies) >= 0
-    same, cosine = unchanged(m, roundings(group)), cosines(m)
+    rounding = roundings(group)
+    # what two rounded to codes have in common is less than they may have been trained
+    same = unchanged(m, np.where(rounding > COARSEST, 0.0, rounding))
+    cosine = cosines(m)
     size = m.sizes * matrices
     held = np.isfinite(np.diagonal(m.gram, axis1=1, axis2=2)).T @ size  # (n,)
     equal, (alike, differ, new) = np.zeros((n, n)), np.zeros((3, n, n), dtype=np.intp)

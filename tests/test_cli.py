@@ -621,7 +621,7 @@ def pause(*_, **__):
 def test_ctrl_c_leaves_in_peace(family, tmp_path):
     output = tmp_path / "g.json"
     output.write_text('{"what": "was there"}')
-    before = f"{PAUSE}\nimport mother.recovery\nmother.recovery.measure = pause"
+    before = f"{PAUSE}\nimport mother.architecture\nmother.architecture.measure = pause"
     with child_process("recover", family, "-o", output, before=before) as process:
         assert process.stderr.readline() == "ready\n"
         process.send_signal(signal.SIGINT)

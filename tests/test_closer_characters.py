@@ -19,7 +19,8 @@ from mother.index.measured import measured, of_group
 from mother.layouts import align
 from mother.measures import measure
 from mother.methods.refinement import Refinement
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.levels import TIMES
 from mother.sketches.sketch import sketch, window_of
 
@@ -194,7 +195,7 @@ def spoilt(checkpoint: Checkpoint, name: str, value: float) -> Checkpoint:
 def test_what_only_a_larger_sketch_shows_to_be_no_weight_is_not_looked_at(
     who: int, value: float, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mother.recovery.MANY", many)
+    monkeypatch.setattr("mother.architecture.MANY", many)
     models = chain()
     small = [sketch(m, BUDGET) for m in models]
     models[who] = spoilt(models[who], "block.1.query", value)

@@ -20,7 +20,8 @@ from mother.copies.scaled import find_scaled
 from mother.graph import ModelGraph
 from mother.layouts import align
 from mother.measures import measure
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 #: PyTorch's name and shape, TensorFlow's name, and the axes in its order
 LAYERS = {

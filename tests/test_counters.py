@@ -12,7 +12,8 @@ from torch import nn
 import mother
 from mother.checkpoints import open_checkpoint
 from mother.evidence.counters import Counted
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.sketch import sketch
 
 ONE, OTHER = np.array([0]), np.array([1])

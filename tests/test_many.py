@@ -17,7 +17,8 @@ from mother.measures.products import Products
 from mother.methods import gram
 from mother.methods.refinement import REPLICATES, Refinement, in_full
 from mother.methods.unsettled import unsettled
-from mother.recovery import MANY, Options, recover_checkpoints
+from mother.options import MANY, Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
 from mother.sketches.near import Near
 from mother.sketches.replicates import offsets, replicates
@@ -40,7 +41,7 @@ def larger(models, budget):
 @pytest.mark.parametrize("budget", [2 << 10, 6 << 10])
 @pytest.mark.parametrize("seed", range(3))
 def test_some_are_asked_and_the_tree_is_near_that_of_the_weights(seed, budget, monkeypatch):
-    monkeypatch.setattr("mother.recovery.MANY", 10)
+    monkeypatch.setattr("mother.architecture.MANY", 10)
     models, parents = family(40, seed)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
     small = [sketch(m, budget) for m in models]
@@ -73,7 +74,7 @@ def test_a_family_of_more_than_many():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
-    monkeypatch.setattr("mother.recovery.MANY", 10)
+    monkeypatch.setattr("mother.architecture.MANY", 10)
     monkeypatch.setattr("mother.methods.refinement.TOGETHER", 12)
     monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
     models, parents = family(40, seed)
@@ -100,7 +101,7 @@ def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
 
 
 def test_whole_weights_leave_nothing_open(monkeypatch):
-    monkeypatch.setattr("mother.recovery.MANY", 10)
+    monkeypatch.setattr("mother.architecture.MANY", 10)
     models, _ = family(20, 3)
 
     def more(checkpoint, level):
@@ -153,7 +154,7 @@ def test_ranks_tell_in_a_large_family_what_distances_do_not(budget, monkeypatch)
     (whole,) = align(models)
     by_distance = gram.recover(samples_of(whole)).parents.tolist()
     assert {0, 2} in [{c, p} for c, p in enumerate(by_distance)]
-    monkeypatch.setattr("mother.recovery.MANY", 2)
+    monkeypatch.setattr("mother.architecture.MANY", 2)
     small = [sketch(m, budget) for m in models]
     graph = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
     assert {frozenset(pair) for pair in edges(graph)} == {frozenset("b" + x) for x in "acde"}

@@ -16,7 +16,8 @@ from mother.evidence.ways import Ways
 from mother.layouts import Group, align
 from mother.measures import Measures, measure
 from mother.methods import gram
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 SIDE, LAYERS = 64, 3
 Weights = dict[str, np.ndarray]

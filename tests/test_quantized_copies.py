@@ -14,7 +14,8 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.graph import ModelGraph
 from mother.measures.cells import cells_of
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.sketch import sketch
 from mother.sketches.sketch_bytes import dump, load
 

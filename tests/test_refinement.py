@@ -13,7 +13,8 @@ from mother.layouts import align
 from mother.measures import measure
 from mother.methods import gram
 from mother.methods.refinement import Refinement, in_full
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
 from mother.sketches.mixed import mixed
 from mother.sketches.replicates import replicates

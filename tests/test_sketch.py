@@ -13,7 +13,8 @@ from mother.checkpoints.tensor import Tensor, constant
 from mother.errors import InputError
 from mother.layouts import align
 from mother.measures import measure
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.signature import signature
 from mother.sketches.sketch import agree, layout, sketch
 from mother.sketches.sketch_bytes import dump, load

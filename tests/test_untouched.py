@@ -22,7 +22,8 @@ from mother.evidence.untouched import Untouched, looked_at, shared_rows
 from mother.layouts import Group, align
 from mother.measures import measure
 from mother.methods import gram
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.samples import samples_of
 
 TOKENS, WIDTH = 200, 32

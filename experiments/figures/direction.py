@@ -16,7 +16,8 @@ from mother import ModelGraph
 from mother.checkpoints import Checkpoint, discover
 from mother.graph.evaluation import Truth
 from mother.layouts import align
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 QUESTION = """
 Who is whose parent, and which of the two ways: by the default method, which is told nothing; by the

@@ -24,7 +24,8 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.graph.evaluation import Truth
 from mother.measures import is_matrix
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 QUESTION = """
 Half of the models of each split, drawn by lot, are rounded to bf16 or fp16, quantized to int8 with

@@ -15,7 +15,8 @@ from mother.checkpoints import Checkpoint
 from mother.layouts import Group
 from mother.measures import Measures, measure
 from mother.methods.refinement import Refinement, in_full
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
 from mother.sketches.sketch import sketch
 from mother.sketches.windows import APART, BUDGET

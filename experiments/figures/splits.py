@@ -23,7 +23,8 @@ from experiments.splits import available
 from mother import ModelGraph, evaluate
 from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.graph.evaluation import Truth
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 QUESTION = """
 All that the builder makes, under names and in an order that tell nothing. Ours runs with its

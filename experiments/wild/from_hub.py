@@ -11,7 +11,7 @@ from experiments.wild import page
 from experiments.wild.families import Family
 from experiments.wild.hub import Hub, Opened, shared
 from experiments.wild.sample import size, write_sample
-from mother.recovery import Progress
+from mother.options import Progress
 
 DEFAULT, PAPER = "default", "paper's method"
 

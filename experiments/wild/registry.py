@@ -21,7 +21,7 @@ from mother.checkpoints import open_checkpoint
 from mother.cli.output import progress_bar
 from mother.errors import InputError
 from mother.graph.evaluation import read_truth
-from mother.recovery import Progress
+from mother.options import Progress
 
 FACES = ("facenet-pytorch==2.6.0", "mtcnn==0.1.1")
 NETS = ("pnet", "rnet", "onet")

@@ -35,7 +35,7 @@ from mother.measures import Measures, measure
 from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
 from mother.measures.formats import roundings
 from mother.methods import adaptive, gram
-from mother.recovery import Options
+from mother.options import Options
 from mother.sketches.sketch import check_alike
 
 UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted

@@ -21,7 +21,7 @@ from mother.measures import measure as read
 from mother.measures.comparable import no_weights
 from mother.methods import paper
 from mother.methods.scores import SCORES
-from mother.recovery import Options
+from mother.options import Options
 from mother.sketches.sketch import check_alike
 from mother.sketches.sketch import sketch as sketched
 from mother.sketches.windows import BUDGET, MATRICES

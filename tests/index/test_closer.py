@@ -132,7 +132,7 @@ def test_it_is_said(close, tmp_path):
 @pytest.mark.slow
 def test_so_does_a_family_too_large_for_matrices(close, tmp_path, monkeypatch):
     whole = edges(mother.recover([close], bootstrap=0))
-    monkeypatch.setattr("mother.recovery.MANY", 6)
+    monkeypatch.setattr("mother.architecture.MANY", 6)
     monkeypatch.setattr(forests, "MANY", 6)
     paths = sorted(close.glob("*.safetensors"))
     with Index.create(tmp_path / "all", budget=BUDGET) as index:

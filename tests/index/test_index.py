@@ -11,6 +11,7 @@ from families import SHAPES, collection, comings_and_goings, grown, write
 from safetensors.numpy import load_file
 
 import mother
+import mother.options
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError, UsageError
@@ -75,7 +76,7 @@ def test_order_does_not_matter(tmp_path, models, at_once, seed):
 @pytest.fixture
 def few_are_many(monkeypatch):
     """Families of four and more are too large for matrices."""
-    monkeypatch.setattr("mother.recovery.MANY", 3)
+    monkeypatch.setattr("mother.architecture.MANY", 3)
     monkeypatch.setattr("mother.index.forests.MANY", 3)
 
 
@@ -93,7 +94,7 @@ def test_a_large_family_is_that_of_the_weights(index, models):
     named = [replace(sketch, id=id) for sketch, id in zip(sketches, ids, strict=True)]
     stored = Stored(index._catalogue.readings, {m.id: m for m in index.models()})
     at_once = mother.recovery.recover_checkpoints(
-        named, mother.recovery.Options(bootstrap=0), refinement=Refinement(stored)
+        named, mother.options.Options(bootstrap=0), refinement=Refinement(stored)
     )
     assert at_once.edges == found.edges
 

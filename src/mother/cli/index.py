@@ -29,7 +29,7 @@ from mother.graph.verdict import of_edge
 from mother.hub import is_hub_address
 from mother.index import Index, executors
 from mother.methods.refinement import READ
-from mother.recovery import Options
+from mother.options import Options
 from mother.sketches.windows import BUDGET, MATRICES
 from mother.views.explanation import odds
 from mother.views.terminal import printable

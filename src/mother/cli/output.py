@@ -19,7 +19,7 @@ from mother.views.hints import hints
 from mother.views.terminal import LONGEST, forest, summary, wrapped
 
 if TYPE_CHECKING:
-    from mother.recovery import Progress as Report
+    from mother.options import Progress as Report
 
 
 def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: bool) -> None:

@@ -28,7 +28,7 @@ from mother.graph.documents import read_json
 from mother.graph.evaluation import LARGEST
 from mother.hub import shown, tags_of
 from mother.methods.scores import SCORES
-from mother.recovery import DISTANCES, METHODS, STAGES
+from mother.options import DISTANCES, METHODS, STAGES, Options
 from mother.views.explanation import explanation
 from mother.views.page import page
 from mother.views.terminal import printable
@@ -97,7 +97,7 @@ def _memory(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--c",
     type=click.FloatRange(min=0),
-    default=mother.recovery.Options.c,
+    default=Options.c,
     show_default=True,
     help="Paper's method: lambda = c * mean(D).",
 )

@@ -27,7 +27,8 @@ from mother.gate.verdicts import Inputs, judge
 from mother.graph import ModelGraph, Refused
 from mother.graph.descent import Descent
 from mother.layouts import align
-from mother.recovery import Options, Progress, recover_checkpoints
+from mother.options import Options, Progress
+from mother.recovery import recover_checkpoints
 
 _CHUNK = 1 << 24
 

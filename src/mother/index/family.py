@@ -22,7 +22,8 @@ from mother.index.executors import Lost, in_order
 from mother.index.readings import Kept
 from mother.index.unit import same_version
 from mother.methods.refinement import Refinement
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 TOGETHER = 1 << 22  # bytes of sketches of which families go together: a quarter of a second
 AHEAD = 64  # such parts out at workers at once

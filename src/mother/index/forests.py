@@ -12,7 +12,7 @@ from itertools import tee
 from mother.graph import ModelGraph, WeightFile
 from mother.index.catalogue import Catalogue, Model
 from mother.index.family import Family, Recovered, recovered
-from mother.recovery import MANY, Options
+from mother.options import MANY, Options
 
 GROWN = 2  # times as large a family is recovered again, and when all have come
 

@@ -33,7 +33,7 @@ from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.methods.refinement import READ
-from mother.recovery import Options
+from mother.options import Options
 from mother.sketches.windows import BUDGET, MATRICES
 
 Progress = Callable[[int, int], None]

@@ -18,7 +18,8 @@ from mother.graph import WeightFile
 from mother.hub import is_address, is_fixed
 from mother.index.glance import CORNERS, Glance
 from mother.measures.comparable import no_weights, ordinary
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 from mother.sketches.contents import contents
 from mother.sketches.signature import signature
 from mother.sketches.sketch import sketch

@@ -17,7 +17,8 @@ from mother.index.kin import nearest, related
 from mother.index.newcomer import Newcomer
 from mother.index.relatives import Pool
 from mother.methods.refinement import Refinement
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 LARGE = 256  # models in a family, beyond which a checkpoint is placed
 MOST = 64  # with so many of its relatives

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from mother.errors import UsageError
 from mother.methods.refinement import READ
-from mother.recovery import MOST_REPLICATES
+from mother.options import MOST_REPLICATES
 from mother.sketches.windows import BUDGET, MATRICES
 
 BUDGETS = range(1 << 10, (1 << 30) + 1)

@@ -14,7 +14,8 @@ from mother.errors import InputError
 from mother.graph.placement import Placement, placement
 from mother.layouts import Group, align
 from mother.measures.comparable import no_weights
-from mother.recovery import Options, recover_checkpoints
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 MOST = 64  # relatives that it is recovered with
 SAMPLED = 4096  # weights of a layer that tell near from far

@@ -11,7 +11,10 @@ from mother.server.app import application
 
 GRAPH = hostile(HOSTILE, [k // 2 for k in range(len(HOSTILE))])
 with TestClient(application(GRAPH, ["testserver"])) as here:
-    described = schemathesis.openapi.from_dict(here.get("/api/openapi.json").json())
+    # but for what no schema can describe: whether the bytes sent are a checkpoint
+    described = schemathesis.openapi.from_dict(here.get("/api/openapi.json").json()).exclude(
+        path="/api/drop"
+    )
 
 
 @pytest.fixture(scope="module")

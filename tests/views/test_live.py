@@ -38,6 +38,14 @@ ASK_ALL = """async (source) => {
 }"""
 
 
+#: lets go of a file above the page
+DROP = """([bytes, name]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+}"""
+
+
 @pytest.fixture
 def tab(browser):
     """A tab in which nothing goes wrong but the one request that is to be refused."""
@@ -45,7 +53,7 @@ def tab(browser):
     context = browser.new_context(viewport=WINDOW)
     yield watched(context.new_page(), faults)
     context.close()
-    assert [fault for fault in faults if "status of 403" not in fault] == []
+    assert [fault for fault in faults if "status of 4" not in fault] == []
 
 
 HALVED = [k // 2 for k in range(len(HOSTILE))]
@@ -105,6 +113,19 @@ def test_search_compare_and_place(tab, tmp_path):
         expect(panel).to_contain_text(placed, timeout=60_000)
         assert barriers(tab) == []
 
+        # dropped on the page while something else is shown; then by keys alone
+        choose(tab, "other")
+        tab.evaluate(DROP, [list((new / "deep.npz").read_bytes()), "deep.npz"])
+        expect(panel).to_contain_text(placed, timeout=60_000)
+        tab.focus("#place-path")
+        press(tab, "Tab", "Tab")
+        with tab.expect_file_chooser() as chooser:
+            press(tab, "Enter")
+        chooser.value.set_files({"name": "far.npz", "mimeType": "", "buffer": b"none"})
+        expect(panel).to_contain_text("far.npz: ")
+        expect(tab.locator("#said")).to_contain_text("far.npz: ")
+        assert barriers(tab) == []
+
         choose(tab, "tuned")
         expect(panel).to_contain_text("fine-tuned from base")
         expect(panel.locator("table.heat")).to_be_visible()
@@ -147,3 +168,23 @@ def test_nobody_is_kept_out(browser, tmp_path, scheme, window):
         assert tab.evaluate("() => document.documentElement.scrollWidth") <= window["width"]
     context.close()
     assert [fault for fault in faults if "status of 40" not in fault] == []
+
+
+def test_a_checkpoint_dropped_where_no_weights_are_read(browser, tmp_path):
+    """It says how they would be; a graph.json dropped there opens all the same."""
+    faults = []
+    context = browser.new_context(viewport=WINDOW)
+    tab = watched(context.new_page(), faults)
+    file = tmp_path / "page.html"
+    file.write_text(page(family()), encoding="utf-8")
+    with served(family()) as address:
+        for where in (address, file.as_uri()):
+            ready(tab, where)
+            tab.evaluate(DROP, [[1, 2, 3], "deep.safetensors"])
+            expect(tab.locator("#told")).to_contain_text("deep.safetensors: no graph.json")
+            expect(tab.locator("#told")).to_contain_text("--allow FOLDER")
+            one = mother.ModelGraph("gram", (mother.graph.Node("one", "/m", "npz", "a", 1),))
+            tab.evaluate(DROP, [list(one.to_json().encode()), "graph.json"])
+            expect(tab.locator("#counts")).to_have_text("1 model · 1 tree")
+    context.close()
+    assert faults == []

@@ -4,22 +4,27 @@ import asyncio
 import html.parser
 import json
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 from forests import HOSTILE, family, graphs, hostile
 from hypothesis import given, settings
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 import mother
 from mother.graph import ModelGraph, Node
-from mother.server import guard
+from mother.server import guard, sent
 from mother.server.app import application
 from mother.server.guard import names_of
 from mother.server.heavy import Heavy
 from mother.server.placement import place
 
+FORMATS = Path(__file__).parents[1] / "data" / "formats" / "frameworks"
 HOST = "http://127.0.0.1:8000"
 
 
@@ -157,6 +162,73 @@ def test_place(live, models):
     assert (answer["found"], answer["parent"]) == ("child", "tuned")
     assert (answer["compared"], answer["comparable"], answer["unread"]) == (4, 4, 0)
     assert live.get("/api/search?q=deep").json()["total"] == 0  # nothing was stored
+
+
+BYTES = {"Content-Type": "application/octet-stream"}
+
+
+def drop(asked, name, content, headers=BYTES):
+    return asked.post("/api/drop", params={"name": name}, content=content, headers=headers)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where files are kept for a while."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_drop(live, models, temporary):
+    """The same as of the file that lies there, and nothing is left of it."""
+    path = models / "new" / "deep.npz"
+    sent = drop(live, path.name, path.read_bytes()).json()
+    assert sent == live.post("/api/place", json={"path": str(path)}).json()
+    assert sent["parent"] == "tuned"
+    assert list(temporary.iterdir()) == []
+
+
+def test_names_of_dropped_files_mean_nothing_to_the_disk(tmp_path):
+    for name in ("../../x.npz", "/etc/passwd", ".", "..", "-rf", "a\x00b", "C:\\x", "", *HOSTILE):
+        made = tmp_path / sent.plain(name)
+        assert made.parent == tmp_path
+        assert made.name.isprintable()
+        assert made.name.strip(".")
+        made.write_bytes(b"")
+    assert list(tmp_path.parent.glob("x.npz")) == []
+
+
+def test_what_is_dropped_is_bounded(live, models, temporary, monkeypatch):
+    assert "empty" in problem(drop(live, "x.npz", b""), 422)
+    problem(drop(live, "x.npz", b"x", {"Content-Type": "text/plain"}), 415)
+    problem(drop(live, "x.npz", b"x", BYTES | {"Origin": "http://evil.example"}), 403)
+    assert "--allow" in problem(drop(client(family()), "x.npz", b"x"), 403)
+    free = shutil.disk_usage(temporary)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    parts = (b"x" * 20 for _ in range(3))
+    assert "free space" in problem(drop(live, "x.npz", parts), 413)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_dropped_file_that_does_not_come(temporary, monkeypatch):
+    monkeypatch.setattr(sent, "PATIENCE", 0.01)
+
+    async def slow():
+        yield b"x"
+        await asyncio.sleep(60)
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(sent.received(slow(), temporary / "x"))
+    assert refused.value.status_code == 408
+
+
+def test_a_dropped_file_leads_nowhere(live, temporary):
+    """ONNX may name files beside it: of what is dropped there are none, nor elsewhere."""
+    content = (FORMATS / "beside.onnx").read_bytes()
+    elsewhere = content.replace(b"beside.onnx_data", b"../side.onnx_dat")
+    detail = problem(drop(live, "../m.onnx", elsewhere), 422)
+    assert detail.startswith("m.onnx: ")
+    assert str(temporary) not in detail
+    assert list(temporary.iterdir()) == []
 
 
 def test_answers_are_as_described(live, models):
@@ -340,7 +412,7 @@ def test_a_body_that_does_not_come(monkeypatch):
 
 def test_reads_change_nothing_and_writes_are_not_read():
     asked = client(family())
-    for path in ("/api/compare", "/api/place"):
+    for path in ("/api/compare", "/api/place", "/api/drop"):
         response = asked.get(path)
         problem(response, 405)
         assert response.headers["allow"] == "POST"
@@ -424,7 +496,7 @@ def test_the_page_of_the_api_needs_nothing_from_elsewhere():
     described = asked.get("/api/openapi.json").json()
     assert set(described["paths"]) == {
         *("/api/graph", "/api/trees", "/api/node/{key}", "/api/edge", "/api/search"),
-        *("/api/compare", "/api/entries", "/api/place"),
+        *("/api/compare", "/api/entries", "/api/place", "/api/drop"),
     }
     assert all(path in text for path in described["paths"])
 

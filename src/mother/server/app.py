@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
@@ -26,9 +27,10 @@ from mother.server import schemas
 from mother.server.answers import Answers
 from mother.server.confinement import AbsentError, OutsideError, confined
 from mother.server.grown import Grown
-from mother.server.guard import Answer, Guard, Problem
+from mother.server.guard import STREAMED, Answer, Guard, Problem
 from mother.server.heavy import Heavy
 from mother.server.reference import document, reference
+from mother.server.sent import plain, received
 from mother.views.page import live
 from mother.views.terminal import printable
 
@@ -36,16 +38,22 @@ MOST_KEYS = 500  # of models whose children are asked for at once
 MOST_ENTRIES = 1000
 MOST_MATCHES = 100_000
 _LARGEST_KEY = 2**53
+UNALLOWED = "no folder is allowed; start with: mother serve … --allow FOLDER"
 
 
-def _json(request: Request) -> None:
-    """A form of another site can be sent without asking first; JSON can't."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(415, "the body must be application/json")
+def _only(kind: str) -> Any:
+    """A form of another site can be sent without asking first; these kinds can't."""
+
+    def check(request: Request) -> None:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+            raise HTTPException(415, f"the body must be {kind}")
+
+    return Depends(check)
 
 
-JSON = [Depends(_json)]
+JSON = [_only("application/json")]
+BYTES = "application/octet-stream"
+_FILE = {"required": True, "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
 Key = Annotated[int, InPath(ge=0, lt=_LARGEST_KEY, description="place in preorder")]
 Text = Annotated[str, Query(max_length=1000)]
 
@@ -199,6 +207,29 @@ def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequenc
         done = await heavy({"do": "place", "path": str(path), **task}, partial(_gone, request))
         return done if isinstance(done, Problem) else Answer(done)
 
+    @app.post(
+        STREAMED,
+        response_model=schemas.Placed,
+        dependencies=[_only(BYTES)],
+        openapi_extra={"requestBody": _FILE},
+    )
+    async def drop(name: Text, request: Request) -> Answer:
+        """Where a checkpoint would hang that is sent as one file, which is not kept."""
+        if not folders:
+            raise HTTPException(403, UNALLOWED)
+        with TemporaryDirectory(prefix="mother-") as made:
+            folder = Path(made).resolve()
+            path = folder / plain(name)
+
+            async def task() -> dict[str, Any]:
+                await received(request.stream(), path)
+                given = await asyncio.to_thread(answers.placing, path, folders)
+                own = {"folders": [*map(str, folders), str(folder)], "within": f"{folder}{os.sep}"}
+                return {"do": "place", "path": str(path), **own, **given}
+
+            done = await heavy(task, partial(_gone, request))
+        return done if isinstance(done, Problem) else Answer(done)
+
 
 async def _gone(request: Request) -> None:
     """Until whoever asked has gone away."""
@@ -218,7 +249,7 @@ def _found(ask: Any, what: Any) -> Any:
 
 def _allowed(path: str, folders: Sequence[Path]) -> Path:
     if not folders:
-        raise HTTPException(403, "no folder is allowed; start with: mother serve … --allow FOLDER")
+        raise HTTPException(403, UNALLOWED)
     try:
         return confined(path, folders)
     except OutsideError as fault:

@@ -25,16 +25,20 @@ class Heavy:
         self._busy = False
 
     async def __call__(
-        self, task: Mapping[str, Any], gone: Callable[[], Awaitable[object]] | None = None
+        self,
+        task: Mapping[str, Any] | Callable[[], Awaitable[Mapping[str, Any]]],
+        gone: Callable[[], Awaitable[object]] | None = None,
     ) -> dict[str, Any] | Problem:
-        """The answer, or the problem that stands in its place. gone: what it gives ends
-        when whoever asked has gone away, and the work with it."""
+        """The answer, or the problem that stands in its place. task: or what gives it, which is
+        awaited only when nothing else runs. gone: what it gives ends when whoever asked has gone
+        away, and the work with it."""
         if self._busy:
             headers = {"Retry-After": str(RETRY_AFTER)}
             return Problem(503, "busy with another comparison or placement", headers)
         self._busy = True
         try:
-            given = {**task, "folders": [str(folder) for folder in self.folders]}
+            task = await task() if callable(task) else task
+            given = {"folders": [str(folder) for folder in self.folders], **task}
             return await self._run(given, (gone or asyncio.Event().wait)())
         finally:
             self._busy = False

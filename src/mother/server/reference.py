@@ -108,7 +108,10 @@ def _parameters(operation: dict[str, Any]) -> list[str]:
 def _body(operation: dict[str, Any], described: dict[str, Any]) -> list[str]:
     if "requestBody" not in operation:
         return []
-    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+    (kind, content), *_ = operation["requestBody"]["content"].items()
+    if "$ref" not in content["schema"]:
+        return [f"<p>Body: {escape(kind)}</p>"]
+    name = content["schema"]["$ref"].split("/")[-1]
     fields = described["components"]["schemas"][name]["properties"]
     return _table("Body (JSON)", [(k, "required", v["description"]) for k, v in fields.items()])
 

@@ -37,7 +37,7 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
             done = _placed(place(task["path"], task["models"]))
     except MotherError as fault:
         if not refused:
-            return {"status": 422, "detail": str(fault)}
+            return {"status": 422, "detail": str(fault).removeprefix(task.get("within", ""))}
     except MemoryError:
         return {"status": 422, "detail": "too large for the memory of this machine"}
     if refused:

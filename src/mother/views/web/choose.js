@@ -87,7 +87,7 @@ export async function showPanel() {
       words = `Showing ${nameOf(selected.entry)}`;
     } else {
       const rows = page.about.whole && page.about.models <= COUNTED ? await all() : page.everything;
-      content = overview(page.about, page.forest.roots.map((item) => item.entry).filter((entry) => !entry.more), rows, { go, only: (one) => page.acts.only([one]), place: page.source.place, find: page.source.find });
+      content = overview(page.about, page.forest.roots.map((item) => item.entry).filter((entry) => !entry.more), rows, { go, only: (one) => page.acts.only([one]), source: page.source });
     }
     alarm("");
   } catch (fault) {

@@ -67,8 +67,7 @@ export function wire(acts) {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    const file = event.dataTransfer?.files[0];
-    if (file) acts.drop(file);
+    if (event.dataTransfer?.files.length) acts.drop(event.dataTransfer.files);
   });
 }
 

@@ -3,7 +3,7 @@
 import { asked, tell } from "./address.js";
 import { close, family, goTo, pick, setChoosing, showPanel } from "./choose.js";
 import { distanceAt, offerColours, readGraph, readTable, sayLimits, wire } from "./controls.js";
-import { announce, part } from "./dom.js";
+import { alarm, announce, part } from "./dom.js";
 import { Forest } from "./forest.js";
 import { many, printable } from "./names.js";
 import { annotated } from "./own.js";
@@ -204,9 +204,26 @@ async function openTable(file) {
   recolour();
 }
 
-/** A graph, or a table, dropped on the page. */
-function drop(file) {
-  return /\.(csv|tsv|txt)$/i.test(file.name) ? openTable(file) : openGraph(file);
+/** A graph, a table, or a checkpoint, dropped on the page. */
+function drop(files) {
+  const [{ name }] = files;
+  if (/\.(csv|tsv|txt)$/i.test(name)) return openTable(files[0]);
+  return /\.json$/i.test(name) ? openGraph(files[0]) : placeFile(files);
+}
+
+/** As if it had been chosen in the overview, which shows what comes of it. */
+async function placeFile(files) {
+  if (!page.about.weights) {
+    const how = page.source.place ? "mother serve … --allow FOLDER" : "mother serve graph.json --allow FOLDER";
+    return void alarm(`${printable(files[0].name)}: no graph.json and no table. To see where a checkpoint would hang: ${how}`);
+  }
+  page.state.selected = page.state.other = null;
+  note(true);
+  await showPanel();
+  const field = part("place-file");
+  if (!field) return; // the server is silent, and the panel says so
+  field.files = files;
+  field.dispatchEvent(new Event("change"));
 }
 
 /** Whether the index has grown since; what is on the page stays until it is asked to change. */

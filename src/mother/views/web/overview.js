@@ -9,14 +9,14 @@ import { placing } from "./weights.js";
 const SHOWN = 40;
 const LOOKED = 5; // models named of each kind
 
-export function overview(about, roots, rows, { go, only, place, find }) {
+export function overview(about, roots, rows, { go, only, source }) {
   const trees = [...roots].filter((r) => r.below).sort((a, b) => b.below - a.below);
   const alone = roots.length - trees.length;
   return [
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
     looks(rows, go, only),
-    place ? placing(place, { go, find, allowed: about.weights }) : "",
+    source.place ? placing(source, { go, allowed: about.weights }) : "",
     el(
       "section",
       {},

@@ -1,9 +1,10 @@
 /** The questions of source.js, asked of the server that the page came from; one more for lists that
- * are too long to be had at once; and two more, which read weights:
+ * are too long to be had at once; and three more, which read weights:
  *
  *   part(key, offset, limit)   so many of the children of that entry, or of the roots for null
  *   compare(a, b)   what two models are to each other, by their ids
  *   place(path)     where a checkpoint on the server's disk would hang
+ *   drop(file)      where a checkpoint of the reader's would hang, which is sent
  */
 
 export const SILENT = "The server does not answer: is `mother serve` still running?";
@@ -75,6 +76,7 @@ export function served() {
     },
     compare: (a, b) => ask("/api/compare", { a, b }),
     place: (path) => ask("/api/place", { path }),
+    drop: (file) => ask(`/api/drop?${new URLSearchParams({ name: file.name.slice(-200) })}`, file),
   };
 }
 
@@ -93,7 +95,8 @@ async function trees(keys) {
 }
 
 async function ask(path, body) {
-  const how = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const sent = body instanceof File ? ["application/octet-stream", body] : ["application/json", JSON.stringify(body)];
+  const how = body && { method: "POST", headers: { "Content-Type": sent[0] }, body: sent[1] };
   let response;
   let answer;
   try {

@@ -12,8 +12,8 @@ export function weighing(a, b, weigh) {
   return el("section", {}, el("h3", {}, "By their weights"), said, el("p", { class: "actions" }, run));
 }
 
-/** A field for a path on the server's disk. */
-export function placing(place, { go, find, allowed }) {
+/** A field for a path on the server's disk, and one for a file of the reader's. */
+export function placing({ place, drop, find }, { go, allowed }) {
   if (!allowed) {
     return el(
       "section",
@@ -27,12 +27,19 @@ export function placing(place, { go, find, allowed }) {
   const start = () => path.value.trim() && work(run, said, () => place(path.value.trim()), (p) => placed(p, { go, find }));
   const run = button("Place", start, { id: "place" });
   path.addEventListener("keydown", (event) => event.key === "Enter" && start());
+  const file = el("input", { id: "place-file", type: "file", hidden: true });
+  const choose = button("Choose a file…", () => file.click(), { id: "place-choose", title: "Or drop it on the page: it is sent to the server, and deleted when it is placed" });
+  file.addEventListener("change", () => {
+    const [sent] = file.files;
+    if (sent) work(choose, said, () => drop(sent), (p) => placed(p, { go, find }));
+  });
   return el(
     "section",
     { class: "placing" },
     el("h3", {}, "Where would a checkpoint hang?"),
     el("label", { for: "place-path" }, "Its path on the server, or the name of a model here"),
-    el("p", { class: "actions" }, path, run),
+    el("p", { class: "actions" }, path, run, choose),
+    file,
     said,
   );
 }

@@ -104,7 +104,8 @@ def _by_windows(
     stored: Group, whole: Group, lossy: Sequence[Duplicate], options: Options
 ) -> Part | None:
     """The same of large models by the default method, from windows of their layers first; None
-    where most of them would have to be read in full. stored: the group before rows were left out.
+    where most of them would have to be read in full, or where there is a merge. stored: the group
+    before rows were left out.
     """
     looked = adaptive.Adaptive(whole, options.workers)
     copies: list[Duplicate] | None = None
@@ -120,6 +121,8 @@ def _by_windows(
         _check_trees(len(group.checkpoints) - len(copies), options)
         refinement = looked.refinement(last=at is last)
         part = _by_default(sketches, measures, copies, options, refinement, group)
+        if part.merges:  # which of two near models was merged, windows are too small to tell
+            return None
         if not part.doubts:
             break
     return replace(part, group=seen, in_part=True) if looked.settled else None

@@ -8,6 +8,7 @@ import re
 import tempfile
 import warnings
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import category
 from urllib.parse import unquote
@@ -38,7 +39,17 @@ from mother.exports import FORMATS
 from mother.exports.checked import Checked, expression
 from mother.exports.checked import read as read_report
 from mother.exports.texts import as_json, canonical
-from mother.graph import Edge, Evidence, HiddenAncestor, ModelGraph, Node, Tree, WeightFile
+from mother.graph import (
+    Edge,
+    Evidence,
+    HiddenAncestor,
+    ModelGraph,
+    Node,
+    Probabilities,
+    Tree,
+    WeightFile,
+)
+from mother.graph.verdict import GRADES
 from mother.names import spelled, unspelled
 
 NASTY = [
@@ -489,6 +500,27 @@ def test_figures_arrive():
 def test_ids_in_graphml_are_names_as_xml_has_them():
     for element in ET.fromstring(FORMATS["graphml"].write(SMALL)).iter():
         assert re.fullmatch(r"[\w.:-]*", element.get("id", ""), re.ASCII)
+
+
+def test_tables_hold_what_models_and_edges_are_known_by():
+    """Equal bytes, how much was read, grades of hidden ancestors, all probabilities."""
+    nodes = [replace(node, unaligned=("w: 2 x 3",), read=0.25) for node in SMALL.nodes]
+    nodes[1] = replace(nodes[1], identical_to="base", freed=12)
+    edges = [replace(e, probabilities=Probabilities(0.5, 0.2, 0.3)) for e in SMALL.edges]
+    files = FORMATS["csv"].write(replace(SMALL, nodes=tuple(nodes), edges=tuple(edges)))
+    models, found = (
+        list(csv.DictReader(io.StringIO(files[name]))) for name in ("nodes.csv", "edges.csv")
+    )
+    assert {(m["read"], m["unaligned"]) for m in models if m["hidden"] == "false"} == {
+        ("0.25", "w: 2 x 3")
+    }
+    assert [(m["identical_to"], m["freed"]) for m in models].count(("base", "12")) == 1
+    for edge in found:
+        told = [edge[f"probability_{kind}"] for kind in ("parent", "reverse", "siblings")]
+        known = edge["Type"] == "Directed" and edge["relation"] != "hidden"
+        assert told == (["0.5", "0.2", "0.3"] if known else ["", "", ""])
+        assert edge["grade"] in GRADES
+        assert edge["finding"]
 
 
 def test_bills_of_materials_hold_hashes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -71,8 +72,8 @@ def test_the_whole_drawing():
         "alone   1 model of 7.0 k weights",
         "(hidden ancestor of left and right)   2 models of up to 9.0 k weights each, not among the "
         "inputs",
-        "├╌╌ left",
-        "└╌╌ right",
+        "├╌╌ left   likely: probably made from it",
+        "└╌╌ right   likely: probably made from it",
         "root   6 models of up to 6.0 k weights each",
         "├── copy   strong: the same weights; which of the two came first is not told",
         "├╌╌ lora   likely: probably LoRA-tuned (rank 8); 1.2 % of its weights' norm changed; "
@@ -85,6 +86,17 @@ def test_the_whole_drawing():
         "refused: bad.safetensors: header claims 9 bytes, the file has 4",
     ]
     assert plain(family()) == plain(family())
+
+
+def test_figures_below_a_hidden_ancestor_follow_a_sentence():
+    half = replace(nodes("a")[0], compared=0.5099)
+    hidden = HiddenAncestor("hidden:1", ("a", "b"))
+    tree = Tree("hidden:1", ("a", "b"), True)
+    drawn = plain(ModelGraph("gram", (half, *nodes("b")), (), (tree,), (hidden,)))
+    assert drawn[1:] == [
+        "├╌╌ a   likely: probably made from it; 50 % of its weights compared",
+        "└╌╌ b   likely: probably made from it",
+    ]
 
 
 def test_depth_says_what_it_leaves_out():
@@ -112,9 +124,9 @@ def test_a_hidden_ancestor_inside_a_tree():
     )
     assert plain(graph) == [
         "r   4 models of up to 4.0 k weights each",
-        "└╌╌ (hidden ancestor of a and b)",
-        "    ├╌╌ a",
-        "    └╌╌ b",
+        "└╌╌ (hidden ancestor of a and b)   likely: probably made from it; not among the inputs",
+        "    ├╌╌ a   likely: probably made from it",
+        "    └╌╌ b   likely: probably made from it",
         "        └╌╌ c   likely: probably fine-tuned; found in 70 % of resamplings",
     ]
 

@@ -76,7 +76,7 @@ def test_evidence(show):
         *("12 % of its weights' norm changed", "found in over 99 % of resamplings"),
         *("specialization", "the weights disagree with what its files claim"),
         *("Next best parent: lora, 1.5 times as far", "the parent is wholly kept in the child"),
-        *("+2.5", "−0.4", "86.6 M weights, 330.2 MiB", "bfloat16", "0123456789abcdef" * 4),
+        *("+2.5", "−0.4", "86.6 M weights, 346.3 MB", "bfloat16", "0123456789abcdef" * 4),
     ):
         expect(panel).to_contain_text(words)
     rows = panel.locator("table.heat tbody tr")
@@ -105,6 +105,18 @@ def test_hints_and_hashes(show):
     )
     choose(tab, "base")
     expect(said).to_have_count(0)
+
+
+def test_equal_bytes_and_what_was_not_compared(show):
+    base = Node("base", "/m/base", "npz", "a", 10, compared=0.9999)
+    twin = replace(base, id="twin", identical_to="base", freed=49_382_712, read=0.034)
+    edge = Edge("base", "twin", "duplicate", undirected=True)
+    tab = show(ModelGraph("gram", (base, twin), (edge,), (Tree("base", ("base", "twin")),)))
+    choose(tab, "twin")
+    panel = tab.locator("#panel")
+    expect(panel).to_contain_text("Same bytes asbasesafe to delete: 49.4 MB would be free")
+    expect(panel).to_contain_text("99 % of its weights")
+    expect(panel).to_contain_text("3.4 % of its bytes")
 
 
 def test_direction_that_is_not_known(show):

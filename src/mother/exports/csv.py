@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mother.exports.lineage import FIGURES, attributes_of, directed, figures
 from mother.graph import Edge, ModelGraph, Node, rounded
-from mother.graph.verdict import of_edge, resamplings
+from mother.graph.verdict import of_edge, of_models, resamplings
 from mother.names import guarded, spelled
 
 STARTS = ("Id,Label,", "Source,Target,")
@@ -27,9 +27,22 @@ _NODES = (
     "compared",
     "sha256",
     "notes",
+    "identical_to",
+    "freed",
+    "read",
+    "unaligned",
 )
 _MORE = ("stage", "scheme", "grade", "finding", "runner_up", "runner_up_ratio", "evidence")
-_EDGES = ("Source", "Target", "Type", "relation", *FIGURES, *_MORE)
+_KINDS = ("parent", "reverse", "siblings")  # of Probabilities
+_EDGES = (
+    "Source",
+    "Target",
+    "Type",
+    "relation",
+    *FIGURES,
+    *_MORE,
+    *(f"probability_{x}" for x in _KINDS),
+)
 
 
 def write(graph: ModelGraph) -> dict[str, str]:
@@ -40,9 +53,11 @@ def write(graph: ModelGraph) -> dict[str, str]:
     edges: list[tuple[str | float | None, ...]] = [_EDGES]
     for node in graph.nodes:
         size = sum(file.bytes for file in node.files) if node.files else None
-        told = (node.architecture, node.format, node.dtype, node.parameters, size)
+        facts = (node.architecture, node.format, node.dtype, node.parameters, size)
+        more: tuple[str | float | None, ...]
         more = (node.compared, _hashes(node), " / ".join(node.notes) or None)
-        row = (node.id, node.id, "false", *told, node.duplicate_of, node.path, *more)
+        more += (node.identical_to, node.freed, node.read, " / ".join(node.unaligned) or None)
+        row = (node.id, node.id, "false", *facts, node.duplicate_of, node.path, *more)
         nodes.append((*row, *(known.get(node.id, {}).get(name) for name in names)))
     for hidden in graph.hidden:
         nodes.append((hidden.id, hidden.id, "true", *[None] * (len(_NODES) - 3 + len(names))))
@@ -51,8 +66,11 @@ def write(graph: ModelGraph) -> dict[str, str]:
         type_ = "Directed" if directed(edge) else "Undirected"
         ends = (edge.parent, edge.child, type_, edge.relation)
         edges.append((*ends, *(found.get(name) for name in FIGURES), *_more(edge, graph)))
+    told = of_models(graph, name=str)
     for source, target in graph.hidden_edges():
-        edges.append((source, target, "Directed", "hidden", *[None] * (len(_EDGES) - 4)))
+        said = {"grade": told[target].grade, "finding": str(told[target])}
+        ends = (source, target, "Directed", "hidden")
+        edges.append((*ends, *(said.get(name) for name in _EDGES[len(ends) :])))
     return {"nodes.csv": _table(nodes), "edges.csv": _table(edges)}
 
 
@@ -76,6 +94,7 @@ def _more(edge: Edge, graph: ModelGraph) -> tuple[str | float | None, ...]:
         edge.runner_up,
         rounded(edge.runner_up_ratio),
         why if shown and why else None,
+        *(rounded(getattr(edge.probabilities, x, None)) if shown else None for x in _KINDS),
     )
 
 

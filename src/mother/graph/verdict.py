@@ -311,13 +311,16 @@ def of_parents(
 def of_child(
     hidden: HiddenAncestor, id: str, *, beside: bool = False, name: Name = printable
 ) -> Verdict:
-    """A model below a hidden ancestor.
+    """A model below a hidden ancestor. beside: that ancestor stands beside it.
 
-    >>> of_child(HiddenAncestor("hidden:1", ("a", "b")), "a").sentence
+    >>> hidden = HiddenAncestor("hidden:1", ("a", "b"))
+    >>> of_child(hidden, "a").sentence
     'probably from a common ancestor with b; that ancestor is not among the inputs'
+    >>> of_child(hidden, "a", beside=True).sentence
+    'probably made from it'
     """
     if beside:
-        return Verdict("likely", "")
+        return Verdict("likely", "probably made from it")
     others = [child for child in hidden.children if child != id]
     shared = f"a common ancestor with {some(others, name)}" if others else "an ancestor"
     return Verdict("likely", f"probably from {shared}; that ancestor is not among the inputs")
@@ -330,7 +333,8 @@ def of_hidden(hidden: HiddenAncestor, *, beside: bool = False, name: Name = prin
     'inferred from what a and b have in common; not among the inputs; probably made from r'
     """
     if beside:
-        return Verdict("likely", "")
+        made = "" if hidden.parent is None else "probably made from it; "
+        return Verdict("likely", f"{made}not among the inputs")
     above = "" if hidden.parent is None else f"; probably made from {name(hidden.parent)}"
     common = f"inferred from what {some(hidden.children, name)} have in common"
     return Verdict("likely", f"{common}; not among the inputs{above}")

@@ -73,10 +73,10 @@ export function share(x) {
   return percent(x).replace("over ", ">").replace("under ", "<").replace(" %", "");
 }
 
-function scaled(n, units, base) {
+function scaled(n, units) {
   let k = 0;
-  while (n >= base && k < units.length - 1) {
-    n /= base;
+  while (n >= 1000 && k < units.length - 1) {
+    n /= 1000;
     k += 1;
   }
   return `${k ? n.toFixed(1) : n} ${units[k]}`.trim();
@@ -84,12 +84,12 @@ function scaled(n, units, base) {
 
 /** A number of weights: 86.6 M. */
 export function count(n) {
-  return scaled(n, ["", "k", "M", "G", "T"], 1000);
+  return scaled(n, ["", "k", "M", "G", "T"]);
 }
 
-/** A number of bytes: 330.3 MiB. */
+/** A number of bytes, as in the terminal: 330.3 MB. */
 export function bytes(n) {
-  return scaled(n, ["B", "KiB", "MiB", "GiB", "TiB"], 1024);
+  return scaled(n, ["B", "kB", "MB", "GB", "TB"]);
 }
 
 export function many(n, one, more = `${one}s`) {

@@ -243,12 +243,13 @@ function facts({ node }) {
       { class: "facts" },
       fact("Path", node.path, (x) => el("span", { class: "mono" }, breakable(printable(x)))),
       fact("Size", node.parameters, (x) => `${count(x)} weights${whole ? `, ${bytes(whole)}` : ""}`),
-      fact("Compared", node.compared, (x) => (x < 0.995 ? `${Math.floor(100 * x)} % of its weights` : "all of its weights")),
+      fact("Compared", node.compared, (x) => (x < 1 ? `${Math.floor(100 * x)} % of its weights` : "all of its weights")),
       fact("Read", node.read, (x) => (x < 1 ? `${(100 * x).toPrecision(2)} % of its bytes` : "all of its bytes")),
       fact("Number type", node.dtype, printable),
       fact("Format", node.format, printable),
       fact("Architecture", node.architecture, (x) => el("span", { class: "mono" }, printable(x))),
       fact("Same weights as", node.duplicate_of, printable),
+      fact("Same bytes as", node.identical_to, printable, node.freed ? `safe to delete: ${bytes(node.freed)} would be free` : ""),
     ),
     files.length
       ? el(

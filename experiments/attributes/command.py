@@ -24,6 +24,12 @@ MISSING = 0.2
 )
 @click.option("--families", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--split", type=click.Path(path_type=Path, exists=True), multiple=True)
+@click.option(
+    "--scale",
+    "hub",
+    type=click.IntRange(min=200),
+    help="Only time `mother infer` on a hub of so many models.",
+)
 @click.option("--graphs", type=click.Path(path_type=Path), default=Path("data/graphs"))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("docs/experiments"), show_default=True
@@ -34,25 +40,38 @@ def attributes(
     population: Path | None,
     families: int,
     split: tuple[Path, ...],
+    hub: int | None,
     graphs: Path,
     out: Path,
 ) -> None:
     """Hide what is known of models, infer it by every method, and write the page."""
+    from experiments.attributes import scale
     from experiments.attributes.page import NAME, page
     from experiments.figures.pages import table_as_csv, write
 
     start = time.perf_counter()
+    large = out / f"{scale.NAME}.csv"
+    if hub is not None:
+        row = scale.timed(hub, 0, graphs / f"hub-{hub}")
+        large.write_text(table_as_csv([*_read(large), row]), encoding="utf-8")
+        click.echo(large)
+        return
     rows = []
     raw = out / f"{NAME}.csv"
     for row in _rows(models, seeds, population, families, split, graphs):
         rows.append(row)
         raw.write_text(table_as_csv(rows), encoding="utf-8")
-    with raw.open(newline="") as file:
-        read = list(csv.DictReader(file))
     command = f"python -m experiments attributes --models {models} --seeds {seeds}"
     command += f" --population FOLDER --families {families}" if population else ""
-    write(page(read), NAME, out, command, time.perf_counter() - start)
+    write(page(_read(raw), _read(large)), NAME, out, command, time.perf_counter() - start)
     click.echo(out / f"{NAME}.md")
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [dict(row) for row in csv.DictReader(file)]
 
 
 def _rows(

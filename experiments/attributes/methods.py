@@ -1,4 +1,4 @@
-"""What the default is compared with: shares, nearest neighbours, label propagation.
+"""What the default is compared with: shares, nearest neighbours, label propagation, like steps.
 
 Each takes a pedigree's model graph without broods as an adjacency, and what is stated as one column
 a value: (n, values), a row of zeros where nothing is. It gives the probability of each value, (n,
@@ -12,12 +12,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.spatial import KDTree
 
 from mother.graph import ModelGraph
 
 Array = NDArray[np.float64]
 NEAREST = 6  # steps away that neighbours are looked for
 ITERATIONS = 40
+UNMOVED = 1e-7  # a relative change of a layer below which it stood still
+ALIKE = 9  # steps that are most like a model's own
 Method = Callable[[csr_array, Array], Array]
 
 
@@ -65,11 +68,45 @@ def propagation(joined: csr_array, stated: Array) -> Array:
     return np.asarray(found)
 
 
+def step_features(graph: ModelGraph) -> Array:
+    """(models, features) of the step that made each: whether there is one, its relation, rank and
+    length, what part of the layers it left alone, and how uneven it is; each of spread 1."""
+    row = {node.id: k for k, node in enumerate(graph.nodes)}
+    relations = {r: k for k, r in enumerate(sorted({e.relation for e in graph.edges}))}
+    out = np.zeros((len(row), 5 + len(relations)))
+    for edge in graph.edges:
+        known = np.array([c for c in edge.changes if c is not None], dtype=float)
+        moved = known[known > UNMOVED]
+        ratio = float(np.log(moved.max() / np.median(moved))) if len(moved) else 0.0
+        still = 1 - len(moved) / max(len(known), 1)
+        length = np.log(max(edge.distance or 0.0, UNMOVED))
+        figures = out[row[edge.child]]
+        figures[:5] = 1.0, np.log1p(edge.rank or 0), length, still, ratio
+        figures[5 + relations[edge.relation]] = 1.0
+    spread = out.std(0)
+    return np.asarray((out - out.mean(0)) / np.where(spread > 0, spread, 1))
+
+
+def like_steps(features: Array) -> Method:
+    """Votes of the `ALIKE` models that state something and were made by the most similar steps,
+    whoever their relatives are."""
+
+    def run(joined: csr_array, stated: Array) -> Array:
+        told = np.flatnonzero(stated[: len(features)].sum(1))
+        _, near = KDTree(features[told]).query(features, k=min(ALIKE, len(told)))
+        votes = np.zeros(stated.shape)
+        votes[: len(features)] = stated[told][near.reshape(len(features), -1)].sum(1)
+        return _mixed(votes, majority(joined, stated))
+
+    return run
+
+
 def _mixed(votes: Array, base: Array) -> Array:
     mixed = votes + base
     return np.asarray(mixed / mixed.sum(1, keepdims=True))
 
 
+STEPS = "like steps"
 METHODS: dict[str, Method] = {
     "majority": majority,
     "nearest neighbours": neighbours,

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from experiments.attributes.methods import METHODS, adjacency
+from experiments.attributes.methods import (
+    METHODS,
+    STEPS,
+    Method,
+    adjacency,
+    like_steps,
+    step_features,
+)
 from experiments.attributes.worlds import World
 from mother.attributes.columns import Column, column
 from mother.attributes.guesses import Guesses, guessed
@@ -93,6 +100,7 @@ def trials(
     whole = pedigree(world.graph)
     open_ = hidden(whole, share, by_subtree, rng)
     joined = adjacency(world.graph)
+    methods = {**METHODS, STEPS: like_steps(step_features(world.graph))}
     for name, values in world.truth.items():
         if names is not None and name not in names:
             continue
@@ -105,11 +113,11 @@ def trials(
         at |= {"hidden": share, "by": "subtrees" if by_subtree else "cells", "n": int(open_.sum())}
         found = guessed(whole, stated)
         if true.numbers is not None:
-            yield from _numbers(_Case(at, true, stated, found, open_, joined), world)
+            yield from _numbers(_Case(at, true, stated, found, open_, joined, methods), world)
         elif true.held is not None:
-            yield from _sets(_Case(at, true, stated, found, open_, joined))
+            yield from _sets(_Case(at, true, stated, found, open_, joined, methods))
         else:
-            yield from _values(_Case(at, true, stated, found, open_, joined))
+            yield from _values(_Case(at, true, stated, found, open_, joined, methods))
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,7 @@ class _Case:
     found: Guesses | None
     open: Mask
     joined: csr_array
+    methods: dict[str, Method]
 
 
 def _values(case: _Case) -> Iterator[Row]:
@@ -133,7 +142,7 @@ def _values(case: _Case) -> Iterator[Row]:
     told = np.zeros((joined.shape[0], len(stated.names)))
     rows = np.flatnonzero(stated.codes >= 0)
     told[rows, stated.codes[rows]] = 1
-    for method, run in METHODS.items():
+    for method, run in case.methods.items():
         chance = run(joined, told)[: len(open_)][open_]
         best = chance.argmax(1)
         right = np.array([stated.names[k] == n for k, n in zip(best, names, strict=True)])
@@ -159,7 +168,7 @@ def _sets(case: _Case) -> Iterator[Row]:
     place = {n: k for k, n in enumerate(true.names)}
     order = [place[n] for n in stated.names]
     truth = true.held[open_][:, order] == 1
-    for method, run in METHODS.items():
+    for method, run in case.methods.items():
         chance = np.zeros((int(open_.sum()), len(order)))
         for k in range(len(order)):
             told = np.zeros((joined.shape[0], 2))
@@ -189,7 +198,7 @@ def _numbers(case: _Case, world: World) -> Iterator[Row]:
     low, high = given[rows].min(), given[rows].max()
     told[rows, 1] = (given[rows] - low) / (high - low)
     told[rows, 0] = 1 - told[rows, 1]
-    for method, run in METHODS.items():
+    for method, run in case.methods.items():
         guess = low + (high - low) * run(joined, told)[: len(open_), 1]
         guess = np.full_like(guess, mean) if method == "majority" else guess
         error = float(np.sqrt(np.mean((guess - y)[open_] ** 2)) / spread)

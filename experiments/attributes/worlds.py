@@ -23,7 +23,8 @@ LATER = (0.6, 0.25, 0.02, 0.02, 0.04, 0.07)
 LANGUAGES = ("en", "zh", "fr", "de", "es", "ja", "hi", "ar")
 TAGS = tuple(f"tag-{k}" for k in range(12))
 TASKS = ("text-generation", "classification", "translation", "summarization", "embedding", "asr")
-ORGANIZATIONS = 200
+LIBRARIES = ("transformers", "diffusers", "peft", "gguf")
+ORGANIZATIONS, DATASETS = 200, 1000
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,13 @@ def simulated(n: int, seed: int) -> World:
     nodes = tuple(Node(f"m{k}", f"m{k}", "safetensors", "a", 1) for k in range(n))
     length = rng.lognormal(-3, 0.5, n)
     edges = tuple(
-        Edge(f"m{p}", f"m{k}", relations[k], distance=float(length[k]))
+        Edge(
+            f"m{p}",
+            f"m{k}",
+            relations[k],
+            distance=float(length[k]),
+            share=1 / len(parents[k]) if len(parents[k]) > 1 else None,
+        )
         for k in range(n)
         for p in parents[k]
     )
@@ -76,8 +83,13 @@ def simulated(n: int, seed: int) -> World:
         "tags": draw.sets(TAGS, 0.2, (0.1,) * 12, loses=0.3),
         "card length": draw.numbers(),
         "seed": [str(x) for x in rng.integers(0, 5, n).tolist()],
+        "library": draw.category(LIBRARIES, (0.25,) * 4, (0.7, 0.1, 0.1, 0.1), keeps=0.2),
+        "dataset": draw.category(
+            [f"data-{k}" for k in range(DATASETS)], _zipf(DATASETS), _zipf(DATASETS), keeps=-0.2
+        ),
+        "downloads": draw.numbers(),
     }
-    return World("hub", graph, truth, frozenset({"card length"}))
+    return World("hub", graph, truth, frozenset({"card length", "downloads"}))
 
 
 def _zipf(n: int) -> tuple[float, ...]:
@@ -177,7 +189,7 @@ def recovered(world: World, wrong: float, seed: int) -> World:
             near = [x for x in near if place[x] < place[edge.child]]
             parent = near[int(rng.integers(len(near)))] if near else parent
         relation = "fine-tune" if edge.relation == "merge" else edge.relation
-        edges.append(replace(edge, parent=parent, relation=relation))
+        edges.append(replace(edge, parent=parent, relation=relation, share=None))
     return replace(world, graph=replace(world.graph, edges=tuple(edges)))
 
 

@@ -104,7 +104,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(joined)
 
 
-def spread(values: Iterable[float]) -> str:
+def spread(values: Iterable[float], digits: int = 2) -> str:
     """Mean and standard deviation, of those that are numbers.
 
     >>> spread([0.5, 1.0]), spread([1.0]), spread([])
@@ -113,7 +113,9 @@ def spread(values: Iterable[float]) -> str:
     kept = [v for v in values if not math.isnan(v)]
     if not kept:
         return "–"
-    return f"{np.mean(kept):.2f}" + (f" ± {np.std(kept):.2f}" if len(kept) > 1 else "")
+    return f"{np.mean(kept):.{digits}f}" + (
+        f" ± {np.std(kept):.{digits}f}" if len(kept) > 1 else ""
+    )
 
 
 def mean(values: Iterable[float]) -> float:

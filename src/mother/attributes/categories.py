@@ -11,6 +11,7 @@ unknown which, and there messages are repeated until they settle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -111,13 +112,15 @@ class States:
 class Beliefs:
     """outside: (rows, K), probabilities of each state from all but the row's own evidence. kept,
     changed: (links,) expected numbers of values that stayed and that were drawn anew. drawn:
-    (families, K) what they were; founded: (families, K) what founders hold."""
+    (families, K) what they were; founded: (families, K) what founders hold. above: (links, K) of
+    each link's parent from all but the link's child; empty where nobody has several parents."""
 
     outside: Array
     kept: Array
     changed: Array
     drawn: Array
     founded: Array
+    above: Array
 
 
 def beliefs(
@@ -126,13 +129,18 @@ def beliefs(
     stay: Array,
     target: Array,
     root: Array,
+    before: Beliefs | None = None,
 ) -> Beliefs:
     """Messages up and down. evidence: (rows, K) log-likelihoods; stay: (links,); target, root:
-    (families, K)."""
-    above = root[pedigree.family[pedigree.parent]] if len(pedigree.merged) else np.empty((0, 0))
-    for _ in range(ROUNDS if len(pedigree.merged) else 1):
+    (families, K). before: what was found under rates much like these; one round leads on."""
+    if before is not None:
+        above = before.above
+    else:
+        above = root[pedigree.family[pedigree.parent]] if len(pedigree.merged) else np.empty((0, 0))
+    for _ in range(ROUNDS if len(pedigree.merged) and before is None else 1):
         below, sent = _up(pedigree, evidence, stay, target, above)
-        found, above = _down(pedigree, evidence, below, sent, stay, target, root)
+        found = _down(pedigree, evidence, below, sent, stay, target, root)
+        above = found.above
     return found
 
 
@@ -145,11 +153,11 @@ def _up(
     for level in reversed(pedigree.levels):
         parent, child = pedigree.parent[level], pedigree.child[level]
         likely = _exp(below[child])
-        drawn = (target[pedigree.family[child]] * likely).sum(1)
+        drawn = _dot(target[pedigree.family[child]], likely)
         s, w = stay[level], pedigree.weight[level]
         message = (w * s)[:, None] * likely + (w * (1 - s) * drawn)[:, None]
         if (w < 1).any():
-            one = w * (s * (above[level] * likely).sum(1) + (1 - s) * drawn)
+            one = w * (s * _dot(above[level], likely) + (1 - s) * drawn)
             message += (np.bincount(child, one)[child] - one)[:, None]
         sent[level] = np.log(message)
         starts = np.flatnonzero(np.diff(parent, prepend=-1))
@@ -165,8 +173,7 @@ def _down(
     stay: Array,
     target: Array,
     root: Array,
-) -> tuple[Beliefs, Array]:
-    """All beliefs, and (links, K) those of each link's parent from all but the link's child."""
+) -> Beliefs:
     from_above = np.log(root)[pedigree.family]
     rest = np.zeros_like(sent) if len(pedigree.merged) else np.empty((0, 0))
     kept, changed = np.zeros(len(stay)), np.zeros(len(stay))
@@ -175,12 +182,12 @@ def _down(
         parent, child = pedigree.parent[level], pedigree.child[level]
         family = pedigree.family[child]
         parents = _exp(from_above[parent] + below[parent] - sent[level])
-        parents /= parents.sum(1, keepdims=True)
+        parents = _normal(parents)
         s, w, t = stay[level], pedigree.weight[level], target[family]
         handed = (w * s)[:, None] * parents + (w * (1 - s))[:, None] * t
         likely = _exp(below[child])
-        new = w * (1 - s) * (t * likely).sum(1)
-        old = w * s * (parents * likely).sum(1)
+        new = w * (1 - s) * _dot(t, likely)
+        old = w * s * _dot(parents, likely)
         whole = old + new
         if (w < 1).any():
             rest[level] = parents
@@ -193,20 +200,29 @@ def _down(
         what = (w * (1 - s) / whole)[:, None] * t * likely
         for k in range(target.shape[1]):
             drawn[:, k] += np.bincount(family, what[:, k], len(drawn))
-    outside = _exp(from_above + below - evidence)
-    outside /= outside.sum(1, keepdims=True)
+    outside = _normal(_exp(from_above + below - evidence))
     at = pedigree.roots
-    held = _exp(from_above[at] + below[at])
-    held /= held.sum(1, keepdims=True)
+    held = _normal(_exp(from_above[at] + below[at]))
     founded = np.zeros(target.shape)
     for k in range(target.shape[1]):
         founded[:, k] = np.bincount(pedigree.family[at], held[:, k], len(founded))
-    return Beliefs(outside, kept, changed, drawn, founded), rest
+    return Beliefs(outside, kept, changed, drawn, founded, rest)
 
 
 def _exp(log: Array) -> Array:
     """exp of each row, up to a factor."""
-    return np.asarray(np.exp(log - log.max(1, keepdims=True)))
+    top = reduce(np.maximum, log.T)  # rows are short: .max(1) takes three times as long
+    return np.asarray(np.exp(log - top[:, None]))
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Of each row of a with that of b."""
+    return np.asarray(np.einsum("nk,nk->n", a, b))
+
+
+def _normal(a: Array) -> Array:
+    """Each row as a share of its sum."""
+    return np.asarray(a / np.einsum("nk->n", a)[:, None])
 
 
 def fitted(
@@ -226,9 +242,10 @@ def fitted(
     share = shares(states, pedigree, codes)
     rates = Rates(np.full(len(pedigree.kinds), -np.log(STAYING)), power, share, share)
     evidence = states.evidence(pedigree, codes)
+    found = None
     for _ in range(STEPS):
         target, root = states.shares(rates.target), states.shares(rates.root)
-        found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root)
+        found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, found)
         before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
         rates = Rates(
             rate,

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from mother.attributes import categories, numbers
 from mother.attributes.columns import Column
 from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
 
 INTERVAL = 0.9  # how probable it is that a number lies in its interval
-FITTED = 60_000  # rows that rates are fitted to; of larger graphs families drawn at random
+FITTED = 15_000  # rows that rates are fitted to; of larger graphs families drawn at random
+FITTED_SETS = 60_000  # the same, rows of all elements together
 AT_ONCE = 300_000  # rows in work
-BY_CHANCE = 1.0  # standard errors that relatives must narrow an attribute down by
+BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
 _SEED = 0
-_POWERS = (0.0, 1.5)  # of beliefs
+_POWERS, _TRUSTS = (0.0, 1.5), (0.01, 0.99)  # see `_Sure`
+DOUBTED = 2.0  # beliefs that are taken to have been wrong before any was tried
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Guesses:
     the most probable value and its probability. Sets: held, (models, elements), probabilities.
     Numbers: ends, (3, models): the middle of the interval, its low and its high end.
     bits, error: by how much relatives narrow down what is stated over what is stated altogether, in
-    bits a model, and the standard error.
+    bits a model, and the standard error. Where they do not, guesses are what is stated altogether.
     """
 
     heard: Mask
@@ -44,7 +46,11 @@ class Guesses:
     @property
     def follows(self) -> bool:
         """Whether the attribute follows the graph by more than chance."""
-        return self.bits > BY_CHANCE * self.error
+        return _follows(self.bits, self.error)
+
+
+def _follows(bits: float, error: float) -> bool:
+    return bits > BY_CHANCE * error
 
 
 def guessed(whole: Pedigree, values: Column) -> Guesses | None:
@@ -76,6 +82,9 @@ def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
         right[models] = np.where(place >= 0, outside[np.arange(len(place)), place], np.nan)
     told = np.flatnonzero(codes >= 0)
     bits = _bits(right[told], codes[told], values)
+    if not _follows(*bits):
+        share = np.bincount(codes[told], minlength=values) / len(told)
+        best[:], chance[:] = share.argmax(), share.max()
     return Guesses(_heard(whole, codes >= 0), *bits, best=best, chance=chance)
 
 
@@ -83,7 +92,7 @@ def _set(whole: Pedigree, held: NDArray[np.int8]) -> Guesses:
     """Each element is a character of its own, there or not; all change at the same rates."""
     elements = held.shape[1]
     told = _rows(whole, held.max(1), -1) >= 0
-    part, rows = whole.part(_drawn(whole, told, FITTED // elements))
+    part, rows = whole.part(_drawn(whole, told, FITTED_SETS // elements))
     codes = _rows(whole, held, -1)[rows].T.ravel().astype(np.intp)
     many = part.times(elements)
     which = np.repeat(np.arange(elements), part.families)
@@ -102,22 +111,39 @@ def _set(whole: Pedigree, held: NDArray[np.int8]) -> Guesses:
     some = told[: whole.models]
     gained = [_gained(right[some, k], held[some, k], 2) for k in range(elements)]
     gain = np.sum(gained, axis=0)
-    error = float(gain.std() / np.sqrt(len(gain)))
-    return Guesses(_heard(whole, told), float(gain.mean()), error, held=found)
+    bits = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+    if not _follows(*bits):
+        found[:] = (held[some] == 1).mean(0)
+    return Guesses(_heard(whole, told), *bits, held=found)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Rates; shares, (characters, values), of what is stated; power: see `_tempered`."""
+    """Rates; shares: (characters, values), of what is stated."""
 
     rates: categories.Rates
     shares: Array
+    sure: _Sure
+
+
+@dataclass(frozen=True)
+class _Sure:
+    """What makes beliefs as sure as they are right: to a power, and mixed with what is stated
+    altogether. The power 0 says no more than that, the trust is how often a belief tells at all."""
+
     power: float
+    trust: float
+
+    def of(self, beliefs: Array, base: Array) -> Array:
+        """Probabilities, (n, K); base: the shares of what is stated, likewise."""
+        told = np.maximum(beliefs, 1e-12) ** self.power * base ** (1 - self.power)
+        told *= self.trust / told.sum(1, keepdims=True)
+        return np.asarray(told + (1 - self.trust) * base / base.sum(1, keepdims=True))
 
 
 def _fitted(part: Pedigree, codes: Indices, values: int, character: Indices) -> _Fit:
     """The rates, with lengths or without, that foretell better what is stated, each from all
-    others, and the power that makes their beliefs as sure as they are right."""
+    others, and what makes their beliefs as sure as they are right."""
     told = np.flatnonzero(codes >= 0)
     found = []
     for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
@@ -129,13 +155,14 @@ def _fitted(part: Pedigree, codes: Indices, values: int, character: Indices) -> 
         place = _place(states.states[family], codes[told], values)
 
         def cost(
-            power: float, every: Array = every, base: Array = base, place: Indices = place
+            at: Array, every: Array = every, base: Array = base, place: Indices = place
         ) -> float:
-            sure = _tempered(every, base, power)
-            return -float(np.log(sure[np.arange(len(place)), place]).mean())
+            sure = _Sure(*at).of(every, base)[np.arange(len(place)), place]
+            right = float(np.log(sure).sum()) + DOUBTED * float(np.log(1 - at[1]))
+            return -right / max(len(place), 1)
 
-        best = minimize_scalar(cost, bounds=_POWERS, method="bounded")
-        found.append((float(best.fun), of_length, _Fit(rates, share, float(best.x))))
+        best = minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS))
+        found.append((float(best.fun), of_length, _Fit(rates, share, _Sure(*best.x.tolist()))))
     return min(found, key=lambda fit: fit[:2])[2]
 
 
@@ -145,7 +172,7 @@ def _expected(
     """(rows, K) what all others let expect of each row, as sure as it is right."""
     states, outside = _outside(part, codes, values, fit.rates, character)
     base = states.shares(fit.shares)[part.family]
-    return states, _tempered(outside, base, fit.power)
+    return states, fit.sure.of(outside, base)
 
 
 def _outside(
@@ -156,13 +183,6 @@ def _outside(
     evidence, stay = states.evidence(part, codes), rates.staying(part)
     target, root = states.shares(rates.target), states.shares(rates.root)
     return states, categories.beliefs(part, evidence, stay, target, root).outside
-
-
-def _tempered(beliefs: Array, base: Array, power: float) -> Array:
-    """Probabilities, (n, K), to a power, and base to what is left of one: with the power 0 they say
-    no more than the base does."""
-    sure = np.maximum(beliefs, 1e-12) ** power * base ** (1 - power)
-    return np.asarray(sure / sure.sum(1, keepdims=True))
 
 
 def _place(states: Indices, codes: Indices, values: int) -> Indices:
@@ -214,12 +234,15 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
         variance[models] = found.variance[: part.models]
     own = own[told]
     gain = _density(own, mean[told], variance[told]) - _density(own, 0.0, 1.0)
+    gain /= np.log(2)
+    bits = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+    if not _follows(*bits):
+        mean[:], variance[:] = 0.0, 1.0
     off = np.sort(np.abs(own - mean[told]) / np.sqrt(variance[told]))
     reach = off[min(len(off), int(np.ceil(INTERVAL * (len(off) + 1)))) - 1] * np.sqrt(variance)
     return Guesses(
         _heard(whole, np.isfinite(padded)),
-        float(gain.mean() / np.log(2)),
-        float(gain.std() / np.log(2) / np.sqrt(len(gain))),
+        *bits,
         ends=scale.back(np.stack([mean, mean - reach, mean + reach])),
     )
 

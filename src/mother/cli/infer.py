@@ -87,7 +87,7 @@ def infer(
     if output is not None and as_graph:
         write_atomically(output, annotated(known, found).to_json())
     elif output is not None:
-        write_atomically(output, "".join(found.to_csv()))
+        write_atomically(output, found.to_csv())
     print_lines(_lines(found, heads_only=output is not None), plain=plain)
     if found.strangers:
         print(f"mother: {_named(found.strangers)}", file=sys.stderr)

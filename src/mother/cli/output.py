@@ -69,19 +69,21 @@ def check_output(path: Path, starts: tuple[str, ...] = ("{",), kind: str = "JSON
         raise InputError(path, "can't be written: permission denied")
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """The whole content or nothing: a kill in the middle leaves the file that was there, and beside
-    it one that the next write removes. Links are followed; pipes and devices are written to as they
-    are."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+def write_atomically(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """The whole content, or texts one after the other, or nothing: a kill in the middle leaves the
+    file that was there, and beside it one that the next write removes. Links are followed; pipes
+    and devices are written to as they are."""
+    parts = [content] if isinstance(content, str | bytes) else content
+    blocks = (x if isinstance(x, bytes) else x.encode("utf-8") for x in parts)
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(data)
+            with path.open("wb") as file:
+                file.writelines(blocks)
             return
         target = path.resolve()
         with unfinished(target) as (descriptor, new):
             with os.fdopen(descriptor, "wb", closefd=False) as file:
-                file.write(data)
+                file.writelines(blocks)
                 file.flush()
                 os.fsync(descriptor)
             umask = os.umask(0)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from click.testing import CliRunner, Result
 
@@ -53,6 +54,15 @@ def test_a_licence_comes_from_relatives_with_a_probability_and_a_reason(graph: M
     )
     assert 0.8 < cell.probability < 1
     assert found["other-7"].value == "llama3"
+
+
+def test_a_frame_goes_in_and_a_frame_comes_out(graph: ModelGraph) -> None:
+    stated = pandas.DataFrame.from_dict(table(), orient="index")
+    frame = mother.infer(graph, stated).to_frame()
+    assert len(frame) == 18
+    cells = frame.set_index("model")
+    assert cells.loc["base", "status"] == "stated"
+    assert tuple(cells.loc["tuned-7", ["status", "value"]]) == ("inferred", "mit")
 
 
 def test_noise_is_not_known() -> None:

@@ -188,10 +188,10 @@ def _down(
         likely = _exp(below[child])
         new = w * (1 - s) * _dot(t, likely)
         old = w * s * _dot(parents, likely)
-        whole = old + new
+        whole: Array = old + new
         if (w < 1).any():
             rest[level] = parents
-            whole = np.bincount(child, whole)[child]
+            whole = np.asarray(np.bincount(child, whole)[child])
             one = np.zeros((int(child.max()) + 1, target.shape[1]))
             np.add.at(one, child, handed)
             handed = one[child]

@@ -15,6 +15,7 @@ from mother.graph import Block, Edge, ModelGraph, Node, Recipe, Tree
 from mother.graph.descent import Descent
 from mother.graph.evaluation import evaluate
 from mother.graph.placement import placement
+from mother.graph.verdict import of_models
 from mother.views.outline import outline
 from mother.views.page import view
 from mother.views.terminal import forest
@@ -164,3 +165,15 @@ def test_cards_of_a_merge_are_held_to_its_weights(tmp_path):
     assert verdict("a, d") == "contradicted"
     assert verdict("a, elsewhere/z") == "unknown"
     assert verdict("a, b", missing="b") == "unknown"
+
+
+def test_nothing_is_called_first_where_that_is_open():
+    """Where only the drawing puts it above the others; equal weights make no such claim."""
+    nodes = tuple(Node(name, name, "npz", "a", 1) for name in ("base", "kin", "twin"))
+    kin = Edge("base", "kin", "fine-tune", undirected=True)
+    twin = Edge("base", "twin", "duplicate", undirected=True)
+    for edges, said in (
+        ((kin, twin), "whether it or kin came first is open"),
+        ((twin,), "no parent"),
+    ):
+        assert said in of_models(ModelGraph("gram", nodes, edges))["base"].sentence

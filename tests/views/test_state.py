@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from serving import served
 
 from mother.graph import Edge, ModelGraph, Node, Tree
-from mother.graph.verdict import STEPS, needs, of_models
+from mother.graph.verdict import STEPS, needs, of_models, of_root
 from mother.views.page import page as page_of
 
 
@@ -411,6 +411,7 @@ def test_verdicts_of_opened_graphs_are_those_of_verdict_py(show):
                 verdict.sentence,
                 *verdict.figures,
                 *needs(parents, None, [], hinted=True),
+                of_root(parents).sentence,
             ]
         )
         asked.append([[json.loads(json.dumps(e.__dict__, default=str)) for e in parents], method])
@@ -420,7 +421,8 @@ def test_verdicts_of_opened_graphs_are_those_of_verdict_py(show):
     ours = tab.evaluate(
         f"(all) => {{ const m_names = {names}\n}})();\nconst m = {body}\n}})();"
         "return all.map(([edges, method]) =>"
-        "[...m.ofParents(edges, 100, method), ...m.needs(edges, null, [], true)]) }",
+        "[...m.ofParents(edges, 100, method), ...m.needs(edges, null, [], true),"
+        " m.ofRoot(edges)[1]]) }",
         asked,
     )
     assert ours == told

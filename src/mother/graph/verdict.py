@@ -248,10 +248,12 @@ def of_models(
     """Every model and hidden ancestor of a graph in words, by id. A model with several parents is
     as sure as the least of its edges."""
     edges: dict[str, list[Edge]] = {}
+    below: dict[str, list[Edge]] = {}
     for edge in graph.edges:
         edges.setdefault(edge.child, []).append(edge)
+        below.setdefault(edge.parent, []).append(edge)
     under = {child: hidden for hidden in graph.hidden for child in hidden.children}
-    first = {edge.parent for edge in graph.edges} | {h.parent for h in graph.hidden}
+    first = below.keys() | {h.parent for h in graph.hidden}
     known: dict[str, Verdict] = {}
     for node in graph.nodes:
         if node.id in edges:
@@ -259,7 +261,7 @@ def of_models(
         elif node.id in under:
             known[node.id] = of_child(under[node.id], node.id, beside=beside, name=name)
         elif node.id in first:
-            known[node.id] = Verdict("", "the first of its tree: no parent among the inputs")
+            known[node.id] = of_root(below.get(node.id, ()), name=name)
         else:
             known[node.id] = Verdict("", "no relative among the inputs")
         if node.compared is not None and node.compared < WHOLE:
@@ -306,6 +308,18 @@ def of_parents(
         for figure in _figures(edge, n, graph.method)
     )
     return Verdict(worst, sentence, figures)
+
+
+def of_root(edges: Sequence[Edge], *, name: Name = printable) -> Verdict:
+    """A model above which nothing stands. edges: from it.
+
+    >>> of_root([Edge("a", "b", "fine-tune", undirected=True)]).sentence
+    'drawn as the first of its tree; whether it or b came first is open'
+    """
+    if opened := [edge.child for edge in edges if direction(edge) == "open"]:
+        doubt = f"whether it or {some(opened, name)} came first is open"
+        return Verdict("", f"drawn as the first of its tree; {doubt}")
+    return Verdict("", "the first of its tree: no parent among the inputs")
 
 
 def of_child(

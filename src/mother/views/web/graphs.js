@@ -1,6 +1,6 @@
 /** graph.json, opened in the page, as the page would have been made from it (page.py). */
 
-import { ancestor, needs, ofChild, ofHidden, ofParents } from "./verdict.js";
+import { ancestor, needs, ofChild, ofHidden, ofParents, ofRoot } from "./verdict.js";
 
 const SCHEMAS = ["mother.model-graph/1", "mother.model-graph/2"];
 const WHOLE = 0.995;
@@ -48,7 +48,7 @@ function seen(graph, palette) {
     }
     return found;
   };
-  const [to, hinted] = [by(edges, "child"), by(hints, "model")];
+  const [to, from, hinted] = [by(edges, "child"), by(edges, "parent"), by(hints, "model")];
   const under = new Map(hidden.flatMap((h) => h.children.map((child) => [String(child), h])));
   const below = new Map();
   const hang = (parent, child) => {
@@ -93,7 +93,7 @@ function seen(graph, palette) {
     }
     const others = own.filter((x) => x !== edge);
     if (edge && others.length) out.edge.also = others.map(({ parent, share }) => ({ name: String(parent), share }));
-    out.told = h ? ofHidden(h) : own.length ? ofParents(own, resamplings, graph.method) : under.has(id) ? ofChild(under.get(id), id) : ["", below.has(id) ? "the first of its tree: no parent among the inputs" : "no relative among the inputs"];
+    out.told = h ? ofHidden(h) : own.length ? ofParents(own, resamplings, graph.method) : under.has(id) ? ofChild(under.get(id), id) : below.has(id) || from.has(id) ? ofRoot(from.get(id) ?? []) : ["", "no relative among the inputs"];
     if (typeof node?.compared === "number" && node.compared < WHOLE) out.told.push(`${Math.trunc(100 * node.compared)} % of its weights compared`);
     const why = needs(own, node, said, hints.length > 0);
     if (why.length) out.needs = why;

@@ -133,6 +133,11 @@ export function ofParents(edges, resamplings, method) {
   return [worst, sentence, ...edges.flatMap((e) => figures(e, resamplings, method).map((f) => `${printable(e.parent)}: ${f}`))];
 }
 
+export function ofRoot(edges) {
+  const open = edges.filter((e) => direction(e) === "open").map((e) => e.child);
+  return ["", open.length ? `drawn as the first of its tree; whether it or ${some(open)} came first is open` : "the first of its tree: no parent among the inputs"];
+}
+
 export function ofChild(hidden, id) {
   const others = hidden.children.filter((child) => child !== id);
   const shared = others.length ? `a common ancestor with ${some(others)}` : "an ancestor";

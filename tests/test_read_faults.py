@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from kit import check_one_line, model, run, save, tuned
 
+import mother
 from mother import InputError
 from mother.checkpoints import open_checkpoint, storage
 
@@ -107,3 +108,12 @@ def test_a_map_that_can_not_be_read_is_refused(tmp_path, monkeypatch):
         os._exit(3)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "org/model"])
+def test_what_is_called_like_a_repository_is_looked_for_on_the_hub(tmp_path, monkeypatch, name):
+    """Files are opened by their absolute path; the hint is to what the user wrote."""
+    monkeypatch.chdir(tmp_path)
+    for ask in (mother.recover, open_checkpoint):
+        with pytest.raises(InputError, match=f"on the Hub it is hf://.*{name}$"):
+            ask(name)

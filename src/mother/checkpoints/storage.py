@@ -90,8 +90,9 @@ def elsewhere(path: Path) -> str:
     return f"; on the Hub it is hf://{named[1] or 'OWNER'}/{named[2]}"
 
 
-def open_regular(path: Path) -> int:
-    """A read-only descriptor of a regular file; pipes and devices are never opened."""
+def open_regular(path: Path, named: Path | None = None) -> int:
+    """A read-only descriptor of a regular file; pipes and devices are never opened. named: as the
+    user called it, which says where else it may lie."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise refusal(path, "not a regular file")
@@ -100,7 +101,7 @@ def open_regular(path: Path) -> int:
         return os.open(path, flags)
     except FileNotFoundError:
         gone = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
-        raise refusal(path, f"{gone}{elsewhere(path)}") from None
+        raise refusal(path, f"{gone}{elsewhere(named or path)}") from None
     except OSError as error:
         raise refusal(path, f"can't be opened: {reason(error)}") from None
     except ValueError:
@@ -110,8 +111,8 @@ def open_regular(path: Path) -> int:
 class _Handle:
     """A descriptor that is closed once nobody refers to it, whichever thread that is."""
 
-    def __init__(self, path: Path) -> None:
-        self.descriptor = open_regular(path)
+    def __init__(self, path: Path, named: Path) -> None:
+        self.descriptor = open_regular(path, named)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
@@ -184,7 +185,7 @@ class File:
     def _opened(self) -> _Handle:
         handle = self._handle
         if handle is None:
-            handle = _Handle(self._absolute)
+            handle = _Handle(self._absolute, self.path)
             if len(_handles) < MAX_HELD:
                 _handles.add(handle)
                 self._handle = handle

@@ -29,7 +29,7 @@ nitpick_ignore_regex = [  # other projects', and internals that signatures name
     ("py:class", r"mother\.(descent\.Step|gate\.report\.Judged|index\.newcomer\.Newcomer)"),
     ("py:class", r"mother\.(attributes\.result\.Attribute|gate\.binding\.Binding)|Value"),
     ("py:class", r"mother\.(layouts\.alignment\.Group|measures\.stream\.Measures)"),
-    ("py:class", r"mother\.(graph\.descent\.Step|recovery\.Options)"),
+    ("py:class", r"mother\.(graph\.descent\.Step|options\.Options)"),
     ("py:class", r"mother\.checkpoints\.tensor\.(Checkpoint|Problem)"),
     ("py:class", r"(mother\.checkpoints\.memory\.)?(Arrays|Models?|Place)"),
     ("py:class", r"(pandas\.)?DataFrame|(numpy\.typing\.)?NDArray|Array|np\..*"),

@@ -13,7 +13,7 @@ from kit import check_one_line, model, run, save, tuned
 
 import mother
 from mother import InputError
-from mother.checkpoints import open_checkpoint, storage
+from mother.checkpoints import laid_out, open_checkpoint, storage
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def after_opening(monkeypatch):
     """What is done once the headers were read, at the first read of weights."""
 
     def plan(act):
-        tensor = storage.Contiguous.read
+        tensor = laid_out.Contiguous.read
         done = []
 
         def read(self, start, stop):
@@ -39,7 +39,7 @@ def after_opening(monkeypatch):
                 done.append(act())
             return tensor(self, start, stop)
 
-        monkeypatch.setattr(storage.Contiguous, "read", read)
+        monkeypatch.setattr(laid_out.Contiguous, "read", read)
 
     monkeypatch.setattr(storage, "MAX_HELD", 0)
     return plan

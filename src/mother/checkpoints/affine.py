@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mother.checkpoints.storage import Span, c_strides
+from mother.checkpoints.laid_out import Span, c_strides
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor
 
 
@@ -94,7 +94,7 @@ class _Affine:
 def nibbles(name: str, span: Span, shape: tuple[int, ...], signed: bool) -> Tensor:
     """4-bit integers, two to a byte, the first in the low half. Raises ValueError.
 
-    >>> from mother.checkpoints.storage import Bytes
+    >>> from mother.checkpoints.laid_out import Bytes
     >>> nibbles("q", Bytes(b"\\x21\\xf3"), (4,), signed=True).read()
     array([ 1,  2,  3, -1], dtype=int8)
     """

@@ -14,7 +14,8 @@ import numpy as np
 
 from mother.checkpoints.affine import affine
 from mother.checkpoints.graph_constants import weights_among
-from mother.checkpoints.storage import File, Window, lay_out
+from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
 
 #: versions of the format, and variables in one file

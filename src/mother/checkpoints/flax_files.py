@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from mother.checkpoints.storage import File, Window, lay_out
+from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean, dtype_of
 from mother.checkpoints.views import Tile, reshaped, tiled
 

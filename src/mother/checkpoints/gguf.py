@@ -15,7 +15,8 @@ import numpy as np
 from mother.checkpoints.decoded import Decoded
 from mother.checkpoints.gguf_blocks import BLOCKS, PLAIN, BlockType
 from mother.checkpoints.gguf_header import Entry, Order, read_gguf_header
-from mother.checkpoints.storage import File, Window, lay_out
+from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, dtype_of
 
 #: names of mostly what is in a file, by `general.file_type`

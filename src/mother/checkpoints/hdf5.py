@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import ml_dtypes
 import numpy as np
 
-from mother.checkpoints.storage import MAX_DIMENSIONS, Bytes, Span, lay_out
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, Bytes, Span, lay_out
 from mother.checkpoints.tensor import Array, DType, Slice, Source, Tensor, clean
 from mother.checkpoints.views import Tile, tiled
 from mother.checkpoints.work import STEP, TENSOR, Work

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mother.checkpoints.hdf5 import MAGIC, read_datasets
-from mother.checkpoints.storage import File, Span, Window
+from mother.checkpoints.laid_out import Span, Window
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, Tensor
 from mother.checkpoints.zip_archive import Member, span
 

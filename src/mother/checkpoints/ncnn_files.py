@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Set
 import numpy as np
 
 from mother.checkpoints.affine import affine
-from mother.checkpoints.storage import File, Window, lay_out
+from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
 
 MAGIC = b"7767517"

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
+from mother.checkpoints.laid_out import Span, Window, c_strides, lay_out
 from mother.checkpoints.pickled_arrays import number_dtype, read_arrays
-from mother.checkpoints.storage import File, Span, Window, c_strides, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
 from mother.checkpoints.zip_archive import Member, span
 

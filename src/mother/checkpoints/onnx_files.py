@@ -16,9 +16,10 @@ import ml_dtypes
 import numpy as np
 
 from mother.checkpoints.graph_constants import weights_among
+from mother.checkpoints.laid_out import Bytes, Span, Window, lay_out
 from mother.checkpoints.onnx_quantized import dequantized
 from mother.checkpoints.protobuf import Field, Messages
-from mother.checkpoints.storage import Bytes, File, Span, Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Tensor, clean
 from mother.checkpoints.views import permuted
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from mother.checkpoints.affine import Nibbles, affine, nibbles
 from mother.checkpoints.graph_constants import weights_among
-from mother.checkpoints.storage import File, Window, lay_out
+from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
 from mother.checkpoints.views import reshaped
 from mother.checkpoints.work import STEP, Work

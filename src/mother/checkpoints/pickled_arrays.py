@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from mother.checkpoints.laid_out import c_strides, lay_out
 from mother.checkpoints.pickle_data import PickledArray, read_pickle
 from mother.checkpoints.state_dict import MAX_NAME, named
-from mother.checkpoints.storage import File, c_strides, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor, clean
 from mother.checkpoints.work import TENSOR
 

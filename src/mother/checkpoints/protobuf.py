@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mother.checkpoints.storage import Span
+from mother.checkpoints.laid_out import Span
 
 #: fields that are walked through in one file
 MAX_FIELDS = 8_000_000
@@ -29,7 +29,7 @@ class Field(NamedTuple):
 class Messages:
     """The messages in a span of bytes. Raises ValueError, one line, where they are damaged.
 
-    >>> from mother.checkpoints.storage import Bytes
+    >>> from mother.checkpoints.laid_out import Bytes
     >>> messages = Messages(Bytes(b"\\x08\\x96\\x01" + b"\\x12\\x02hi"))
     >>> [(f.number, f.value, messages.text(f)) for f in messages.fields()]
     [(1, 150, ''), (2, -1, 'hi')]

@@ -10,7 +10,8 @@ import json
 import math
 from typing import Any
 
-from mother.checkpoints.storage import MAX_DIMENSIONS, File, Window, lay_out
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean, dtype_of
 
 #: the format's own bound

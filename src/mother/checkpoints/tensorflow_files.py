@@ -16,8 +16,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, Bytes, Window, lay_out
 from mother.checkpoints.protobuf import Field, Messages
-from mother.checkpoints.storage import MAX_DIMENSIONS, Bytes, File, Window, lay_out, refusal
+from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
 from mother.checkpoints.work import STEP
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from mother.checkpoints.storage import MAX_DIMENSIONS, File, lay_out
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean
 
 MANIFEST = "model.json"

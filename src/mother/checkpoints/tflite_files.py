@@ -13,7 +13,8 @@ import numpy as np
 
 from mother.checkpoints.affine import affine, nibbles
 from mother.checkpoints.graph_constants import weights_among
-from mother.checkpoints.storage import Bytes, File, Window, lay_out
+from mother.checkpoints.laid_out import Bytes, Window, lay_out
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
 from mother.checkpoints.work import STEP, TENSOR
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mother.checkpoints.storage import MAX_DIMENSIONS, Contiguous, Strided, c_strides
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, Contiguous, Strided, c_strides
 from mother.checkpoints.tensor import Array, DType, Slice, Tensor
 from mother.checkpoints.zip_archive import Deflated
 

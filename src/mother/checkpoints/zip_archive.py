@@ -18,7 +18,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mother.checkpoints.storage import File, Span, Window
+from mother.checkpoints.laid_out import Span, Window
+from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Slice, clean
 from mother.checkpoints.work import justified
 

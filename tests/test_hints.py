@@ -221,19 +221,19 @@ def test_a_step_s_number_is_a_claim_of_its_name(tmp_path):
         for k, step in enumerate(order):
             save(tmp_path / name / f"out/checkpoint-{step}/model.safetensors", weights[k])
         graph = mother.recover(tmp_path / name, hints=True)
-        of = {f"out/checkpoint-{step}": k for k, step in enumerate(order)}
+        of = {f"checkpoint-{step}": k for k, step in enumerate(order)}
         edges = {(of[e.parent], of[e.child], e.direction_probability) for e in graph.edges}
         steps = {h.says: (h.parent, h.agrees) for h in graph.hints if h.kind == "step"}
         found[name] = edges, steps
     assert found["right"][0] == found["wrong"][0]
     assert {(p, c) for p, c, _ in found["right"][0]} == {(0, 1), (1, 2)}
     expected = {
-        "checkpoint 1000, after checkpoint 500": ("out/checkpoint-500", True),
-        "checkpoint 1500, after checkpoint 1000": ("out/checkpoint-1000", True),
+        "checkpoint 1000, after checkpoint 500": ("checkpoint-500", True),
+        "checkpoint 1500, after checkpoint 1000": ("checkpoint-1000", True),
     }
     assert found["right"][1] == expected
     told = found["wrong"][1]
-    assert told["checkpoint 1500, after checkpoint 1000"] == ("out/checkpoint-1000", False)
+    assert told["checkpoint 1500, after checkpoint 1000"] == ("checkpoint-1000", False)
     assert not any(h.kind == "step" for h in mother.recover(tmp_path / "wrong").hints)
 
 

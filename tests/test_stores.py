@@ -47,7 +47,9 @@ def bucket() -> Iterator[Any]:
     """A client of S3 as moto's server speaks it, with a bucket `lab`."""
     import boto3
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
+    S3FileSystem.clear_instance_cache()  # those of another test's server
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     with pytest.MonkeyPatch.context() as patch:

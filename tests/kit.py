@@ -16,6 +16,7 @@ import safetensors.numpy
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.cli import main
+from mother.hub.traffic import TRAFFIC
 from mother.layouts import align
 
 
@@ -31,6 +32,7 @@ def run(*arguments, encoding="utf-8", stdout=None):
     out = stdout or io.TextIOWrapper(io.BytesIO(), encoding)
     err = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
     argv, sys.argv = sys.argv, ["mother", *map(str, arguments)]
+    TRAFFIC.restart()  # counts of what other tests asked for
     code = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -114,6 +114,16 @@ def save(path, weights):
     return path
 
 
+def save_claims(folder):
+    """A base, a stranger, and a child of the base whose card names the stranger."""
+    base = model(0)
+    claims = {"base": (base, ""), "other": (model(1), ""), "false": (tuned(base, 1), "other")}
+    for name, (weights, claimed) in claims.items():
+        save(folder / name / "model.safetensors", weights)
+        if claimed:
+            (folder / name / "README.md").write_text(f"---\nbase_model: {claimed}\n---\n")
+
+
 def save_family(folder, count=5, seed=0):
     root = model(seed)
     save(folder / "root.safetensors", root)

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from kit import model, save, tuned
+from kit import save_claims
 from pre_commit.clientlib import load_manifest
 
 from mother.checkpoints.foreign import BY_ENDING
@@ -28,13 +28,7 @@ STEPS = {step.get("name", step.get("uses")): step for step in ACTION["runs"]["st
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A base and a model that claims another; `mother` and `python -m pip` on the PATH."""
-    base, other = model(0), model(1)
-    claims = {"base": (base, ""), "other": (other, ""), "false": (tuned(base, 1), "other")}
-    for name, (weights, claimed) in claims.items():
-        save(tmp_path / "my models" / name / "model.safetensors", weights)
-        if claimed:
-            card = tmp_path / "my models" / name / "README.md"
-            card.write_text(f"---\nbase_model: {claimed}\n---\n")
+    save_claims(tmp_path / "my models")
     tools = tmp_path / "tools"
     tools.mkdir()
     run = f'exec {sys.executable} -c "from mother.cli import main; main()"'

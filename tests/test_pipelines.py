@@ -16,7 +16,7 @@ import junitparser
 import pytest
 import yaml
 from click.testing import CliRunner
-from kit import model, save, tuned
+from kit import save_claims
 
 from mother.cli import COMMANDS, cli
 from mother.gate.junit import to_junit
@@ -31,13 +31,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A base, a model that claims another parent, and a file that is none."""
-    base, other = model(0), model(1)
-    claims = {"base": (base, ""), "other": (other, ""), "false": (tuned(base, 1), "other")}
-    for name, (weights, claimed) in claims.items():
-        save(tmp_path / "my models" / name / "model.safetensors", weights)
-        if claimed:
-            card = tmp_path / "my models" / name / "README.md"
-            card.write_text(f"---\nbase_model: {claimed}\n---\n")
+    save_claims(tmp_path / "my models")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -10,7 +10,7 @@ import torch
 from experiments.lab.adapters import LORA, adapted
 from experiments.lab.edited import _pruned
 from experiments.lab.kinds import BESIDE, Weights, kind, matrices, stored, weights
-from experiments.lab.models import blank, load, trained
+from experiments.lab.models import blank, distil, load, trained
 from experiments.lab.reshaped import _expanded, _fewer_heads, _fewer_neurons, _shaped
 
 Change = Callable[[Weights], None]
@@ -232,13 +232,5 @@ def _student(folder: Path, out: Path) -> None:
     kept = {n.replace(".layers.2.", ".layers.1."): w for n, w in kept.items()}
     student = _shaped(out, kept, num_hidden_layers=2)
     examples = draw("headers", "train", 480, 108)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=1e-3)
-    for k in range(60):
-        tokens = examples.inputs[8 * k : 8 * (k + 1)]
-        with torch.no_grad():
-            aim = teacher(input_ids=tokens).logits.log_softmax(-1)
-        said = student(input_ids=tokens).logits.log_softmax(-1)
-        torch.nn.functional.kl_div(said, aim, log_target=True, reduction="batchmean").backward()
-        optimiser.step()
-        optimiser.zero_grad()
+    distil(teacher, student, examples.inputs, 1e-3)
     student.save_pretrained(out)

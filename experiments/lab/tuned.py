@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from experiments.corpora import draw
 from experiments.lab.kinds import kind
-from experiments.lab.models import load, trained
+from experiments.lab.models import distil, load, trained
 
 Change = Callable[[torch.nn.Module], None]
 
@@ -150,13 +150,5 @@ def _student(folder: Path, out: Path) -> None:
 
     teacher, student = load(folder / "a"), blank(37)
     examples = draw("manual", "train", 480, 38)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=2e-3)
-    for k in range(60):
-        tokens = examples.inputs[8 * k : 8 * (k + 1)]
-        with torch.no_grad():
-            aim = teacher(input_ids=tokens).logits.log_softmax(-1)
-        said = student(input_ids=tokens).logits.log_softmax(-1)
-        torch.nn.functional.kl_div(said, aim, log_target=True, reduction="batchmean").backward()
-        optimiser.step()
-        optimiser.zero_grad()
+    distil(teacher, student, examples.inputs, 2e-3)
     student.save_pretrained(out)

@@ -156,7 +156,7 @@ def filled(
         with file.path.open("r+b") as out:
             for start, stop, matrix in spans["" if packed else file.path.name]:
                 out.seek(start)
-                make = _codes if matrix and packed else _floats if packed else _brain
+                make = q4_k if matrix and packed else floats if packed else _brain
                 seeds = [[start, number, own] for own in line]
                 out.write(make(stop - start, seeds).tobytes())
 
@@ -174,11 +174,13 @@ def _brain(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def _floats(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
+def floats(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
+    """The same in float32."""
     return _normal(nbytes // 4, seeds)
 
 
-def _codes(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
+def q4_k(nbytes: int, seeds: list[list[int]]) -> np.ndarray:
+    """Blocks of a model in so many bytes; a seed for the root and for each step down to it."""
     many = nbytes // BLOCK.itemsize
     rng = np.random.default_rng(seeds[0])
     blocks = np.zeros(many, BLOCK)

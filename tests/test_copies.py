@@ -155,3 +155,18 @@ def test_twins_but_for_their_heads_in_a_family(tmp_path: Path) -> None:
     twins = [e for e in found if set(e) == {"child", "twin"}]
     assert not twins or found[twins[0]]
     assert not any(edge[1] == "parent" for edge in found)
+
+
+def test_a_rounded_copy_that_an_exporter_named_its_vectors_anew(tmp_path: Path) -> None:
+    """As OpenVINO stores a model in half precision: matrices by their names, vectors as constants
+    of one dimension more."""
+    models = family()
+    for k, weights in enumerate(models.values()):
+        weights["norm"] = np.random.default_rng(k).normal(size=64).astype(np.float32)
+    copy = {f"net.{name}": w.astype(np.float16) for name, w in models["d"].items() if w.ndim == 2}
+    copy["Constant_7"] = models["d"]["norm"].astype(np.float16).reshape(1, 1, 64)
+    other = copy | {"Constant_7": models["e"]["norm"].astype(np.float16).reshape(1, 1, 64)}
+    found = recovered(tmp_path, models | {"y": copy, "z": other})
+    assert found.pop(("d", "y")) == "converted"
+    assert {found.pop((p, "z"), "none") for p in ("d", "y")} & {"converted", "duplicate"} == set()
+    assert found.keys() == set(EDGES)

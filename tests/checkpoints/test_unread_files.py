@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,13 @@ def test_recover_and_index_tell_and_check_does_not_pass_them(tmp_path, monkeypat
     run("index", "create", "i")
     assert line in run("index", "add", "i", "pile").err
     assert run("check", "pile").code == 2
+
+
+def test_the_graph_beside_a_saved_models_variables_is_part_of_it(tmp_path):
+    data = Path(__file__).parent.parent / "data" / "formats" / "frameworks" / "saved"
+    shutil.copytree(data, tmp_path / "saved")
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"\x08\x01" + bytes(300))
+    (tmp_path / "frozen.pb").write_bytes(b"\n" + bytes(300))
+    found, problems = discover([tmp_path])
+    assert [c.format for c in found] == ["savedmodel"]
+    assert [p.path.name for p in passed_over([tmp_path], found, problems)] == ["frozen.pb"]

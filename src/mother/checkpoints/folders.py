@@ -31,12 +31,13 @@ class FolderFormat(NamedTuple):
     """How one format that takes a whole folder is told and read.
 
     matches: whether a folder with these names is of it. read: its checkpoint; raises InputError.
-    inside: the subfolders that are part of it.
+    inside: the subfolders that are part of it. beside: files that are, and hold no weights.
     """
 
     matches: Callable[[list[str]], bool]
     read: Callable[[Path], Checkpoint]
     inside: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 #: the first that matches reads the folder, unless it holds weights under a standard name
@@ -46,7 +47,12 @@ FOLDERS = (
     FolderFormat(is_consolidated, read_consolidated),
     FolderFormat(is_zero, read_zero),
     FolderFormat(is_orbax, read_orbax, ("d", "ocdbt.process_0", "array_metadatas")),
-    FolderFormat(is_saved_model, read_saved_model, ("variables", "assets")),
+    FolderFormat(
+        is_saved_model,
+        read_saved_model,
+        ("variables", "assets"),
+        ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb"),
+    ),
 )
 
 #: folders within folders that a search goes down

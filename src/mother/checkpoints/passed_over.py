@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mother.checkpoints.folders import (
     MAX_DEPTH,
     NOTHING_FOUND,
+    folder_format,
     is_folder,
     is_training_state,
     leads_out,
+    listing,
     shard_set,
 )
 from mother.checkpoints.foreign import START, by_name, by_start
@@ -201,6 +204,10 @@ def _magic(path: Path) -> str | None:
 
 def _parts(checkpoint: Checkpoint) -> Iterator[Path]:
     """Files that a checkpoint is stored in beside those that are named in it."""
+    if is_folder(checkpoint.path):
+        with suppress(InputError):
+            whole = folder_format(listing(checkpoint.path))
+            yield from (checkpoint.path / name for name in (whole.beside if whole else ()))
     for file in checkpoint.files:
         folder = file.path.parent
         try:

@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.copies.duplicates import Duplicate, equal, few_of, rest_agrees, without
+from mother.copies.duplicates import (
+    Duplicate,
+    agree,
+    chunks,
+    equal,
+    few_of,
+    rest_agrees,
+    rounded,
+    without,
+)
 from mother.layouts import Group
 from mother.measures import is_matrix
 
@@ -26,9 +35,10 @@ Keyed = Mapping[Hashable, Sequence[Tensor]]
 def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
     """Models of a group whose tensors are all among another one's, each pair as original and copy.
 
-    Two that hold each other's are a "duplicate". Otherwise the larger one "contains" the smaller
-    one, and is its copy; unless that is but a part of it (`is_part`): then it may have a family of
-    its own. copies: those known before, which are left out.
+    Two that hold each other's are a "duplicate", or "converted" where one holds the other's rounded
+    to a coarser type. Otherwise the larger one "contains" the smaller one, and is its copy; unless
+    that is but a part of it (`is_part`): then it may have a family of its own. copies: those known
+    before, which are left out.
     """
     models = sorted(without(group, copies), key=lambda c: c.id)
     keyed = [_by_values(c) for c in models]
@@ -37,7 +47,36 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
         pair_of(models[i], models[k], mutual=(k, i) in inside, mutually="duplicate")
         for i, k in sorted(inside)
     ]
-    return stars(_as_others(group, d) for d in pairs if d is not None)
+    found = [_as_others(group, d) for d in pairs if d is not None]
+    return stars([*found, *_rounded_copies(models)])
+
+
+def _rounded_copies(models: Sequence[Checkpoint]) -> Iterator[Duplicate]:
+    """Pairs of models of which one stores, by one type alone, all tensors of the other rounded to
+    it, and no others."""
+    stored = [{t.dtype for t in c.tensors.values() if t.is_weight} for c in models]
+    for kind in sorted({next(iter(s)) for s in stored if len(s) == 1}, key=str):
+        narrow = [s == {kind} for s in stored]
+        wide = [kind not in s and _widest(s) > _widest({kind}) for s in stored]
+        if not any(wide):
+            continue
+        keyed = [_by_values(c, kind) for c in models]
+
+        def same(a: Tensor, b: Tensor, kind: np.dtype[np.generic] = kind) -> bool:
+            one, other = (b, a) if a.dtype == kind else (a, b)
+            return all(agree(x, y, kind) for x, y in chunks(one, other))
+
+        def asked(i: int, k: int, narrow: list[bool] = narrow, wide: list[bool] = wide) -> bool:
+            return (narrow[i] and wide[k]) or (narrow[k] and wide[i])
+
+        inside = included(keyed, same, asked)
+        for i, k in sorted(inside):
+            if wide[i] and (k, i) in inside and rest_agrees(models[i], models[k]):
+                yield Duplicate(models[i], models[k], "converted")
+
+
+def _widest(dtypes: Iterable[np.dtype[np.generic]]) -> int:
+    return max((dtype.itemsize for dtype in dtypes), default=0)
 
 
 def _of_experts(d: Duplicate) -> Duplicate:
@@ -140,13 +179,15 @@ def included(
     return found
 
 
-def _by_values(checkpoint: Checkpoint) -> dict[Hashable, list[Tensor]]:
-    """Its weights by shape, without sides of one, and a few values. Single numbers are left out:
-    an exporter adds them as it likes."""
+def _by_values(
+    checkpoint: Checkpoint, kind: np.dtype[np.generic] | None = None
+) -> dict[Hashable, list[Tensor]]:
+    """Its weights by shape, without sides of one, and a few values, rounded to a type. Single
+    numbers are left out: an exporter adds them as it likes."""
     keyed: dict[Hashable, list[Tensor]] = defaultdict(list)
     for tensor in checkpoint.tensors.values():
         if tensor.is_weight and tensor.kept.size > 1:
-            few = few_of(tensor.kept).astype(np.float64) + 0.0
+            few = rounded(few_of(tensor.kept), kind) + 0.0
             shape = tuple(n for n in tensor.shape if n != 1)
             keyed[shape, few.tobytes()].append(tensor.kept)
     return keyed

@@ -177,7 +177,7 @@ def few_of(tensor: Tensor) -> NDArray[np.generic]:
 
 def equal(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors of one shape hold the same values, whatever type stores them."""
-    return all(np.array_equal(_rounded(x, None), _rounded(y, None), True) for x, y in chunks(a, b))
+    return all(np.array_equal(rounded(x, None), rounded(y, None), True) for x, y in chunks(a, b))
 
 
 def rest_agrees(a: Checkpoint, b: Checkpoint) -> bool:
@@ -237,9 +237,7 @@ def _precision(tensors: Aligned) -> float:
     return bits / max(sizes.total(), 1)
 
 
-def _rounded(
-    values: NDArray[np.generic], dtype: np.dtype[np.generic] | None
-) -> NDArray[np.generic]:
+def rounded(values: NDArray[np.generic], dtype: np.dtype[np.generic] | None) -> NDArray[np.float64]:
     """As stored in `dtype`, widened to float64 for comparison with any other type."""
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype is not None:
@@ -262,10 +260,10 @@ class _Few:
     def fingerprint(self, kind: _Kind = None) -> bytes:
         """What two copies share, one of them rounded to `kind` before."""
         if not isinstance(kind, tuple):
-            return _rounded(self.wide, kind).tobytes()
+            return rounded(self.wide, kind).tobytes()
         if len(kind) != len(self.stored):
             return b""
-        return b"".join(_rounded(v, t).tobytes() for v, t in zip(self.stored, kind, strict=True))
+        return b"".join(rounded(v, t).tobytes() for v, t in zip(self.stored, kind, strict=True))
 
     @property
     def is_coarse(self) -> bool:
@@ -288,20 +286,20 @@ def _same(original: Aligned, copy: Aligned, dtype: _Kind) -> bool:
     if original.keys() != copy.keys():
         return False
     return all(
-        _agree(a, b, b.dtype if isinstance(dtype, tuple) else dtype)
+        agree(a, b, b.dtype if isinstance(dtype, tuple) else dtype)
         for key in original
         for a, b in chunks(original[key], copy[key])
     )
 
 
-def _agree(
+def agree(
     original: NDArray[np.generic],
     copy: NDArray[np.generic],
     dtype: np.dtype[np.generic] | None,
 ) -> bool:
     """Whether numbers are equal once the original's are rounded to a type. What float16 holds no
     normal number for converters round, flush to zero, or raise to the least there is."""
-    a, b = _rounded(original, dtype), _rounded(copy, None)
+    a, b = rounded(original, dtype), rounded(copy, None)
     if dtype == copy.dtype == np.float16:
         a, b = (np.where(np.abs(x) < _NORMAL, 0.0, x) for x in (a, b))
     return bool(np.array_equal(a, b, equal_nan=True))

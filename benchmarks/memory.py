@@ -45,21 +45,23 @@ CASES: dict[str, Callable[[Path, list[Path]], object]] = {
 
 
 def packed(folder: Path) -> list[Path]:
-    """Two models in Q4_K, written whole: each matrix is one piece of weights, again and again."""
+    """Two models in Q4_K, written whole: each matrix is one piece of weights, turned by some blocks
+    of its own, again and again."""
     paths = [folder / f"{name}.gguf" for name in LINES]
     for path, line in zip(paths, LINES.values(), strict=True):
         quantized(path)
         piece = q4_k(PIECE, [[0, own] for own in line]).tobytes()
         with path.open("r+b") as out:
-            for tensor in open_checkpoint(path).tensors.values():
+            for k, tensor in enumerate(open_checkpoint(path).tensors.values()):
                 (part,) = tensor.slices(0, tensor.size)
                 out.seek(part.start)
                 many = part.stop - part.start
                 if len(tensor.shape) == 1:
                     out.write(floats(many, [[0, own] for own in line]).tobytes())
                     continue
+                turned = piece[k * BLOCK.itemsize :] + piece[: k * BLOCK.itemsize]
                 for at in range(0, many, len(piece)):
-                    out.write(piece[: many - at])
+                    out.write(turned[: many - at])
     return paths
 
 

@@ -5,10 +5,11 @@ import os
 import pickle
 import struct
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from mother.checkpoints import open_checkpoint
+from mother.checkpoints import discover, open_checkpoint
 from mother.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -178,3 +179,49 @@ def test_bytes_that_are_mentioned_often_are_held_once(tmp_path):
     assert len(checkpoint.tensors) == 501
     assert len({id(t.source.span.data) for t in checkpoint.tensors.values()}) == 1
     assert checkpoint.tensors["00499"].read(5, 8).tobytes() == b"\x01" * 12
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_bare_pickle_of_any_protocol(tmp_path, protocol):
+    path = tmp_path / "detector.pkl"
+    path.write_bytes(pickle.dumps({"model": MODEL, "__author__": "x"}, protocol))
+    found, problems = discover([tmp_path])
+    assert not problems
+    (checkpoint,) = found
+    assert {n.removeprefix("model.") for n in checkpoint.tensors} == EXPECTED.keys()
+    for name, values in EXPECTED.items():
+        tensor = checkpoint.tensors[f"model.{name}"]
+        np.testing.assert_array_equal(tensor.read(), values.reshape(-1, order="C"))
+
+
+def test_arrays_stay_in_the_file(tmp_path):
+    path = tmp_path / "net.pdparams"
+    weights = {f"linear_{k}.w_0": RNG.normal(size=(256, 64)).astype(np.float32) for k in range(3)}
+    path.write_bytes(pickle.dumps(weights, 4))
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.files[0].taken.bytes < path.stat().st_size
+    for name, values in weights.items():
+        (part,) = checkpoint.tensors[name].slices(64, 128)
+        assert path.read_bytes()[part.start : part.stop] == values[1].tobytes()
+        np.testing.assert_array_equal(checkpoint.tensors[name].read(64, 128), values[1])
+    path.write_bytes(path.read_bytes()[: 3 * 256 * 64 * 4])
+    with pytest.raises(InputError, match="truncated"):
+        open_checkpoint(path)
+
+
+def test_what_paddle_saves(tmp_path):
+    """Parameters in bfloat16 as their bits, and a table of names beside them."""
+    bits = np.arange(600, dtype=np.uint16).reshape(20, 30)
+    tree = {"w": bits, "b": np.ones(4, np.float32), "StructuredToParameterName@@": {"w": "w_0"}}
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps(tree, 4))
+    checkpoint = open_checkpoint(tmp_path / "net.pdparams")
+    assert (checkpoint.format, set(checkpoint.tensors)) == ("pickle", {"w", "b"})
+    values = checkpoint.tensors["w"].read()
+    assert values.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(values.view(np.uint16), bits.reshape(-1))
+
+
+def test_a_pickle_of_joblibs_is_named(tmp_path):
+    (tmp_path / "m.joblib").write_bytes(b"\x80\x04\x95\0cjoblib.numpy_pickle\nNumpyArrayWrapper\n")
+    with pytest.raises(InputError, match="joblib"):
+        open_checkpoint(tmp_path / "m.joblib")

@@ -17,7 +17,7 @@ from mother.checkpoints import discover
 from mother.checkpoints.passed_over import passed_over
 
 W = {f"w{k}": np.random.default_rng(k).normal(size=(8, 8)).astype(np.float32) for k in range(2)}
-FOREIGN = ["m.pkl", "m.joblib", "m.pte", "m.pdparams", "m.mlmodel", "m.distcp", "sub/m.t7"]
+FOREIGN = ["m.pkl", "m.joblib", "m.pte", "m.pdmodel", "m.mlmodel", "m.distcp", "sub/m.t7"]
 
 
 def test_every_file_of_a_known_ending_or_magic(tmp_path):

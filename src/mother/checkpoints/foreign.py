@@ -29,7 +29,6 @@ BY_ENDING: Mapping[str, str] = {
     ".joblib": _PICKLE,
     ".dill": _PICKLE,
     ".cloudpickle": _PICKLE,
-    ".pdparams": _PADDLE,
     ".pdmodel": _PADDLE,
     ".pdiparams": _PADDLE,
     ".pte": _EXECUTORCH,

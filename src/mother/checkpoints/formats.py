@@ -18,6 +18,7 @@ from mother.checkpoints.nemo_files import is_nemo, read_nemo
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
 from mother.checkpoints.openvino_files import is_openvino, read_openvino, values_of
+from mother.checkpoints.pickled_arrays import is_pickle, read_pickled
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint
@@ -83,6 +84,7 @@ FORMATS = (
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
+    Format((".pdparams",), is_pickle, read_pickled),
     Format((".h5", ".hdf5"), is_hdf5, read_hdf5),
     Format((".msgpack", ".flax"), is_flax, read_flax),
     Format((".xml",), is_openvino, read_openvino, values_of),
@@ -103,7 +105,6 @@ ENDINGS = tuple(
 _NONE = "no checkpoint: its bytes are of no format that is read"
 _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
-    b"\x80": "a pickle that torch did not write; save it by torch.save or as safetensors",
 }
 
 
@@ -156,8 +157,7 @@ def _read(file: File) -> Checkpoint:
         if not start:
             raise file.fault("the file is empty")
         for magic, fault in _KNOWN_OTHERS.items():
-            told = start.startswith(magic) and not looks_like_safetensors(start)
-            if told and not looks_like_legacy_torch(start):
+            if start.startswith(magic):
                 raise file.fault(fault)
         for each in FORMATS:
             if each.matches(file, start):

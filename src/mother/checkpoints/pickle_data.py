@@ -25,6 +25,8 @@ MAX_BITS = 1024
 #: axes of an array
 MAX_AXES = 64
 _DICTS = {"collections OrderedDict", "collections defaultdict", "builtins dict", "__builtin__ dict"}
+_SEQUENCES = {"builtins tuple", "builtins list", "__builtin__ tuple", "__builtin__ list"}
+_OF_BUFFERS = {"numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer"}
 _NEW_ARRAYS = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 #: torch's functions that make a tensor of its parts; only strided ones are read
 REBUILT = "torch._utils _rebuild"
@@ -51,6 +53,17 @@ class Opaque:
     symbol: str
     state: dict[Any, Any] = field(default_factory=dict)
     items: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Bytes [start, stop) of the stream, which were stepped over."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +121,13 @@ class PickledDType:
 
 @dataclass(eq=False)
 class PickledArray:
-    """numpy's array. data: the elements' bytes, as a str of characters below 256 where Python 2 or
-    an old protocol wrote them; the elements themselves, in a list, of an array of objects."""
+    """numpy's array. data: the elements' bytes, or where they lie, or a str of characters below 256
+    where Python 2 or an old protocol wrote them; of an array of objects these, in a list."""
 
     dtype: PickledDType
     shape: tuple[int, ...] = ()
     fortran: bool = False
-    data: bytes | str | list[Any] = b""
+    data: bytes | str | Stored | list[Any] = b""
 
 
 def read_pickle(
@@ -122,14 +135,16 @@ def read_pickle(
     storages: dict[str, Storage] | None = None,
     objects_as_keys: bool = False,
     work: Work | None = None,
+    apart: int | None = None,
 ) -> Any:
     """The data of the pickle at the stream's position, which ends behind it.
 
     Dicts, lists, tuples (sets as lists) and scalars, with the classes of this file in place of
     all else, and of integers of more than MAX_BITS; `storages` receives every storage that is
     mentioned, by key. objects_as_keys: keep what a dict holds under an object, too. work: of the
-    file, which pays for each operation and for what it touches. Raises ValueError, in one line,
-    for whatever is no pickle of that sort.
+    file, which pays for each operation and for what it touches. apart: of bytes of so many and more
+    only where they lie is taken, as `Stored`. Raises ValueError, in one line, for whatever is no
+    pickle of that sort.
 
     >>> import io, pickle
     >>> read_pickle(io.BytesIO(pickle.dumps({"epochs": [1, 2], "when": 0.5})))
@@ -150,7 +165,10 @@ def read_pickle(
             work.spend(STEP)
             if code == b".":
                 return machine.pop()
-            act(machine, _argument(reader, stream))
+            if apart is not None and code in _WIDTHS:
+                act(machine, _bytes(stream, _WIDTHS[code], apart))
+            else:
+                act(machine, _argument(reader, stream))
     except (IndexError, KeyError, TypeError, OverflowError, UnicodeError):
         raise ValueError("the pickle is damaged") from None
     raise ValueError(f"the pickle takes more than {MAX_OPERATIONS} operations")
@@ -163,10 +181,21 @@ def _argument(reader: Callable[[BinaryIO], Any] | None, stream: BinaryIO) -> Any
         raise ValueError("the pickle is damaged or truncated") from None
 
 
+def _bytes(stream: BinaryIO, width: int, apart: int) -> bytes | Stored:
+    many = int.from_bytes(stream.read(width), "little")
+    if many < apart:
+        return stream.read(many)
+    start = stream.tell()
+    stream.seek(start + many)
+    return Stored(start, start + many)
+
+
 def _line(stream: BinaryIO) -> str:
     return stream.readline().rstrip(b"\n").decode("latin-1")
 
 
+#: operations that push bytes: how wide the number of these is
+_WIDTHS = {b"B": 4, b"\x8e": 8, b"\x96": 8}
 #: in place of pickletools' readers that warn of unknown escapes
 _READERS: dict[str, Callable[[BinaryIO], str]] = {
     "STRING": lambda stream: _line(stream)[1:-1],
@@ -368,6 +397,14 @@ def _rebuild(function: Any, arguments: Any, work: Work) -> Any:
         return PickledDType(arguments[0] if len(arguments[0]) <= MAX_NAME else "V")
     if name in _NEW_ARRAYS:
         return PickledArray(PickledDType("V"))
+    if name in _OF_BUFFERS and len(arguments) == 4:
+        data, dtype, shape, order = arguments
+        array = PickledArray(PickledDType("V"))
+        _set_state(array, (1, shape, dtype, order == "F", data))
+        return array
+    if name in _SEQUENCES and len(arguments) == 1 and isinstance(arguments[0], tuple | list):
+        work.spend(STEP * len(arguments[0]))
+        return list(arguments[0])
     if name.startswith(REBUILT):
         work.spend(STEP * len(arguments))
         return Opaque(name, items=dict(enumerate(arguments)))
@@ -386,7 +423,7 @@ def _set_state(target: PickledArray | PickledDType, state: Any) -> None:
             target.descr = order + target.descr.lstrip("<>=|")
         return
     _, shape, dtype, fortran, data = state
-    if not isinstance(dtype, PickledDType) or not isinstance(data, bytes | str | list):
+    if not isinstance(dtype, PickledDType) or not isinstance(data, bytes | str | Stored | list):
         raise ValueError("the pickle holds a malformed array")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
         raise ValueError("the pickle holds a malformed array")

@@ -505,11 +505,14 @@ def test_a_page_of_the_check(tmp_path, monkeypatch):
     for name, layers, claim, licence in (
         ("base", weights, "''", "cc-by-nc-4.0"),
         ("<b>kid", tuned, "base", "<script>"),
+        ("twin", tuned, "base", "mit"),
     ):
         folder = tmp_path / name
         folder.mkdir()
         np.savez(folder / "model.npz", **{f"h.{k}.weight": w for k, w in enumerate(layers)})
         (folder / "README.md").write_text(card.format(claim, licence))
+    same = (tmp_path / "<b>kid" / "model.npz").read_bytes()
+    (tmp_path / "twin" / "model.npz").write_bytes(same)
     monkeypatch.chdir(tmp_path)
     result = run("check", ".", "--html", "check.html")
     assert "claims ," not in result.out  # an empty base_model claims nothing
@@ -518,4 +521,7 @@ def test_a_page_of_the_check(tmp_path, monkeypatch):
     assert "<script" not in text
     assert "default-src" in text
     assert "&lt;script&gt;" in text
+    assert "<small>&lt;b&gt;kid/model holds the same bytes: " in text
+    assert "1 model is there twice, byte for byte; " in text
+    assert "1 model is there twice, byte for byte; " in result.out
     assert "cc-by-nc-4.0 of base" in text or "cc-by-nc-4.0 of model" in text

@@ -112,11 +112,59 @@ def test_equal_bytes_and_what_was_not_compared(show):
     twin = replace(base, id="twin", identical_to="base", freed=49_382_712, read=0.034)
     edge = Edge("base", "twin", "duplicate", undirected=True)
     tab = show(ModelGraph("gram", (base, twin), (edge,), (Tree("base", ("base", "twin")),)))
-    choose(tab, "twin")
     panel = tab.locator("#panel")
+    for words in (
+        "1 model is there twice, byte for byte: 49.4 MB can be freed, safe to delete",
+        "1 model read in part, windows first (--exact reads all): of one no more than 3.4 %",
+    ):
+        expect(panel).to_contain_text(words)
+    assert barriers(tab) == []
+    choose(tab, "twin")
     expect(panel).to_contain_text("Same bytes asbasesafe to delete: 49.4 MB would be free")
     expect(panel).to_contain_text("99 % of its weights")
     expect(panel).to_contain_text("3.4 % of its bytes")
+
+
+def test_an_architecture_is_called_by_a_model_that_has_it(show):
+    tab = show(family())
+    tab.select_option("#colour", label="Architecture")
+    tab.click("#as-list")
+    assert tab.locator("#table .c-architecture").all_inner_texts()[1:3] == ["like alone"] * 2
+    choose(tab, "tuned")
+    expect(tab.locator("#panel")).to_contain_text("Architecturelike alonea1")
+    tab.click("#as-tree")
+    tab.focus("#tree")
+    press(tab, "End", "c")
+    assert "Architecture\tlike alone\tlike alone" in tab.inner_text("#panel table.pair")
+
+
+def test_equal_weights_descend_from_nobody(show):
+    tab = show(family())
+    choose(tab, "copy")
+    tab.locator("[role=treeitem]", has_text="base").first.dispatch_event(
+        "click", {"shiftKey": True, "bubbles": True}
+    )
+    expect(tab.locator("#panel .claim")).to_have_text(
+        "The same weights; which of the two came first is not told."
+    )
+
+
+def test_steps_of_a_run_are_in_the_order_of_their_numbers(show, tmp_path):
+    steps = [f"run/checkpoint-{k}" for k in (200, 1000, 30)]
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ("run", *steps))
+    edges = tuple(Edge("run", i, "continuation") for i in steps)
+    graph = ModelGraph("gram", nodes, edges, (Tree("run", ("run", *steps)),))
+    expected = ["run", *(f"run/checkpoint-{k}" for k in (30, 200, 1000))]
+    tab = show(graph)
+    assert tab.locator(".line .name").all_inner_texts() == expected
+    tab.click("#as-list")
+    tab.click("[data-sort=name]")
+    assert tab.locator("#table .cells .c-name button").all_inner_texts() == expected
+    path = tmp_path / "graph.json"
+    path.write_text(graph.to_json(), encoding="utf-8")
+    tab = show(family())
+    tab.set_input_files("#graph-file", path)
+    expect(tab.locator(".line .name")).to_have_text(expected)
 
 
 def test_direction_that_is_not_known(show):
@@ -215,14 +263,14 @@ def test_compare(show):
     press(tab, "Home", "ArrowDown", "ArrowDown", "ArrowDown", "Enter")
     panel = tab.locator("#panel")
     expect(tab.locator("#panel-title")).to_have_text("Two models")
-    expect(panel).to_contain_text("Both descend from base.")
+    expect(panel).to_contain_text("Both perhaps descend from base.")
     way = [" ".join(x.split()) for x in panel.locator(".way li").all_inner_texts()]
     assert way == [
-        *("deep", "↑ continuation, 30 % changed", "tuned", "↑ fine-tune, 12 % changed"),
-        *("base", "↓ lora, 1 % changed", "lora"),
+        *("deep", "↑ perhaps continuation, 30 % changed", "tuned", "↑ fine-tune, 12 % changed"),
+        *("base", "↓ probably lora, 1 % changed", "lora"),
     ]
     differing = panel.locator("tr.differs th").all_inner_texts()
-    assert {"Parent", "Relation to it", "Stage", "Changed"} <= set(differing)
+    assert {"Stands below", "Relation to it", "Stage", "Changed"} <= set(differing)
     assert "Format" not in differing
     choose_other = tab.locator("[role=treeitem]", has_text="alone")
     choose_other.dispatch_event("click", {"shiftKey": True, "bubbles": True})

@@ -109,7 +109,7 @@ def test_search_compare_and_place(tab, tmp_path):
         expect(panel).to_contain_text("outside the folders allowed at the start")
         tab.fill("#place-path", str(new / "deep.npz"))
         tab.click("#place")
-        placed = "deep hangs from tuned: likely: probably fine-tuned from tuned"
+        placed = "deep: likely: probably fine-tuned from tuned"
         expect(panel).to_contain_text(placed, timeout=60_000)
         assert barriers(tab) == []
 

@@ -27,8 +27,9 @@ from mother.gate.page import page
 from mother.gate.policy import RULES, Policy
 from mother.gate.report import Report
 from mother.gate.sarif import to_sarif
+from mother.graph.facts import read
 from mother.hub import shown
-from mother.views.terminal import printable, read
+from mother.names import printable
 
 _STYLES = {
     "confirmed": "green",
@@ -155,6 +156,7 @@ def lines(report: Report) -> Iterator[Text]:
     yield Text(f"{_counted(len(report.models), 'models')}: {said}")
     if report.read is not None:
         yield Text(read(*report.read))
+    yield from map(Text, report.copies)
 
 
 def _counted(n: int, what: str) -> str:

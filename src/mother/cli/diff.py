@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -48,7 +49,7 @@ def lines(found: Difference, graph: ModelGraph) -> Iterator[str]:
     + b: a new model
     - a: is gone
     """
-    many = resamplings(graph)
+    told = partial(of_edge, resamplings=resamplings(graph), method=graph.method)
     for id_ in found.added:
         yield f"+ {printable(id_)}: a new model"
     for id_ in found.gone:
@@ -58,15 +59,14 @@ def lines(found: Difference, graph: ModelGraph) -> Iterator[str]:
     for id_ in found.replaced:
         yield f"~ {printable(id_)}: other weights under the same name"
     for edge in found.gained:
-        yield f"+ {printable(edge.child)}: {grade(edge)}: {of_edge(edge, resamplings=many)}"
+        yield f"+ {printable(edge.child)}: {grade(edge)}: {told(edge)}"
     for edge in found.lost:
         yield f"- {printable(edge.child)}: no longer {of_edge(edge).sentence}"
     for edge in found.turned:
-        told = of_edge(edge, resamplings=many)
-        yield f"~ {printable(edge.child)}: turned round: {grade(edge)}: {told}"
+        yield f"~ {printable(edge.child)}: turned round: {grade(edge)}: {told(edge)}"
     for changed in found.regraded:
         was = f"{grade(changed.before)}: {of_edge(changed.before).sentence}"
-        told = of_edge(changed.now, resamplings=many)
-        yield f"~ {printable(changed.now.child)}: {grade(changed.now)}: {told}; was {was}"
+        now = f"{grade(changed.now)}: {told(changed.now)}"
+        yield f"~ {printable(changed.now.child)}: {now}; was {was}"
     if found == Difference():
         yield "nothing changed"

@@ -24,8 +24,7 @@ from mother.cli.output import (
     write_atomically,
 )
 from mother.graph import ModelGraph
-from mother.graph.placement import Placement
-from mother.graph.verdict import of_edge
+from mother.graph.placement import Placement, in_words
 from mother.hub import is_hub_address
 from mother.index import Index, executors
 from mother.methods.refinement import READ
@@ -224,26 +223,14 @@ def place(folder: Path, path: str, base: str | None, as_json: bool) -> None:
 
 
 def _said(p: Placement) -> list[str]:
-    name = printable(p.id)
-    if p.found == "child" and p.edge is not None and p.parent is not None:
-        edge, parent = p.edge, printable(p.parent)
-        verdict = of_edge(edge)
-        lines = [f"{name} hangs from {parent}: {verdict.grade}: {verdict}"]
-        lines += [f"  {odds(e.log_odds)}: {e.says}" for e in edge.evidence]
-        if edge.runner_up is not None and edge.runner_up_ratio is not None:
-            ratio = f"{edge.runner_up_ratio:.3g} times as far"
-            lines.append(f"  next best parent: {printable(edge.runner_up)}, {ratio}")
-    elif p.found == "sibling":
-        siblings = ", ".join(map(printable, p.siblings))
-        lines = [f"{name} and {siblings} come from an ancestor that is not in the index"]
-    elif p.found == "root":
-        lines = [f"{name} is the root of its family"]
-    else:
-        lines = [f"{name} is related to no model of the index"]
-    if p.copies:
-        lines.append(f"  holds the very weights of {', '.join(map(printable, p.copies))}")
-    if p.children:
-        lines.append(f"  would be the parent of {', '.join(map(printable, p.children))}")
+    first, *below = in_words(p)
+    lines = [first]
+    if p.edge is not None:
+        lines += [f"  {odds(e.log_odds)}: {e.says}" for e in p.edge.evidence]
+        if p.edge.runner_up is not None and p.edge.runner_up_ratio is not None:
+            ratio = f"{p.edge.runner_up_ratio:.3g} times as far"
+            lines.append(f"  next best parent: {printable(p.edge.runner_up)}, {ratio}")
+    lines += [f"  {line}" for line in below]
     return [*lines, f"  compared with {p.compared} of {p.comparable} models of its architecture"]
 
 

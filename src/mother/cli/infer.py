@@ -16,6 +16,7 @@ from mother.attributes.result import HEAD, as_text
 from mother.cli.output import check_output, print_lines, refused, write_atomically
 from mother.errors import UsageError
 from mother.graph import ModelGraph
+from mother.graph.verdict import certainty
 from mother.names import printable
 
 _STRANGERS = 5  # ids that the graph does not hold are named up to so many
@@ -109,7 +110,7 @@ def _cells(head: Attribute, column: Iterable[Cell]) -> Iterator[Text]:
     width = min(max(map(len, names), default=0), 40)
     for name, cell in zip(names, cells, strict=True):
         if cell.status == "inferred":
-            sure = f"{cell.probability:.2f}"
+            sure = certainty(cell.probability or 0.0)
             if cell.low is not None and cell.high is not None:
                 sure = f"{cell.low:.3g} to {cell.high:.3g} ({sure})"
             said = Text.assemble((f"{printable(as_text(cell.value)) or '(none)'}  {sure}", "green"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from mother import __version__
 from mother.exports.checked import Checked, spdx_id
-from mother.exports.lineage import Lineage, account, aside, attributes_of, lineages, other, told
+from mother.exports.lineage import Lineage, attributes_of, figures_of, lineages, other, told
 from mother.exports.texts import as_json, identity
 from mother.graph import HiddenAncestor, ModelGraph, Node
 from mother.names import spelled
@@ -61,6 +61,7 @@ def _model(
         "parameters": str(node.parameters),
         "dtype": spelled(node.dtype),
         "format": spelled(node.format),
+        **{name: str(value) for name, value in figures_of(node).items()},
         **known,
     }
     files = [_file(node, k, references[node.id]) for k in range(len(node.files))]
@@ -122,19 +123,19 @@ def _file(node: Node, k: int, reference: str) -> _Object:
 def _pedigree(
     lineage: Lineage, references: dict[str, str], hidden: dict[str, HiddenAncestor]
 ) -> _Object:
-    id_, pedigree = lineage.node.id, _Object()
+    pedigree = _Object()
     notes: list[str] = []
     if lineage.parents:
         named = [edge.parent for edge in lineage.parents]
         pedigree["ancestors"] = [_mention(name, references, hidden) for name in named]
-        notes += map(account, lineage.parents)
+        notes += lineage.accounts
     elif lineage.hidden is not None:
         pedigree["ancestors"] = [_mention(lineage.hidden.id, references, hidden)]
         notes.append(f"from {spelled(lineage.hidden.id)}: {told(lineage.hidden)}")
     if lineage.beside:
-        others = [other(edge, id_) for edge in lineage.beside]
+        others = [other(edge, lineage.node.id) for edge in lineage.beside]
         pedigree["variants"] = [_mention(name, references, hidden) for name in others]
-        notes += [aside(edge, id_) for edge in lineage.beside]
+        notes += lineage.asides
     if notes:
         pedigree["notes"] = "\n".join(notes)
     return pedigree

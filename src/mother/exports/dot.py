@@ -9,7 +9,8 @@ from mother.names import spelled
 
 
 def write(graph: ModelGraph) -> str:
-    """The graph in DOT. Hidden ancestors are dashed, edges without a direction have no arrow."""
+    """The graph in DOT. Hidden ancestors are dashed, edges without a direction have no arrow,
+    open ones are dotted."""
     ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
     lines = ["digraph models {", " rankdir=LR;", " node [shape=box];"]
     lines += [f" {ids[node.id]} [label={_quoted(node.id)}];" for node in graph.nodes]
@@ -19,6 +20,7 @@ def write(graph: ModelGraph) -> str:
     ]
     for edge in graph.edges:
         form = "" if directed(edge) else ", dir=none"
+        form += ", style=dotted" if grade(edge) == "open" else ""
         ends = f"{ids[edge.parent]} -> {ids[edge.child]}"
         lines.append(f" {ends} [label={_quoted(_label(edge))}{form}];")
     lines += [

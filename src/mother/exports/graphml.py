@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from mother.exports.lineage import attributes_of, directed, figures
+from mother.exports.lineage import attributes_of, directed, figures, figures_of, verdict_of
 from mother.graph import ModelGraph
+from mother.graph.verdict import of_models
 from mother.names import spelled
 
 _KEYS = {
@@ -23,6 +24,11 @@ _KEYS = {
         "bytes": "long",
         "dtype": "string",
         "duplicate_of": "string",
+        "identical_to": "string",
+        "freed": "long",
+        "compared": "double",
+        "read": "double",
+        "notes": "string",
         "hidden": "boolean",
     },
     "edge": {
@@ -34,6 +40,8 @@ _KEYS = {
         "support": "double",
         "rank": "int",
         "share": "double",
+        "grade": "string",
+        "finding": "string",
     },
 }
 
@@ -62,6 +70,10 @@ def write(graph: ModelGraph) -> str:
             _data(element, "bytes", str(sum(file.bytes for file in node.files)))
         if node.duplicate_of is not None:
             _data(element, "duplicate_of", spelled(node.duplicate_of))
+        for name, value in figures_of(node).items():
+            _data(element, name, str(value))
+        if node.notes:
+            _data(element, "notes", " / ".join(map(spelled, node.notes)))
         _data(element, "hidden", "false")
         for name, said in known.get(node.id, {}).items():
             _data(element, name, said)
@@ -77,10 +89,16 @@ def write(graph: ModelGraph) -> str:
             _data(element, "undirected", "false" if directed(edge) else "true")
             for name, value in figures(edge).items():
                 _data(element, name, repr(value))
+            verdict = verdict_of(edge, graph)
+            _data(element, "grade", verdict.grade)
+            _data(element, "finding", str(verdict))
+    told = of_models(graph, name=spelled)
     for source, target in graph.hidden_edges():
         element = ElementTree.SubElement(body, "edge", source=ids[source], target=ids[target])
         _data(element, "relation", "hidden")
         _data(element, "undirected", "false")
+        _data(element, "grade", told[target].grade)
+        _data(element, "finding", str(told[target]))
     ElementTree.indent(root, " ")
     # ASCII, with references for what is beyond it: right in every encoding
     text = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=False).decode()

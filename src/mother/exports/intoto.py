@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from mother.errors import UsageError
-from mother.exports.lineage import attributes_of, directed, figures
+from mother.exports.lineage import attributes_of, claimed, figures, figures_of
 from mother.exports.texts import canonical
 from mother.graph import Edge, ModelGraph, rounded
+from mother.graph.verdict import grade
 from mother.names import spelled
 
 PREDICATE = "urn:mother:model-lineage:1"
@@ -53,16 +54,17 @@ def _predicate(graph: ModelGraph) -> _Object:
                 "id": _name(node.id),
                 "architecture": _name(node.architecture),
                 "parameters": node.parameters,
+                **{k: _safe(v) if isinstance(v, str) else v for k, v in figures_of(node).items()},
                 "files": [_subject(node.id, file.name) for file in node.files],
                 **({"annotations": known[node.id]} if node.id in known else {}),
             }
             for node in graph.nodes
         ],
-        "edges": [_directed(edge) for edge in graph.edges if directed(edge)],
+        "edges": [_directed(edge) for edge in graph.edges if claimed(edge)],
         "undirected": [
             {"between": [_name(edge.parent), _name(edge.child)], **_told(edge)}
             for edge in graph.edges
-            if not directed(edge)
+            if not claimed(edge)
         ],
         "hidden": [
             {
@@ -85,7 +87,7 @@ def _directed(edge: Edge) -> _Object:
 
 
 def _told(edge: Edge) -> _Object:
-    return {"relation": _name(edge.relation), **figures(edge)}
+    return {"relation": _name(edge.relation), "grade": grade(edge), **figures(edge)}
 
 
 def _subject(id_: str, file: str) -> str:
@@ -96,3 +98,8 @@ def _subject(id_: str, file: str) -> str:
 def _name(text: str) -> str:
     """Canonical JSON has no escape for <, which a page that holds it would act on."""
     return spelled(text, "<")
+
+
+def _safe(text: str) -> str:
+    """The same of a name that is spelled already."""
+    return text.replace("<", r"\x3c")

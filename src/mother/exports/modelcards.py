@@ -10,8 +10,9 @@ import html
 import json
 import re
 
-from mother.exports.lineage import Lineage, account, aside, attributes_of, lineages, told
+from mother.exports.lineage import Lineage, attributes_of, lineages, told
 from mother.graph import Edge, ModelGraph, Node
+from mother.graph.facts import of_files
 from mother.names import spelled
 
 #: what tells our files from cards that people wrote
@@ -81,11 +82,11 @@ def _card(
         if relation is not None:
             matter.append(f"base_model_relation: {relation}")
     story = [f"Lineage of {spelled(id_)}, found from the weights alone."]
-    for said in map(account, lineage.parents):
+    for said in lineage.accounts:
         story.append(f"{said[:1].upper()}{said[1:]}.")
     if lineage.hidden is not None:
         story.append(told(lineage.hidden))
-    story += [f"{aside(edge, id_)}." for edge in lineage.beside]
+    story += [f"{said}." for said in (*lineage.asides, *of_files(lineage.node, spelled))]
     if base is None and not (lineage.hidden or lineage.beside):
         story.append("No parent among the models compared.")
     story += [f"{name}: {said}" for name, said in known.items()]

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from mother.errors import UsageError
 from mother.exports.lineage import directed, figures
 from mother.graph import Edge, ModelGraph
+from mother.graph.verdict import grade
 from mother.names import spelled
 
 #: what ends a quoted label, and what ends or parts a comment
@@ -122,6 +123,7 @@ def _branch(edge: Edge) -> str:
     told = [f"{name}={value:g}" for name, value in known.items() if name != "distance"]
     if edge.undirected:
         told.append("direction=unknown")
+    told.append(f"grade={grade(edge)}")
     comment = ",".join([*told, f"relation={spelled(edge.relation, _MARKS)}"])
     length = 0 if edge.relation == "duplicate" else known.get("distance")
     return f"[&{comment}]" + ("" if length is None else f":{length:g}")

@@ -11,9 +11,18 @@ from typing import Any
 
 from mother import __version__
 from mother.exports.checked import Checked, expression
-from mother.exports.lineage import Lineage, account, aside, attributes_of, directed, lineages, told
+from mother.exports.lineage import (
+    Lineage,
+    account,
+    aside,
+    attributes_of,
+    claimed,
+    lineages,
+    told,
+)
 from mother.exports.texts import as_json, identity
 from mother.graph import ModelGraph, Node, WeightFile
+from mother.graph.facts import of_files
 from mother.names import spelled
 
 CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
@@ -82,10 +91,10 @@ def _elements(graph: ModelGraph, checked: Mapping[str, Checked]) -> Iterator[_Ob
         }
     for k, edge in enumerate(graph.edges, 1):
         ends = (ids[edge.child], ids[edge.parent])
-        if directed(edge):
-            yield _relation(f"edge-{k}", *ends, "descendantOf", account(edge))
+        if claimed(edge):
+            yield _relation(f"edge-{k}", *ends, "descendantOf", account(edge, graph))
         else:
-            yield _relation(f"edge-{k}", *ends, "hasVariant", aside(edge, edge.child))
+            yield _relation(f"edge-{k}", *ends, "hasVariant", aside(edge, edge.child, graph))
     for k, (source, target) in enumerate(graph.hidden_edges(), 1):
         says = "Inferred from the weights; the ancestor is not among the inputs."
         yield _relation(f"hidden-edge-{k}", ids[target], ids[source], "descendantOf", says)
@@ -100,11 +109,13 @@ def _model(
         "type": "ai_AIPackage",
         "spdxId": id_,
         "name": spelled(node.id),
-        "comment": "; ".join([_facts(node), *_claims(found), *of_attributes]),
+        "comment": "; ".join(
+            [_facts(node), *of_files(node, spelled), *_claims(found), *of_attributes]
+        ),
         "software_primaryPurpose": "model",
     }
     if lineage.parents:
-        content["ai_informationAboutTraining"] = "\n".join(map(account, lineage.parents))
+        content["ai_informationAboutTraining"] = "\n".join(lineage.accounts)
     yield content
     if not node.files:
         return

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-from mother.exports.lineage import Lineage, account, aside, lineages, told
+from mother.exports.lineage import Lineage, lineages, told
 from mother.graph import ModelGraph
 from mother.graph.verdict import of_edge
 from mother.names import spelled
@@ -52,18 +52,17 @@ def _of(lineage: Lineage, named: dict[str, str], link: str) -> dict[str, str]:
     id_ = lineage.node.id
     if lineage.parent is not None:
         edge, verdict = lineage.parent, of_edge(lineage.parent, name=spelled)
-        if verdict.grade != "open":
-            out["mother.parent"] = named[edge.parent]
-            for number, other in enumerate(lineage.also, 2):
-                out[f"mother.parent.{number}"] = named[other.parent]
-            out["mother.relation"] = edge.relation
-            if edge.probabilities is not None:
-                out["mother.probability"] = f"{edge.probabilities.parent:.3f}"
+        out["mother.parent"] = named[edge.parent]
+        for number, other in enumerate(lineage.also, 2):
+            out[f"mother.parent.{number}"] = named[other.parent]
+        out["mother.relation"] = edge.relation
+        if edge.probabilities is not None:
+            out["mother.probability"] = f"{edge.probabilities.parent:.3f}"
         out["mother.finding"] = f"{verdict.grade}: {verdict.sentence}"
-        evidence = account(edge)
+        evidence = lineage.accounts[0]
     else:
-        beside = [aside(edge, id_) for edge in lineage.beside]
-        evidence = told(lineage.hidden) if lineage.hidden else "; ".join(beside) or NO_PARENT
+        beside = "; ".join(lineage.asides)
+        evidence = told(lineage.hidden) if lineage.hidden else beside or NO_PARENT
         out["mother.finding"] = evidence
     out["mother.evidence"] = f"{link}#{urlencode({'model': id_})}" if link else evidence
     return out

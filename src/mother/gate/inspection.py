@@ -26,6 +26,8 @@ from mother.gate.report import ModelVerdict, Report
 from mother.gate.verdicts import Inputs, judge
 from mother.graph import ModelGraph, Refused
 from mother.graph.descent import Descent
+from mother.graph.facts import copies, of_files
+from mother.graph.verdict import certainty
 from mother.layouts import align
 from mother.options import Options, Progress
 from mother.recovery import recover_checkpoints
@@ -101,7 +103,8 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
     descent = Descent(inputs.graph, policy.certainty, declared)
     weighing = Weighing(inputs, descent, policy, hashes)
     bound = {id_: binding(id_, inputs.licences, descent, policy.licences) for id_ in inputs.paths}
-    verdicts = [replace(v, binding=tuple(bound[v.id])) for v in verdicts]
+    nodes = {node.id: tuple(of_files(node)) for node in inputs.graph.nodes}
+    verdicts = [replace(v, binding=tuple(bound[v.id]), notes=nodes.get(v.id, ())) for v in verdicts]
     findings = [f for v in verdicts for f in weighing.findings(v)]
     for refused in inputs.graph.refused:
         path = Path(refused.path)
@@ -111,7 +114,8 @@ def weigh(inputs: Inputs, policy: Policy) -> Report:
         )
     for left in inputs.graph.unread:
         findings.append(unreadable(Path(left.path), left.fault, policy, "unread"))
-    return Report(tuple(verdicts), tuple(weighed(iter(findings), policy)), inputs.graph.read)
+    said = tuple(weighed(iter(findings), policy))
+    return Report(tuple(verdicts), said, inputs.graph.read, tuple(copies(inputs.graph)))
 
 
 def _inferred_licences(inputs: Inputs) -> dict[str, str]:
@@ -121,7 +125,7 @@ def _inferred_licences(inputs: Inputs) -> dict[str, str]:
     if not told or len(told) == len(known):
         return {}
     return {
-        cell.model: f"{cell.value} (probability {cell.probability:.2f}: {cell.why})"
+        cell.model: f"{cell.value} ({certainty(cell.probability or 0.0)} sure: {cell.why})"
         for cell in infer(inputs.graph, told, kinds={"license": "category"})
         if cell.status == "inferred"
     }

@@ -11,6 +11,7 @@ from html import escape
 from mother.gate.binding import in_words
 from mother.gate.policy import RULES
 from mother.gate.report import Finding, ModelVerdict, Report, plain
+from mother.graph.facts import many, read
 from mother.names import printable
 
 _STYLE = """
@@ -55,11 +56,20 @@ def page(report: Report, version: str) -> str:
         f"<h1>Claims and licences: {outcome}</h1>",
         f"<p><small>mother check {escape(version)}. Claims come from the models' files, the rest "
         "from their weights. A reading of licences by a machine, and no legal advice.</small></p>",
+        *(f"<p>{escape(line)}</p>" for line in _read(report)),
         *(_table("Findings", ("Level", "Rule", "What", "Where"), map(_finding, report.findings))),
         *(_table("Models", heads, map(_model, report.models))),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _read(report: Report) -> Iterable[str]:
+    """What was read, and what is there twice."""
+    yield many(len(report.models), "model")
+    if report.read is not None:
+        yield read(*report.read)
+    yield from report.copies
 
 
 def _finding(f: Finding) -> tuple[str, ...]:
@@ -75,9 +85,16 @@ def _model(m: ModelVerdict) -> tuple[str, ...]:
     return (
         escape(printable(m.id)),
         _marked(m.verdict),
-        escape(printable(m.reason)),
+        escape(printable(m.reason)) + "".join(f"<br><small>{x}</small>" for x in _notes(m)),
         escape(bound),
     )
+
+
+def _notes(m: ModelVerdict) -> Iterable[str]:
+    """On its files, and which licence its relatives let expect."""
+    if m.probably:
+        yield escape(printable(f"inferred, decides nothing: licence {m.probably}"))
+    yield from (escape(printable(note)) for note in m.notes)
 
 
 def _marked(word: str) -> str:

@@ -34,7 +34,8 @@ class Judged:
 class ModelVerdict:
     """One input. parent: the nearest ancestor among the inputs that the weights show. binding: the
     licences that bind it, its own and those of its ancestors. probably: where it states none, which
-    licence its relatives let expect; nothing passes or fails by it."""
+    licence its relatives let expect; nothing passes or fails by it. notes:
+    on its files: whether they are there twice, what of them was read and compared."""
 
     id: str
     path: Path
@@ -45,6 +46,7 @@ class ModelVerdict:
     licences: tuple[str, ...] = ()
     binding: tuple[Binding, ...] = ()
     probably: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ class Finding:
 @dataclass(frozen=True)
 class Report:
     """Models by id; findings by model and rule, those that are off left out. read: as of
-    `ModelGraph`, which share of how many bytes was read where it was not all."""
+    `ModelGraph`, which share of how many bytes was read where it was not all. copies: what models
+    are there twice, in lines."""
 
     models: tuple[ModelVerdict, ...]
     findings: tuple[Finding, ...]
     read: tuple[float, int] | None = None
+    copies: tuple[str, ...] = ()
 
     @property
     def forbidden(self) -> tuple[Finding, ...]:
@@ -126,6 +130,7 @@ def _model(m: ModelVerdict) -> dict[str, Any]:
         "licences": list(m.licences),
         "binding": [{"licence": b.licence, "model": b.model, "sure": b.sure} for b in m.binding],
         "inferred_licence": m.probably or None,
+        "notes": list(m.notes),
         "claims": [
             {
                 "key": judged.claim.key,

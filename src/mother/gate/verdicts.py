@@ -15,7 +15,7 @@ from mother.gate.licences import normalised
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 from mother.graph.descent import Descent, Line
-from mother.graph.verdict import certainty, of_edge
+from mother.graph.verdict import certainty, grade, joined, of_edge
 
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
@@ -108,8 +108,8 @@ def _overall(
         return "unknown", f"names no parent; holds the same weights as {some(copies)}"
     possible = descent.ancestors(id, possible=True)
     if possible:
-        near = next(iter(possible))
-        return "unknown", f"names no parent; {way(possible[near])}, or the reverse"
+        line = possible[next(iter(possible))]
+        return "unknown", f"names no parent; {way(line)}, {_doubt(line, descent)}"
     return "unknown", "names no parent, and none is among the inputs"
 
 
@@ -142,7 +142,7 @@ def _compare(
     if line := descent.ancestors(id).get(other, ()):
         return "confirmed", f"the weights show {way(line)}", line
     if line := descent.ancestors(id, possible=True).get(other, ()):
-        return "unknown", f"{way(line)}, or the reverse: the weights don't tell", line
+        return "unknown", f"{way(line)}, {_doubt(line, descent)}: the weights don't tell", line
     if line := descent.ancestors(other).get(id, ()):
         if lacking:  # a sum lies between what it is of, and without the rest is no sum
             return "unknown", f"{way(line)}, or a merge with what is not among the inputs", line
@@ -161,6 +161,12 @@ def _compare(
             return "unknown", f"{two} is a relative, and no merge was found that holds it", ()
         return "contradicted", f"{two} is a relative on another branch, not an ancestor", ()
     return "contradicted", f"the weights of {two} are a stranger's", ()
+
+
+def _doubt(line: Line, descent: Descent) -> str:
+    """What is open of a way that is possible."""
+    edges = (step.edge for step in line if step.edge is not None)
+    return "or the reverse" if not all(map(descent.directed, edges)) else "or from elsewhere"
 
 
 def way(line: Line) -> str:
@@ -183,8 +189,9 @@ changed)"
     edges = [step.edge for step in line if step.edge is not None]
     if len(edges) == 1:
         return f"{said} ({of_edge(edges[0], beside=True)})"
-    told = [e.direction_probability for e in edges if e.direction_probability is not None]
-    return f"{said} (each step {certainty(min(told))} sure or more)" if told else said
+    sure = [x for e in edges for x in (e.direction_probability, joined(e)) if x is not None]
+    doubt = "open: " if any(grade(e) == "open" for e in edges) else ""
+    return f"{said} ({doubt}each step {certainty(min(sure))} sure or more)" if sure else said
 
 
 def some(ids: tuple[str, ...] | list[str]) -> str:

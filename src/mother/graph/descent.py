@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from mother.graph import Edge, ModelGraph
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge
+from mother.graph.verdict import place
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Descent:
     declared: Mapping[str, tuple[str, ...]]
 
     def points(self, edge: Edge) -> bool:
+        """Whether the edge makes its parent an ancestor: its direction is told, and it is not open
+        whether one of the two was made from the other."""
+        return self.directed(edge) and place(edge) != "open"
+
+    def directed(self, edge: Edge) -> bool:
         """Whether the weights tell the edge's direction."""
         p = edge.direction_probability
         return not edge.undirected if p is None else p >= self.certainty
@@ -64,7 +71,7 @@ class Descent:
 
     def ancestors(self, id: str, *, possible: bool = False) -> Ancestry:
         """All ancestors, nearest first; copies of the model and of its ancestors count. possible:
-        also those at which an edge of unknown direction may point."""
+        also those that are ancestors if an open edge is right, or points that way."""
         if (id, possible) not in self._found:
             self._found[id, possible] = Ancestry(self._climb(id, possible))
         return self._found[id, possible]
@@ -88,7 +95,7 @@ class Descent:
         for edge in self._edges.get(at, ()):
             if edge.child == at and (possible or self.points(edge)):
                 yield Step("edge", at, edge.parent, edge)
-            elif edge.parent == at and possible and not self.points(edge):
+            elif edge.parent == at and possible and not self.directed(edge):
                 yield Step("edge", at, edge.child, edge)
         for parent in self._hidden.get(at, ()):
             yield Step("hidden", at, parent)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mother.graph import Edge, ModelGraph
+from mother.graph.model_graph import ModelGraph
+from mother.graph.parts import Edge, HiddenAncestor
+from mother.graph.verdict import of_child, of_edge, of_root, some
+from mother.names import printable
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,7 @@ class Placement:
     found: "child" (of `parent`, by `edge`), "sibling" (a hidden ancestor lies between it and
     `siblings`), "root" (`children` or `copies` hang from it) or "alone" (a stranger to all).
     copies: models that hold its very weights and come after it by name; they are no children.
+    below: the edges to its children.
     compared: how many models it was recovered with, of how many comparable ones. unread: models of
     the graph that could not be opened.
     """
@@ -28,6 +33,7 @@ class Placement:
     compared: int
     comparable: int
     unread: int
+    below: tuple[Edge, ...] = ()
 
 
 def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> Placement:
@@ -41,9 +47,10 @@ def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> P
     """
     edge = graph.main_edges().get(id)
     hidden = next((h for h in graph.hidden if id in h.children), None)
-    below = {e.child: e.relation for e in graph.edges if e.parent == id}
-    copies = tuple(sorted(c for c, relation in below.items() if relation == "duplicate"))
+    below = {e.child: e for e in graph.edges if e.parent == id}
+    copies = tuple(sorted(c for c, e in below.items() if e.relation == "duplicate"))
     children = tuple(sorted(below.keys() - copies))
+    edges = tuple(below[c] for c in children)
     children += tuple(c for h in graph.hidden if h.parent == id for c in h.children)
     found = "child" if edge else "sibling" if hidden else "root" if children or copies else "alone"
     return Placement(
@@ -57,4 +64,34 @@ def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> P
         len(graph.nodes) - 1,
         comparable,
         unread,
+        edges,
     )
+
+
+def in_words(p: Placement) -> Iterator[str]:
+    """What was found, no surer than its edges: first of the checkpoint, then of what is below it.
+
+    >>> edge = Edge("base", "new", "lora", undirected=True)
+    >>> print(*in_words(Placement("new", "child", "base", edge, (), (), (), 1, 1, 0)))
+    new: open: probably LoRA-tuned from base; which came first is open
+    """
+    name = printable(p.id)
+    if p.found == "there":
+        yield f"{name}: among the models already"
+    elif p.found == "alone":
+        yield f"{name}: no relative among the models compared"
+    elif p.edge is not None:
+        told = of_edge(p.edge)
+        yield f"{name}: {told.grade}: {told}"
+    elif p.found == "sibling":
+        told = of_child(HiddenAncestor("", (*p.siblings, p.id)), p.id)
+        yield f"{name}: {told.grade}: {told}"
+    else:
+        yield f"{name}: {of_root(p.below).sentence}"
+    if p.copies:
+        yield f"the same weights as {some(p.copies)}"
+    for edge in p.below:
+        told = of_edge(edge)
+        yield f"below it, {printable(edge.child)}: {told.grade}: {told}"
+    if over := p.children[len(p.below) :]:
+        yield f"below it, over an ancestor that is not among the models: {some(over)}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mother.graph.facts import WHOLE, compared
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, HiddenAncestor, Hint, Node
 from mother.names import printable
@@ -21,7 +22,6 @@ SURE = 0.9  # probability, or share of resamplings, from which a finding is stro
 EVEN = 0.5  # share of resamplings below which the place in the tree is open
 CLOSE = 1.1  # times as far: a second parent nearer than that might as well be the first
 NAMED = 3  # models that a sentence names
-WHOLE = 0.995  # share of a model's weights from which it was compared as good as whole
 
 #: what was done to the parent, and the word before its name
 STEPS: Mapping[str, tuple[str, str]] = {
@@ -270,15 +270,6 @@ def of_models(
     for hidden in graph.hidden:
         known[hidden.id] = of_hidden(hidden, beside=beside, name=name)
     return known
-
-
-def compared(share: float) -> str:
-    """Which share of a model's weights was compared, never all of them where some were not.
-
-    >>> compared(0.8359), compared(0.9999)
-    ('83 % of its weights compared', '99 % of its weights compared')
-    """
-    return f"{int(100 * share)} % of its weights compared"
 
 
 def of_parents(

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, parsed
 from mother.index.store import Store
+from mother.names import counted
 
 _ITEM = "key, name, above, children, below, family"
+COUNTED = 2_000  # children that are put in the order of their numbers
 Part = TypeVar("Part", Node, Edge, HiddenAncestor)
 
 
@@ -68,9 +70,13 @@ class Browser:
             return int(self._store.rows("SELECT count(*) FROM items WHERE above = -1")[0][0])
 
     def below(self, key: int | None, offset: int, limit: int) -> list[Seen]:
-        """So many of what hangs right below, by name; or of the roots for None, the largest trees
-        first."""
+        """So many of what hangs right below, in the order of the numbers in their names, or of very
+        many by name; or of the roots for None, the largest trees first."""
         with self._reading():
+            if key is not None and self._row(key)[3] <= COUNTED:
+                rows = self._store.rows(f"SELECT {_ITEM} FROM items WHERE above = ?", key)
+                rows = sorted(rows, key=lambda row: counted(row[1]))
+                return [self._seen(row) for row in rows[offset : offset + limit]]
             order = "below DESC, name" if key is None else "name"
             query = f"SELECT {_ITEM} FROM items WHERE above = ? ORDER BY {order} LIMIT ? OFFSET ?"
             rows = self._store.rows(query, -1 if key is None else key, limit, offset)

@@ -15,7 +15,7 @@ from mother.views.page import view
 _EDGE = ("relation", "grade", "stage", "support", "distance", "polarity", "direction_probability")
 _NODE = ("format", "dtype", "architecture", "parameters")
 UNKNOWN = "direction unknown, direction open"
-_NO_COLOUR = {"path", "duplicate_of", "runner_up", "runner"}
+_NO_COLOUR = {"path", "duplicate_of", "identical_to", "runner_up", "runner"}
 
 
 class Answers:

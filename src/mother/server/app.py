@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from mother import __version__
 from mother.errors import InputError
 from mother.graph import ModelGraph
+from mother.graph.placement import Placement, in_words
 from mother.hub import is_hub_address
 from mother.server import schemas
 from mother.server.answers import Answers
@@ -201,7 +202,8 @@ def _work(app: FastAPI, answers: Answers | Grown, heavy: Heavy, folders: Sequenc
         asked = where.path.strip().strip("\"'")
         with contextlib.suppress(KeyError):
             answers.key(asked)
-            return Answer(asdict(schemas.Placed(asked, "there", None, None, (), (), (), 0, 0, 0)))
+            there = Placement(asked, "there", None, None, (), (), (), 0, 0, 0)
+            return Answer({**asdict(there), "said": [*in_words(there)]})
         path = _allowed(os.path.expanduser(asked), folders)  # noqa: PTH111  (~ alone, nobody else's)
         task = await asyncio.to_thread(answers.placing, path, folders)
         done = await heavy({"do": "place", "path": str(path), **task}, partial(_gone, request))

@@ -13,7 +13,7 @@ from mother.graph.verdict import grade
 from mother.index.browser import Browser, Seen
 from mother.server.answers import attributes, shown
 from mother.views.outline import Item
-from mother.views.page import PALETTE, entry
+from mother.views.page import PALETTE, called, entry
 
 COLOURED = 10_000  # models that tell what models can be coloured by
 
@@ -24,7 +24,7 @@ class Grown:
     def __init__(self, folder: Path, title: str) -> None:
         self._browser, self._title = Browser(folder), title
         self._folder = folder.resolve()
-        self._coloured: tuple[int, list[dict[str, Any]]] | None = None
+        self._known: tuple[int, dict[str, Any]] | None = None
 
     def about(self) -> dict[str, Any]:
         """The forest as a whole."""
@@ -38,18 +38,21 @@ class Grown:
             "models": models,
             "hidden": hidden,
             "trees": trees,
-            "attributes": self._attributes(version),
-            "called": {},
+            **self._looked(version),
             "tool": __version__,
             "inferred": False,
             "whole": False,
             "version": version,
         }
 
-    def _attributes(self, version: int) -> list[dict[str, Any]]:
-        if self._coloured is None or self._coloured[0] != version:
-            self._coloured = version, attributes(map(_told, self._browser.parts(COLOURED)))
-        return self._coloured[1]
+    def _looked(self, version: int) -> dict[str, Any]:
+        """What models can be coloured by, and how architectures are called."""
+        if self._known is None or self._known[0] != version:
+            parts = list(self._browser.parts(COLOURED))
+            nodes = ((x["architecture"], x["id"]) for x in parts if "architecture" in x)
+            known = {"attributes": attributes(map(_told, parts)), "called": called(nodes)}
+            self._known = version, known
+        return self._known[1]
 
     def below(
         self, keys: Sequence[int | None], offset: int, limit: int

@@ -35,10 +35,10 @@ class Compared(Comparison):
 
 @dataclass(frozen=True)
 class Placed(Placement):
-    """Where a checkpoint would hang; found is "there" for a model of the graph. said: how sure its
-    edge is, if it has one."""
+    """Where a checkpoint would hang; found is "there" for a model of the graph. said: the same in
+    lines, with how sure it is."""
 
-    said: str = ""
+    said: tuple[str, ...] = ()
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]

@@ -13,8 +13,7 @@ from typing import Any
 
 from mother.comparison import compare
 from mother.errors import MotherError
-from mother.graph.placement import Placement
-from mother.graph.verdict import of_edge
+from mother.graph.placement import Placement, in_words
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
 from mother.views.comparing import reasons, relation
@@ -46,8 +45,7 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
 
 
 def _placed(found: Placement) -> dict[str, Any]:
-    verdict = of_edge(found.edge) if found.edge else None
-    return {**asdict(found), "said": f"{verdict.grade}: {verdict}" if verdict else ""}
+    return {**asdict(found), "said": [*in_words(found)]}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from mother.comparison import Comparison, LayerEvidence
 from mother.graph import Edge
 from mother.graph.assembly import is_open
-from mother.graph.verdict import WHOLE, Verdict, changed, of_edge
+from mother.graph.facts import WHOLE, part
+from mother.graph.verdict import Verdict, changed, of_edge
 from mother.names import printable, shortened
 from mother.views.explanation import odds
 
@@ -16,7 +17,7 @@ _SENTENCES = {
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
     "no kinship found": "No kinship found by names and places; under other labels it is not known.",
     "duplicate": "Duplicates: the same weights.",
-    "siblings": "Siblings: both come from an ancestor that is neither of them.",
+    "siblings": "Probably siblings: both come from an ancestor that is neither of them.",
     "contains": "One contains the other: all weights of the smaller are among those of the larger.",
     "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }
@@ -87,7 +88,7 @@ def relation(c: Comparison) -> Iterator[str]:
             yield f"compared   {int(100 * share)} % of the weights of {printable(of)}"
     if c.read is not None:
         each = zip(c.read, (c.a, c.b), strict=True)
-        said = " and ".join(f"{100 * share:.2g} % of {printable(of)}" for share, of in each)
+        said = " and ".join(f"{part(share)} of {printable(of)}" for share, of in each)
         yield f"read       {said}   (windows first; --exact reads all)"
     if c.kinship is not None:
         yield f"kinship    {c.kinship:.3g}   (above 1: related)"

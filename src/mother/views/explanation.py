@@ -40,9 +40,8 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
     if edge.polarity is not None:
         yield f"  polarity {edge.polarity:.3g} (0: the child holds all of its parent)"
     if edge.runner_up is not None:
-        yield (
-            f"  next best parent: {printable(edge.runner_up)}, {edge.runner_up_ratio} times as far"
-        )
+        far = "" if edge.runner_up_ratio is None else f", {edge.runner_up_ratio:g} times as far"
+        yield f"  next best parent: {printable(edge.runner_up)}{far}"
     changed = sorted(
         ((x, name) for x, name in zip(edge.changes, layers, strict=False) if x),
         key=lambda pair: (-pair[0], pair[1]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
+from mother.names import counted
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Item:
 
 def hanging(graph: ModelGraph) -> dict[str, list[str]]:
     """What hangs right below each model and hidden ancestor that anything hangs from, by name. A
-    merge hangs from its main parent.
+    merge hangs from its main parent. Names are in the order of the numbers in them.
 
     >>> hanging(ModelGraph("gram", hidden=(HiddenAncestor("?", ("b", "a"), "c"),)))
     {'c': ['?'], '?': ['a', 'b']}
@@ -35,7 +36,7 @@ def hanging(graph: ModelGraph) -> dict[str, list[str]]:
     below: dict[str, list[str]] = {}
     for parent, child in (*main, *graph.hidden_edges()):
         below.setdefault(parent, []).append(child)
-    return {parent: sorted(children) for parent, children in below.items()}
+    return {parent: sorted(children, key=counted) for parent, children in below.items()}
 
 
 def outline(graph: ModelGraph) -> list[Item]:

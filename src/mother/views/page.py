@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib.resources import files
 from math import isfinite
@@ -134,7 +134,7 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             # told and never asked for: some readers of JSON take no half of a surrogate pair
             "refused": [{k: printable(v) for k, v in asdict(r).items()} for r in graph.refused],
             "palette": PALETTE,
-            "called": _called(graph),
+            "called": called((node.architecture, node.id) for node in graph.nodes),
             "tool": __version__,
             "inferred": bool(graph.inferred),
         },
@@ -209,11 +209,16 @@ def _beside(
     return {"needs": why} if why else {}
 
 
-def _called(graph: ModelGraph) -> dict[str, str]:
-    """Architectures by the first model of each, for their digests say nothing to people."""
+def called(models: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Architectures by the first model of each, for their digests say nothing to people. models:
+    the architecture and the id of each.
+
+    >>> called([("0af3", "base"), ("0af3", "kid")])
+    {'0af3': 'like base'}
+    """
     named: dict[str, str] = {}
-    for node in graph.nodes:
-        named.setdefault(printable(node.architecture), f"like {printable(node.id)}")
+    for architecture, id_ in models:
+        named.setdefault(printable(architecture), f"like {printable(id_)}")
     return named
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from rich.cells import cell_len
@@ -11,8 +10,8 @@ from rich.text import Text
 
 from mother.graph import Edge as Edge
 from mother.graph import ModelGraph, Tree
+from mother.graph.facts import copies, count, many, read
 from mother.graph.verdict import GRADES, Verdict, ancestor, of_models, tally
-from mother.names import counted
 from mother.names import printable as printable
 from mother.names import shortened as shortened
 from mother.views.outline import hanging
@@ -23,44 +22,7 @@ _STYLES = {"strong": "cyan", "likely": "yellow", "open": "magenta"}
 #: how sure an edge is, told by its line: without colour, too
 _LINES = {"strong": "── ", "likely": "╌╌ ", "open": "╌? ", "": "── "}
 _WORD = re.compile(r"\S+\s*|\s+")
-#: what copies are whose bytes are others, by relation
-_COPIES = {
-    "duplicate": "of the same weights",
-    "converted": "converted",
-    "quantized": "quantized",
-    "pruned": "pruned",
-}
 _LEAST = 36  # columns that a name and its verdict are left at least
-
-
-def count(n: int) -> str:
-    """A number of weights for people.
-
-    >>> count(950), count(86_567_656), count(6_738_415_616)
-    ('950', '86.6 M', '6.7 G')
-    """
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if n >= size:
-            return f"{n / size:.1f} {unit}"
-    return str(n)
-
-
-def size(n: int) -> str:
-    """A number of bytes for people.
-
-    >>> size(950), size(86_567_656)
-    ('950 bytes', '86.6 MB')
-    """
-    return f"{n} bytes" if n < 1000 else f"{count(n)}B"
-
-
-def many(n: int, one: str, more: str = "") -> str:
-    """A number of things.
-
-    >>> many(1, "tree"), many(2, "tree"), many(0, "copy", "copies")
-    ('1 tree', '2 trees', '0 copies')
-    """
-    return f"{n} {one if n == 1 else more or f'{one}s'}"
 
 
 def forest(
@@ -74,7 +36,7 @@ def forest(
     width: columns that lines are wrapped to, between words, and long names shortened to; None for
     a line a model, whole."""
     told = of_models(graph, beside=True)
-    below = {id_: sorted(ids, key=counted) for id_, ids in hanging(graph).items()}
+    below = hanging(graph)
     names = _names(graph)
     unaligned = {node.id: node.unaligned for node in graph.nodes}
     for tree in graph.trees:
@@ -108,39 +70,7 @@ def summary(graph: ModelGraph) -> Iterator[str]:
     yield "; ".join(parts)
     if graph.read is not None:
         yield read(*graph.read)
-    yield from _copies(graph)
-
-
-def _copies(graph: ModelGraph) -> Iterator[str]:
-    """Which models are there twice, what they take, and which copies are other bytes."""
-    copies = [node for node in graph.nodes if node.duplicate_of is not None]
-    equal = [node for node in graph.nodes if node.identical_to is not None]
-    if equal:
-        total = size(sum(node.freed or 0 for node in equal))
-        there = "1 model is" if len(equal) == 1 else f"{len(equal)} models are"
-        yield f"{there} there twice, byte for byte; {total} can be freed, safe to delete:"
-        for node in equal:
-            names = printable(node.id), printable(node.identical_to or "")
-            yield f"    {names[0]}, {size(node.freed or 0)}: {names[1]} holds the same bytes"
-    main = graph.main_edges()
-    others = Counter(
-        _COPIES.get(main[node.id].relation if node.id in main else "", "stored otherwise")
-        for node in copies
-        if node.identical_to is None
-    )
-    if others:
-        told = ", ".join(f"{n} {what}" for what, n in sorted(others.items()))
-        yield f"{many(sum(others.values()), 'other copy', 'other copies')}, not called safe: {told}"
-
-
-def read(share: float, of: int) -> str:
-    """How much was read of large models, of which windows are read first. of: bytes.
-
-    >>> read(0.0347, 7_207_588_584)
-    'read 3.5 % of 7.2 GB: windows of large models first (--exact reads all)'
-    """
-    part = f"{100 * share:.2g} % of {size(of)}"
-    return f"read {part}: windows of large models first (--exact reads all)"
+    yield from copies(graph)
 
 
 def wrapped(text: Text, width: int | None, hanging: str) -> Iterator[Text]:

@@ -77,7 +77,7 @@ export async function showPanel() {
   let words = "";
   try {
     if (other) {
-      content = comparison(...(await Promise.all([selected, other].map(detailed))), { go, close, weigh: page.about.weights && page.source.compare });
+      content = comparison(...(await Promise.all([selected, other].map(detailed))), { go, close, weigh: page.about.weights && page.source.compare, called: page.about.called });
       words = `Comparing ${nameOf(selected.entry)} with ${nameOf(other.entry)}`;
     } else if (selected) {
       const details = await detailed(selected);

@@ -3,7 +3,8 @@
 import { button, el } from "./dom.js";
 import { heat, largest } from "./heat.js";
 import { bytes, count, figure, moved, percent, printable } from "./names.js";
-import { nameOf } from "./panel.js";
+import { likened, nameOf, stepTo } from "./panel.js";
+import { ADVERBS, equal, worse } from "./verdict.js";
 import { weighing } from "./weights.js";
 
 const ROWS = [
@@ -11,8 +12,8 @@ const ROWS = [
   ["Files", (d) => d.node?.files?.length && bytes(d.node.files.reduce((sum, f) => sum + f.bytes, 0))],
   ["Number type", (d) => d.node?.dtype],
   ["Format", (d) => d.node?.format],
-  ["Architecture", (d) => d.node?.architecture],
-  ["Parent", (d) => d.path.at(-2) && nameOf(d.path.at(-2))],
+  ["Architecture", (d, called) => likened(d.node?.architecture, called)],
+  ["Stands below", (d) => d.path.at(-2) && nameOf(d.path.at(-2))],
   ["How sure", (d) => d.told[0]],
   ["Relation to it", (d) => d.edge?.relation],
   ["Stage", (d) => d.edge?.stage],
@@ -22,9 +23,9 @@ const ROWS = [
   ["Polarity", (d) => d.edge && figure(d.edge.polarity)],
 ];
 
-export function comparison(a, b, { go, close, weigh }) {
+export function comparison(a, b, { go, close, weigh, called }) {
   const link = (details) => button(nameOf(details.entry), () => go(details.entry.key), { class: "link" });
-  const rows = ROWS.map(([term, of]) => [term, printable(of(a) || "–"), printable(of(b) || "–")]);
+  const rows = ROWS.map(([term, of]) => [term, printable(of(a, called) || "–"), printable(of(b, called) || "–")]);
   const top = Math.max(...[a, b].map((d) => (d.changes ? largest(d.changes.values) : 0)));
   return [
     el(
@@ -62,6 +63,21 @@ export function comparison(a, b, { go, close, weigh }) {
   ];
 }
 
+/** Who descends from whom, no surer than the least sure step; of equal weights nobody does. */
+function claim([first, second, shared], up, down) {
+  const [to, from] = [up, down].map((way) => way.filter(({ edge }) => !edge || !equal(edge)));
+  const copies = to.length + from.length < up.length + down.length;
+  if (!to.length && !from.length) return copies ? "The same weights; which of the two came first is not told." : "The same model.";
+  const sure = ADVERBS[worse(...[...to, ...from].map(({ edge, values }) => (edge ? values.grade : "likely")))];
+  const steps = (way) => (way.length === 1 ? "one step" : `${way.length} steps`);
+  const said = !to.length
+    ? `${second} ${sure}descends from ${first}, in ${steps(from)}.`
+    : !from.length
+      ? `${first} ${sure}descends from ${second}, in ${steps(to)}.`
+      : `Both ${sure}descend from ${shared}.`;
+  return copies ? `${said} Models of the same weights count as one.` : said;
+}
+
 /** The way from one to the other, over the last ancestor that both have. */
 function related(a, b, go) {
   const keys = new Set(a.path.map((entry) => entry.key));
@@ -69,16 +85,9 @@ function related(a, b, go) {
   if (!shared) return [el("p", {}, "They stand in different trees: no relation was found.")];
   const up = a.path.slice(a.path.findIndex((e) => e.key === shared.key) + 1).reverse();
   const down = b.path.slice(b.path.findIndex((e) => e.key === shared.key) + 1);
-  const [first, second] = [nameOf(a.entry), nameOf(b.entry)];
-  const said = !up.length && !down.length
-    ? "The same model."
-    : !up.length
-      ? `${second} descends from ${first}, in ${down.length === 1 ? "one step" : `${down.length} steps`}.`
-      : !down.length
-        ? `${first} descends from ${second}, in ${up.length === 1 ? "one step" : `${up.length} steps`}.`
-        : `Both descend from ${nameOf(shared)}.`;
+  const said = claim([a.entry, b.entry, shared].map(nameOf), up, down);
   const step = (entry, arrow) =>
-    el("li", {}, el("span", { class: "step" }, `${arrow} ${printable(entry.edge?.relation ?? "unknown step")}${typeof entry.edge?.distance === "number" ? `, ${moved(entry.edge.distance)} changed` : ""}`));
+    el("li", {}, el("span", { class: "step" }, `${arrow} ${stepTo(entry)}${typeof entry.edge?.distance === "number" ? `, ${moved(entry.edge.distance)} changed` : ""}`));
   const stop = (entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" }));
   const way = [
     ...up.flatMap((entry) => [stop(entry), step(entry, "↑")]),

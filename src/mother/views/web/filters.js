@@ -1,7 +1,5 @@
 /** Which models are looked at: by what the legend says, by figures, by family. */
 
-import { figure, percent, printable } from "./names.js";
-
 const BETWEEN = "~";
 
 export class Filters {
@@ -69,13 +67,4 @@ function fits(value, one) {
 /** Figures from `low` on, up to `high`, as a filter. */
 export function between(key, low, high) {
   return `${key}:${low}${BETWEEN}${high}`;
-}
-
-/** A filter for people. */
-export function inWords(one) {
-  const at = one.indexOf(":");
-  const [key, value] = [one.slice(0, at).replaceAll("_", " "), one.slice(at + 1)];
-  const [low, high] = value.split(BETWEEN).map(Number);
-  const says = key === "support" ? percent : figure;
-  return printable(high === undefined || Number.isNaN(low) ? `${key} ${value}` : `${key} ${says(low)} to ${says(high)}`);
 }

@@ -1,5 +1,6 @@
 /** graph.json, opened in the page, as the page would have been made from it (page.py). */
 
+import { inOrder, printable } from "./names.js";
 import { ancestor, needs, ofChild, ofHidden, ofParents, ofRoot } from "./verdict.js";
 
 const SCHEMAS = ["mother.model-graph/1", "mother.model-graph/2"];
@@ -33,6 +34,13 @@ function main(edges) {
     if (!before || (edge.share ?? 0) > (before.share ?? 0)) by.set(edge.child, edge);
   }
   return [...by.values()];
+}
+
+/** Architectures by the first model of each. */
+function called(nodes) {
+  const named = {};
+  for (const { id, architecture } of nodes) named[architecture] ??= `like ${printable(id)}`;
+  return named;
 }
 
 function seen(graph, palette) {
@@ -73,7 +81,7 @@ function seen(graph, palette) {
     drawn.add(id);
     const key = items.length;
     items.push(item(id, p));
-    stack.push(...[...(below.get(id) ?? [])].sort().reverse().map((child) => [child, key]));
+    stack.push(...[...(below.get(id) ?? [])].sort(inOrder).reverse().map((child) => [child, key]));
   }
 
   function item(id, p) {
@@ -101,7 +109,7 @@ function seen(graph, palette) {
   }
 
   return {
-    about: { title: "", method: String(graph.method ?? ""), refused: list("refused"), palette, called: {}, tool: "" },
+    about: { title: "", method: String(graph.method ?? ""), refused: list("refused"), palette, called: called(list("nodes")), tool: "" },
     grids: {},
     items,
   };

@@ -16,6 +16,21 @@ export function printable(text) {
   });
 }
 
+/** Compares names in the order of the numbers in them: step-500, step-1000; as `counted` of names.py. */
+export function inOrder(a, b) {
+  const [one, other] = [a, b].map(parts);
+  for (let k = 0; ; k += 1) {
+    for (let j = 0; j < 3; j += 1) if (one[k][j] !== other[k][j]) return one[k][j] < other[k][j] ? -1 : 1;
+    if (k + 1 === one.length || k + 1 === other.length) return one.length - other.length;
+  }
+}
+
+/** Text, then a number by its length and its digits, and so on; the whole name last. */
+function parts(name) {
+  const found = [...name.matchAll(/([^0-9]*)([0-9]+)/g)].map(([, text, n]) => [text, n.replace(/^0+/, "")]);
+  return [...found.map(([text, n]) => [text, n.length, n]), [name, 0, ""]];
+}
+
 /** Both ends of a long text: what tells relatives apart mostly stands last. */
 export function shortened(text, most) {
   const letters = text.length > most ? Array.from(text) : [];
@@ -66,6 +81,11 @@ export function percent(x) {
   if (typeof x !== "number") return "–";
   if (!(x < 0.995)) return "over 99 %";
   return x > 0.005 ? `${whole(100 * x)} %` : "under 1 %";
+}
+
+/** A share that is less than the whole: never 100 %. */
+export function part(x) {
+  return `${x < 0.1 ? two(100 * x) : Math.floor(100 * x)} %`;
 }
 
 /** The same in the room of two digits. */

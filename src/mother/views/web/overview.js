@@ -1,7 +1,7 @@
 /** What the panel says while no model is chosen: first what somebody has to look at. */
 
 import { button, el } from "./dom.js";
-import { many, printable } from "./names.js";
+import { bytes, many, part, printable } from "./names.js";
 import { nameOf } from "./panel.js";
 import { NEEDS } from "./verdict.js";
 import { placing } from "./weights.js";
@@ -16,6 +16,7 @@ export function overview(about, roots, rows, { go, only, source }) {
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
     looks(rows, go, only),
+    ...files(rows ?? [], go),
     source.place ? placing(source, { go, allowed: about.weights }) : "",
     el(
       "section",
@@ -44,6 +45,24 @@ export function overview(about, roots, rows, { go, only, source }) {
   ];
 }
 
+/** Which models are there twice, and of which not all was read. */
+function files(rows, go) {
+  const twice = rows.filter(({ values }) => values.identical_to);
+  const read = rows.filter(({ values }) => values.read < 1);
+  const freed = twice.reduce((sum, { values }) => sum + (values.freed ?? 0), 0);
+  const least = read.reduce((low, { values }) => Math.min(low, values.read), 1);
+  const told = [
+    [twice, `${many(twice.length, "model is", "models are")} there twice, byte for byte: ${bytes(freed)} can be freed, safe to delete`],
+    [read, `${many(read.length, "model")} read in part, windows first (--exact reads all): of one no more than ${part(least)} of its bytes`],
+  ].filter(([entries]) => entries.length);
+  return told.length ? [el("section", { class: "copies" }, el("h3", {}, "Files"), told.map(([entries, words]) => [el("p", {}, words), named(entries, go)]).flat())] : [];
+}
+
+function named(entries, go) {
+  const links = entries.slice(0, LOOKED).map((entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" })));
+  return el("ul", { class: "trees" }, links, entries.length > LOOKED ? el("li", {}, `… ${entries.length - LOOKED} more`) : "");
+}
+
 function looks(rows, go, only) {
   if (!rows) return el("section", {}, el("h3", {}, "Needs a look"), el("p", { class: "note" }, "Of an index it is not counted: mother index export, then mother report, shows it."));
   const of = new Map(Object.keys(NEEDS).map((why) => [why, []]));
@@ -59,7 +78,7 @@ function looks(rows, go, only) {
         "div",
         {},
         el("p", {}, button(`${many(entries.length, "model")}: ${NEEDS[why]}`, () => only(`needs:${why}`), { class: "link" })),
-        el("ul", { class: "trees" }, entries.slice(0, LOOKED).map((entry) => el("li", {}, button(nameOf(entry), () => go(entry.key), { class: "link" })))),
+        named(entries, go),
       ),
     ),
   );

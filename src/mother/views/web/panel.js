@@ -2,8 +2,8 @@
 
 import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
-import { bytes, count, figure, many, percent, printable } from "./names.js";
-import { NEEDS } from "./verdict.js";
+import { bytes, count, figure, many, part, percent, printable } from "./names.js";
+import { ADVERBS, NEEDS } from "./verdict.js";
 
 const ENDS = 3; // stops of a long path, at either end
 
@@ -27,7 +27,7 @@ export function panel(details, { go, compare, close, family, print, about, paren
     node?.hints ? hints(node.hints) : null,
     details.stated ? stated(details.stated) : null,
     details.inferred && inferred !== false ? guessed(details.inferred) : null,
-    node ? facts(details) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
+    node ? facts(details, about.called) : el("p", {}, "Not among the inputs. Its children have more in common than chance allows, and none of them holds all of another."),
     below(entry),
     record(details, parent, about),
     el(
@@ -40,6 +40,11 @@ export function panel(details, { go, compare, close, family, print, about, paren
   ];
 }
 
+/** The step to a model, no surer than it is. */
+export function stepTo({ edge, values }) {
+  return edge ? `${ADVERBS[values.grade] ?? ""}${printable(edge.relation)}` : "unknown step";
+}
+
 /** The way from the root, as links; of a long one its two ends, until all is asked for. */
 export function lineage({ path }, go) {
   const list = el("ol", { class: "path" });
@@ -47,7 +52,7 @@ export function lineage({ path }, go) {
     el(
       "li",
       {},
-      k ? el("span", { class: "step" }, printable(entry.edge?.relation ?? "unknown step"), " → ") : "",
+      k ? el("span", { class: "step" }, stepTo(entry), " → ") : "",
       k === path.length - 1
         ? el("span", { "aria-current": "true" }, breakable(nameOf(entry)))
         : button(nameOf(entry), () => go(entry.key), { class: "link" }),
@@ -232,8 +237,13 @@ function sure({ probability, low, high }) {
   return typeof probability === "number" ? ` (${percent(probability)}${between})` : between;
 }
 
+/** An architecture by a model that has it, for its digest says nothing to people. */
+export function likened(architecture, called) {
+  return architecture && (called?.[architecture] ?? printable(architecture));
+}
+
 /** Size, format, hashes. */
-function facts({ node }) {
+function facts({ node }, called) {
   const files = node.files ?? [];
   const whole = files.reduce((sum, f) => sum + f.bytes, 0);
   return section(
@@ -243,11 +253,11 @@ function facts({ node }) {
       { class: "facts" },
       fact("Path", node.path, (x) => el("span", { class: "mono" }, breakable(printable(x)))),
       fact("Size", node.parameters, (x) => `${count(x)} weights${whole ? `, ${bytes(whole)}` : ""}`),
-      fact("Compared", node.compared, (x) => (x < 1 ? `${Math.floor(100 * x)} % of its weights` : "all of its weights")),
-      fact("Read", node.read, (x) => (x < 1 ? `${(100 * x).toPrecision(2)} % of its bytes` : "all of its bytes")),
+      fact("Compared", node.compared, (x) => (x < 1 ? `${part(x)} of its weights` : "all of its weights")),
+      fact("Read", node.read, (x) => `${part(x)} of its bytes`),
       fact("Number type", node.dtype, printable),
       fact("Format", node.format, printable),
-      fact("Architecture", node.architecture, (x) => el("span", { class: "mono" }, printable(x))),
+      fact("Architecture", node.architecture, (x) => likened(x, called), called?.[node.architecture] ? printable(node.architecture) : ""),
       fact("Same weights as", node.duplicate_of, printable),
       fact("Same bytes as", node.identical_to, printable, node.freed ? `safe to delete: ${bytes(node.freed)} would be free` : ""),
     ),

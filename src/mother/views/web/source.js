@@ -135,7 +135,7 @@ function attributes(items) {
   for (const item of items) {
     for (const [own, value] of Object.entries(values(item))) {
       const key = own.replace(/^\?/, "~"); // one scale for what is stated and what is inferred
-      if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "runner_up", "runner"].includes(key)) continue;
+      if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "identical_to", "runner_up", "runner"].includes(key)) continue;
       if (!seen.has(key)) seen.set(key, new Map());
       const values = seen.get(key);
       values.set(value, (values.get(value) ?? 0) + 1);

@@ -1,7 +1,7 @@
 /** The models as a table: sorted, filtered, to copy. Only the lines in view exist. */
 
 import { button, el } from "./dom.js";
-import { count, figure, many, moved, percent, printable } from "./names.js";
+import { count, inOrder, many, moved, percent, printable } from "./names.js";
 import { copy, csv } from "./save.js";
 
 const AROUND = 10;
@@ -44,7 +44,7 @@ export class Table {
   show(entries, look, own) {
     this.entries = entries;
     this.look = look;
-    this.columns = own && !COLUMNS.some(({ key }) => key === own.key) ? [...COLUMNS, { key: own.key, title: own.title, of: (e) => e.values[own.key], says: figure }] : COLUMNS;
+    this.columns = own && !COLUMNS.some(({ key }) => key === own.key) ? [...COLUMNS, { key: own.key, title: own.title, of: (e) => e.values[own.key], says: own.says }] : COLUMNS;
     this.#sort();
   }
 
@@ -71,8 +71,9 @@ export class Table {
     if (column) {
       const sign = this.down ? -1 : 1;
       const keyed = this.rows.map((entry, k) => [column.of(entry), k, entry]);
+      const order = this.by === "name" ? inOrder : (a, b) => (a < b ? -1 : a > b ? 1 : 0);
       const lacks = (x) => x === undefined || x === null || x === "" || x === -1;
-      keyed.sort(([a, i], [b, j]) => lacks(a) - lacks(b) || sign * (a < b ? -1 : a > b ? 1 : 0) || i - j);
+      keyed.sort(([a, i], [b, j]) => lacks(a) - lacks(b) || sign * order(a, b) || i - j);
       this.rows = keyed.map(([, , entry]) => entry);
     }
     this.said.textContent = many(this.rows.length, "line");

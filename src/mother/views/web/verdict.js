@@ -27,11 +27,12 @@ const STEPS = {
   relatives: ["a relative", "of"],
 };
 const SEEN = ["duplicate", "converted", "quantized", "pruned"];
-const ADVERBS = { strong: "", likely: "probably ", open: "perhaps " };
+export const ADVERBS = { strong: "", likely: "probably ", open: "perhaps " };
 const WEAK = { direction: "which came first is open", support: "found in fewer than 90 % of resamplings", rival: "a second parent is about as near" };
 
 const known = (x) => x !== null && x !== undefined;
-const worse = (...grades) => grades.reduce((a, b) => (GRADES.indexOf(b) > GRADES.indexOf(a) ? b : a));
+/** The least sure of some grades; strong for none. */
+export const worse = (...grades) => grades.reduce((a, b) => (GRADES.indexOf(b) > GRADES.indexOf(a) ? b : a), "strong");
 const step = (relation) => (Object.hasOwn(STEPS, relation) ? STEPS[relation] : [printable(relation), "of"]);
 
 export function some(names, spelled = printable) {
@@ -48,7 +49,8 @@ function rivalled(edge) {
   return known(edge.runner_up_ratio) && edge.runner_up_ratio < CLOSE;
 }
 
-function equal(edge) {
+/** Whether both hold the same weights, so that nothing tells which was first. */
+export function equal(edge) {
   const stored = edge.relation === "converted" || Boolean(edge.scheme);
   return edge.relation === "duplicate" || (stored && Boolean(edge.undirected));
 }

@@ -6,7 +6,8 @@ import { part } from "./dom.js";
 import { arrange } from "./layout.js";
 import { List } from "./list.js";
 import { Matrix } from "./matrix.js";
-import { nameOf } from "./panel.js";
+import { figure } from "./names.js";
+import { likened, nameOf } from "./panel.js";
 import { all, careful, note, page, root } from "./state.js";
 import { Table } from "./table.js";
 
@@ -130,7 +131,7 @@ export function fillTable() {
     const entries = await all();
     const key = part("colour").value;
     const passed = page.state.found ? entries.filter((entry) => page.state.found.has(entry.key)) : entries;
-    table.show(passed, page.look ?? looks(), key ? { key, title: title(key) } : null);
+    table.show(passed, page.look ?? looks(), key ? { key, title: title(key), says: key === "architecture" ? (x) => likened(x, page.about.called) : figure } : null);
   });
 }
 

@@ -76,21 +76,12 @@ function measured(c) {
 }
 
 function placed(p, { go, find }) {
-  const names = (ids) => ids.slice(0, SHOWN).map(printable).join(", ") + (ids.length > SHOWN ? ` and ${ids.length - SHOWN} more` : "");
   const named = [p.found === "there" ? p.id : null, p.parent, ...p.siblings, ...p.children, ...p.copies].filter(Boolean).slice(0, SHOWN);
   const links = named.map((id) => el("li", {}, button(printable(id), async () => go(await find(id)), { class: "link" })));
-  const id = printable(p.id);
-  const said = {
-    child: () => `${id} hangs from ${printable(p.parent)}: ${printable(p.said)}.`,
-    sibling: () => `${id} has an ancestor that is not among the inputs, in common with ${names(p.siblings)}.`,
-    root: () => (p.children.length ? `${id} is an ancestor: from it would hang ${names(p.children)}.` : `${id} is the root of its family.`),
-    there: () => `${id} is in the forest already.`,
-    alone: () => `${id} is a stranger to all models here.`,
-  }[p.found]();
+  const [first, ...more] = p.said;
   return [
-    el("p", { class: "claim" }, said),
-    p.copies.length ? el("p", {}, `It holds the very weights of ${names(p.copies)}.`) : "",
-    p.found === "child" && p.children.length ? el("p", {}, `From it would hang ${names(p.children)}.`) : "",
+    el("p", { class: "claim" }, `${printable(first)}.`),
+    more.length ? el("ul", { class: "told" }, more.slice(0, SHOWN).map((line) => el("li", {}, printable(line)))) : "",
     links.length ? el("p", { class: "note" }, "Show in the forest:") : "",
     links.length ? el("ul", { class: "trees" }, links) : "",
     p.found === "there" ? "" : el("p", { class: "note" }, `Recovered with ${p.compared} of ${many(p.comparable, "comparable model")}. Nothing was stored.`),

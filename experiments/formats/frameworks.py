@@ -3,7 +3,10 @@
 Each file is written by the format's own library, and `expected.npz` beside them holds what that
 library makes of it, under "file|tensor". `versions.json` tells the writers. It needs what is no
 extra of the project: onnx, onnxruntime, tensorflow-cpu, keras, flax, orbax-checkpoint, openvino,
-nncf, ctranslate2, pnnx and torch. The tests read what is committed in tests/data/formats.
+nncf, ctranslate2, pnnx and torch; mxnet (with numpy<1.24), paddlepaddle, opencv-python-headless<5.
+Caffe's and Darknet's own programs are in no registry: their files are written here by their
+descriptions, and OpenCV tells what they hold. The tests read what is committed in
+tests/data/formats.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ WRITERS = (
     "ctranslate2",
     "pnnx",
     "torch",
+    "mxnet",
+    "paddlepaddle",
+    "opencv-python-headless",
 )
 
 
@@ -351,6 +357,122 @@ def ncnn_files(out: Path) -> dict[str, np.ndarray]:
     }
 
 
+def mxnet_files(out: Path) -> dict[str, np.ndarray]:
+    np.bool = bool  # which it takes from numpy, as it was
+    import mxnet as mx
+
+    held = {f"arg:{name}": mx.nd.array(w) for name, w in W.items() if "fc" in name}
+    held["aux:mean"] = mx.nd.array(W["head.weight"][0], dtype="float16")
+    mx.nd.save(str(out / "net.params"), held)
+    read = mx.nd.load(str(out / "net.params"))
+    return {f"net.params|{name.split(':')[1]}": w.asnumpy() for name, w in read.items()}
+
+
+def paddle_files(out: Path) -> dict[str, np.ndarray]:
+    import paddle
+
+    net = paddle.nn.Sequential(paddle.nn.Linear(32, 24), paddle.nn.Linear(24, 4))
+    path = str(out / "net.pdparams")
+    paddle.save(net.state_dict(), path)
+    return {f"net.pdparams|{name}": w.numpy() for name, w in paddle.load(path).items()}
+
+
+def part(number: int, data: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes."""
+    length, size = b"", len(data)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    key = bytes([number << 3 & 127 | 2 | (128 if number > 15 else 0)])
+    key += bytes([number >> 4]) if number > 15 else b""
+    return key + length + bytes([size]) + data
+
+
+def caffe_file() -> bytes:
+    """A convolution and a product, as caffe.proto has them."""
+    kernel, bias = W["head.weight"].reshape(8, 6, 4, 4), W["fc.bias"][:8]
+    layers = b""
+    matrix, shift = W["fc.weight"][:, :8].reshape(12, 32), W["fc.bias"][:12]
+    for name, kind, blobs in (
+        ("conv", "Convolution", (kernel, bias)),
+        ("fc", "InnerProduct", (matrix, shift)),
+    ):
+        held = part(1, name.encode()) + part(2, kind.encode())
+        for blob in blobs:
+            sides = part(1, bytes(blob.shape))
+            held += part(7, part(7, sides) + part(5, blob.astype("<f4").tobytes()))
+        layers += part(100, held)
+    return part(1, b"net") + layers
+
+
+CAFFE = """input: "data" input_dim: 1 input_dim: 6 input_dim: 5 input_dim: 5
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+ convolution_param { num_output: 8 kernel_size: 4 } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+ inner_product_param { num_output: 12 } }
+"""
+DARKNET = """[net]
+width=8
+height=8
+channels=3
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+filters=6
+size=1
+activation=linear
+[route]
+layers=-1,-2
+[convolutional]
+filters=5
+size=3
+stride=2
+pad=1
+activation=linear
+"""
+
+
+def darknet_file() -> bytes:
+    """The weights of that description, as parser.c loads them."""
+    many = [4 * 4, 4 * 3 * 9, 6, 6 * 4, 5, 5 * 10 * 9]
+    floats = np.random.default_rng(7).normal(size=sum(many)).astype("<f4")
+    floats[12:16] = np.abs(floats[12:16])  # variances
+    return np.array([0, 2, 0, 1, 0], "<i4").tobytes() + floats.tobytes()
+
+
+def opencv_files(out: Path) -> dict[str, np.ndarray]:
+    import cv2
+
+    (out / "net.caffemodel").write_bytes(caffe_file())
+    (out / "net.cfg").write_text(DARKNET)
+    (out / "net.weights").write_bytes(darknet_file())
+    with tempfile.TemporaryDirectory() as name:
+        described = Path(name) / "net.prototxt"
+        described.write_text(CAFFE)
+        cv2.dnn.shrinkCaffeModel(str(out / "net.caffemodel"), str(out / "half.caffemodel"))
+        expected = {}
+        for file in ("net.caffemodel", "half.caffemodel"):
+            net = cv2.dnn.readNetFromCaffe(str(described), str(out / file))
+            for layer in ("conv", "fc"):
+                for k in range(2):
+                    values = net.getParam(layer, k)
+                    values = values.reshape(-1) if k else values
+                    expected[f"{file}|{layer}.{k}"] = values
+    net = cv2.dnn.readNetFromDarknet(str(out / "net.cfg"), str(out / "net.weights"))
+    for layer, called in (("conv_0", 0), ("conv_1", 1), ("conv_3", 3)):
+        kernel = net.getParam(layer, 0)
+        expected[f"net.weights|{called}.convolutional.weights"] = kernel
+        if called:
+            expected[f"net.weights|{called}.convolutional.biases"] = net.getParam(layer, 1).ravel()
+    for k, name in enumerate(("rolling_mean", "rolling_variance", "scales", "biases")):
+        expected[f"net.weights|0.convolutional.{name}"] = net.getParam("bn_0", k).ravel()
+    return expected
+
+
 def main(out: Path) -> None:
     """Writes all files; those of a library that is missing stay as they are."""
     out.mkdir(parents=True, exist_ok=True)
@@ -366,6 +488,9 @@ def main(out: Path) -> None:
         openvino_files,
         ctranslate2_files,
         ncnn_files,
+        mxnet_files,
+        paddle_files,
+        opencv_files,
     )
     chosen = sys.argv[2:]
     for make in makers:

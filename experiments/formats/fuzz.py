@@ -35,6 +35,11 @@ CASES = {
     "int4.xml": ["int4.xml"],
     "ct2-int8": ["ct2-int8/model.bin"],
     "net.param": ["net.param", "net.bin"],
+    "net.caffemodel": ["net.caffemodel"],
+    "half.caffemodel": ["half.caffemodel"],
+    "net.params": ["net.params"],
+    "net.pdparams": ["net.pdparams"],
+    "net.weights": ["net.weights", "net.cfg"],
 }
 
 

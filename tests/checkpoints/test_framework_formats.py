@@ -183,6 +183,12 @@ def test_torchscript_under_any_ending(tmp_path, end):
         "ct2-int8/model.bin",
         "net.param",
         "net.bin",
+        "net.caffemodel",
+        "half.caffemodel",
+        "net.params",
+        "net.pdparams",
+        "net.weights",
+        "net.cfg",
     ],
 )
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
@@ -193,7 +199,8 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
         shutil.copy(each, tmp_path)
     path = tmp_path / Path(changed).name
     content = path.read_bytes()
-    opened = path.with_suffix(".param") if path.suffix == ".bin" and stem == "net" else path
+    told_by = {".bin": ".param", ".cfg": ".weights"} if stem == "net" else {}
+    opened = path.with_suffix(told_by.get(path.suffix, path.suffix))
     for _ in range(25):
         data = bytearray(content)
         for _ in range(rng.randint(1, 3)):

@@ -16,7 +16,6 @@ _ASCEND = f"Ascend, {_COMPILED}"
 _IREE = f"IREE, {_COMPILED}"
 _ORT = "ONNX Runtime's own form; take the .onnx file that it was made from"
 _GGML = "GGML, before GGUF; convert it by llama.cpp"
-_MXNET = "MXNet; save its parameters as .npz"
 _LUA = "Lua Torch; convert it to .npz"
 _MLIR = "MLIR, a program; save the parameters as safetensors"
 _TENSORIZER = "Tensorizer; load it, and save the state_dict as safetensors"
@@ -49,9 +48,6 @@ BY_ENDING: Mapping[str, str] = {
     ".ort": _ORT,
     ".mlmodel": _COREML,
     ".mlmodelc": _COREML,
-    ".caffemodel": "Caffe; convert it to ONNX",
-    ".params": _MXNET,
-    ".weights": "Darknet; convert it by its .cfg to ONNX or PyTorch",
     ".mindir": "MindSpore; save its parameters as .npz or safetensors",
     ".t7": _LUA,
     ".cntk": "CNTK; convert it to ONNX",
@@ -88,7 +84,6 @@ _BY_START: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ML\xefR", _MLIR),
     (0, b"|TZR|", _TENSORIZER),
     (0, b"\xba\x16\x4f\x2f", _FASTTEXT),
-    (0, b"\x12\x01\0\0\0\0\0\0", _MXNET),
     (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", _LUA),
     *((0, bytes((0x80, protocol)), _PICKLE) for protocol in (2, 3, 4, 5)),
 )
@@ -97,8 +92,8 @@ _BY_START: tuple[tuple[int, bytes, str], ...] = (
 def by_name(name: str, endings: tuple[str, ...]) -> str | None:
     """What a file is by its name. endings: of the formats that are read.
 
-    >>> [by_name(name, (".pt",)) for name in ("net.caffemodel", "model.pt.gz", "notes.txt.gz")]
-    ['Caffe; convert it to ONNX', 'compressed; unpack it', None]
+    >>> [by_name(name, (".pt",)) for name in ("net.cntk", "model.pt.gz", "notes.txt.gz")]
+    ['CNTK; convert it to ONNX', 'compressed; unpack it', None]
     """
     low = name.lower()
     for end in _PACKED:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mother.checkpoints import ncnn_files
+from mother.checkpoints.caffe_files import is_caffe, read_caffe
 from mother.checkpoints.ctranslate2_files import is_ctranslate2, read_ctranslate2
+from mother.checkpoints.darknet_files import is_darknet, read_darknet
 from mother.checkpoints.flax_files import is_flax, read_flax
 from mother.checkpoints.foreign import by_start
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
+from mother.checkpoints.mxnet_files import is_mxnet, read_mxnet
 from mother.checkpoints.nemo_files import is_nemo, read_nemo
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
 from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
@@ -92,7 +95,10 @@ FORMATS = (
     Format((".tflite",), is_tflite, read_tflite),
     Format((), is_ctranslate2, read_ctranslate2),
     Format((".nemo",), is_nemo, read_nemo),
+    Format((".params",), is_mxnet, read_mxnet),
     Format((".onnx",), is_onnx, read_onnx, external_parts),
+    Format((".caffemodel",), is_caffe, read_caffe),
+    Format((".weights",), is_darknet, read_darknet),
     Format((".safetensors",), _is_safetensors, read_safetensors),
     Format((".index",), is_tf_index, read_tf_index, data_parts),
 )

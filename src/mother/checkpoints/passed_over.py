@@ -23,6 +23,7 @@ from mother.checkpoints.folders import (
 from mother.checkpoints.foreign import START, by_name, by_start
 from mother.checkpoints.formats import ENDINGS, FORMATS, HEAD, ending, parts_of
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
+from mother.checkpoints.mxnet_files import MAGIC as MXNET
 from mother.checkpoints.pickled_arrays import holds_arrays
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
@@ -55,9 +56,8 @@ def is_weights(path: Path) -> bool:
             return has_torch_members(read_members(file))
         length = int.from_bytes(start[:8], "little")
         header = looks_like_safetensors(start) and 2 <= length <= file.size - 8
-        if holds_arrays(file, start):
-            return True
-        return header or looks_like_legacy_torch(start) or start.startswith((b"GGUF", b"\x89HDF"))
+        told = looks_like_legacy_torch(start) or start.startswith((b"GGUF", b"\x89HDF", MXNET))
+        return header or told or holds_arrays(file, start)
     except (InputError, OSError):
         return False
 

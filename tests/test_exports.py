@@ -43,6 +43,7 @@ from mother.graph import (
     Edge,
     Evidence,
     HiddenAncestor,
+    Hint,
     ModelGraph,
     Node,
     Probabilities,
@@ -518,8 +519,14 @@ def test_tables_hold_what_models_and_edges_are_known_by():
     """Equal bytes, how much was read, grades of hidden ancestors, all probabilities."""
     nodes = [replace(node, unaligned=("w: 2 x 3",), read=0.25) for node in SMALL.nodes]
     nodes[1] = replace(nodes[1], identical_to="base", freed=12)
-    edges = [replace(e, probabilities=Probabilities(0.5, 0.2, 0.3)) for e in SMALL.edges]
-    files = FORMATS["csv"].write(replace(SMALL, nodes=tuple(nodes), edges=tuple(edges)))
+    edges = [
+        replace(e, probabilities=Probabilities(0.5, 0.2, 0.3), changes=(0.1, 0.25))
+        for e in SMALL.edges
+    ]
+    known = replace(SMALL, nodes=tuple(nodes), edges=tuple(edges))
+    hints = (Hint("kin", "claim", "README.md", "base_model: base", "base"),)
+    known = replace(known, hints=hints, layers={"0123456789ab": ("a", "b")})
+    files = FORMATS["csv"].write(known)
     models, found = (
         list(csv.DictReader(io.StringIO(files[name]))) for name in ("nodes.csv", "edges.csv")
     )
@@ -529,10 +536,14 @@ def test_tables_hold_what_models_and_edges_are_known_by():
     assert [(m["identical_to"], m["freed"]) for m in models].count(("base", "12")) == 1
     for edge in found:
         told = [edge[f"probability_{kind}"] for kind in ("parent", "reverse", "siblings")]
-        known = edge["Type"] == "Directed" and edge["relation"] != "hidden"
+        known = edge["relation"] != "hidden"
         assert told == (["0.5", "0.2", "0.3"] if known else ["", "", ""])
         assert edge["grade"] in GRADES
         assert edge["finding"]
+        assert edge["changed_most"] == ("b 0.25 / a 0.1" if known else "")
+    (kin,) = (edge for edge in found if edge["Target"] == "kin")
+    assert kin["hints"] == "claim base_model: base: not known"
+    assert (kin["Type"], kin["direction_probability"]) == ("Undirected", "0.5")
 
 
 def test_bills_of_materials_hold_hashes():

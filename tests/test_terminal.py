@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.text import Text
 
+from mother.cli.output import print_lines
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Refused, Tree
-from mother.views.terminal import count, forest, printable, summary
+from mother.views.terminal import count, forest, printable, summary, wrapped
 
 #: categories that a terminal may act on: controls, formats, surrogates, line and paragraph breaks
 ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -278,3 +280,22 @@ def test_the_summary():
         "9 models in 3 trees; 5 edges: 2 strong, 2 likely, 1 open; 1 hidden ancestor, not among "
         "the inputs; 1 input not read"
     ]
+
+
+def test_a_figure_stays_with_its_unit():
+    lines = wrapped(Text("changed by 78 %, mostly"), 14, "  ")
+    assert [line.plain for line in lines] == ["changed by", "  78 %, mostly"]
+
+
+def test_whatever_is_printed_is_broken_between_words_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    said = [Text("b: fine-tuned from a, surely"), Text("  seven to one for: evenly")]
+    print_lines(said)
+    assert capsys.readouterr().out.splitlines() == [
+        *("b: fine-tuned from", "    a, surely"),
+        *("  seven to one for:", "      evenly"),
+    ]
+    monkeypatch.delenv("FORCE_COLOR")
+    print_lines(said)
+    assert capsys.readouterr().out.splitlines() == [line.plain for line in said]

@@ -97,7 +97,7 @@ def test_hints_and_hashes(show):
     said = tab.locator("#panel .hints li")
     assert said.all_inner_texts() == [
         "claim base_model: alone (tuned/README.md): "
-        "the weights disagree, it does not come from alone",
+        "the tree disagrees, it does not come from alone there",
         "date 2024-05-01T12:00:00Z (model.safetensors): agrees, later than its parent base",
     ]
     expect(tab.locator("#panel section .files code")).to_have_text(

@@ -34,6 +34,10 @@ def test_a_large_tree_is_opened_a_part_at_a_time_and_newcomers_show(browser, tmp
         expect(tree).to_contain_text("… 19,000 more")
         choose(tab, "grandchild")  # below what was not asked for yet
         expect(tab.locator("#panel")).to_contain_text("m019999")
+        told = tab.inner_text("#panel")
+        assert "–" not in told  # an index takes no resamplings: it says nothing of support
+        assert "support" not in told.lower()
+        expect(tab.locator("#panel")).to_contain_text("Architecturelike grandchild")
         assert barriers(tab) == []
         expect(tab.locator("#grown")).to_be_hidden()
         newcomer = (Node("newcomer", "/x", "npz", "a1", 1),)

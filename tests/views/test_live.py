@@ -137,6 +137,8 @@ def test_search_compare_and_place(tab, tmp_path):
         expect(panel).to_contain_text("tuned is probably fine-tuned from base", timeout=60_000)
         expect(panel).to_contain_text("where chance allows")  # as much as the command line says
         expect(panel).to_contain_text("Most changed of 6 layers")
+        expect(panel).to_contain_text("Loudest on the direction")
+        expect(panel).to_contain_text("grade likely (strong, likely or open)")
         assert barriers(tab) == []
 
 

@@ -6,15 +6,13 @@ import json
 from dataclasses import asdict
 
 import click
+from rich.text import Text
 
 import mother.comparison
 from mother.cli.completion import files
 from mother.cli.output import print_lines, said_of_traffic
-from mother.names import printable
-from mother.views.comparing import lines
+from mother.views.comparing import lines, not_compared
 from mother.views.heat import heat
-
-_SHOWN = 10
 
 
 @click.command()
@@ -43,14 +41,10 @@ def compare(a: str, b: str, base: str | None, download: bool, as_json: bool, exa
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1, allow_nan=False))
         return
-    for line in lines(result):
-        click.echo(line)
+    print_lines(map(Text, lines(result)))
     if any(layer.change for layer in result.layers):
         click.echo()
         names, changes = zip(*((x.name, x.change) for x in result.layers), strict=True)
         print_lines(heat(names, changes))
-    for line in result.not_compared[:_SHOWN]:
-        click.echo(f"not compared: {printable(line)}")
-    if len(result.not_compared) > _SHOWN:
-        click.echo(f"not compared: … {len(result.not_compared) - _SHOWN} more")
+    print_lines(map(Text, not_compared(result)))
     said_of_traffic()

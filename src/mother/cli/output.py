@@ -35,8 +35,8 @@ def print_forest(graph: ModelGraph, depth: int | None, *, plain: bool, refused: 
 
 
 def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:
-    """Coloured on a terminal unless plain is wanted, plain in a pipe, never wrapped; ASCII where
-    Unicode can't be told."""
+    """Coloured and broken between words on a terminal unless plain is wanted; in a pipe plain and
+    whole. ASCII where Unicode can't be told."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     for line in lines:
@@ -45,7 +45,9 @@ def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:
         except UnicodeEncodeError:
             line = Text(line.plain.translate(str.maketrans("├└│─…", "|`|-.")))
         if console.is_terminal and not plain:
-            console.print(line)
+            indent = len(line.plain) - len(line.plain.lstrip())
+            for part in wrapped(line, console.width, " " * (indent + 4)):
+                console.print(part)
         else:
             print(line.plain)
 

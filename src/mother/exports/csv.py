@@ -7,11 +7,14 @@ https://owasp.org/www-community/attacks/CSV_Injection
 
 from __future__ import annotations
 
-from mother.exports.lineage import FIGURES, attributes_of, directed, figures
-from mother.graph import Edge, ModelGraph, Node, rounded
+from collections.abc import Sequence
+
+from mother.exports.lineage import FIGURES, attributes_of, directed
+from mother.graph import Edge, Hint, ModelGraph, Node, rounded
 from mother.graph.verdict import of_edge, of_models, resamplings
 from mother.names import guarded, spelled
 
+_LAYERS = 3  # that changed most
 STARTS = ("Id,Label,", "Source,Target,")
 _NODES = (
     "Id",
@@ -32,7 +35,6 @@ _NODES = (
     "read",
     "unaligned",
 )
-_MORE = ("stage", "scheme", "grade", "finding", "runner_up", "runner_up_ratio", "evidence")
 _KINDS = ("parent", "reverse", "siblings")  # of Probabilities
 _EDGES = (
     "Source",
@@ -40,8 +42,9 @@ _EDGES = (
     "Type",
     "relation",
     *FIGURES,
-    *_MORE,
+    *("stage", "scheme", "grade", "finding", "runner_up", "runner_up_ratio", "evidence"),
     *(f"probability_{x}" for x in _KINDS),
+    *("changed_most", "hints"),
 )
 
 
@@ -61,11 +64,15 @@ def write(graph: ModelGraph) -> dict[str, str]:
         nodes.append((*row, *(known.get(node.id, {}).get(name) for name in names)))
     for hidden in graph.hidden:
         nodes.append((hidden.id, hidden.id, "true", *[None] * (len(_NODES) - 3 + len(names))))
+    layers = {node.id: graph.layers.get(node.architecture, ()) for node in graph.nodes}
+    hints: dict[str, list[str]] = {}
+    for hint in graph.hints:
+        hints.setdefault(hint.model, []).append(f"{hint.kind} {hint.says}: {_agrees(hint)}")
     for edge in graph.edges:
-        found = figures(edge)
         type_ = "Directed" if directed(edge) else "Undirected"
         ends = (edge.parent, edge.child, type_, edge.relation)
-        edges.append((*ends, *(found.get(name) for name in FIGURES), *_more(edge, graph)))
+        known_of = _known(edge, graph, layers.get(edge.child, ()), hints.get(edge.child, ()))
+        edges.append((*ends, *(known_of[name] for name in _EDGES[len(ends) :])))
     told = of_models(graph, name=str)
     for source, target in graph.hidden_edges():
         said = {"grade": told[target].grade, "finding": str(told[target])}
@@ -82,20 +89,32 @@ def _hashes(node: Node) -> str | None:
     return " / ".join(f"{name} {digest}" for name, digest in known) or None
 
 
-def _more(edge: Edge, graph: ModelGraph) -> tuple[str | float | None, ...]:
+def _known(
+    edge: Edge, graph: ModelGraph, layers: Sequence[str], hints: Sequence[str]
+) -> dict[str, str | float | None]:
+    """All that is known of an edge by column, whatever its Type, and what files say of the child.
+    Source is who would be the parent."""
     verdict = of_edge(edge, resamplings=resamplings(graph), method=graph.method, name=str)
-    why = " / ".join(f"{reason.says} ({reason.log_odds:g})" for reason in edge.evidence)
-    shown = directed(edge)
-    return (
-        edge.stage if shown else None,
-        edge.scheme or None,
-        verdict.grade,
-        str(verdict),
-        edge.runner_up,
-        rounded(edge.runner_up_ratio),
-        why if shown and why else None,
-        *(rounded(getattr(edge.probabilities, x, None)) if shown else None for x in _KINDS),
-    )
+    changed = [(x, name) for x, name in zip(edge.changes, layers, strict=False) if x]
+    most = sorted(changed, key=lambda pair: (-pair[0], pair[1]))[:_LAYERS]
+    of = {name: rounded(getattr(edge, name)) for name in (*FIGURES, "runner_up_ratio")}
+    return {
+        **of,
+        "rank": edge.rank,
+        "stage": edge.stage,
+        "scheme": edge.scheme or None,
+        "grade": verdict.grade,
+        "finding": str(verdict),
+        "runner_up": edge.runner_up,
+        "evidence": " / ".join(f"{e.says} ({e.log_odds:g})" for e in edge.evidence) or None,
+        **{f"probability_{x}": rounded(getattr(edge.probabilities, x, None)) for x in _KINDS},
+        "changed_most": " / ".join(f"{name} {x:.3g}" for x, name in most) or None,
+        "hints": " / ".join(hints) or None,
+    }
+
+
+def _agrees(hint: Hint) -> str:
+    return {True: "agrees", False: "disagrees", None: "not known"}[hint.agrees]
 
 
 def _table(rows: list[tuple[str | float | None, ...]]) -> str:

@@ -16,7 +16,7 @@ from mother.errors import MotherError
 from mother.graph.placement import Placement, in_words
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
-from mother.views.comparing import reasons, relation
+from mother.views.comparing import not_compared, reasons, relation
 
 
 def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
         if task["do"] == "compare":
             a, b = task["names"]
             told = replace(compare(task["a"], task["b"]), a=a, b=b)
-            done = {**asdict(told), "said": [*relation(told), *reasons(told)]}
+            done = {**asdict(told), "said": [*relation(told), *reasons(told), *not_compared(told)]}
         elif "index" in task:
             from mother.index import Index  # and with it sqlite: two models need none
 

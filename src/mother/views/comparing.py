@@ -21,6 +21,13 @@ _SENTENCES = {
     "contains": "One contains the other: all weights of the smaller are among those of the larger.",
     "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }
+#: of sentences that are of no edge
+_GRADES = {
+    **dict.fromkeys(("unknown", "strangers", "no kinship found"), ""),
+    **dict.fromkeys(("duplicate", "contains"), "strong"),
+    "siblings": "likely",
+    "relatives": "open",
+}
 _SHOWN = 10
 THIRD = 1 / 3  # of the probability of a direction: below it another tale is likelier
 _LOUDEST = 5
@@ -49,6 +56,21 @@ come from a third.'
         return f"{names} are related; that both come from a third is the likeliest."
     sure = f" ({'; '.join(told.figures)})" if told.figures else ""
     return f"{printable(child)} is {told.sentence}{third}{sure}."
+
+
+def graded(c: Comparison) -> str:
+    """How sure that is, "" where no relation is claimed.
+
+    >>> graded(Comparison("a", "b", "lora", "a", direction_probability=0.98, rank=4))
+    'strong'
+    >>> graded(Comparison("a", "b", "lora", "b", direction_probability=0.6))
+    'open'
+    """
+    if c.relation in _GRADES:
+        return _GRADES[c.relation]
+    if c.direction_probability is not None and c.direction_probability < THIRD:
+        return "open"
+    return verdict(c, c.a, c.b).grade
 
 
 def verdict(c: Comparison, parent: str, child: str) -> Verdict:
@@ -83,6 +105,8 @@ def lines(c: Comparison) -> Iterator[str]:
 def relation(c: Comparison) -> Iterator[str]:
     """The relation and its figures, those that are known."""
     yield sentence(c)
+    if sure := graded(c):
+        yield f"grade      {sure}   (strong, likely or open)"
     if c.compared is not None and min(c.compared) < WHOLE:
         for share, of in zip(c.compared, (c.a, c.b), strict=True):
             yield f"compared   {int(100 * share)} % of the weights of {printable(of)}"
@@ -128,6 +152,14 @@ def layers(c: Comparison) -> Iterator[str]:
     if len(moved) > _SHOWN:
         same = sum(layer.change == 0.0 for layer in moved)
         yield f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)"
+
+
+def not_compared(c: Comparison) -> Iterator[str]:
+    """What has no partner, or is no weight."""
+    for line in c.not_compared[:_SHOWN]:
+        yield f"not compared: {printable(line)}"
+    if len(c.not_compared) > _SHOWN:
+        yield f"not compared: … {len(c.not_compared) - _SHOWN} more"
 
 
 def _table(rows: Sequence[LayerEvidence], parent: str | None) -> Iterator[str]:

@@ -54,12 +54,12 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
 def odds(log_odds: float) -> str:
     """Log-odds as odds for or against.
 
-    >>> odds(2.0), odds(-50.0), odds(0.0)
-    ('7.4 to 1 for', 'over 10000 to 1 against', 'either way')
+    >>> odds(2.0), odds(-5.0), odds(0.01)
+    ('7.4 to 1 for', '150 to 1 against', 'either way')
     """
-    if not log_odds:
-        return "either way"
     side = "for" if log_odds > 0 else "against"
     size = abs(log_odds)
-    ratio = f"{math.exp(size):.2g}" if size < math.log(1e4) else "over 10000"
+    if size < math.log(1.05):  # what would read as 1 to 1
+        return "either way"
+    ratio = f"{float(f'{math.exp(size):.2g}'):g}" if size < math.log(1e4) else "over 10000"
     return f"{ratio} to 1 {side}"

@@ -38,7 +38,7 @@ def said(hint: Hint) -> str:
     """A hint in words.
 
     >>> said(Hint("b", "claim", "b/README.md", "base_model: org/a", "a", False))
-    'claim base_model: org/a (b/README.md): the weights disagree, it does not come from a'
+    'claim base_model: org/a (b/README.md): the tree disagrees, it does not come from a there'
     >>> said(Hint("b", "date", "b.npz", "2024-05-01T12:00:00Z", "a", True))
     'date 2024-05-01T12:00:00Z (b.npz): agrees, later than its parent a'
     """
@@ -65,7 +65,7 @@ def _verdict(hint: Hint, parent: str | None) -> str:
     if hint.agrees is None:
         return f"unknown, the weights don't tell whether it comes from {parent}"
     return (
-        f"the weights agree, it comes from {parent}"
+        f"the tree agrees, it comes from {parent} there"
         if hint.agrees
-        else f"the weights disagree, it does not come from {parent}"
+        else f"the tree disagrees, it does not come from {parent} there"
     )

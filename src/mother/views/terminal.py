@@ -21,7 +21,7 @@ LONGEST = 120
 _STYLES = {"strong": "cyan", "likely": "yellow", "open": "magenta"}
 #: how sure an edge is, told by its line: without colour, too
 _LINES = {"strong": "── ", "likely": "╌╌ ", "open": "╌? ", "": "── "}
-_WORD = re.compile(r"\S+\s*|\s+")
+_WORD = re.compile(r"\S+(?: %\S*)?\s*|\s+")  # a figure and its unit are one
 _LEAST = 36  # columns that a name and its verdict are left at least
 
 

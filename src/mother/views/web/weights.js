@@ -1,9 +1,10 @@
 /** What only a server can do: read weights again, for two models or for a new one. */
 
-import { announce, button, el } from "./dom.js";
+import { announce, breakable, button, el } from "./dom.js";
 import { figure, many, printable } from "./names.js";
 
 const SHOWN = 10;
+const LOUDEST = 5;
 
 /** A button that compares two models by their weights, and the place for what comes of it. */
 export function weighing(a, b, weigh) {
@@ -57,22 +58,32 @@ async function work(run, said, ask, show) {
   run.disabled = false;
 }
 
+/** As much as the command line says: the relation, why, the layers that say most of the direction,
+ * those that changed most, and what was not compared. */
 function measured(c) {
   const [first, ...more] = c.said;
+  const telling = c.parent ? c.layers.filter((x) => x.log_odds) : [];
+  const loud = [...telling].sort((x, y) => Math.abs(y.log_odds) - Math.abs(x.log_odds)).slice(0, LOUDEST);
   const moved = [...c.layers].sort((x, y) => (y.change ?? 0) - (x.change ?? 0)).slice(0, SHOWN);
   return [
     el("p", { class: "claim" }, printable(first)),
-    el("ul", { class: "told" }, more.map((line) => el("li", {}, printable(line.trim())))),
-    moved.length
-      ? el(
-          "table",
-          { class: "pair" },
-          el("caption", {}, `Most changed of ${many(c.layers.length, "layer")}`),
-          el("thead", {}, el("tr", {}, ["Layer", "Change", "Cosine"].map((word) => el("th", { scope: "col" }, word)))),
-          el("tbody", {}, moved.map((x) => el("tr", {}, el("th", { scope: "row" }, printable(x.name)), el("td", {}, figure(x.change)), el("td", {}, figure(x.cosine))))),
-        )
-      : "",
-  ];
+    el("ul", { class: "told" }, more.filter((line) => line.trim()).map((line) => el("li", {}, printable(line.trim())))),
+    layers("Loudest on the direction: log-odds for it, against it below 0", loud, c.parent),
+    layers(`Most changed of ${many(c.layers.length, "layer")}`, moved, c.parent),
+  ].filter(Boolean);
+}
+
+function layers(caption, rows, parent) {
+  if (!rows.length) return "";
+  const odds = (x) => (parent === "b" && typeof x.log_odds === "number" ? -x.log_odds : x.log_odds);
+  const columns = [["Change", (x) => x.change], ["Cosine", (x) => x.cosine], ["Polarity", (x) => x.polarity], ...(parent ? [["Log-odds", odds]] : [])];
+  return el(
+    "table",
+    { class: "pair" },
+    el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, ["Layer", ...columns.map(([name]) => name)].map((word) => el("th", { scope: "col" }, word)))),
+    el("tbody", {}, rows.map((x) => el("tr", {}, el("th", { scope: "row" }, breakable(printable(x.name))), columns.map(([, of]) => el("td", {}, figure(of(x))))))),
+  );
 }
 
 function placed(p, { go, find }) {

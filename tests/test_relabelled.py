@@ -149,6 +149,25 @@ def test_a_hidden_child_finds_its_parent():
     )
 
 
+@pytest.mark.parametrize("name", ["neurons permuted", "values rotated", "queries turned"])
+def test_what_is_hidden_in_part_is_undone(name):
+    """Most layers lie where names have them: the others are found, and what is new stays."""
+    base, kid = net("decoder"), changed(net("decoder"), 0.1)
+    kid["layers.1.up.weight"] = net("decoder", 7)["layers.1.up.weight"]
+    models = [opened_one(base, id="base"), opened_one(hide(name, "decoder", kid, 3), id="kid")]
+    (found,) = find_hidden(align(models)[0])
+    rest = {n: w for n, w in kid.items() if not n.startswith("layers.1.")}
+    assert off(found.seen, rest) < 0.1
+    assert not any(n.endswith("(not found)") for n in found.seen.tensors)
+
+
+def test_layers_made_anew_hide_nothing():
+    base, kid = net("decoder"), changed(net("decoder"), 0.1)
+    for part in ("gate", "up", "down"):
+        kid[f"layers.1.{part}.weight"] = net("decoder", 7)[f"layers.1.{part}.weight"]
+    assert find_hidden(align([opened_one(base, id="base"), opened_one(kid, id="kid")])[0]) == []
+
+
 def test_a_hidden_family_keeps_its_tree():
     """Relatives under the same other labels are moved together."""
     base = net("vit")

@@ -211,7 +211,7 @@ def _batches(
         images = torch.tensor(digits.images / 16 - 0.3, dtype=torch.float32)
         labels = torch.tensor(digits.target)
         if on != "licences":  # another task on the same images
-            labels = (labels * 3 + len(on)) % CLASSES
+            labels = (labels * 3 + list(TEXTS).index(on)) % CLASSES
         for _ in range(steps):
             some = torch.randint(0, len(images), (many, 16), generator=draw)
             yield images[some], labels[some]

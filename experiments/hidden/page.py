@@ -54,7 +54,14 @@ def page(
         cells[row[0], row[2]].append(row)
     for (kind, step), rows in cells.items():
         kin, right, plain = (sum(row[k] for row in rows) for k in (3, 4, 5))
-        lines.append(f"| {kind} | {step} | {len(rows)} | {kin} | {right} | {plain} |")
+        both = sum(row[4] and row[5] for row in rows)
+        lines.append(f"| {kind} | {step} | {len(rows)} | {kin} | {right} | {plain} | {both} |")
+    for kind in dict.fromkeys(row[0] for row in again):
+        rows = [row for row in again if row[0] == kind]
+        kin, right, plain = (sum(row[k] for row in rows) for k in (3, 4, 5))
+        both = sum(row[4] and row[5] for row in rows)
+        total = " | ".join(f"**{x}**" for x in (len(rows), kin, right, plain, both))
+        lines.append(f"| {kind} | **all** | {total} |")
     missed = [f"{r[0]}, {r[1]}, {r[2]}" for r in again if r[5] and not r[4]]
     if missed:
         lines += ["", "Right with nothing hidden and not when hidden: " + "; ".join(missed) + "."]
@@ -67,11 +74,12 @@ def page(
 _AGAIN = """A base, a child, and a second child under other labels, by each of the relabellings
 that leave the function of its kind as it is, and all at once. Children changed by about 1 or 10
 % of their weights' norm in training on other data; some were rounded after that. The last
-column is how often the parent is right with nothing hidden: what is lost to relabelling is the
-difference.
+columns are how often the parent is right with nothing hidden, and in how many of these it is so
+when hidden: what is lost to relabelling is the difference of the two. Such small nets, trained
+so briefly, do not always tell their parent to begin with.
 
-| net | change | hidden | kin found | parent right | with nothing hidden |
-|---|---|---|---|---|---|"""
+| net | change | hidden | kin found | parent right | right with nothing hidden | of these right |
+|---|---|---|---|---|---|---|"""
 
 _METHODS = """The decoder's children under other labels against strangers, the same pairs for
 all: area under the curve, the same for rotated streams alone, and processor time of one core a

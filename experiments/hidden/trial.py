@@ -18,6 +18,7 @@ from experiments.hidden.nets import KINDS, Weights, blank, trained
 from mother.checkpoints.memory import opened_one
 from mother.evidence.relabelled import LEVEL, Agreement, Relabelling, chance, relabelling
 
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 PAIRS, MANY, FEW = 2000, 10_000, 64  # independent pairs; pairs that share nets; nets
 LONG = "dense, long"  # the dense net trained to the end
 STEPS = {"decoder": 120, "encoder": 80, "vit": 60, "cnn": 60, "dense": 100, LONG: 300}
@@ -78,9 +79,27 @@ def _int8(w: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.round(w / np.where(step > 0, step, 1)) * step, np.float32)
 
 
-ROUNDED: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+def _q4_k(w: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As GGUF stores it: 256 weights are 8 blocks of 32, each d s q - e m with q of 4 bits, s and m
+    of 6, d and e of the 256 in float16. Without ggml's search for the best scales."""
+    many = -(-w.size // 256)
+    blocks = np.concatenate([w.ravel(), np.zeros(256 * many - w.size, w.dtype)]).reshape(-1, 8, 32)
+    low = np.minimum(blocks.min(axis=-1), 0)
+    step, low = (_six_bits(x) for x in ((blocks.max(axis=-1) - low) / 15, -low))
+    q = np.round((blocks + low[..., None]) / np.where(step > 0, step, 1)[..., None]).clip(0, 15)
+    told = q * step[..., None] - low[..., None]
+    return np.asarray(told.ravel()[: w.size].reshape(w.shape), np.float32)
+
+
+def _six_bits(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    one = (scales.max(axis=-1, keepdims=True) / 63).astype(np.float16).astype(np.float32)
+    return np.asarray(np.round(scales / np.where(one > 0, one, 1)).clip(0, 63) * one)
+
+
+ROUNDED: dict[str, Change] = {
     "bf16": lambda w: w.astype(ml_dtypes.bfloat16).astype(np.float32),
     "int8": _int8,
+    "Q4_K": _q4_k,
 }
 
 
@@ -90,7 +109,7 @@ def families(kind: str, many: int) -> list[dict[str, dict[str, Weights]]]:
     bases = nets(kind, many, 500)
     out: list[dict[str, dict[str, Weights]]] = [{} for _ in bases]
     for name, rate in (("1 %", 1.5e-4), ("10 %", 1.5e-3)):
-        kids = {on: trained(kind, bases, 100, rate, len(on), on=on) for on in texts}
+        kids = {on: trained(kind, bases, 100, rate, k, on=on) for k, on in enumerate(texts)}
         for k, base in enumerate(bases):
             out[k][name] = {"base": base, "kid": kids["headers"][k], "hidden": kids["scripts"][k]}
     return out
@@ -99,32 +118,25 @@ def families(kind: str, many: int) -> list[dict[str, dict[str, Weights]]]:
 def found_again(kind: str, many: int) -> Iterator[tuple[str, str, str, bool, bool, bool]]:
     """Of each family, relabelling and what follows it: kind, relabelling, follow-up, whether kin is
     found, whether the parent is right, and whether it is with nothing hidden."""
-    plain: dict[tuple[int, str], bool] = {}
     for k, family in enumerate(families(kind, many)):
-        for step, models in family.items():
-            plain[k, step] = _parent(models) == "base"
-        for name in hides(kind):
-            for step, models in family.items():
-                yield _again(
-                    kind, name, step, models, hide(name, kind, models["hidden"], k), plain[k, step]
-                )
-            models = family["10 %"]
-            for step, rounded in ROUNDED.items():
+        steps = [(name, models, _same) for name, models in family.items()]
+        steps += [(f"10 %, {name}", family["10 %"], change) for name, change in ROUNDED.items()]
+        for step, models, change in steps:
+            plain = _parent(models, change) == "base"
+            for name in hides(kind):
                 hidden = hide(name, kind, models["hidden"], k)
-                hidden = {n: rounded(w) if w.ndim > 1 else w for n, w in hidden.items()}
-                yield _again(kind, name, f"10 %, {step}", models, hidden, plain[k, "10 %"])
+                parent = _parent({**models, "hidden": hidden}, change)
+                yield kind, name, step, parent is not None, parent == "base", plain
 
 
-def _again(
-    kind: str, name: str, step: str, models: dict[str, Weights], hidden: Weights, plain: bool
-) -> tuple[str, str, str, bool, bool, bool]:
-    parent = _parent({**models, "hidden": hidden})
-    return kind, name, step, parent is not None, parent == "base", plain
+def _same(w: NDArray[np.float32]) -> NDArray[np.float32]:
+    return w
 
 
-def _parent(models: dict[str, Weights]) -> str | None:
-    """The hidden model's parent, or what hangs from it; None where it is alone."""
-    graph = mother.recover(models, bootstrap=0)
+def _parent(models: dict[str, Weights], change: Change) -> str | None:
+    """The parent of the hidden model, whose matrices are changed so; None where it is alone."""
+    hidden = {n: change(w) if w.ndim > 1 else w for n, w in models["hidden"].items()}
+    graph = mother.recover({**models, "hidden": hidden}, bootstrap=0)
     tree = next(t for t in graph.trees if "hidden" in t.members)
     if len(tree.members) == 1:
         return None

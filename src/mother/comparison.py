@@ -238,14 +238,15 @@ def _under_other_labels(
     is undone if a test says that they are kin. They are strangers only if the test can tell."""
     one, other = tensors_of(group)
     test = relabelling(one, other)
-    hidden = undone(*group.checkpoints) if test is not None and test.is_kin() else None
+    a, b = group.checkpoints
+    hidden = undone(a, b) if test is not None and test.is_kin() else None
     if test is None or (not test.is_kin() and found.relation != "strangers"):
         told = None
     else:
         kinds = hidden.kinds if hidden else ()
         told = Relabelled(test.p, rounded(test.alike) or 0.0, len(test.axes), kinds)
     if test is not None and hidden is not None:
-        seen = align([group.checkpoints[0], hidden.seen(group.checkpoints[1])])
+        seen = align([a, hidden.seen(b)])
         if len(seen) == 1:
             again = _judged(seen[0], names, unread, in_part)
             if again.relation != "strangers":

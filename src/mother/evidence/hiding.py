@@ -1,14 +1,15 @@
 """Families of one architecture that are kin under other labels, found at a glance.
 
-Models that are alike where they are share a family and cost nothing more. Of every two families
-signatures are compared that no relabelling changes: cosines between the rows of labels. Only where
-these are alike is the test made, and what hides one family undone.
+Models that are alike where they are share a family and cost nothing more. One of which some layers
+are not is a family of its own: it may be hidden in part. Of every two families signatures are
+compared that no relabelling changes: cosines between the rows of labels. Only where these are alike
+is the test made, and what hides one family undone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +24,7 @@ from mother.layouts.wiring import chain_of, matrices, natural, stream_of
 LAYERS = 12  # matrices of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
 KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
+FEW = 2  # layers without it that units have which moved: what writes them and what reads them
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
@@ -95,12 +97,23 @@ def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling
     layers = [layer for layer in groups[0].layers if layer.members == (0, 1)]
     if len(groups) > 1 or not layers:
         return None
+    told = [layer for layer in layers if len(layer.shape) > 1]
+    cosine = np.array([float(np.dot(*map(_corner, layer.tensors))) for layer in told])
+    in_part = bool(np.mean(cosine >= KIN) > MOST)
+    # in a chain, a layer made anew looks like one whose units were moved
+    if in_part and stream_of(matrices({layer.name: layer.shape for layer in told})) is None:
+        return None
     both = [{layer.name: layer.tensors[k] for layer in layers} for k in (0, 1)]
     test = relabelling(*both)
     if test is None or not test.is_kin(tried):
         return None
-    hidden = undone(one, other)
-    return None if hidden is None else (test, hidden)
+    stay = {x.name for x, each in zip(told, cosine, strict=True) if each >= KIN} if in_part else ()
+    hidden = undone(one, other, stay)
+    if hidden is None or (in_part and sum(not f.is_none for f in hidden.fits.values()) < FEW):
+        return None
+    if in_part:  # what is not found is new there, and stays
+        hidden = replace(hidden, lost=frozenset())
+    return test, hidden
 
 
 def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
@@ -122,22 +135,25 @@ def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
 
 
 def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
-    """Models are of the family whose first model they are most alike to, if that is alike."""
+    """Models are of the family whose first model they are most alike to, if that is alike in all
+    layers but few."""
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
     some = spread([x for x in common if len(x.shape) > 1], LAYERS)
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), SEEN), np.float32)  # and room for more
     for k in models:
-        own = np.array([_corner(layer, k) for layer in some], np.float32)
-        own = own.reshape(leaders.shape[1:])
+        own = np.zeros(leaders.shape[1:], np.float32)
+        for x, layer in enumerate(some):
+            if k in layer.members:
+                own[x] = _corner(layer.tensors[layer.members.index(k)])
         if families and some:
             cosine = _cosines(leaders[: len(families)], own)
             told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
             kin = (cosine >= KIN).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
             # kin by names and places already: what training moved is not to be undone
-            if kin[best] > MOST:
+            if kin[best] > MOST and (cosine[best] < KIN).sum() < FEW:
                 families[best].members.append(k)
                 continue
         if len(families) == len(leaders):
@@ -168,16 +184,10 @@ def regained(one: Tensor, other: Tensor) -> bool:
     return bool(off > GAIN * float(np.linalg.norm(a)))
 
 
-def _corner(layer: Layer, model: int) -> Array:
-    """The first weights of a model's layer, together of length 1; zeros where it has none."""
+def _corner(tensor: Tensor) -> Array:
+    """The first weights of a tensor, together of length 1."""
     out = np.zeros(SEEN, np.float32)
-    if model in layer.members:
-        values = _first(layer.tensors[layer.members.index(model)])
-        out[: len(values)] = values
-    return out
-
-
-def _first(tensor: Tensor) -> Array:
     values = np.nan_to_num(tensor.read(0, SEEN).astype(np.float64), posinf=0.0, neginf=0.0)
     values /= max(float(np.abs(values).max(initial=0.0)), 1e-300)  # no square is too large then
-    return np.asarray(values / max(float(np.linalg.norm(values)), 1.0))
+    out[: len(values)] = values / max(float(np.linalg.norm(values)), 1.0)
+    return out

@@ -7,7 +7,7 @@ move that fits is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -85,10 +85,13 @@ class _Tried(NamedTuple):
 
 
 class Fitting:
-    """Two models with tensors of the same names, and the moves found so far."""
+    """Two models with tensors of the same names, and the moves found so far. stay: the names of
+    matrices whose units did not move."""
 
-    def __init__(self, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
-        self.one, self.other = dict(one), dict(other)
+    def __init__(
+        self, one: Mapping[str, Tensor], other: Mapping[str, Tensor], stay: Collection[str] = ()
+    ) -> None:
+        self.one, self.other, self.stay = dict(one), dict(other), set(stay)
         self.shapes = matrices({name: t.shape for name, t in one.items()})
         self.moves: dict[int, list[Move]] = {}
         self.fits: dict[str, Fit] = {}
@@ -98,7 +101,7 @@ class Fitting:
     def run(self) -> dict[str, Fit]:
         """The fits of all matrices that fit."""
         stream = stream_of(self.shapes)
-        if stream is None:
+        if stream is None or self.stay:
             self._fit(None)
         else:
             spin = turned(stream_turn(stream, self.one, self.other))
@@ -115,7 +118,10 @@ class Fitting:
         self.fits, self.moves = {}, {}
         if spin is not None:
             self._know(spin)
-        left = sorted(self.shapes, key=natural)
+        for name in self.stay & self.shapes.keys():
+            rows, length = self.shapes[name][:2]
+            self.fits[name] = Fit(still(rows), still(length))
+        left = sorted(self.shapes.keys() - self.stay, key=natural)
         while left:
             done = [name for name in left if self._fitted(name)]
             if not done:

@@ -4,10 +4,12 @@ the layouts that language models come in."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from loopback_hub import Record, client_of, serve
@@ -140,6 +142,86 @@ def test_a_gigabyte_is_added_in_few_requests(
     print(f"{layout}, {shards}: {len(record.asked)} requests, {record.served.total() / size:.2%}")
     assert len(record.asked) <= REQUESTS
     assert record.served.total() < 0.01 * size
+
+
+def in_q4_k(folder: Path, shapes: Shapes) -> int:
+    """The layout in one GGUF file, matrices in blocks of 256 weights; its bytes."""
+    folder.mkdir(parents=True)
+    writer = gguf.GGUFWriter(folder / "model-Q4_K.gguf", "llama")
+    stop = 0
+    for name, shape in shapes.items():
+        many = int(np.prod(shape))
+        kind = gguf.GGMLQuantizationType.Q4_K if len(shape) == 2 else None
+        nbytes = many // 256 * 144 if kind else 4 * many
+        stored = (*shape[:-1], shape[-1] // 256 * 144) if kind else shape
+        dtype = np.dtype(np.uint8 if kind else np.float32)
+        writer.add_tensor_info(name, stored, dtype, nbytes, raw_dtype=kind)
+        stop += -(-nbytes // 32) * 32
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with (folder / "model-Q4_K.gguf").open("r+b") as opened:
+        opened.truncate(-(-opened.seek(0, 2) // 32) * 32 + stop)
+    return (folder / "model-Q4_K.gguf").stat().st_size
+
+
+def in_gptq(folder: Path, shapes: Shapes, group: int = 128) -> int:
+    """The layout with its linear layers in words of eight weights; its bytes."""
+    folder.mkdir(parents=True)
+    entries, stop = {}, 0
+    for name, shape in sorted(shapes.items()):
+        stem, whole = name.removesuffix(".weight"), {name: ("F16", shape)}
+        if "proj" in name:
+            outputs, inputs = shape
+            whole = {
+                f"{stem}.g_idx": ("I32", (inputs,)),
+                f"{stem}.qweight": ("I32", (inputs // 8, outputs)),
+                f"{stem}.qzeros": ("I32", (inputs // group, outputs // 8)),
+                f"{stem}.scales": ("F16", (inputs // group, outputs)),
+            }
+        for part, (dtype, sides) in whole.items():
+            start, stop = stop, stop + (2 if dtype == "F16" else 4) * int(np.prod(sides))
+            entries[part] = {"dtype": dtype, "shape": sides, "data_offsets": [start, stop]}
+    header = json.dumps(entries).encode()
+    with (folder / "model.safetensors").open("wb") as opened:
+        opened.write(len(header).to_bytes(8, "little") + header)
+        opened.truncate(8 + len(header) + stop)
+    quantized = {"quant_method": "gptq", "bits": 4, "group_size": group}
+    config = {"model_type": "x", "quantization_config": quantized}
+    (folder / "config.json").write_text(json.dumps(config))
+    return 8 + len(header) + stop
+
+
+@pytest.mark.parametrize(("quantize", "share"), [(in_q4_k, 0.03), (in_gptq, 0.4)])
+def test_of_quantized_files_ranges_come(
+    models: Path,
+    record: Record,
+    tmp_path: Path,
+    quantize: Callable[[Path, Shapes], int],
+    share: float,
+) -> None:
+    """Of GPTQ's words, in which an output is a column, a window takes the whole matrix."""
+    size = quantize(models / "org" / "model", decoder(8, 1024, 2816, 1024, 16_000))
+    with Index.create(tmp_path / "index") as index:
+        added = index.add(["hf://org/model"])
+        assert (len(added.new), added.problems) == (1, ())
+    came = record.served.total() / size
+    print(f"{len(record.asked)} requests, {came:.2%} of {size / 1e6:.0f} MB")
+    assert len(record.asked) <= REQUESTS
+    assert came < share
+
+
+@pytest.mark.parametrize("copy", ["llama-q4_k_m.gguf", "gptq-4bit", "mlx-4bit", "torchao-int8"])
+def test_a_sketch_of_a_quantized_copy_is_the_same_from_the_disk(models: Path, copy: str) -> None:
+    stored = Path(__file__).parent / "data" / "formats" / copy
+    there = models / "org" / "model"
+    if stored.is_dir():
+        shutil.copytree(stored, there)
+    else:
+        there.mkdir(parents=True)
+        shutil.copy(stored, there)
+    assert dump(sketch(open_checkpoint("hf://org/model"))) == dump(sketch(open_checkpoint(stored)))
 
 
 def random(shapes: Shapes) -> dict[str, np.ndarray]:

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import pytest
+
 import mother
 from experiments.formats.writers.told import END, PREFIX, digest
+from experiments.tests.loopback_hub import Record, client_of, serve
 from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.index import Index
+from mother.sketches.sketch import sketch
+from mother.sketches.sketch_bytes import dump
 
 SLICES = 8  # of each tensor
 
@@ -86,6 +91,41 @@ def _share(found: Checkpoint) -> float:
         for n in (largest.size // 2, largest.size)
     )
     return half / whole if whole else 1.0
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """Of a copy on a Hub: whether its sketch is the same as from the disk, and the share of its
+    bytes that came for its header and the last row of its largest tensor."""
+
+    same: bool
+    share: float
+
+
+def on_a_hub(copy: Copy) -> Ranged:
+    """The copy, read by ranges from a Hub on this machine."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        models, spool = Path(name) / "hub" / "models", Path(name) / "spool"
+        spool.mkdir()
+        patch.setattr("mother.hub.mirrors._spool", spool)
+        there = models / "org" / "copy"
+        if copy.path.is_dir():
+            shutil.copytree(copy.path, there)
+        else:
+            there.mkdir(parents=True)
+            for file in copy.path.parent.glob(f"{copy.path.name}*"):
+                if not file.name.endswith(END):
+                    shutil.copy(file, there)
+        size = sum(file.stat().st_size for file in there.rglob("*") if file.is_file())
+        record = Record()
+        with serve(models.parent, record) as endpoint:
+            client_of(endpoint, Path(name), patch)
+            found = open_checkpoint("hf://org/copy")
+            largest = max(found.tensors.values(), key=lambda t: t.size)
+            largest.read(largest.size - largest.shape[-1], largest.size)
+            share = record.served.total() / size
+            same = dump(sketch(found)) == dump(sketch(open_checkpoint(copy.path)))
+    return Ranged(same, share)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import torch.distributed.checkpoint
 from loopback_hub import Record, client_of, serve
 from safetensors.numpy import save_file
 
@@ -212,8 +213,14 @@ def test_of_quantized_files_ranges_come(
     assert came < share
 
 
-@pytest.mark.parametrize("copy", ["llama-q4_k_m.gguf", "gptq-4bit", "mlx-4bit", "torchao-int8"])
-def test_a_sketch_of_a_quantized_copy_is_the_same_from_the_disk(models: Path, copy: str) -> None:
+COPIES = [
+    *("llama-q4_k_m.gguf", "gptq-4bit", "mlx-4bit", "torchao-int8"),
+    *(f"frameworks/{name}" for name in ("orbax", "orbax-zarr", "saved", "net.pdparams")),
+]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_sketch_of_a_copy_is_the_same_from_the_disk(models: Path, copy: str) -> None:
     stored = Path(__file__).parent / "data" / "formats" / copy
     there = models / "org" / "model"
     if stored.is_dir():
@@ -222,6 +229,15 @@ def test_a_sketch_of_a_quantized_copy_is_the_same_from_the_disk(models: Path, co
         there.mkdir(parents=True)
         shutil.copy(stored, there)
     assert dump(sketch(open_checkpoint("hf://org/model"))) == dump(sketch(open_checkpoint(stored)))
+
+
+def test_a_distributed_checkpoint_comes_with_its_hidden_metadata(models: Path) -> None:
+    there = models / "org" / "model"
+    weights = {"w": torch.arange(4000.0).reshape(50, 80)}
+    with pytest.warns(UserWarning, match="torch.distributed"):
+        torch.distributed.checkpoint.save(weights, checkpoint_id=there, no_dist=True)
+    found = open_checkpoint("hf://org/model")
+    np.testing.assert_array_equal(found.tensors["w"].read(), np.arange(4000.0))
 
 
 def random(shapes: Shapes) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mother.checkpoints.storage import File, refusal
+from mother.checkpoints.storage import File, prefetch, refusal
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean, dtype_of
 from mother.checkpoints.work import Work
 
@@ -50,6 +50,8 @@ def read_orbax(folder: Path) -> Checkpoint:
     database = (folder / MANIFEST).is_file()
     files = [File(path) for path in sorted(folder.rglob("*")) if path.is_file()][:100_000]
     work = Work(sum(file.size for file in files))
+    # TensorStore knows nothing of bytes that come when they are read
+    prefetch(Slice(file, 0, file.size) for file in files)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     for path in _paths(folder):

@@ -85,6 +85,10 @@ def parse(text: str | os.PathLike[str]) -> Address:
     return Address(owner, name, revision, path)
 
 
+#: files of PyTorch's distributed checkpoints and of Orbax
+NEEDED = (".metadata", ".zarray")
+
+
 def is_inside(path: str) -> bool:
     """Whether a path within a repository can be one within a folder.
 
@@ -96,3 +100,15 @@ def is_inside(path: str) -> bool:
         part in ("", ".", "..") or len(os.fsencode(part)) > 255 or set(part) & set("\\\0:")
         for part in parts
     )
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path within a place elsewhere is left out, for its name, or that of a folder on it,
+    starts with a dot; but for files that a format calls so.
+
+    >>> is_hidden(".git/config"), is_hidden("run/.metadata"), is_hidden(".cache/.metadata")
+    (True, False, True)
+    """
+    *folders, name = path.split("/")
+    hidden = [part for part in folders if part.startswith(".") and part not in (".", "..")]
+    return bool(hidden) or (name.startswith(".") and name not in (".", "..", *NEEDED))

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mother.errors import InputError
-from mother.hub.addresses import Address, is_inside, parse
+from mother.hub.addresses import Address, is_hidden, is_inside, parse
 from mother.hub.answers import Answers
 from mother.hub.files import HEAD, RangedFile
 from mother.hub.http import HUB, listed, patiently, ranged
@@ -175,7 +175,7 @@ def _mirror(at: Address, listed: list[Any]) -> Mirror:
             raise InputError(
                 str(at), f"names a file outside its folder: {printable(str(name))[:200]}"
             )
-        if any(part.startswith(".") for part in name.split("/")):
+        if is_hidden(name):
             continue
         if type(size) is not int or not 0 <= size < 2**62:
             raise InputError(str(at), f"the Hub does not tell the size of {printable(name)[:200]}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mother.errors import InputError
+from mother.hub.addresses import is_hidden
 from mother.hub.files import ChangedError, RangedFile
 from mother.hub.mirrors import Entry, Opened, digest, mirror
 from mother.hub.patience import PASSING, Manners, patiently
@@ -165,11 +166,7 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
 def _kept(address: str, found: dict[str, Entry]) -> tuple[dict[str, Entry], list[InputError]]:
     """Those whose names can be files' in one folder, hidden ones left out; and one line on the
     others: a store may have both `a` and `a/b`, and `a//b`, `..` or a name of 1,000 letters."""
-    shown = {
-        n: e
-        for n, e in found.items()
-        if not any(p.startswith(".") and p not in (".", "..") for p in n.split("/"))
-    }
+    shown = {n: e for n, e in found.items() if not is_hidden(n)}
     folders = {name[:at] for name in shown for at in range(len(name)) if name[at] == "/"}
     bad = [n for n in shown if n and not n.endswith("/") and (n in folders or not _is_path(n))]
     faults = []

@@ -22,6 +22,7 @@ from mother.gate.report import Report
 from mother.gate.verdicts import Inputs
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree
 from mother.graph.descent import Descent
+from mother.graph.parts import Relabelled
 
 
 def edge(parent: str, child: str, sure: float | None = 0.99, relation: str = "fine-tune") -> Edge:
@@ -285,6 +286,19 @@ def test_long_lines_are_told_by_their_ends():
     assert "m000 -> m001 -> m002 -> m003 -> m004 -> … -> m196 -> m197 -> m198 -> m199" in reason
     content = json.loads(report.to_json())["models"][-1]
     assert len(content["claims"][0]["evidence"]) == 20
+
+
+def test_what_was_hidden_is_told_with_its_test():
+    hidden = Relabelled(1e-30, 1.0, 4, ("units permuted",), 3)
+    claims = {"kid": told(None, "base"), "grandkid": told(None, "base")}
+    graph = graph_of(replace(edge("base", "kid"), relabelled=hidden), edge("kid", "grandkid"))
+    report = json.loads(report_on(graph, **claims).to_json())
+    said = "kin under other labels, p = 1e-30 (3 pairs tried), undone: units permuted"
+    for model in report["models"]:
+        if model["id"] != "base":
+            (claim,) = model["claims"]
+            assert claim["reason"].endswith(f"; {said})")
+            assert claim["evidence"][-1]["relabelled"]["tried"] == 3
 
 
 def test_a_conversion_is_no_derived_work():

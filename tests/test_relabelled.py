@@ -18,6 +18,7 @@ from mother.checkpoints.memory import opened_one
 from mother.checkpoints.tensor import constant
 from mother.evidence.hiding import find_hidden
 from mother.evidence.relabelled import chance, relabelling, tells
+from mother.graph.verdict import of_edge
 from mother.layouts import align
 from mother.layouts.moves import Move, found, still
 from mother.layouts.undoing import undone
@@ -143,10 +144,13 @@ def test_a_hidden_child_finds_its_parent():
     (note,) = graph.node("kid2").notes
     assert note.startswith("compared in the coordinates of 'base'; undone: ")
     (edge,) = (e for e in graph.edges if e.child == "kid2")
-    assert edge.evidence[-1].kind == "relabelled"
-    assert not any(
-        e.evidence and e.evidence[-1].kind == "relabelled" for e in graph.edges if e != edge
-    )
+    assert edge.relabelled.p < 1e-20
+    assert edge.relabelled.tried == 3  # three families at a glance
+    assert "stream rotated" in edge.relabelled.undone
+    assert not any(e.relabelled for e in graph.edges if e != edge)
+    assert mother.ModelGraph.from_json(graph.to_json()) == graph
+    assert '"relabelled"' not in mother.recover(models).to_json()
+    assert any(f.startswith("kin under other labels, p = ") for f in of_edge(edge).figures)
 
 
 @pytest.mark.parametrize("name", ["neurons permuted", "values rotated", "queries turned"])

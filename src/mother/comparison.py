@@ -28,6 +28,7 @@ from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.graph import Evidence, Probabilities, reasons, rounded
 from mother.graph.assembly import beliefs
+from mother.graph.parts import Relabelled
 from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
 from mother.layouts.undoing import scaled, undone
@@ -57,18 +58,6 @@ class LayerEvidence:
     change: float | None
     polarity: float | None
     log_odds: float | None
-
-
-@dataclass(frozen=True)
-class Relabelled:
-    """A test of kinship that does not depend on how units are labelled. p: the probability that
-    independent trainings agree so much; alike: share of units on which two estimates agree, of the
-    middle axis of `axes`; undone: what hid the one from the other, and was undone."""
-
-    p: float
-    alike: float
-    axes: int
-    undone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

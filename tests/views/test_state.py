@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 from serving import served
 
 from mother.graph import Edge, ModelGraph, Node, Tree
+from mother.graph.parts import Relabelled
 from mother.graph.verdict import STEPS, needs, of_models, of_root
 from mother.views.page import page as page_of
 
@@ -384,6 +385,15 @@ EDGES = st.builds(
     scheme=st.sampled_from(["", "Q4_K_M", "<i>"]),
     share=st.none() | st.sampled_from([-0.2, 0.0001, 0.3, 0.5, 1.5]),
     runner_up_ratio=st.none() | st.sampled_from([1.0, 1.05, 1.1, 3.0]),
+    relabelled=st.none()
+    | st.builds(
+        Relabelled,
+        st.sampled_from([1e-300, 3.21e-60, 0.00012]),
+        st.just(0.98),
+        st.just(4),
+        st.sampled_from([(), ("units permuted", "<b>")]),
+        st.integers(1, 3),
+    ),
 )
 
 
@@ -414,7 +424,7 @@ def test_verdicts_of_opened_graphs_are_those_of_verdict_py(show):
                 of_root(parents).sentence,
             ]
         )
-        asked.append([[json.loads(json.dumps(e.__dict__, default=str)) for e in parents], method])
+        asked.append([[json.loads(json.dumps(asdict(e))) for e in parents], method])
     script = tab.locator("script[type=module]").text_content()
     names = script.split("const m_names = ")[1].split("\n})();")[0]
     body = script.split("const m_verdict = ")[1].split("\n})();")[0]

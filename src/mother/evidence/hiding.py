@@ -35,12 +35,14 @@ _LARGEST = 1 << 26  # weights of a tensor that is read for a signature
 
 @dataclass(frozen=True)
 class Hidden:
-    """A model seen in the coordinates of a relative, what hid it, and the test that told."""
+    """A model seen in the coordinates of a relative, what hid it, and the test that told. tried:
+    pairs of families that could have been kin so."""
 
     own: Checkpoint
     seen: Checkpoint
     undone: Undone
     test: Relabelling
+    tried: int
 
 
 @dataclass
@@ -87,7 +89,7 @@ def find_hidden(group: Group) -> list[Hidden]:
             own = group.checkpoints[m]
             # those that lie as this one by now go with it
             seen = hidden.seen(found[m].seen if m in found else own)
-            found[m] = Hidden(own, seen, hidden, test)
+            found[m] = Hidden(own, seen, hidden, test, tried)
         home = [i if h == k else h for h in home]
     return list(found.values())
 

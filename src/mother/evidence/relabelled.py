@@ -40,6 +40,7 @@ from mother.layouts.wiring import (
 LEVEL = 1e-6  # probability of chance, over all pairs that are tried, below which models are kin
 HALF = 0.5  # share of units that both estimates place alike, above which models are kin
 UNITS = 256  # of an axis that are looked for among all of the other model's
+LEAST = 1e-300  # probability that is told
 AXES = 16  # of a model that are looked at, spread over its blocks
 LARGEST = 4096  # units of a chain's axis
 NOISE = 0.1  # of a matrix's norm, by which a model may have changed and must still be told
@@ -77,7 +78,7 @@ class Relabelling:
 
     @property
     def p(self) -> float:
-        return min([1.0, *(len(self.axes) * axis.p for axis in self.axes)])
+        return min([1.0, *(max(len(self.axes) * axis.p, LEAST) for axis in self.axes)])
 
     @property
     def alike(self) -> float:

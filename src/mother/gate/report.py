@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mother.checkpoints.claims import Claim
 from mother.gate.binding import Binding
 from mother.gate.policy import RULES
-from mother.graph import rounded
+from mother.graph import Edge, rounded
 from mother.graph.descent import Line
 from mother.hub import shown
 
@@ -115,9 +115,16 @@ def steps(line: Line) -> list[dict[str, Any]]:
             "relation": step.edge.relation if step.edge else None,
             "distance": step.edge.distance if step.edge else None,
             "direction_probability": step.edge.direction_probability if step.edge else None,
+            **_unhidden(step.edge),
         }
         for step in ends
     ]
+
+
+def _unhidden(edge: Edge | None) -> dict[str, Any]:
+    """The test that joined two models of which one was hidden from the other, if so."""
+    test = edge.relabelled if edge else None
+    return {} if test is None else {"relabelled": {**asdict(test), "undone": list(test.undone)}}
 
 
 def _model(m: ModelVerdict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mother.gate.licences import normalised
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 from mother.graph.descent import Descent, Line
-from mother.graph.verdict import certainty, grade, joined, of_edge
+from mother.graph.verdict import certainty, grade, joined, of_edge, unhidden
 
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"
@@ -191,7 +191,9 @@ changed)"
         return f"{said} ({of_edge(edges[0], beside=True)})"
     sure = [x for e in edges for x in (e.direction_probability, joined(e)) if x is not None]
     doubt = "open: " if any(grade(e) == "open" for e in edges) else ""
-    return f"{said} ({doubt}each step {certainty(min(sure))} sure or more)" if sure else said
+    figures = [f"{doubt}each step {certainty(min(sure))} sure or more"] if sure else []
+    figures += [unhidden(e.relabelled) for e in edges if e.relabelled is not None]
+    return f"{said} ({'; '.join(figures)})" if figures else said
 
 
 def some(ids: tuple[str, ...] | list[str]) -> str:

@@ -196,7 +196,7 @@ class ModelGraph:
             "method": self.method,
             "options": dict(self.options),
             "nodes": [plain(x, _left_out(x, several)) for x in self.nodes],
-            "edges": [plain(x, () if several else ("share",)) for x in self.edges],
+            "edges": [plain(x, _left_out_of(x, several)) for x in self.edges],
             "hidden": [plain(x) for x in self.hidden],
             "trees": [plain(x) for x in self.trees],
             "refused": [plain(x) for x in self.refused],
@@ -291,6 +291,12 @@ def _left_out(node: Node, several: bool) -> tuple[str, ...]:
     of_copies = () if node.identical_to is not None else ("identical_to", "freed")
     of_part = () if node.read is not None else ("read",)
     return (*of_copies, *of_part, *(() if several else ("recipe",)))
+
+
+def _left_out_of(edge: Edge, several: bool) -> tuple[str, ...]:
+    """The same of an edge."""
+    plainly = () if edge.relabelled is not None else ("relabelled",)
+    return (*plainly, *(() if several else ("share",)))
 
 
 def _rank(edge: Edge) -> tuple[float, str]:

@@ -90,6 +90,20 @@ class Probabilities:
 
 
 @dataclass(frozen=True)
+class Relabelled:
+    """A test of kinship that does not depend on how units are labelled. p: the probability that
+    independent trainings agree so much, no less than can be told (1e-300); alike: share of units on
+    which two estimates agree, of the middle axis of `axes`; undone: what hid the one from the
+    other, and was undone; tried: pairs that were looked at, so p times that many is what counts."""
+
+    p: float
+    alike: float
+    axes: int
+    undone: tuple[str, ...] = ()
+    tried: int = 1
+
+
+@dataclass(frozen=True)
 class Edge:
     """parent -> child. None where a method does not yield the figure.
 
@@ -101,7 +115,7 @@ class Edge:
     `layers`. share: the parent's coefficient where the child was merged from several, else None.
     scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise. direction_probability:
     that the parent is the parent, if one of the two was made from the other; probabilities tells
-    how likely that is.
+    how likely that is. relabelled: the test that told them kin, where one is hidden from the other.
     """
 
     parent: str
@@ -121,6 +135,7 @@ class Edge:
     share: float | None = None
     scheme: str = ""
     probabilities: Probabilities | None = None
+    relabelled: Relabelled | None = None
 
     def _repr_html_(self) -> str:
         return Edges([self])._repr_html_()

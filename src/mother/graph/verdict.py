@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mother.graph.facts import WHOLE, compared
 from mother.graph.model_graph import ModelGraph
-from mother.graph.parts import Edge, HiddenAncestor, Hint, Node
+from mother.graph.parts import Edge, HiddenAncestor, Hint, Node, Relabelled
 from mother.names import printable
 
 #: from the surest
@@ -240,6 +240,19 @@ def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
         )
     if edge.support is not None:
         yield found(edge.support, resamplings)
+    if edge.relabelled is not None:
+        yield unhidden(edge.relabelled)
+
+
+def unhidden(told: Relabelled) -> str:
+    """What hid two models from each other, and how unlikely it is that they are no kin.
+
+    >>> unhidden(Relabelled(1e-20, 1.0, 2, ("units permuted", "signs flipped"), 3))
+    'kin under other labels, p = 1e-20 (3 pairs tried), undone: units permuted, signs flipped'
+    """
+    tried = "1 pair" if told.tried == 1 else f"{told.tried} pairs"
+    undone = f", undone: {', '.join(map(printable, told.undone))}" if told.undone else ""
+    return f"kin under other labels, p = {_two(told.p)} ({tried} tried){undone}"
 
 
 def of_models(

@@ -156,5 +156,6 @@ class ReasonedEdge(BaseModel):
     runner_up_ratio: float | None
     changes: list[Change]
     probabilities: dict[str, float] | None
+    relabelled: dict[str, Any] | None
     share: float | None
     scheme: str

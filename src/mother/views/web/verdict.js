@@ -96,7 +96,14 @@ function figures(edge, resamplings, method) {
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
     known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
+    edge.relabelled && unhidden(edge.relabelled),
   ].filter(Boolean);
+}
+
+/** What hid two models from each other, and how unlikely it is that they are no kin. */
+function unhidden({ p, undone = [], tried = 1 }) {
+  const how = undone.length ? `, undone: ${undone.map((kind) => printable(kind)).join(", ")}` : "";
+  return `kin under other labels, p = ${two(p)} (${tried} ${tried === 1 ? "pair" : "pairs"} tried)${how}`;
 }
 
 /** [grade, sentence, ...figures] of one edge. */

@@ -10,12 +10,14 @@ import mother
 from experiments.formats.family import EDGES
 from experiments.formats.leaves import (
     Copy,
+    Ranged,
     Reading,
     Verdict,
     copies,
     in_an_index,
     index_of,
     judged,
+    on_a_hub,
     read,
 )
 from mother.errors import InputError
@@ -35,14 +37,17 @@ for anybody's parent: the graph without it is the same graph, byte for byte but 
 - *values*: of the tensors that the writer's own library dequantizes, how many are read bit for bit,
   whole and in slices; – where the library does not hand them out.
 - *half*: the share of the file's bytes of its largest tensor that half of it is read from.
+- *hub*: the share of its bytes that come from a Hub for what it holds and the last row of its
+  largest tensor; its sketch from there is the same as from the disk. Of a file of one MB, as some
+  of these are, all comes at once.
 - *moved*: whether any other edge, hidden ancestor or node changed.
 - *index*: what `mother index add` says of the copy, from a sketch.
 
 Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes this page; the
 writers are in `experiments/formats/writers`, one for each library, in an environment of its own.
 
-| format | written by | values | half | right parent | relation | scheme | moved | index |
-|---|---|---|---|---|---|---|---|---|
+| format | written by | values | half | hub | right parent | relation | scheme | moved | index |
+|---|---|---|---|---|---|---|---|---|---|
 {rows}
 
 {summary}
@@ -68,9 +73,10 @@ def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
             many += 1
             try:
                 found, verdict = read(copy), judged(copy, family, alone)
-                row, fine = _row(copy, found, verdict, in_an_index(copy, index, indexed))
+                told = in_an_index(copy, index, indexed)
+                row, fine = _row(copy, found, on_a_hub(copy), verdict, told)
             except InputError as fault:
-                row, fine = f"| {copy.name} | {copy.by} | **{fault.fault}** | | | | | | |", False
+                row, fine = f"| {copy.name} | {copy.by} | **{fault.fault}** | | | | | | | |", False
             rows.append(row)
             right += fine
             report(row)
@@ -81,10 +87,12 @@ def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
     return PAGE.format(edges=edges, rows="\n".join(rows), summary=summary)
 
 
-def _row(copy: Copy, found: Reading, said: Verdict, index: Verdict) -> tuple[str, bool]:
+def _row(
+    copy: Copy, found: Reading, hub: Ranged, said: Verdict, index: Verdict
+) -> tuple[str, bool]:
     parent = said.parent == "parent"
     relation, scheme = said.relation in copy.relations, copy.scheme in said.scheme
-    fine = parent and relation and scheme and not said.moved
+    fine = parent and relation and scheme and hub.same and not said.moved
     equal = found.equal == found.told and found.sliced == found.equal
     values = _or_bold(f"{min(found.equal, found.sliced)} of {found.told}", equal)
     told = index.relation if index.parent == "parent" else f"{index.relation} of {index.parent}"
@@ -93,6 +101,7 @@ def _row(copy: Copy, found: Reading, said: Verdict, index: Verdict) -> tuple[str
         copy.by,
         values if found.told else "–",
         f"{found.share:.2f}",
+        _or_bold(f"{hub.share:.2f}", hub.same),
         "yes" if parent else f"**{said.parent}**",
         _or_bold(said.relation, relation),
         _or_bold(said.scheme, scheme),

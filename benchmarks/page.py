@@ -1,4 +1,4 @@
-"""Time the page in a real browser: opening, panning, zooming; canvas against SVG.
+"""Time the page in a real browser: opening, panning, zooming, filtering; canvas against SVG.
 
     python -m benchmarks.page [--models 5000 50000]
 
@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,28 @@ def forest(models: int, trees: int, seed: int = 0) -> ModelGraph:
     return ModelGraph("gram", nodes, tuple(edges), grown, layers={"a1": LAYERS})
 
 
-def opened(browser_page: Page, path: Path) -> float:
-    """Seconds until the first drawing."""
+Clock = Callable[[], float]
+
+
+def clock(browser_page: Page) -> Clock:
+    """Seconds that the page's own thread has worked: other work on the machine adds nothing."""
+    session = browser_page.context.new_cdp_session(browser_page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(m["value"] for m in metrics if m["name"] == "ThreadTime"))
+
+    return worked
+
+
+def opened(browser_page: Page, path: Path, worked: Clock) -> tuple[float, float]:
+    """Seconds until the first drawing, and how many of them the page's own thread worked."""
     start = time.perf_counter()
     browser_page.goto(path.as_uri())
     browser_page.wait_for_selector("body[data-ready]", timeout=60_000)
     browser_page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r)))")
-    return time.perf_counter() - start
+    return time.perf_counter() - start, worked()
 
 
 def frames(browser_page: Page, step: str) -> str:
@@ -100,6 +116,25 @@ PAN = """(k) => {
   if (k === 59) window.dispatchEvent(new MouseEvent('mouseup', at));
 }"""
 
+#: by a slider, the legend and the search, and how long until its matches are counted and drawn
+FILTERS = {
+    "slider": "const s = document.getElementById('support'); s.value = 30 + 7 * k;"
+    " s.dispatchEvent(new Event('input'))",
+    "legend": "document.querySelectorAll('#legend button')[k % 4].click()",
+    "search": "const s = document.getElementById('search'); s.value = `model-0${k}`;"
+    " s.dispatchEvent(new Event('input'))",
+}
+TIMES = 7  # of a legend of four kinds: an eighth choice would leave none
+COUNTED = """async (k) => {
+  const said = document.getElementById('matches');
+  said.textContent = '';
+  const start = performance.now();
+  STEP;
+  while (!said.textContent) await new Promise((r) => setTimeout(r));
+  await new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
+  return performance.now() - start;
+}"""
+
 #: move an SVG as a whole
 MOVE = "(k) => document.querySelector('svg').setAttribute('viewBox', `${5 * k} ${8 * k} SIZE`)"
 SIZED = """() => {
@@ -109,6 +144,22 @@ SIZED = """() => {
 }"""
 
 
+def filtered(browser_page: Page, worked: Clock) -> str:
+    """The median and the longest of each kind of filter, and the page's own work for one."""
+    told = []
+    for kind, step in FILTERS.items():
+        act = COUNTED.replace("STEP", step)
+        before = worked()
+        taken = [browser_page.evaluate(f"(k) => ({act})(k)", k) for k in range(TIMES)]
+        own = 1000 * (worked() - before) / TIMES
+        middle, most = statistics.median(taken), max(taken)
+        told.append(f"{kind} {middle:.0f} ms (at most {most:.0f}; work {own:.0f})")
+        browser_page.fill("#search", "")
+        if browser_page.is_visible("#clear"):
+            browser_page.click("#clear")
+    return ", ".join(told)
+
+
 def measured(browser_page: Page, folder: Path, models: int) -> list[str]:
     """One row of the table."""
     graph = forest(models, max(1, models // 50))
@@ -116,14 +167,17 @@ def measured(browser_page: Page, folder: Path, models: int) -> list[str]:
     start = time.perf_counter()
     path.write_text(page(graph), encoding="utf-8")
     built = time.perf_counter() - start
-    first = statistics.median(opened(browser_page, path) for _ in range(3))
+    worked = clock(browser_page)
+    times = np.median([opened(browser_page, path, worked) for _ in range(3)], axis=0)
     near = frames(browser_page, PAN)
     browser_page.click("#zoom-fit")
     whole = frames(browser_page, PAN)
     browser_page.click("#zoom-fit")
     zoom = frames(browser_page, ZOOM)
     size = path.stat().st_size / 1e6
-    return [f"{models:,}", f"{size:.1f} MB", f"{built:.1f} s", f"{first:.2f} s", near, whole, zoom]
+    drawn = [near, whole, zoom, filtered(browser_page, worked)]
+    taken = [f"{seconds:.2f} s" for seconds in times]
+    return [f"{models:,}", f"{size:.1f} MB", f"{built:.1f} s", *taken, *drawn]
 
 
 def as_svg(browser_page: Page, folder: Path, models: int) -> str:
@@ -146,8 +200,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.page", description=__doc__)
     parser.add_argument("--models", type=int, nargs="+", default=[500, 5000, 50_000])
     options = parser.parse_args()
-    print("| models | file | written in | first drawing | pan, near | pan, whole | zoom |")
-    print("|---|---|---|---|---|---|---|")
+    heads = "models", "file", "written in", "first drawing", "its work", "pan", "whole", "zoom"
+    print("|", " | ".join((*heads, "filter")), "|")
+    print("|---" * (len(heads) + 1) + "|")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 800})

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from test_cli import run
 
-from mother.graph import Edge, ModelGraph, Node, Tree, WeightFile
+from mother.cli.diff import lines
+from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Tree, WeightFile
 from mother.graph.diff import Difference, difference
 
 
@@ -48,6 +49,21 @@ def test_every_kind_of_change():
     assert [(e.parent, e.child) for e in found.lost] == [("base", "lost")]
     assert [(e.parent, e.child) for e in found.turned] == [("new-name", "kid")]
     assert [(r.before.undirected, r.now.undirected) for r in found.regraded] == [(True, False)]
+
+
+def test_hidden_ancestors_that_came_and_went():
+    old = replace(OLD, hidden=(HiddenAncestor("hidden:1", ("lost", "old-name")),))
+    new = replace(NEW, hidden=(HiddenAncestor("hidden:1", ("new", "new-name")),))
+    found = difference(old, new)
+    assert (found.inferred, found.dropped) == (new.hidden, old.hidden)
+    assert [line for line in lines(found, new) if "hidden" in line] == [
+        "+ hidden ancestor of new and new-name: likely: inferred from what new and new-name have "
+        "in common; not among the inputs",
+        "- hidden ancestor of lost and old-name: no longer inferred",
+    ]
+    kept = replace(OLD, hidden=(HiddenAncestor("hidden:1", ("kid", "old-name")),))
+    same = replace(NEW, hidden=(HiddenAncestor("hidden:2", ("kid", "new-name")),))
+    assert (difference(kept, same).inferred, difference(kept, same).dropped) == ((), ())
 
 
 def test_nothing_changed():

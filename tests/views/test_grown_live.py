@@ -48,5 +48,6 @@ def test_a_large_tree_is_opened_a_part_at_a_time_and_newcomers_show(browser, tmp
         assert barriers(tab) == []
         tab.click("#grown")
         expect(tab.locator("#counts")).to_have_text("20,003 models · 2 trees")
+        expect(tab.locator("#panel-title")).to_have_text("newcomer")  # what was looked at stays
         context.close()  # it asks every few seconds
     assert faults == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import expect
 from serving import served
 
-from mother.graph import Edge, ModelGraph, Node, Tree
+from mother.graph import Edge, Inference, ModelGraph, Node, Statement, Tree
 from mother.graph.parts import Relabelled
 from mother.graph.verdict import STEPS, needs, of_models, of_root
 from mother.views.page import page as page_of
@@ -105,6 +105,52 @@ def test_the_address_holds_the_state_and_back_works(show):
     expect(again.locator("#table")).to_be_visible()
 
 
+def test_the_link_is_copied(show):
+    tab = show(family(), "#model=deep&colour=support")
+    tab.evaluate("() => { navigator.clipboard.writeText = async (x) => { window.copied = x } }")
+    tab.click("#link")
+    expect(tab.locator("#said")).to_have_text("Link copied")
+    assert tab.evaluate("() => window.copied === window.location.href")
+
+
+#: where names are drawn, from now on
+DRAWN = """() => {
+  window.at = {};
+  const real = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    window.at[text] = x;
+    return real.call(this, text, x, y);
+  };
+}"""
+
+
+def test_steps_are_as_long_as_their_distance(show):
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ("base", "far", "near"))
+    edges = tuple(Edge("base", i, "lora", distance=x) for i, x in (("far", 0.4), ("near", 0.1)))
+    tab = show(ModelGraph("gram", nodes, edges, (Tree("base", ("base", "far", "near")),)))
+    tab.evaluate(DRAWN)
+    tab.click("#length")
+    assert "length=1" in hash_of(tab)
+    tab.wait_for_function("() => window.at.far - window.at.near > 100")
+    tab.evaluate("() => { window.at = {} }")
+    tab.click("#length")
+    tab.wait_for_function("() => window.at.far && window.at.far === window.at.near")
+
+
+def test_what_is_inferred_is_told_apart_from_what_is_stated(show):
+    stated = (Statement("base", "licence", ("mit",), source="base/README.md"),)
+    guess = Inference("lora", "licence", ("mit",), probability=0.999, why="its parent says mit")
+    tab = show(replace(family(), stated=stated, inferred=(guess,)))
+    tab.select_option("#colour", label="licence")
+    legend = tab.locator("#legend li").all_inner_texts()
+    assert {"mit", "hatched: inferred, not stated"} <= set(legend)
+    tab.click("#legend >> text=mit")
+    expect(tab.locator("#matches")).to_have_text("1 match")  # a guess passes no filter
+    tab.click("#clear")
+    choose(tab, "lora")
+    expect(tab.locator("#panel")).to_contain_text("mit (over 99 %)its parent says mit")
+
+
 def test_a_link_to_a_comparison_and_to_nobody(show):
     tab = show(family(), "#model=deep&with=lora&only=relation%3Alora&support=0.5")
     expect(tab.locator("#panel-title")).to_have_text("Two models")
@@ -117,12 +163,16 @@ def test_a_link_to_a_comparison_and_to_nobody(show):
 def test_what_needs_a_look_comes_first(show):
     tab = show(family())
     section = tab.locator("#panel .looks")
-    assert section.locator("p").all_inner_texts() == [
+    assert section.locator("p:not(.sure)").all_inner_texts() == [
         "1 model: which came first is open",
         "3 models: found in fewer than 90 % of resamplings",
         "1 model: the weights disagree with what its files claim",
         "2 models: it has a parent, and its files name none",
     ]
+    expect(tab.locator("#panel .sure")).to_have_text("Found: 2 strong, 1 likely, 2 open.")
+    tab.click("#panel .sure >> text=2 open")
+    assert "only=grade:open" in hash_of(tab)
+    tab.click("#clear")
     tab.click("text=3 models: found in fewer")
     expect(tab.locator("#matches")).to_have_text("3 matches")
     assert "only=needs:support" in hash_of(tab)

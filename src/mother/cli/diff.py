@@ -14,7 +14,7 @@ from rich.text import Text
 from mother.cli.output import print_lines
 from mother.graph import ModelGraph
 from mother.graph.diff import Difference, difference
-from mother.graph.verdict import grade, of_edge, resamplings
+from mother.graph.verdict import ancestor, grade, of_edge, of_hidden, resamplings
 from mother.names import printable
 
 _STYLES = {"+": "green", "-": "red", "~": "yellow"}
@@ -68,5 +68,10 @@ def lines(found: Difference, graph: ModelGraph) -> Iterator[str]:
         was = f"{grade(changed.before)}: {of_edge(changed.before).sentence}"
         now = f"{grade(changed.now)}: {told(changed.now)}"
         yield f"~ {printable(changed.now.child)}: {now}; was {was}"
+    for hidden in found.inferred:
+        verdict = of_hidden(hidden)
+        yield f"+ {ancestor(hidden)}: {verdict.grade}: {verdict}"
+    for hidden in found.dropped:
+        yield f"- {ancestor(hidden)}: no longer inferred"
     if found == Difference():
         yield "nothing changed"

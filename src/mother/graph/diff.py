@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mother.graph.model_graph import ModelGraph
-from mother.graph.parts import Edge, Node
+from mother.graph.parts import Edge, HiddenAncestor, Node
 from mother.graph.verdict import grade
 
 
@@ -24,7 +24,8 @@ class Difference:
 
     added, gone: models. renamed: old and new id of models that hold the same bytes. replaced:
     models that hold other bytes than the one of that name did. gained, lost: edges. turned: edges
-    that point the other way now. regraded: edges that are told otherwise.
+    that point the other way now. regraded: edges that are told otherwise. inferred, dropped: hidden
+    ancestors, which are the same by what hangs from them.
     """
 
     added: tuple[str, ...] = ()
@@ -35,6 +36,8 @@ class Difference:
     lost: tuple[Edge, ...] = ()
     turned: tuple[Edge, ...] = ()
     regraded: tuple[Regraded, ...] = ()
+    inferred: tuple[HiddenAncestor, ...] = ()
+    dropped: tuple[HiddenAncestor, ...] = ()
 
 
 def difference(old: ModelGraph, new: ModelGraph) -> Difference:
@@ -56,6 +59,8 @@ def difference(old: ModelGraph, new: ModelGraph) -> Difference:
     lost = [e for ends, e in before.items() if ends not in now and ends[::-1] not in turned]
     kept = [(before[ends], edge) for ends, edge in now.items() if ends in before]
     gone = [id_ for id_ in olds if called[id_] not in news]
+    inferred = {frozenset(h.children): h for h in new.hidden}
+    dropped = {frozenset(called.get(c, c) for c in h.children): h for h in old.hidden}
     return Difference(
         tuple(sorted(news.keys() - called.values())),
         tuple(sorted(gone)),
@@ -65,6 +70,8 @@ def difference(old: ModelGraph, new: ModelGraph) -> Difference:
         tuple(lost),
         tuple(now[ends] for ends in now if ends in turned),
         tuple(Regraded(b, e) for b, e in kept if _told(b) != _told(e)),
+        tuple(h for ends, h in inferred.items() if ends not in dropped),
+        tuple(h for ends, h in dropped.items() if ends not in inferred),
     )
 
 

@@ -3,7 +3,7 @@
 import { button, el } from "./dom.js";
 import { bytes, many, part, printable } from "./names.js";
 import { nameOf } from "./panel.js";
-import { NEEDS } from "./verdict.js";
+import { GRADES, NEEDS } from "./verdict.js";
 import { placing } from "./weights.js";
 
 const SHOWN = 40;
@@ -63,6 +63,15 @@ function named(entries, go) {
   return el("ul", { class: "trees" }, links, entries.length > LOOKED ? el("li", {}, `… ${entries.length - LOOKED} more`) : "");
 }
 
+/** How many are strong, likely and open, as the terminal's summary has it; hidden ancestors are not
+ * counted, nor what hangs from them. */
+function sure(rows, only) {
+  const of = GRADES.map((grade) => [grade, rows.filter(({ edge, values }) => edge && values.grade === grade).length]).filter(([, count]) => count);
+  if (!of.length) return "";
+  const many_ = of.map(([grade, count], k) => [k ? ", " : "", button(`${count.toLocaleString("en")} ${grade}`, () => only(`grade:${grade}`), { class: "link" })]);
+  return el("p", { class: "sure" }, "Found: ", ...many_.flat(), ".");
+}
+
 function looks(rows, go, only) {
   if (!rows) return el("section", {}, el("h3", {}, "Needs a look"), el("p", { class: "note" }, "Of an index it is not counted: mother index export, then mother report, shows it."));
   const of = new Map(Object.keys(NEEDS).map((why) => [why, []]));
@@ -72,7 +81,8 @@ function looks(rows, go, only) {
     "section",
     { class: "looks" },
     el("h3", {}, "Needs a look"),
-    found.length ? "" : el("p", {}, "Nothing: every edge is strong."),
+    sure(rows, only),
+    found.length ? "" : el("p", {}, "Nothing else: no direction is open, no support low, no claim contradicted."),
     found.map(([why, entries]) =>
       el(
         "div",

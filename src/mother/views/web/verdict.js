@@ -3,7 +3,7 @@
 
 import { digits, moved, percent, printable, two, whole } from "./names.js";
 
-const GRADES = ["strong", "likely", "open"];
+export const GRADES = ["strong", "likely", "open"];
 const SURE = 0.9;
 const EVEN = 0.5;
 const CLOSE = 1.1;

@@ -13,6 +13,7 @@ from mother.copies.compressed import find_compressed
 from mother.copies.duplicates import Duplicate, originals
 from mother.copies.edited import find_edited
 from mother.copies.folded import find_folded
+from mother.copies.mapped import find_mapped
 from mother.copies.partial import find_partial
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
@@ -78,6 +79,7 @@ def recover_group(
         lossy += find_scaled(group, measures, lossy)
         lossy += find_folded(group, lossy)
         lossy += find_edited(group, measures, lossy)
+        lossy += find_mapped(group, measures, lossy)
         lossy += find_resized(stored, measures, lossy)
         lossy += find_partial(group, measures, lossy)
     _check_trees(n - len(lossy), options)
@@ -147,6 +149,7 @@ def _copies_in_windows(
     copies += looked.held(find_scaled, find_scaled(seen, m, copies))
     copies += find_folded(group, copies)
     copies += looked.held(find_edited, find_edited(seen, m, copies, group))
+    copies += find_mapped(seen, m, copies, group)
     copies += looked.held(resized, resized(seen, m, copies))
     return copies + find_partial(seen, m, copies, group)
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mother.copies.compressed import without_some
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, originals
-from mother.evidence.kinship import cosines, threshold
+from mother.copies.nearer import nearer
+from mother.evidence.kinship import cosines, kinship, threshold
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -27,8 +28,6 @@ HALF = 0.5  # the same where all else is as far apart as strangers are
 MANY = 8  # matrices in which it is equal, unless all are: of less, those that differ are no small
 # part
 FEW = 2  # matrices that differ at most, of those that both have and that are not made anew
-EVEN = 0.15  # share of what differs, by which a third model is as near to both
-NONE = 1e-12
 COARSEST = 2 * error_of(np.dtype(ml_dtypes.bfloat16))  # of a format of floats
 SURE = 0.9  # that it is this way round
 
@@ -66,17 +65,17 @@ def find_partial(
     anew = (alike > 0) & (new == differ)  # what differs is from neither, or nothing does
     few = anew | ((alike >= MANY) & (differ <= FEW))
     few &= equal >= np.where(anew, HALF, EQUAL) * np.minimum.outer(held, held)
-    pairs = np.argwhere(np.triu(few, 1))
+    pairs, related = np.argwhere(np.triu(few, 1)), kinship(m) > 1
     for i, k in pairs.tolist():
         if taken[i] or taken[k]:
             continue
-        kin = [x for x in range(n) if x not in (i, k) and not taken[x]]
+        kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
         differ_in = ~same[:, i, k] & np.isfinite(m.gram[:, i, k])
         if (differ_in & matrices).any():
             differ_in &= matrices
         if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
-        first, open_ = _original(group, m, differ_in, i, k, kin), False
+        first, open_ = _original(group, m, differ_in, i, k, kin)
         if first is None and not differ[i, k]:  # which was first, no matrix tells
             first, open_ = i, True
         if first is None or _followed(group, first, copy := i + k - first):
@@ -101,15 +100,11 @@ def _followed(group: Group, original: int, copy: int) -> bool:
 
 def _original(
     group: Group, m: Measures, differ: NDArray[np.bool_], i: int, k: int, kin: Sequence[int]
-) -> int | None:
-    """The one of two that the others are nearer to in the layers that differ; None where they don't
-    tell."""
+) -> tuple[int | None, bool]:
+    """The one of two that the others are nearer to in the layers that differ, None where they don't
+    tell; and whether that is open."""
     if kin and differ.any():
-        apart = m.squared_distance[differ]
-        step, near = apart[:, i, k].sum(), [apart[:, x, i] - apart[:, x, k] for x in kin]
-        part = float(np.median([(1 + np.nansum(d) / max(step, NONE)) / 2 for d in near]))
-        if abs(part - 0.5) < EVEN:
-            return None
-        return i if part < 0.5 else k
+        first, told = nearer(m, differ, i, k, kin)
+        return first, not told
     odd = [len(group.unaligned[x]) for x in (i, k)]
-    return None if odd[0] == odd[1] else (i, k)[int(odd[1] < odd[0])]
+    return (None if odd[0] == odd[1] else (i, k)[int(odd[1] < odd[0])]), False

@@ -9,6 +9,8 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, chunks, originals
+from mother.copies.nearer import nearer
+from mother.evidence.kinship import kinship
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 
@@ -18,8 +20,9 @@ SLACK = 1.05  # of the error of rounding twice
 
 def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
     """Models of a group that are another one with its matrices multiplied, one number each:
-    "converted", or "edited" where it is the same number for all. From the first by id, for the
-    numbers don't tell which was first. copies: those known before, which are left out."""
+    "converted", or "edited" where it is the same number for all. Of the one that others are nearer
+    to, else of the first by id; but training makes lengths grow or shrink, too, so which was first
+    is open. copies: those known before, which are left out."""
     matrices = [k for k, layer in enumerate(group.layers) if is_matrix(layer.shape)]
     if not matrices:
         return []
@@ -31,12 +34,19 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     original = originals(group, copies)
     order = sorted(np.flatnonzero(original < 0).tolist(), key=lambda k: group.checkpoints[k].id)
     alone: list[int] = []
+    kin = kinship(m) > 1
     for k in order:
         alike = (1 - cosine[:, alone, k] ** 2 <= ALIKE).all(axis=0)
         for o in (o for o, near in zip(alone, alike, strict=True) if near):
             if _is_scaled(group, o, k, dict(zip(matrices, scale[:, o, k].tolist(), strict=True))):
-                said = _said(scale[:, o, k])
-                pair = group.checkpoints[o], group.checkpoints[k]
+                differ = np.isin(np.arange(len(m.shapes)), matrices)
+                others = [x for x in order if kin[x, o] and x not in (o, k)]
+                first, _ = nearer(m, differ, o, k, others)
+                one, other = (o, k) if first is None else (first, o + k - first)
+                if first == k:
+                    alone[alone.index(o)] = k
+                said = _said(scale[:, one, other])
+                pair = group.checkpoints[one], group.checkpoints[other]
                 # one number for all is no rescaling that a next layer takes back
                 relation = "edited" if " to " not in said else "converted"
                 found.append(Duplicate(*pair, relation, said, undirected=True))

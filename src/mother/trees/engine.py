@@ -26,7 +26,7 @@ from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
 from mother.trees.neighbours import candidate_pairs, spanning_tree
-from mother.trees.odds import Odds
+from mother.trees.odds import CERTAIN, Odds
 from mother.trees.regraft import Candidates, regraft, rivals, turn_of
 from mother.trees.rooting import orient, settled
 from mother.trees.rules import Rules
@@ -239,6 +239,8 @@ class Engine:
         forest.polarity[c] = lacking / np.where(step > 0, step, np.nan)
         # two that differ in their heads alone: which came first, no layer tells
         forest.direction[c] = np.where(step > 0, direction[c], 0.5)
+        swapped = self._swapped(kept, p, c)
+        forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
         parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
         forest.joined[c], forest.direction[c] = parent + reverse, parent / (parent + reverse)
         forest.odds[c] = self.odds.of(p, c)
@@ -250,6 +252,47 @@ class Engine:
         rival, factor = rivals(kept, among, None if self.whole else RIVALS)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest
+
+    def _swapped(self, parents: Indices, p: Indices, c: Indices) -> Array:
+        """Probability of each edge that its ends stand in each other's place, (E,): that what hangs
+        from p hangs from c, and what hangs from c, from p; 0 of two that nothing hangs from.
+
+        A neighbour q of p has <q - p, c - p> = 0 but for chance, and |c - p|^2 if it is one of c.
+        """
+        out, alone = np.zeros(len(p)), np.ones(len(p), dtype=bool)
+        for one, other in ((p, c), (c, p)):
+            at, third = self._beside(parents, one, other)
+            a, b = one[at], other[at]
+            step, way = self.family.source.pairs(a, b), self.family.source.pairs(third, a)
+            weight = self.family.weight[:, None]
+            noise = (weight**2 * (COSINE**2 + step.chance) * step.squared * way.squared).sum(axis=0)
+            squared = self.family.squared
+            length = squared(a, b)
+            nearer = squared(third, b) - squared(third, a)
+            np.add.at(out, at, length * nearer / (2 * np.maximum(noise, TINY**2)))
+            alone[at] = False
+        swapped = 1 / (1 + np.exp(np.clip(out, -CERTAIN, CERTAIN)))
+        return np.asarray(np.where(alone, 0.0, swapped))
+
+    def _beside(self, parents: Indices, one: Indices, other: Indices) -> Pair:
+        """The nearest few neighbours in the tree of one end of edges, without the other: of which
+        edge, and which models."""
+        joined: list[list[int]] = [[] for _ in parents]
+        for v, u in enumerate(parents.tolist()):
+            if u >= 0:
+                joined[v].append(u)
+                joined[u].append(v)
+        at, third = list[int](), list[int]()
+        far = dict[int, list[int]]()
+        for e, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
+            if a not in far:
+                near = np.array(joined[a], dtype=np.intp)
+                order = np.argsort(self.family.squared(np.full_like(near, a), near), kind="stable")
+                far[a] = near[order[: RIVALS + 1]].tolist()
+            some = [q for q in far[a] if q != b][:RIVALS]
+            at += [e] * len(some)
+            third += some
+        return np.array(at, dtype=np.intp), np.array(third, dtype=np.intp)
 
     def _believed(self, p: Indices, c: Indices, direction: Array, among: Candidates) -> Array:
         """Of each edge, that it is one, the reverse, or neither, (3, E)."""

@@ -1,0 +1,181 @@
+"""Copies in which each weight is a function of the original's: clipped, shrunk towards zero, raised
+to a power, rounded to a few values, rows brought to a mean or a length.
+
+A function that never falls keeps the order of a tensor's weights, or that of each of its rows or
+columns. Training does not: what it adds to a weight knows little of how large that is, so wherever
+it adds more than lies between one weight and the next the order is lost. The share of neighbours in
+order that changed places says which it was, beside the share that would have if each weight got the
+step of another.
+
+The one in which several weights became one is the copy; where none did, which was first is open,
+and the one that others are nearer to stands for both. Copies are leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Tensor
+from mother.copies.duplicates import Duplicate, originals
+from mother.copies.nearer import nearer
+from mother.evidence.kinship import kinship
+from mother.layouts import Group, Layer
+from mother.measures import Measures, is_matrix
+from mother.measures.formats import COARSE, number_format
+from mother.measures.shapes import as_matrix
+
+Array = NDArray[np.float64]
+TRIED = 4  # of the nearest models, as the original
+WEIGHTS = 1 << 12  # of a matrix that are looked at
+ENOUGH = 64  # neighbours that the steps of others would turn, at least
+KEPT = 0.01  # of these, that are turned at most
+FEWER = 8  # weights that became one, at least
+CODES = 0.25  # of the original's different values, that one rounded to codes has at most
+EPS = 4.0  # times a number type's: what rounding turns is in order
+_TINY = 1e-200
+
+
+def find_mapped(
+    group: Group, m: Measures, copies: Sequence[Duplicate], whole: Group | None = None
+) -> list[Duplicate]:
+    """Models of a group whose weights are a function of another one's. copies: those known before.
+    whole: the same layers whole, where the group has windows of them."""
+    n = len(group.checkpoints)
+    matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
+    if n < 2 or not matrices.any():
+        return []
+    layers = [x for x in (whole or group).layers if is_matrix(x.shape)]
+    taken = originals(whole or group, copies) >= 0
+    norm = np.nanmean(np.diagonal(m.gram, axis1=1, axis2=2), axis=1)
+    weight = np.where(norm > 0, m.sizes / np.maximum(norm, _TINY), 0.0)
+    apart = np.nansum(weight[:, None, None] * m.squared_distance, axis=0)
+    np.fill_diagonal(apart, np.inf)
+    apart[apart == 0] = np.inf
+    found, related = list[Duplicate](), kinship(m) > 1
+    models = (whole or group).checkpoints
+    near = {
+        (min(k, o), max(k, o))
+        for k in np.flatnonzero(~taken).tolist()
+        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist()
+        if not taken[o] and np.isfinite(apart[k, o])
+    }
+    for i, k in sorted(near, key=lambda pair: (float(apart[pair]), pair)):
+        if taken[i] or taken[k]:
+            continue
+        if (pair := _Pair.of(layers, i, k)) is None:
+            continue
+        kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
+        told = pair.first is not None
+        first = (i, k)[pair.first] if pair.first is not None else nearer(m, matrices, i, k, kin)[0]
+        original = i if first is None else first
+        copy = i + k - original
+        taken[copy] = True
+        both = models[original], models[copy]
+        found.append(Duplicate(*both, pair.relation, undirected=not told))
+    return found
+
+
+@dataclass
+class _Pair:
+    """Two models of which one is a function of the other. first: which of the two is the original
+    by what became one, 0 or 1; None where nothing did."""
+
+    first: int | None
+    relation: str
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], i: int, k: int) -> _Pair | None:
+        """None where neither is a function of the other."""
+        turned, expected, one = 0, 0, np.zeros(2, dtype=np.intp)
+        differ = list[tuple[Array, Array]]()
+        for a, b in _both(layers, i, k):
+            if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+                return None
+            if (a == b).all():
+                continue
+            here, there = (0, a.size) if _rounded(a, b) else turns(a, b)
+            if here > KEPT * there:
+                return None
+            turned, expected = turned + here, expected + there
+            one += _became_one(a, b)
+            differ.append((a, b))
+        if expected < ENOUGH:
+            return None
+        few, many = sorted(one.tolist())
+        first = None if many < FEWER or few > many / 4 else int(one.argmax())
+        return cls(first, _relation(differ, 0 if first is None else first))
+
+
+def _relation(differ: Sequence[tuple[Array, Array]], first: int) -> str:
+    """What was done to the copy, by the matrices in which it differs."""
+    pairs = [(pair[first], pair[1 - first]) for pair in differ]
+    if all((b[a != b] == 0).all() for a, b in pairs):
+        return "pruned"
+    if all(number_format(b.astype(np.float32)) != np.float32 for _, b in pairs):
+        return "converted"
+    if all(len(np.unique(b)) <= CODES * len(np.unique(a)) for a, b in pairs):
+        return "quantized"
+    return "edited"
+
+
+def _both(layers: Sequence[Layer], i: int, k: int) -> Iterator[tuple[Array, Array]]:
+    """Some rows of each matrix that both have, (rows, columns)."""
+    for layer in layers:
+        if {i, k} <= set(layer.members):
+            pair = [layer.tensors[layer.members.index(x)] for x in (i, k)]
+            yield _rows(pair[0]), _rows(pair[1])
+
+
+def _rows(tensor: Tensor) -> Array:
+    height, width = as_matrix(tensor.shape)
+    rows = min(height, max(1, -(-WEIGHTS // width)))
+    start = (height - rows) // 2
+    return (
+        tensor.read(start * width, (start + rows) * width).astype(np.float64).reshape(rows, width)
+    )
+
+
+def _rounded(a: Array, b: Array) -> bool:
+    """Whether one holds the other's weights as a coarser number type has them."""
+    with np.errstate(over="ignore"):
+        return any(
+            np.array_equal(x.astype(np.float32).astype(kind).astype(np.float64), y)
+            for x, y in ((a, b), (b, a))
+            for kind in COARSE
+        )
+
+
+def turns(a: Array, b: Array) -> tuple[int, int]:
+    """How many neighbours in the order of a are not in order in b, and how many would not be if
+    steps were mixed; of all weights, or those of each row, or of each column: the least.
+
+    >>> a = np.random.default_rng(0).standard_normal((20, 30))
+    >>> turns(a, np.clip(a, -1, 1))[0], turns(a, a + 0.1 * a[::-1])[0] > 100
+    (0, True)
+    """
+    ways = ((a.reshape(1, -1), b.reshape(1, -1)), (a, b), (a.T, b.T))
+    return min((_turns(*way) for way in ways), key=lambda found: found[0] / max(found[1], 1))
+
+
+def _turns(a: Array, b: Array) -> tuple[int, int]:
+    order = np.argsort(a, axis=1, kind="stable")
+    ordered, moved = (np.take_along_axis(x, order, axis=1) for x in (a, b))
+    slack = EPS * float(ml_dtypes.finfo(np.float32).eps) * np.abs(moved).max(initial=0.0)
+    draws = np.random.default_rng(0)
+    mixed = draws.permuted((b - a).reshape(-1)) * draws.choice([-1.0, 1.0], a.size)
+    strict = np.diff(ordered, axis=1) > 0
+    each = moved, ordered + mixed.reshape(a.shape)
+    here, there = (int((strict & (np.diff(x, axis=1) < -slack)).sum()) for x in each)
+    return here, there
+
+
+def _became_one(a: Array, b: Array) -> NDArray[np.intp]:
+    """How many weights that differ in one are the same in the other: in the second, and in the
+    first."""
+    many = [len(np.unique(x)) for x in (a, b)]
+    return np.array([max(0, many[0] - many[1]), max(0, many[1] - many[0])], dtype=np.intp)

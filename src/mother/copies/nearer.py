@@ -1,0 +1,45 @@
+"""Which of two models is the original of the other, by what their relatives are nearer to.
+
+What was done to a copy is its own: seen from any relative, the original has none of it, and the
+copy has all. So a relative lies at one end of the way from the original to the copy, where the
+original is, but for what its own training knows of that way: as much as chance, and COSINE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.evidence.direction import COSINE
+from mother.measures import Measures
+
+EVEN = 0.15  # of the way between two, within which a relative is as near to both
+_TINY = 1e-200
+
+
+def nearer(
+    m: Measures, differ: NDArray[np.bool_], i: int, k: int, kin: Sequence[int]
+) -> tuple[int | None, bool]:
+    """The one of two models that others are nearer to, in the layers in which the two differ, (L,),
+    and whether that tells which was first; None where they are as near to both. kin: relatives.
+
+    >>> rng = np.random.default_rng(0)
+    >>> w = rng.standard_normal((4, 900)); w[1:] = w[0] + 0.3 * w[1:]
+    >>> m = Measures(("u",), ((30, 30),), np.array([900]), w[None] @ w.T)
+    >>> nearer(m, np.array([True]), 0, 1, [2, 3]), nearer(m, np.array([True]), 1, 0, [2, 3])
+    ((0, True), (0, True))
+    """
+    if not kin or not differ.any():
+        return None, False
+    apart, chance = m.squared_distance[differ], COSINE**2 + 1 / m.seen[differ]
+    way = apart[:, i, k]
+    length = max(float(np.nansum(way)), _TINY)
+    where = [(1 + np.nansum(apart[:, x, i] - apart[:, x, k]) / length) / 2 for x in kin]
+    by_chance = [np.sqrt(np.nansum(chance * way * apart[:, x, i])) / length for x in kin]
+    at, spread = float(np.median(where)), float(np.median(by_chance)) / len(kin) ** 0.5
+    if abs(at - 0.5) < EVEN:
+        return None, False
+    first, end = (i, 0) if at < 0.5 else (k, 1)
+    return first, abs(at - end) < 0.5 - EVEN and spread < EVEN

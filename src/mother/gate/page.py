@@ -18,15 +18,19 @@ _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
 html { background: light-dark(#fff, #14171b); color: light-dark(#1b1f24, #e6e9ed); }
 body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .375rem .75rem .375rem 0;
-  border-bottom: 1px solid light-dark(#d8dee4, #343a42); overflow-wrap: break-word; }
+  border-bottom: 1px solid light-dark(#d8dee4, #343a42); overflow-wrap: anywhere; }
 th { font-weight: 600; }
+.findings th:nth-child(1) { width: 8%; } .findings th:nth-child(2) { width: 14%; }
+.findings th:nth-child(4) { width: 22%; }
+.models th:nth-child(1) { width: 18%; } .models th:nth-child(2) { width: 12%; }
+.models th:nth-child(4) { width: 22%; }
 .error, .contradicted { color: light-dark(#a3333d, #f28b8b); font-weight: 600; }
 .warn, .undeclared { color: light-dark(#8a4b00, #f2c078); font-weight: 600; }
 .confirmed { color: light-dark(#0b57d0, #8ab8ff); font-weight: 600; }
 small { color: light-dark(#57606a, #a3acb8); }
-@media (max-width: 40rem) {
+@media (max-width: 48rem) {
   thead { display: none; }
   tr { display: block; padding: .5rem 0; }
   td { display: block; border: 0; padding: 0; }
@@ -52,14 +56,14 @@ def page(report: Report, version: str) -> str:
         '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Claims and licences: {outcome}</title><style>{_STYLE}</style></head><body>",
+        f"<title>Claims and licences: {outcome}</title><style>{_STYLE}</style></head><body><main>",
         f"<h1>Claims and licences: {outcome}</h1>",
         f"<p><small>mother check {escape(version)}. Claims come from the models' files, the rest "
         "from their weights. A reading of licences by a machine, and no legal advice.</small></p>",
         *(f"<p>{escape(line)}</p>" for line in _read(report)),
         *(_table("Findings", ("Level", "Rule", "What", "Where"), map(_finding, report.findings))),
         *(_table("Models", heads, map(_model, report.models))),
-        "</body></html>",
+        "</main></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -107,6 +111,7 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
     if not body:
         yield "<p>None.</p>"
         return
-    yield f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>"
+    names = "".join(f"<th>{head}</th>" for head in heads)
+    yield f'<table class="{title.lower()}"><thead><tr>{names}</tr></thead><tbody>'
     yield from body
     yield "</tbody></table>"

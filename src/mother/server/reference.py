@@ -74,7 +74,7 @@ def reference(described: dict[str, Any]) -> tuple[str, str]:
         "<!doctype html>",
         '<html lang="en"><meta charset="utf-8"><title>mother: API</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_STYLE}</style>",
+        f"<style>{_STYLE}</style><main>",
         f"<h1>mother {escape(described['info']['version'])}: API</h1>",
         f"<p>{escape(described['info']['description'])} As a document for tools: "
         '<a href="/api/openapi.json">openapi.json</a>. <a href="/">The forest</a>.</p>',
@@ -94,6 +94,7 @@ def reference(described: dict[str, Any]) -> tuple[str, str]:
         f"default-src 'none'; style-src {digest(_STYLE)}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+    parts.append("</main>")
     return "\n".join(parts) + "\n", policy
 
 

@@ -1,10 +1,13 @@
 /** The models as a table: sorted, filtered, to copy. Only the lines in view exist. */
 
 import { button, el } from "./dom.js";
-import { count, inOrder, many, moved, percent, printable } from "./names.js";
+import { count, inOrder, many, moved, percent, printable, shortened } from "./names.js";
 import { copy, csv } from "./save.js";
 
 const AROUND = 10;
+const WIDE = 768; // pixels of a window that shows more columns than names
+const [OTHERS, LETTER] = [640, 8]; // pixels that the other columns take, and a letter
+const LEAST = 26; // letters of a name
 const COLUMNS = [
   { key: "name", title: "Model", of: (e) => e.name, says: printable },
   { key: "grade", title: "How sure", of: (e) => ["strong", "likely", "open"].indexOf(e.values.grade ?? ""), says: (_, e) => e.values.grade ?? "" },
@@ -55,6 +58,11 @@ export class Table {
 
   get pitch() {
     return parseFloat(getComputedStyle(this.element).getPropertyValue("--pitch")) || 32;
+  }
+
+  /** Of a name, in its column: what tells relatives apart mostly stands last. */
+  get letters() {
+    return window.innerWidth < WIDE ? Infinity : Math.max(LEAST, Math.floor((this.element.clientWidth - OTHERS) / LETTER));
   }
 
   sortBy(key) {
@@ -112,7 +120,7 @@ export class Table {
         const words = value === undefined || value === null ? "" : says(value, entry);
         if (key !== "name") return el("div", { role: "cell", class: `c-${key} ${key === "grade" ? `is-${words}` : ""}` }, words);
         const dot = el("span", { class: `dot ${entry.hidden ? "hollow" : ""}`, "--colour": this.look.scale.of(entry.values) ?? "var(--faint)", "aria-hidden": "true" });
-        return el("div", { role: "cell", class: "c-name" }, dot, el("button", { type: "button", class: "link plain" }, words), el("small", { class: "short", "aria-hidden": "true" }, short));
+        return el("div", { role: "cell", class: "c-name" }, dot, el("button", { type: "button", class: "link plain", title: words }, shortened(words, this.letters)), el("small", { class: "short", "aria-hidden": "true" }, short));
       }),
     );
   }

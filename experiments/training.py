@@ -42,6 +42,7 @@ def fit(
     marks = [max(1, round(m * steps)) for m in recipe.marks]
     order = torch.empty(0, dtype=torch.long)
     losses: list[float] = []
+    parameters = list(objective.parameters())
     normalises = any(isinstance(x, nn.BatchNorm2d) for x in objective.modules())
     objective.train()
     for step in range(1, steps + 1):
@@ -55,7 +56,7 @@ def fit(
         loss = objective(examples[chosen].to(device()))
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         objective.after_step(step / steps)
         losses.append(loss.item())
@@ -114,9 +115,10 @@ def _optimizer(
         }
         for (in_head, decays), parameters in groups.items()
     ]
+    # foreach: the same bits by fewer calls, which is most of the work of a small model's step
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(settings, lr=rate, momentum=0.9)
-    return torch.optim.AdamW(settings, lr=rate)
+        return torch.optim.SGD(settings, lr=rate, momentum=0.9, foreach=True)
+    return torch.optim.AdamW(settings, lr=rate, foreach=True)
 
 
 def _rate_for(change: float, parameters: list[nn.Parameter], recipe: Recipe, steps: int) -> float:

@@ -4,9 +4,10 @@ unless asked for, and then it is what a disk would yield. By the real client on 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ BUDGET = 2 << 10
 BASE = "org/m1/model.safetensors"
 FILE = f"org/m1/resolve/{COMMIT}/model.safetensors"
 Weights = dict[str, np.ndarray]
+Once = Callable[..., Path]
 
 
 def short_steps(count: int = 6) -> list[Weights]:
@@ -56,15 +58,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mother.hub.mirrors.HEAD", 1 << 12)
 
 
-@pytest.fixture
-def models(tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What the Hub serves, and the same on the disk: models/org/NAME/model.safetensors."""
-    folder, spool = tmp_path / "hub" / "models", tmp_path / "spool"
-    spool.mkdir()
+def write_models(folder: Path) -> None:
     for k, weights in enumerate(short_steps()):
         home = folder / "org" / f"m{k}"
         home.mkdir(parents=True)
         save_file({n: w.astype(np.float32) for n, w in weights.items()}, home / "model.safetensors")
+
+
+@pytest.fixture
+def models(
+    once: Once, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """What the Hub serves, and the same on the disk: models/org/NAME/model.safetensors."""
+    folder, spool = tmp_path / "hub" / "models", tmp_path / "spool"
+    spool.mkdir()
+    shutil.copytree(once("short steps", write_models), folder)
     monkeypatch.setattr("mother.hub.mirrors._spool", spool)
     with serve(folder.parent, record) as endpoint:
         client_of(endpoint, tmp_path, monkeypatch)
@@ -76,10 +84,27 @@ def forest(graph: ModelGraph) -> object:
     return graph.edges, graph.trees, graph.hidden, [(n.id, n.notes) for n in graph.nodes]
 
 
-def on_the_disk(models: Path, folder: Path) -> object:
-    with Index.create(folder, budget=BUDGET) as index:
-        index.add([models / "org"])
+@pytest.fixture
+def local(models: Path, once: Once) -> object:
+    """The forest of the same on a disk."""
+
+    def make(folder: Path) -> None:
+        with Index.create(folder, budget=BUDGET) as index:
+            index.add([models / "org"])
+
+    with Index(once("index of short steps", make)) as index:
         return forest(index.graph())
+
+
+@pytest.fixture
+def added(models: Path, once: Once, tmp_path: Path) -> Path:
+    """An index of the test's own, of what the Hub serves: its addresses are those of any Hub."""
+
+    def make(folder: Path) -> None:
+        with Index.create(folder, budget=BUDGET) as index:
+            index.add(["hf://org"])
+
+    return shutil.copytree(once("index of a hub of short steps", make), tmp_path / "index")
 
 
 def fetched_whole(record: Record, models: Path) -> set[str]:
@@ -89,9 +114,8 @@ def fetched_whole(record: Record, models: Path) -> set[str]:
 
 
 def test_nothing_is_read_in_full_unless_asked_for(
-    models: Path, record: Record, tmp_path: Path
+    models: Path, record: Record, tmp_path: Path, local: object
 ) -> None:
-    local = on_the_disk(models, tmp_path / "local")
     folder = str(tmp_path / "index")
     run = CliRunner().invoke
     assert run(cli, ["index", "create", folder, "--budget", "2K"]).exit_code == 0
@@ -125,8 +149,9 @@ def test_nothing_is_read_in_full_unless_asked_for(
         assert forest(index.graph()) == local  # what was read is kept
 
 
-def test_asked_for_it_is_what_a_disk_yields(models: Path, record: Record, tmp_path: Path) -> None:
-    local = on_the_disk(models, tmp_path / "local")
+def test_asked_for_it_is_what_a_disk_yields(
+    models: Path, record: Record, tmp_path: Path, local: object
+) -> None:
     size = (models / BASE).stat().st_size
     with Index.create(tmp_path / "index", budget=BUDGET, download=True) as index:
         for k in range(6):  # one at a time, each of which may raise a doubt about all
@@ -150,11 +175,9 @@ def test_asked_for_it_is_what_a_disk_yields(models: Path, record: Record, tmp_pa
 
 @pytest.mark.parametrize("kind", ["busy for now", "throttled", "cut", "short"])
 def test_what_passes_while_it_is_read_is_survived(
-    models: Path, record: Record, tmp_path: Path, kind: str
+    record: Record, added: Path, local: object, kind: str
 ) -> None:
-    local = on_the_disk(models, tmp_path / "local")
-    with Index.create(tmp_path / "index", budget=BUDGET) as index:
-        index.add(["hf://org"])
+    with Index(added) as index:
         # where a file is looked for, and where it is read; "short" would be a lie where it is not
         asked = ["", kind, "", kind] if kind == "short" else [kind, "", kind, kind, "", kind]
         record.faults = {f"resolve/{COMMIT}/model.safetensors": asked}
@@ -189,11 +212,10 @@ LIES = [
 
 @pytest.mark.parametrize(("alter", "faults", "fault"), LIES)
 def test_a_hub_that_lies_is_refused_in_one_line(
-    models: Path, record: Record, tmp_path: Path, alter, faults: dict[str, str], fault: str
+    models: Path, record: Record, added: Path, alter, faults: dict[str, str], fault: str
 ) -> None:
-    folder = str(tmp_path / "index")
-    with Index.create(folder, budget=BUDGET) as index:
-        index.add(["hf://org"])
+    folder = str(added)
+    with Index(folder) as index:
         before = index.graph().to_json()
     if alter is not None:
         alter(models)

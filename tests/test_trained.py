@@ -85,7 +85,7 @@ def train(name: str, parent: Weights | None, regime: Regime) -> tuple[Weights, f
         body = {k: v for k, v in parent.items() if not k.startswith("6.")}
         model.load_state_dict({**model.state_dict(), **body})
     steps, rate = regime.root if parent is None else regime.child
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, foreach=True)
     for _ in range(steps):
         batch = torch.randint(len(x), (64,))
         optimizer.zero_grad()

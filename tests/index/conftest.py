@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,12 @@ def own(tmp_path: Path) -> Path:
     folder.mkdir()
     collection(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def few_replicates() -> Iterator[None]:
+    """Doubts are raised by one replicate: that an index keeps what it should does not depend on how
+    many there are, and each costs as much as a recovery. Not for tests that start processes."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mother.methods.refinement.REPLICATES", 1)
+        yield

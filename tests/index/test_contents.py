@@ -25,6 +25,7 @@ from mother.sketches.sketch import sketch, window_of
 
 LARGE, SMALL = {"embed.weight": (128, 128)}, {f"fc.{k}.weight": (8, 8) for k in range(10)}
 STRANGERS = relatives.FAMILIES + 6
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 def drawn(rng, shapes):

@@ -16,6 +16,7 @@ from mother.index.relatives import kinships
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10
+pytestmark = pytest.mark.usefixtures("few_replicates")
 TREES = {("a0", "a1", "b0", "b1"), ("c0", "c1"), ("d0", "d1")}
 
 

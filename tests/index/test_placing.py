@@ -20,6 +20,7 @@ from mother.index.store import NAME
 
 SHAPES = {f"block.{k}.weight": (48, 48) for k in range(3)}
 BUDGET = 1 << 10
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 def faint(rng, root):
@@ -59,20 +60,12 @@ def stored(folder):
         return list(database.iterdump())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_replicates():
-    """What is asked for kinship does not depend on them."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mother.methods.refinement.REPLICATES", 1)
-        yield
-
-
 @given(seed=st.integers(0, 1 << 31))
 @example(12)  # where the newcomer is not the one that its family is judged by
 @example(42)
 @example(68)
 @example(71)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_place_says_what_add_does(seed):
     with tempfile.TemporaryDirectory() as at:
         new, *others = collection(Path(at), seed)

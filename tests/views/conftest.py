@@ -6,7 +6,10 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+
+# how long a page takes says how busy the machine is
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit import run
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -299,3 +300,15 @@ def test_whatever_is_printed_is_broken_between_words_on_a_terminal(monkeypatch, 
     monkeypatch.delenv("FORCE_COLOR")
     print_lines(said)
     assert capsys.readouterr().out.splitlines() == [line.plain for line in said]
+
+
+def test_weak_edges_are_seen_in_ascii_too(tmp_path):
+    edges = (
+        Edge("a", "b", "lora", direction_probability=0.98),
+        Edge("a", "c", "lora"),
+        Edge("a", "d", "lora", direction_probability=0.6, undirected=True),
+    )
+    path = tmp_path / "graph.json"
+    path.write_text(ModelGraph("gram", nodes(*"abcd"), edges, (Tree("a", (*"abcd",)),)).to_json())
+    said = run("show", path, encoding="ascii").out.splitlines()
+    assert [line[:6] for line in said[1:4]] == ["|-- b ", "|~~ c ", "`~? d "]

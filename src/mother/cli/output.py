@@ -43,7 +43,7 @@ def print_lines(lines: Iterable[Text], *, plain: bool = False) -> None:
         try:
             line.plain.encode(encoding)
         except UnicodeEncodeError:
-            line = Text(line.plain.translate(str.maketrans("├└│─…", "|`|-.")))
+            line = Text(line.plain.translate(str.maketrans("├└│─╌⋯…", "|`|-~..")))
         if console.is_terminal and not plain:
             indent = len(line.plain) - len(line.plain.lstrip())
             for part in wrapped(line, console.width, " " * (indent + 4)):

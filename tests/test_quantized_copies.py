@@ -238,6 +238,16 @@ def sketched(models: list[Checkpoint]) -> list[Checkpoint]:
     return [load(dump(sketch(c)), c.path, id=c.id) for c in models]
 
 
+@pytest.mark.parametrize("how", [groups, rows, codebook])
+def test_sketches_know_what_was_decoded_from_codes(how):
+    """Codes share scales along whole rows, of which a window holds some columns."""
+    copy = checkpoint("copy", each(PARENT, how))
+    found = {e.child: e for e in recovered(*sketched([*FAMILY, copy])).edges}
+    assert (found["copy"].parent, found["copy"].relation) == ("parent", "quantized")
+    alone = recovered(*sketched(FAMILY))
+    assert [e for e in found.values() if e.child != "copy"] == list(alone.edges)
+
+
 def test_sketches_know_what_was_quantized():
     copy = quantized("copy", each(PARENT, groups), "Q4")
     stray = quantized("stray", each(tuned(PARENT, 8), groups), "Q4")

@@ -3,11 +3,13 @@
     pip install atheris
     python -m experiments.fuzz.checkpoints gguf SEEDS -max_total_time=900 -rss_limit_mb=2048
 
-The first word is the ending of the files, SEEDS a folder of good ones; what follows is libFuzzer's
-own: https://llvm.org/docs/LibFuzzer.html#options. A crash, a read that is not of the length asked
-for, a hang (-timeout) and too much memory end the run and leave the input in a file.
+The first word is the ending of the files, or a model's folder, of which model.safetensors is
+changed and what else is there lies beside it; SEEDS is a folder of good ones; what follows is
+libFuzzer's own: https://llvm.org/docs/LibFuzzer.html#options. A crash, a read that is not of the
+length asked for, a hang (-timeout) and too much memory end the run and leave the input in a file.
 """
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -41,11 +43,14 @@ def weigh(path: Path) -> None:
 def main() -> None:
     ending = sys.argv.pop(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"model.{ending}"
+        path = opened = Path(folder) / f"model.{ending}"
+        if Path(ending).is_dir():
+            path, opened = Path(folder) / "m" / "model.safetensors", Path(folder) / "m"
+            shutil.copytree(ending, opened)
 
         def one(data: bytes) -> None:
             path.write_bytes(data)
-            weigh(path)
+            weigh(opened)
 
         atheris.Setup(sys.argv, one)
         atheris.Fuzz()

@@ -221,6 +221,13 @@ def test_what_paddle_saves(tmp_path):
     np.testing.assert_array_equal(values.view(np.uint16), bits.reshape(-1))
 
 
+def test_a_text_that_claims_more_than_there_is_takes_no_memory(tmp_path):
+    """Found by fuzzing: a buffer allots what it is asked for."""
+    (tmp_path / "m.pkl").write_bytes(b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7fnumpy")
+    with pytest.raises(InputError, match="truncated"):
+        open_checkpoint(tmp_path / "m.pkl")
+
+
 def test_a_pickle_of_joblibs_is_named(tmp_path):
     (tmp_path / "m.joblib").write_bytes(b"\x80\x04\x95\0cjoblib.numpy_pickle\nNumpyArrayWrapper\n")
     with pytest.raises(InputError, match="joblib"):

@@ -263,7 +263,7 @@ def test_a_copy_that_comes_first_by_name_is_no_parent(index, models, tmp_path):
         assert name not in placed.children
         assert placed.found == (root or "child")
         said = CliRunner().invoke(cli, ["index", "place", str(tmp_path / "index"), str(copy)])
-        assert f"  holds the very weights of {name}\n" in said.output
+        assert f"  the same weights as {name}\n" in said.output
 
 
 def test_place_among_none_and_of_an_unknown_architecture(index, models, tmp_path):

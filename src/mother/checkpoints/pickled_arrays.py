@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -93,11 +93,25 @@ class _Raw(io.RawIOBase):
         return many
 
 
+class _Stream(io.BufferedReader):
+    """The same with a buffer; a read that is told to be longer than the file gets what is there,
+    where the buffer would take memory for all of it."""
+
+    def __init__(self, file: File, offset: int) -> None:
+        super().__init__(_Raw(file, offset), _BUFFER)
+        self._size = file.size
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _BUFFER:
+            size = min(size, max(self._size - self.tell(), 0))
+        return super().read(size)
+
+
 def read_arrays(file: File, offset: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The arrays in the pickle at `offset`, named by the keys above them, and notes on what is
     left out. Raises InputError.
     """
-    stream = cast(BinaryIO, io.BufferedReader(_Raw(file, offset), _BUFFER))
+    stream = _Stream(file, offset)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     latin: set[int] = set()

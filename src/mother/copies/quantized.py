@@ -53,8 +53,7 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     index = {c: k for k, c in enumerate(group.checkpoints)}
     rows = _Rows(group)
     looked = {c: rows.of(index[c]) for c in models if c.scheme}
-    whole = [c for c in models if not c.is_sketch]
-    maybe = [c for c in whole if c not in looked and _may_be_coded(group, index[c])]
+    maybe = [c for c in models if c not in looked and _may_be_coded(group, index[c])]
     looked |= {c: seen for c in maybe if (seen := rows.of(index[c])).coarse}
     if not looked:
         return []
@@ -69,7 +68,8 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
         if best is None or (best.model in looked and not best.is_copy):
             samples[copy] = own  # stands for an original that is not there
             continue
-        if not copy.scheme and own.by_row and marked(own, samples[best.model], samples.values()):
+        told = own.by_row or copy.is_sketch  # which does not know whether by rows
+        if not copy.scheme and told and marked(own, samples[best.model], samples.values()):
             continue  # models descend from it: not left out of the search (compressed.py)
         relation = "quantized" if best.is_copy else "fine-tune"
         second = max((m.log_likelihood for m in fits if m is not best), default=-np.inf)
@@ -206,6 +206,8 @@ def _may_be_coded(group: Group, model: int) -> bool:
         for layer in group.layers
         if model in layer.members and is_matrix(layer.shape)
     ]
+    if group.checkpoints[model].is_sketch:  # which has looked at whole rows
+        return any(tensor.cell > 0 for tensor in own)
     largest = sorted(own, key=lambda tensor: -tensor.size)[: GLANCE[0]]
     few = 0
     for tensor in largest:
@@ -250,7 +252,7 @@ class _Seen:
     @property
     def scheme(self) -> str:
         """Of one that doesn't say: how many values a block has, as bits."""
-        levels = [c.levels for c in self.cells.values() if c.few]
+        levels = [c.levels for c in self.cells.values() if c.few and c.levels]
         bits = round(float(np.log2(max(np.median(levels), 2)))) if levels else 0
         return f"about {bits} bit" if bits else ""
 

@@ -24,6 +24,7 @@ from mother.measures.shapes import as_matrix, is_matrix
 from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
 
 CODED = 64  # rows of a quantized matrix that tell how coarse its codes are
+GLANCE = 3, 8  # largest matrices, and rows of them, that tell whether floats may have been codes
 
 
 def sketch(
@@ -49,11 +50,21 @@ def sketch(
         for run in runs(checkpoint.tensors[name], window)
         for part in checkpoint.tensors[name].slices(*run)
     )
+    coded = _may_be_coded([(checkpoint.tensors[name], w) for name, w in chosen.items()])
     tensors = {
-        name: sampled(tensor, chosen[name]) if name in chosen else absent(tensor)
+        name: sampled(tensor, chosen[name], coded=coded) if name in chosen else absent(tensor)
         for name, tensor in checkpoint.tensors.items()
     }
     return replace(checkpoint, tensors=tensors)
+
+
+def _may_be_coded(chosen: Sequence[tuple[Tensor, Window]]) -> bool:
+    """Whether weights that are stored as floats repeat along whole rows, at a glance: then they
+    were decoded from codes, which the columns of a window can't show."""
+    matrices = [(t, w) for t, w in chosen if is_matrix(t.shape) and not t.scheme]
+    largest = sorted(matrices, key=lambda each: (-each[0].size, each[0].name))[: GLANCE[0]]
+    glances = (_rows(tensor, window, GLANCE[1]) for tensor, window in largest)
+    return any(cells_of(rows.astype(np.float64)).few for rows in glances)
 
 
 def runs(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
@@ -61,15 +72,27 @@ def runs(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
     return window.bands(tensor.shape) if window.step == 1 else [(0, tensor.size)]
 
 
-def sampled(tensor: Tensor, window: Window) -> Tensor:
-    """The tensor of which only the window is at hand, read now."""
-    _, width = as_matrix(tensor.shape)
-    parts = [tensor.read(*run).reshape(-1, width) for run in runs(tensor, window)]
-    rows, columns = window.places(tensor.shape)
-    whole = np.concatenate(parts) if window.step == 1 else parts[0][rows]
-    if tensor.scheme and is_matrix(tensor.shape):
+def sampled(tensor: Tensor, window: Window, *, coded: bool = False) -> Tensor:
+    """The tensor of which only the window is at hand, read now. coded: look for the cells of codes,
+    too, where it is stored as floats."""
+    whole = _rows(tensor, window)
+    if (tensor.scheme or coded) and is_matrix(tensor.shape):
         tensor = replace(tensor, cell=cells_of(whole[:CODED].astype(np.float64)).squared)
-    return standing(tensor, window, whole[:, columns])
+    return standing(tensor, window, whole[:, window.places(tensor.shape)[1]])
+
+
+def _rows(tensor: Tensor, window: Window, most: int | None = None) -> NDArray[Any]:
+    """The rows of a window, whole, (rows, width); the first so many."""
+    _, width = as_matrix(tensor.shape)
+    if window.step != 1:
+        return tensor.read().reshape(-1, width)[window.places(tensor.shape)[0][:most]]
+    found, many = [], window.rows if most is None else most
+    for start, stop in runs(tensor, window):
+        found.append(tensor.read(start, min(stop, start + many * width)).reshape(-1, width))
+        many -= len(found[-1])
+        if many <= 0:
+            break
+    return np.concatenate(found)
 
 
 def standing(tensor: Tensor, window: Window, values: NDArray[Any]) -> Tensor:

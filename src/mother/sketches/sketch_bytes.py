@@ -36,7 +36,8 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
     Magic and version; the length of the header as four bytes, least first; the header, JSON and
     deflated; the windows in the header's order, rows after rows, in the stored types, least
     byte first; SHA-256 of all before. The header has name, dtype, shape and window of each tensor,
-    and of a quantized model its scheme, and scheme and width of the cells of each such tensor.
+    and of a quantized model its scheme, and scheme and width of the cells of each such tensor; the
+    scheme is "" where weights were decoded before, and stored as floats.
     """
     tensors = [sketched.tensors[name] for name in sorted(sketched.tensors)]
     rows = []
@@ -45,8 +46,8 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
         at = list(astuple(window)) if window else None
         rows.append([t.name, str(t.dtype), list(t.shape), at])
     content = {"seed": seed, "format": sketched.format, "tensors": rows}
-    if sketched.scheme:
-        coded = {t.name: [t.scheme, t.cell] for t in tensors if t.scheme}
+    coded = {t.name: [t.scheme, t.cell] for t in tensors if t.scheme or t.cell}
+    if sketched.scheme or coded:
         content |= {"scheme": sketched.scheme, "coded": coded}
     text = json.dumps(content, separators=(",", ":"))
     header = _deflated(text)

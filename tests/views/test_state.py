@@ -424,7 +424,7 @@ EDGES = st.builds(
     st.sampled_from(["base", "x\u202ey", "<b>"]),
     st.just("kid"),
     st.sampled_from([*STEPS, "unheard-of"]),
-    st.none(),
+    st.sampled_from([None, "specialization", "<b>"]),
     FIGURE,
     FIGURE,
     st.none() | st.floats(0, 1, allow_nan=False).map(lambda x: float(f"{x:.4g}")),

@@ -240,6 +240,9 @@ def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
         )
     if edge.support is not None:
         yield found(edge.support, resamplings)
+    if edge.stage is not None:
+        doubt = ", if this direction is right" if edge.undirected else ""
+        yield f"stage of training: {printable(edge.stage)}{doubt}"
     if edge.relabelled is not None:
         yield unhidden(edge.relabelled)
 

@@ -100,7 +100,6 @@ function evidence(details, go) {
       "Where it comes from",
       said,
       parent ? el("p", {}, edge.undirected ? "Drawn below " : "Below ", button(nameOf(parent), () => go(parent.key), { class: "link" })) : "",
-      edge.stage ? el("p", {}, `Stage: ${printable(edge.stage)}`) : "",
       alsoFrom(edge, go),
       ...polarity(edge.polarity),
       runnerUp(edge, go),

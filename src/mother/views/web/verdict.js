@@ -96,6 +96,7 @@ function figures(edge, resamplings, method) {
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
     known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
+    known(edge.stage) && `stage of training: ${printable(edge.stage)}${edge.undirected ? ", if this direction is right" : ""}`,
     edge.relabelled && unhidden(edge.relabelled),
   ].filter(Boolean);
 }

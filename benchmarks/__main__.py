@@ -27,6 +27,8 @@ from benchmarks.section import PAGE
 from mother.trees.arborescence import minimum_arborescence
 
 Figures = dict[str, float]
+#: how sections of the page begin that other commands write
+SECTIONS = ("Large", "Growth of", "Memory of", "Reading")
 
 
 def run(case: str, folder: Path, threads: int) -> Figures:
@@ -176,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         page = report(Path(name), options.models, options.depth, options.repeats)
     print(page)
-    others = [x for x in PAGE.read_text().split("\n## ") if x.startswith(("Large", "Growth of"))]
+    others = [x for x in PAGE.read_text().split("\n## ") if x.startswith(SECTIONS)]
     PAGE.write_text("\n## ".join([page.rstrip() + "\n", *others]))
 
 

@@ -25,9 +25,11 @@ def own(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def few_replicates() -> Iterator[None]:
-    """Doubts are raised by one replicate: that an index keeps what it should does not depend on how
-    many there are, and each costs as much as a recovery. Not for tests that start processes."""
+def few_replicates(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Doubts are raised by one replicate, or by a module's REPLICATES: that an index keeps what it
+    should does not depend on how many there are, and each costs as much as a recovery. Not for
+    tests that start processes."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("mother.methods.refinement.REPLICATES", 1)
+        many = getattr(request.module, "REPLICATES", 1)
+        patched.setattr("mother.methods.refinement.REPLICATES", many)
         yield

@@ -17,6 +17,8 @@ from mother.index import Index, forests
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 8 << 10
+REPLICATES = 3  # one raises no doubt about so few
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 @pytest.fixture(scope="module")

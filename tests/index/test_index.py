@@ -21,6 +21,8 @@ from mother.index.catalogue import Catalogue
 from mother.index.closer import Stored
 from mother.methods.refinement import Refinement
 
+pytestmark = pytest.mark.usefixtures("few_replicates")
+
 
 def edges(graph):
     return {(e.parent, e.child, e.relation) for e in graph.edges}

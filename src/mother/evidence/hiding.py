@@ -18,8 +18,9 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
 from mother.layouts.undoing import Undone, undone
-from mother.layouts.units import ROWS, Array, gram, labelled_rows, spread
-from mother.layouts.wiring import chain_of, matrices, natural, stream_of
+from mother.layouts.units import Array, spread
+from mother.layouts.wiring import matrices, natural, stream_of
+from mother.sketches.labels import labelled
 
 LAYERS = 12  # matrices of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
@@ -30,7 +31,6 @@ CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at
 WEAK = 2  # layers that are, those that are alike least
 LIKELY = 0.7  # correlation of signatures from which on the test is made
 TESTS = 64  # of one group at most, the likeliest
-_LARGEST = 1 << 26  # weights of a tensor that is read for a signature
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,8 @@ class _Family:
 
     @cached_property
     def signature(self) -> tuple[str, Array]:
-        """The tensor that ties the model to labels, and cosines between their rows."""
-        tensors = {n: t for n, t in self.first.tensors.items() if t.is_weight}
-        shapes = matrices({name: t.shape for name, t in tensors.items()})
-        if (stream := stream_of(shapes)) is not None:
-            name = max(stream.labelled, key=lambda n: (stream.labelled[n], tensors[n].size, n))
-            axis, width = stream.labelled[name], stream.width
-        elif (chain := chain_of(shapes)) is not None:
-            name, axis = chain.matrices[0], 0
-            width = shapes[name][0]
-        else:
-            return "", np.zeros(0)
-        if axis == 0 and tensors[name].size > _LARGEST:
-            return "", np.zeros(0)
-        return name, gram(labelled_rows(tensors[name], axis, width, ROWS))
+        """What no relabelling changes."""
+        return labelled(self.first)
 
 
 def find_hidden(group: Group) -> list[Hidden]:
@@ -95,6 +83,8 @@ def find_hidden(group: Group) -> list[Hidden]:
 
 
 def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling, Undone] | None:
+    """What hides `other` from `one`, and the test that says that they are kin; None where it does
+    not, or nothing is found to have moved. tried: pairs that could have been kin so."""
     groups = align([one, other])
     layers = [layer for layer in groups[0].layers if layer.members == (0, 1)]
     if len(groups) > 1 or not layers:

@@ -20,7 +20,8 @@ class Placement:
     copies: models that hold its very weights and come after it by name; they are no children.
     below: the edges to its children.
     compared: how many models it was recovered with, of how many comparable ones. unread: models of
-    the graph that could not be opened.
+    the graph that could not be opened. alike: models to whose labels its own are alike, and that
+    could not be opened to see whether it is hidden from them.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Placement:
     comparable: int
     unread: int
     below: tuple[Edge, ...] = ()
+    alike: tuple[str, ...] = ()
 
 
 def placement(graph: ModelGraph, id: str, comparable: int, unread: int = 0) -> Placement:
@@ -80,6 +82,9 @@ def in_words(p: Placement) -> Iterator[str]:
         yield f"{name}: among the models already"
     elif p.found == "alone":
         yield f"{name}: no relative among the models compared"
+        if p.alike:
+            alike = f"its labels are like those of {some(p.alike)}, which can't be opened"
+            yield f"{alike}: it may be hidden from there"
     elif p.edge is not None:
         told = of_edge(p.edge)
         yield f"{name}: {told.grade}: {told}"

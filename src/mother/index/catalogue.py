@@ -23,11 +23,13 @@ from mother.index.readings import Readings
 from mother.index.relatives import HOLDERS, Pool
 from mother.index.store import Store
 from mother.layouts import align
+from mother.sketches.labels import LABELS
 from mother.sketches.signature import SIGNATURE
 from mother.sketches.sketch import layout
 from mother.sketches.sketch_bytes import dump, load
 
 CACHED = 512  # sketches held in memory
+_MARKS = 4 * SIGNATURE, 4 * SIGNATURE + LABELS  # bytes of a signature, without and with labels
 _COLUMNS = "number, id, path, architecture, family, sure, stamp, seal, facts"
 _TYPES = int, str, str, str, int, int, str, bytes, str
 #: the families whose forest is that of all their models
@@ -152,10 +154,19 @@ class Catalogue:
         return np.asarray(self._signatures(rows)[0])
 
     def _signatures(self, rows: list[tuple[Any, ...]]) -> NDArray[np.float32]:
-        if any(len(row[-1]) != 4 * SIGNATURE for row in rows):
+        if any(len(row[-1]) not in _MARKS for row in rows):
             raise InputError(self.store.folder, "a damaged signature")
-        marks = np.frombuffer(b"".join(row[-1] for row in rows), "<f4")
+        marks = np.frombuffer(b"".join(row[-1][: _MARKS[0]] for row in rows), "<f4")
         return np.asarray(marks.astype(np.float32).reshape(-1, SIGNATURE))
+
+    def labels(self, architectures: frozenset[str]) -> tuple[list[int], NDArray[np.int8]]:
+        """Numbers and labels of all models of some architectures whose labels are known, (n,) and
+        (n, LABELS)."""
+        query = "SELECT number, architecture, signature FROM models WHERE length(signature) = ?"
+        rows = self.store.typed("models", (int, str, bytes), query, _MARKS[1])
+        rows = [row for row in rows if row[1] in architectures]
+        held = np.frombuffer(b"".join(row[2][_MARKS[0] :] for row in rows), np.int8)
+        return [row[0] for row in rows], held.reshape(-1, LABELS)
 
     def pool(self) -> Pool:
         """All models as those that a newcomer is compared with; read again when another process
@@ -174,7 +185,8 @@ class Catalogue:
         """Store a newcomer, and make one sure family of those that it is surely related to; its
         number and the family's. What families there are then is not yet known (`regroup`)."""
         words = id, new.path, new.architecture, new.stamp, new.facts
-        signature = new.signature.astype("<f4").tobytes()
+        signature = new.signature.astype("<f4").tobytes() + new.labels
+        self.store.renew()
         number = self.store.write(
             "INSERT INTO models"
             " (id, path, architecture, stamp, facts, signature, seal, family, sure)"

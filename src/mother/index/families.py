@@ -55,7 +55,7 @@ class Families:
             sketch = self.catalogue.sketch(model.number)
             mark = self.catalogue.signature(model.number)
             shared = self.catalogue.shared(model.number)
-            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, shared, "")
+            new = Newcomer("", "", "", model.architecture, sketch, b"", mark, b"", shared, "")
             families, others = self.of(new, pool)
             doubtful |= {(model.number, other) for other in others}
             family = min((model.number, *families))

@@ -32,6 +32,7 @@ from mother.index.newcomer import Newcomer, address, is_as_it_was, newcomer, red
 from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
+from mother.index.unhidden import unhidden
 from mother.methods.refinement import READ
 from mother.options import Options
 from mother.sketches.windows import BUDGET, MATRICES
@@ -324,9 +325,16 @@ class Index:
         """Where the checkpoint at a path would hang; nothing is stored. InputError.
 
         It is recovered together with the families that it is related to, or with the nearest of
-        large ones. closer: more is read of some of them, as when it is added.
+        large ones. Where there are none, it is looked for under other labels, and models that are
+        likely to be kin so are opened where they lie. closer: more is read of some of them, as when
+        it is added.
         """
-        return self.place_newcomer(self.reduce(open_checkpoint(path, base=base)), closer)
+        checkpoint = open_checkpoint(path, base=base)
+        new = self.reduce(checkpoint)
+        found = self.place_newcomer(new, closer)
+        if found.found != "alone" or not closer:
+            return found
+        return unhidden(checkpoint, new, found, self._catalogue, self._options)
 
     def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:
         """The same for what is reduced already."""

@@ -21,17 +21,18 @@ from mother.measures.comparable import no_weights, ordinary
 from mother.options import Options
 from mother.recovery import recover_checkpoints
 from mother.sketches.contents import contents
+from mother.sketches.labels import labels
 from mother.sketches.signature import signature
 from mother.sketches.sketch import sketch
-from mother.sketches.sketch_bytes import dump, load
+from mother.sketches.sketch_bytes import dump, labels_in, load
 from mother.sketches.windows import MATRICES
 
 
 @dataclass(frozen=True)
 class Newcomer:
     """path: in full. stamp: tells whether the files have changed since. sketch: with `content`, the
-    bytes that it is stored as. contents: hashes of its layers. facts: JSON of what else its node in
-    the graph says."""
+    bytes that it is stored as. labels: what relabelling leaves of it, if that is known. contents:
+    hashes of its layers. facts: JSON of what else its node in the graph says."""
 
     id: str
     path: str
@@ -40,6 +41,7 @@ class Newcomer:
     sketch: Checkpoint
     content: bytes
     signature: NDArray[np.float32]
+    labels: bytes
     contents: frozenset[int]
     facts: str
 
@@ -65,7 +67,9 @@ def reduced(
     if not ordinary(small):
         for refused in recover_checkpoints([small], Options(bootstrap=0, threads=1)).refused:
             raise InputError(refused.path, refused.fault)
-    return dump(small, seed)
+    # rows far apart in a tensor would each be a request
+    told = b"" if is_address(checkpoint.shown) else labels(checkpoint).tobytes()
+    return dump(small, seed, told)
 
 
 def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
@@ -80,6 +84,7 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
         small,
         content,
         signature(small),
+        labels_in(content),
         contents_of(small),
         json.dumps(
             {

@@ -17,7 +17,7 @@ from mother.errors import InputError
 from mother.names import printable
 from mother.unfinished import unfinished
 
-VERSION = 7
+VERSION, OLDEST = 8, 7  # 8: labels may follow a signature
 NAME = "index.sqlite"
 APPLICATION = 0x4D544852  # "MTHR": what `file` and we know the database by
 PATIENCE = 600.0  # seconds that a writer waits for another one
@@ -157,7 +157,7 @@ class Store:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         if application != APPLICATION:
             raise InputError(self.folder, f"{NAME} is a database, but no index of mother's")
-        if version < VERSION:
+        if version < OLDEST:
             raise InputError(
                 self.folder,
                 f"an index of schema {version}, this mother knows {VERSION}; create another and add"
@@ -172,6 +172,11 @@ class Store:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         self.settings = dict(connection.execute("SELECT name, value FROM settings"))
+
+    def renew(self) -> None:
+        """What is written now is of the newest schema; an older one is read as it is."""
+        if self.rows("PRAGMA user_version")[0][0] != VERSION:
+            self.write(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Let go of the database."""

@@ -19,25 +19,28 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.checkpoints.tensor import clean, dtype_of, is_floating
 from mother.errors import InputError
 from mother.measures.shapes import as_matrix
+from mother.sketches.labels import LABELS
 from mother.sketches.sketch import Absent, absent, standing, window_of
 from mother.sketches.windows import Window
 
 MAGIC = b"mother.sketch/"
-VERSION = b"4\n"
+VERSIONS = b"4\n", b"5\n"  # 5 where a model's labels follow its windows
 _DIGEST = 32
+_START = len(MAGIC + VERSIONS[0]) + 4
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS = 32
 _TYPE = re.compile(r"(b?float|u?int|complex|bool)[a-z0-9_]{0,16}")
 
 
-def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
-    """A sketch as bytes that say what they are; the same sketch gives the same bytes.
+def dump(sketched: Checkpoint, seed: int = 0, labels: bytes = b"") -> bytes:
+    """A sketch as bytes that say what they are; the same sketch gives the same bytes. labels: what
+    relabelling leaves of the model, as `labels_in` gives it back.
 
     Magic and version; the length of the header as four bytes, least first; the header, JSON and
     deflated; the windows in the header's order, rows after rows, in the stored types, least
-    byte first; SHA-256 of all before. The header has name, dtype, shape and window of each tensor,
-    and of a quantized model its scheme, and scheme and width of the cells of each such tensor; the
-    scheme is "" where weights were decoded before, and stored as floats.
+    byte first; the labels; SHA-256 of all before. The header has name, dtype, shape and window of
+    each tensor, and of a quantized model its scheme, and scheme and width of the cells of each such
+    tensor; the scheme is "" where weights were decoded before, and stored as floats.
     """
     tensors = [sketched.tensors[name] for name in sorted(sketched.tensors)]
     rows = []
@@ -49,12 +52,14 @@ def dump(sketched: Checkpoint, seed: int = 0) -> bytes:
     coded = {t.name: [t.scheme, t.cell] for t in tensors if t.scheme or t.cell}
     if sketched.scheme or coded:
         content |= {"scheme": sketched.scheme, "coded": coded}
+    if labels:
+        content |= {"labels": len(labels)}
     text = json.dumps(content, separators=(",", ":"))
     header = _deflated(text)
-    parts = [MAGIC + VERSION, len(header).to_bytes(4, "little"), header]
+    parts = [MAGIC + VERSIONS[bool(labels)], len(header).to_bytes(4, "little"), header]
     for t in tensors:
         parts.append(_little(t.kept.read()).tobytes())
-    body = b"".join(parts)
+    body = b"".join([*parts, labels])
     return body + hashlib.sha256(body).digest()
 
 
@@ -84,11 +89,11 @@ def load(
     """
     if not data.startswith(MAGIC):
         raise InputError(path, "not a sketch")
-    if not data.startswith(MAGIC + VERSION):
+    if not data.startswith(tuple(MAGIC + version for version in VERSIONS)):
         raise InputError(
             path, "a sketch of a version that is not known here; upgrade mother, or sketch again"
         )
-    start = len(MAGIC + VERSION) + 4
+    start = _START
     if len(data) < start + _DIGEST:
         raise InputError(path, "a sketch that was cut off")
     if not verified and hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
@@ -100,7 +105,7 @@ def load(
         raise InputError(path, f"a sketch with a broken header ({fault})") from None
     if header.seed != seed:
         raise InputError(path, f"a sketch of seed {header.seed}, not {seed}")
-    if start + length + header.bytes + _DIGEST != len(data):
+    if start + length + header.bytes + header.labels + _DIGEST != len(data):
         raise InputError(path, "a sketch of another length than its header says")
     held = np.frombuffer(data, np.uint8, header.bytes, start + length)
     tensors: dict[str, Tensor] = {}
@@ -117,19 +122,27 @@ def load(
     return Checkpoint(id, path, header.format, tensors, scheme=header.scheme)
 
 
+def labels_in(data: bytes) -> bytes:
+    """The labels in the bytes of a sketch that `load` takes; none in those of older ones."""
+    length = int.from_bytes(data[_START - 4 : _START], "little")
+    many = _header(data[_START : _START + length]).labels
+    return data[len(data) - _DIGEST - many : len(data) - _DIGEST]
+
+
 def _little_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("<") if dtype.kind in "iuf" else dtype
 
 
 @dataclass(frozen=True)
 class _Header:
-    """bytes: of all windows. tensors: without their weights."""
+    """bytes: of all windows, and of labels. tensors: without their weights."""
 
     seed: int
     format: str
     scheme: str
     tensors: tuple[tuple[Tensor, Window | None], ...]
     bytes: int
+    labels: int
 
 
 @lru_cache(maxsize=64)
@@ -152,7 +165,10 @@ def _header(deflated: bytes) -> _Header:
     if len({tensor.name for tensor, _ in found}) < len(found):
         raise ValueError("a tensor that stands twice")
     total = sum(w.rows * w.columns * t.dtype.itemsize for t, w in found if w is not None)
-    return _Header(seed, clean(kind), clean(scheme), tuple(found), total)
+    labels = content.get("labels", 0)
+    if type(labels) is not int or labels not in (0, LABELS):
+        raise ValueError("labels of no length")
+    return _Header(seed, clean(kind), clean(scheme), tuple(found), total, labels)
 
 
 def _entry(entry: Any, coded: dict[str, Any]) -> tuple[Tensor, Window | None]:

@@ -157,11 +157,15 @@ def test_compare(live):
     problem(live.post("/api/compare", json={"a": "x", "b": "y", "base": "/etc"}), 422)
 
 
-def test_place(live, models):
-    answer = live.post("/api/place", json={"path": str(models / "new" / "deep.npz")}).json()
+def test_place(live, models, monkeypatch):
+    """By a path as people write it, and by the name of a model that is there."""
+    monkeypatch.setenv("HOME", str(models))
+    answer = live.post("/api/place", json={"path": ' "~/new/deep.npz" '}).json()
     assert (answer["found"], answer["parent"]) == ("child", "tuned")
     assert (answer["compared"], answer["comparable"], answer["unread"]) == (4, 4, 0)
     assert live.get("/api/search?q=deep").json()["total"] == 0  # nothing was stored
+    there = live.post("/api/place", json={"path": "'tuned'"}).json()
+    assert (there["found"], there["said"]) == ("there", ["tuned: among the models already"])
 
 
 BYTES = {"Content-Type": "application/octet-stream"}

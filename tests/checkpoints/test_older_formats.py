@@ -7,6 +7,7 @@ import struct
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.formats.frameworks import part
 
-from mother.checkpoints import open_checkpoint
+from mother.checkpoints import discover, open_checkpoint
 from mother.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -176,3 +177,45 @@ def test_weights_of_another_description_are_refused(tmp_path, cfg, fault):
     path.write_bytes(weights((0, 2))[0])
     with pytest.raises(InputError, match=fault):
         open_checkpoint(path)
+
+
+def whisper(kinds: dict[str, str | None], version: int = 2) -> tuple[bytes, dict[str, np.ndarray]]:
+    """A file as whisper.cpp's converter and its quantizer write it. kinds: of blocks, by name."""
+    sizes = (3, 1500, 32, 2, 1, 448, 32, 2, 1, 80)
+    head = b"lmgg" + struct.pack("<11i", *sizes, version * 1000)
+    head += struct.pack("<2i", 80, 4) + bytes(80 * 4 * 4)
+    head += struct.pack("<i", 3) + b"".join(struct.pack("<i", n) + b"x" * n for n in (1, 0, 5))
+    held, content = {}, [head]
+    for name, kind in kinds.items():
+        values = RNG.normal(size=(6, 64)).astype("<f4")
+        stored, number = values.astype("<f2"), 1
+        held[name] = stored
+        if kind is not None:
+            number = int(gguf.GGMLQuantizationType[kind])
+            stored = gguf.quantize(values, gguf.GGMLQuantizationType(number))
+            held[name] = gguf.dequantize(stored, gguf.GGMLQuantizationType(number))
+        told = struct.pack("<5i", 2, len(name), number, *values.shape[::-1])
+        content.append(told + name.encode() + stored.tobytes())
+    return b"".join(content), held
+
+
+def test_a_model_of_whisper_cpps(tmp_path):
+    kinds = {"encoder.conv1.weight": None, "decoder.blocks.0.mlp.0.weight": "Q5_0"}
+    content, held = whisper(kinds)
+    path = tmp_path / "ggml-tiny.bin"
+    path.write_bytes(content)
+    holds(path, held)
+    found, problems = discover([tmp_path])
+    assert [(c.format, c.scheme) for c in found] == [("whisper.cpp", "Q5_0")]
+    assert not problems
+
+
+def test_what_is_no_model_of_whisper_cpps_is_refused(tmp_path):
+    path = tmp_path / "ggml.bin"
+    content, _ = whisper({"w": "Q4_0"}, version=1)
+    cases = {"before June 2023": content, "not of whisper.cpp": content[:4] + bytes(300)}
+    cases["truncated"] = whisper({"w": "Q4_0"})[0][:-9]
+    for fault, data in cases.items():
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=fault):
+            open_checkpoint(path)

@@ -73,7 +73,7 @@ _COMMON = (".tar", ".xml", ".param", ".index")
 
 #: bytes, and where they stand
 _BY_START: tuple[tuple[int, bytes, str], ...] = (
-    *((0, magic, _GGML) for magic in (b"lmgg", b"fmgg", b"tjgg", b"algg")),
+    *((0, magic, _GGML) for magic in (b"fmgg", b"tjgg", b"algg")),
     (4, b"ET12", _EXECUTORCH),
     (4, b"ORTM", _ORT),
     (4, b"IREE", _IREE),

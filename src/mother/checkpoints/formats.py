@@ -34,6 +34,7 @@ from mother.checkpoints.torch_files import (
     read_torch_zip,
 )
 from mother.checkpoints.views import to_be_read
+from mother.checkpoints.whisper_files import is_whisper, read_whisper
 from mother.checkpoints.work import TENSOR, Work
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
 
@@ -86,6 +87,7 @@ FORMATS = (
     ),
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
+    Format((), is_whisper, read_whisper),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
     Format((".pdparams",), is_pickle, read_pickled),
     Format((".h5", ".hdf5"), is_hdf5, read_hdf5),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ def read_gguf(file: File) -> Checkpoint:
     for entry in header.tensors:
         if entry.name in tensors:
             raise file.fault(f"header names {entry.name!r} twice")
-        tensor, size = _tensor(file, entry, header.order)
+        tensor, size = tensor_of(file, entry, header.order)
         tensors[entry.name] = tensor
         spans.append((entry.start, entry.start + size, entry.name))
     for (_, stop, one), (start, _, other) in itertools.pairwise(sorted(spans)):
@@ -74,8 +75,9 @@ def read_gguf(file: File) -> Checkpoint:
     return Checkpoint(file.path.stem, file.path, "gguf", tensors, fields, scheme=scheme)
 
 
-def _tensor(file: File, entry: Entry, order: Order) -> tuple[Tensor, int]:
-    """The tensor, and how many bytes it takes."""
+def tensor_of(file: File, entry: Entry, order: Order) -> tuple[Tensor, int]:
+    """The tensor that an entry of a header describes, and how many bytes it takes. Raises
+    InputError."""
     size, name = math.prod(entry.shape), entry.name
     kind = BLOCKS.get(entry.kind)
     plain = dtype_of(PLAIN[entry.kind]) if entry.kind in PLAIN else None
@@ -101,13 +103,18 @@ def _tensor(file: File, entry: Entry, order: Order) -> tuple[Tensor, int]:
 
 
 def _scheme(told: object, tensors: dict[str, Tensor]) -> str:
-    """What the file says that it is quantized as, if its tensors are; else what most weights are;
-    "" where they are stored as numbers."""
-    held: dict[str, int] = {}
+    """What the file says that it is quantized as, if its tensors are; else what most weights
+    are."""
+    name = _FILE_TYPES.get(told, "") if isinstance(told, int) else ""
+    if name and any(tensor.scheme.startswith(name[:3]) for tensor in tensors.values()):
+        return name
+    return scheme_by_size(tensors)
+
+
+def scheme_by_size(tensors: Mapping[str, Tensor]) -> str:
+    """What most weights are quantized as; "" where they are stored as numbers."""
+    held = Counter[str]()
     for tensor in tensors.values():
         if tensor.scheme:
-            held[tensor.scheme] = held.get(tensor.scheme, 0) + tensor.size
-    name = _FILE_TYPES.get(told, "") if isinstance(told, int) else ""
-    if name and any(scheme.startswith(name[:3]) for scheme in held):
-        return name
+            held[tensor.scheme] += tensor.size
     return max(held, key=lambda scheme: (held[scheme], scheme), default="")

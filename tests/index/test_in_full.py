@@ -17,6 +17,7 @@ from mother.index import closer as closer_module
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 2 << 10
+REPLICATES = 3  # one raises no doubt about whose parent is whose
 pytestmark = pytest.mark.usefixtures("few_replicates")
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import gguf
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -217,5 +218,34 @@ def test_what_is_no_model_of_whisper_cpps_is_refused(tmp_path):
     cases["truncated"] = whisper({"w": "Q4_0"})[0][:-9]
     for fault, data in cases.items():
         path.write_bytes(data)
+        with pytest.raises(InputError, match=fault):
+            open_checkpoint(path)
+
+
+def value(name: str, values: np.ndarray, kind: str, content: bytes | None = None) -> bytes:
+    content = values.tobytes() if content is None else content
+    sides = b"".join(b"\x08" + bytes((n,)) for n in values.shape)
+    held = sides + part(2, kind.encode()) + part(3, content)
+    return part(1, part(1, name.encode()) + part(2, held))
+
+
+def test_a_checkpoint_of_mindspores(tmp_path):
+    """Large tensors are cut into several of their name."""
+    half, bits = MATRIX.astype("<f2"), VECTOR.astype(ml_dtypes.bfloat16)
+    raw = KERNEL.tobytes()
+    content = value("conv.weight", KERNEL, "Float32", raw[:100])
+    content += value("conv.weight", KERNEL, "Float32", raw[100:])
+    content += value("fc.weight", half, "Float16") + value("fc.bias", bits, "BFloat16")
+    path = tmp_path / "net-1_10.ckpt"
+    path.write_bytes(content)
+    holds(path, {"conv.weight": KERNEL, "fc.weight": half, "fc.bias": bits})
+    assert [c.format for c in discover([tmp_path])[0]] == ["mindspore"]
+    for fault, wrong in {
+        "216 elements": value("w", KERNEL, "Float32", raw + raw),
+        "of the type 'Complex'": value("w", KERNEL, "Complex"),
+        "truncated": content[:-3],
+        "repeats": value("w", half, "Float16") + value("w", bits, "BFloat16"),
+    }.items():
+        path.write_bytes(wrong)
         with pytest.raises(InputError, match=fault):
             open_checkpoint(path)

@@ -16,6 +16,7 @@ from mother.checkpoints.foreign import by_start
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
+from mother.checkpoints.mindspore_files import is_mindspore, read_mindspore
 from mother.checkpoints.mxnet_files import is_mxnet, read_mxnet
 from mother.checkpoints.nemo_files import is_nemo, read_nemo
 from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
@@ -101,6 +102,7 @@ FORMATS = (
     Format((".onnx",), is_onnx, read_onnx, external_parts),
     Format((".caffemodel",), is_caffe, read_caffe),
     Format((".weights",), is_darknet, read_darknet),
+    Format((), is_mindspore, read_mindspore),
     Format((".safetensors",), _is_safetensors, read_safetensors),
     Format((".index",), is_tf_index, read_tf_index, data_parts),
 )

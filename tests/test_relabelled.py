@@ -165,8 +165,30 @@ def test_what_is_hidden_in_part_is_undone(name):
     assert not any(n.endswith("(not found)") for n in found.seen.tensors)
 
 
-def test_layers_made_anew_hide_nothing():
-    base, kid = net("decoder"), changed(net("decoder"), 0.1)
+def test_half_of_the_heads_moved():
+    base, kid = net("encoder"), changed(net("encoder"), 0.1)
+    models = [opened_one(base, id="base"), opened_one(_swapped(kid), id="kid")]
+    (found,) = find_hidden(align(models)[0])
+    assert off(found.seen, kid) < 0.1
+
+
+def _swapped(weights):
+    """The first two of four heads in all blocks."""
+    order = np.concatenate([np.arange(8, 16), np.arange(8), np.arange(16, 32)])
+    out = dict(weights)
+    for name in weights:
+        part = name.split(".")[-2]
+        if part in ("q", "k", "v"):
+            out[name] = weights[name][order]
+        elif part == "o" and name.endswith("weight"):
+            out[name] = weights[name][:, order]
+    return out
+
+
+@pytest.mark.parametrize("far", [0.1, 0.9])
+def test_layers_made_anew_hide_nothing(far):
+    """However far the others are: in place they are alike by 0.99, or by 0.74."""
+    base, kid = net("decoder"), changed(net("decoder"), far)
     for part in ("gate", "up", "down"):
         kid[f"layers.1.{part}.weight"] = net("decoder", 7)[f"layers.1.{part}.weight"]
     assert find_hidden(align([opened_one(base, id="base"), opened_one(kid, id="kid")])[0]) == []

@@ -8,6 +8,7 @@ is the test made, and what hides one family undone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from mother.sketches.labels import labelled
 LAYERS = 12  # matrices of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
 KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
+LEFT = 0.8  # cosine of a layer of a transformer of which no units were moved
 FEW = 2  # layers without it that units have which moved: what writes them and what reads them
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
@@ -93,19 +95,26 @@ def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling
     cosine = np.array([float(np.dot(*map(_corner, layer.tensors))) for layer in told])
     in_part = bool(np.mean(cosine >= KIN) > MOST)
     # in a chain, a layer made anew looks like one whose units were moved
-    if in_part and stream_of(matrices({layer.name: layer.shape for layer in told})) is None:
+    if in_part and not _is_transformer(told):
         return None
     both = [{layer.name: layer.tensors[k] for layer in layers} for k in (0, 1)]
     test = relabelling(*both)
     if test is None or not test.is_kin(tried):
         return None
-    stay = {x.name for x, each in zip(told, cosine, strict=True) if each >= KIN} if in_part else ()
+    stay = {x.name for x, each in zip(told, cosine, strict=True) if each >= LEFT} if in_part else ()
     hidden = undone(one, other, stay)
-    if hidden is None or (in_part and sum(not f.is_none for f in hidden.fits.values()) < FEW):
+    if hidden is None or (in_part and sum(fit.moves for fit in hidden.fits.values()) < FEW):
         return None
     if in_part:  # what is not found is new there, and stays
         hidden = replace(hidden, lost=frozenset())
     return test, hidden
+
+
+def _is_transformer(layers: Sequence[Layer]) -> bool:
+    """Whether there is a stream, and most weights are in matrices, not in kernels."""
+    shapes = matrices({layer.name: layer.shape for layer in layers})
+    flat = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 2)
+    return 2 * flat > sum(map(math.prod, shapes.values())) and stream_of(shapes) is not None
 
 
 def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
@@ -132,6 +141,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
     some = spread([x for x in common if len(x.shape) > 1], LAYERS)
+    left = LEFT if _is_transformer(group.layers) else KIN
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), SEEN), np.float32)  # and room for more
     for k in models:
@@ -145,7 +155,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
             kin = (cosine >= KIN).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
             # kin by names and places already: what training moved is not to be undone
-            if kin[best] > MOST and (cosine[best] < KIN).sum() < FEW:
+            if kin[best] > MOST and (cosine[best] < left).sum() < FEW:
                 families[best].members.append(k)
                 continue
         if len(families) == len(leaders):

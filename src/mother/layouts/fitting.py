@@ -55,6 +55,11 @@ class Fit:
     def is_none(self) -> bool:
         return self.rows.is_none and self.columns.is_none and not self.norm
 
+    @property
+    def moves(self) -> bool:
+        """Whether units lie elsewhere, or are flipped or mixed; lengths alone may be trained."""
+        return self.rows.moves or self.columns.moves
+
 
 @dataclass(frozen=True)
 class _Way:

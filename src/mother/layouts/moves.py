@@ -40,6 +40,12 @@ class Move:
         return not list(self.kinds)
 
     @property
+    def moves(self) -> bool:
+        """Whether any unit lies elsewhere, is flipped or mixed with others."""
+        away = self.order != np.arange(len(self.order))
+        return self.mixed is not None or bool((away | (self.scale < 0)).any())
+
+    @property
     def scaled(self) -> bool:
         """Whether units, or heads, are longer or shorter than they were."""
         return bool((np.abs(self._scales - 1) > 1e-6).any())

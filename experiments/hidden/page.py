@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 Strangers = tuple[str, int, int, float, float, float, int]
-Again = tuple[str, str, str, bool, bool, bool]
+Again = tuple[str, str, str, bool, bool, bool, bool]
 Method = tuple[str, float, float, float]
 
 _HEAD = """# Kinship under other labels
@@ -53,14 +53,10 @@ def page(
     for row in again:
         cells[row[0], row[2]].append(row)
     for (kind, step), rows in cells.items():
-        kin, right, plain = (sum(row[k] for row in rows) for k in (3, 4, 5))
-        both = sum(row[4] and row[5] for row in rows)
-        lines.append(f"| {kind} | {step} | {len(rows)} | {kin} | {right} | {plain} | {both} |")
+        lines.append(f"| {kind} | {step} | {' | '.join(map(str, _counts(rows)))} |")
     for kind in dict.fromkeys(row[0] for row in again):
         rows = [row for row in again if row[0] == kind]
-        kin, right, plain = (sum(row[k] for row in rows) for k in (3, 4, 5))
-        both = sum(row[4] and row[5] for row in rows)
-        total = " | ".join(f"**{x}**" for x in (len(rows), kin, right, plain, both))
+        total = " | ".join(f"**{x}**" for x in _counts(rows))
         lines.append(f"| {kind} | **all** | {total} |")
     missed = [f"{r[0]}, {r[1]}, {r[2]}" for r in again if r[5] and not r[4]]
     if missed:
@@ -71,15 +67,23 @@ def page(
     return "\n".join(lines) + "\n"
 
 
+def _counts(rows: Sequence[Again]) -> tuple[int, ...]:
+    kin, right, plain, wrong = (sum(row[k] for row in rows) for k in (3, 4, 5, 6))
+    return len(rows), kin, right, plain, sum(row[4] and row[5] for row in rows), wrong
+
+
 _AGAIN = """A base, a child, and a second child under other labels, by each of the relabellings
 that leave the function of its kind as it is, and all at once. Children changed by about 1 or 10
 % of their weights' norm in training on other data; some were rounded after that. The last
 columns are how often the parent is right with nothing hidden, and in how many of these it is so
 when hidden: what is lost to relabelling is the difference of the two. Such small nets, trained
-so briefly, do not always tell their parent to begin with.
+so briefly, do not always tell their parent to begin with, and a rounded model whose original is
+not there hangs from its nearest relative. Told and wrong: an edge of the hidden model that is not
+open, and not from its parent.
 
-| net | change | hidden | kin found | parent right | right with nothing hidden | of these right |
-|---|---|---|---|---|---|---|"""
+| net | change | hidden | kin found | parent right | right with nothing hidden | of these right | \
+told and wrong |
+|---|---|---|---|---|---|---|---|"""
 
 _METHODS = """The decoder's children under other labels against strangers, the same pairs for
 all: area under the curve, the same for rotated streams alone, and processor time of one core a

@@ -15,6 +15,7 @@ import mother
 from experiments.hidden.baselines import BASELINES
 from experiments.hidden.labels import hide, hides
 from experiments.hidden.nets import KINDS, Weights, blank, trained
+from experiments.hidden.page import Again
 from mother.checkpoints.memory import opened_one
 from mother.evidence.relabelled import LEVEL, Agreement, Relabelling, chance, relabelling
 
@@ -115,32 +116,34 @@ def families(kind: str, many: int) -> list[dict[str, dict[str, Weights]]]:
     return out
 
 
-def found_again(kind: str, many: int) -> Iterator[tuple[str, str, str, bool, bool, bool]]:
+def found_again(kind: str, many: int) -> Iterator[Again]:
     """Of each family, relabelling and what follows it: kind, relabelling, follow-up, whether kin is
-    found, whether the parent is right, and whether it is with nothing hidden."""
+    found, whether the parent is right, whether it is with nothing hidden, and whether an edge of
+    the hidden model is wrong, and not open."""
     for k, family in enumerate(families(kind, many)):
         steps = [(name, models, _same) for name, models in family.items()]
         steps += [(f"10 %, {name}", family["10 %"], change) for name, change in ROUNDED.items()]
         for step, models, change in steps:
-            plain = _parent(models, change) == "base"
+            plain = _parent(models, change)[0] == "base"
             for name in hides(kind):
                 hidden = hide(name, kind, models["hidden"], k)
-                parent = _parent({**models, "hidden": hidden}, change)
-                yield kind, name, step, parent is not None, parent == "base", plain
+                parent, wrong = _parent({**models, "hidden": hidden}, change)
+                yield kind, name, step, parent is not None, parent == "base", plain, wrong
 
 
 def _same(w: NDArray[np.float32]) -> NDArray[np.float32]:
     return w
 
 
-def _parent(models: dict[str, Weights], change: Change) -> str | None:
-    """The parent of the hidden model, whose matrices are changed so; None where it is alone."""
+def _parent(models: dict[str, Weights], change: Change) -> tuple[str | None, bool]:
+    """The parent of the hidden model, whose matrices are changed so, None where it is alone; and
+    whether an edge of it is wrong, and not open."""
     hidden = {n: change(w) if w.ndim > 1 else w for n, w in models["hidden"].items()}
     graph = mother.recover({**models, "hidden": hidden}, bootstrap=0)
     tree = next(t for t in graph.trees if "hidden" in t.members)
-    if len(tree.members) == 1:
-        return None
-    return graph.parent("hidden") or ""
+    own = [e for e in graph.edges if "hidden" in (e.parent, e.child)]
+    wrong = any(not e.undirected and (e.parent, e.child) != ("base", "hidden") for e in own)
+    return (None if len(tree.members) == 1 else graph.parent("hidden") or ""), wrong
 
 
 def against_baselines(many: int) -> list[tuple[str, float, float, float]]:

@@ -17,7 +17,7 @@ _SENTENCES = {
     "strangers": "Strangers: not trained from each other, nor from a common ancestor.",
     "no kinship found": "No kinship found by names and places; under other labels it is not known.",
     "duplicate": "Duplicates: the same weights.",
-    "siblings": "Probably siblings: both come from an ancestor that is neither of them.",
+    "siblings": "Probably siblings: both come from a third, maybe no more than an initialization.",
     "contains": "One contains the other: all weights of the smaller are among those of the larger.",
     "relatives": "Relatives: what they have in common did not change, so who was first is unknown.",
 }

@@ -3,7 +3,8 @@
 Each file is written by the format's own library, and `expected.npz` beside them holds what that
 library makes of it, under "file|tensor". `versions.json` tells the writers. It needs what is no
 extra of the project: onnx, onnxruntime, tensorflow-cpu, keras, flax, orbax-checkpoint, openvino,
-nncf, ctranslate2, pnnx and torch; mxnet (with numpy<1.24), paddlepaddle, opencv-python-headless<5.
+nncf, ctranslate2, pnnx and torch; mxnet (with numpy<1.24), paddlepaddle, mindspore and
+opencv-python-headless<5.
 Caffe's and Darknet's own programs are in no registry: their files are written here by their
 descriptions, and OpenCV tells what they hold. The tests read what is committed in
 tests/data/formats.
@@ -38,6 +39,7 @@ WRITERS = (
     "torch",
     "mxnet",
     "paddlepaddle",
+    "mindspore",
     "opencv-python-headless",
 )
 
@@ -377,6 +379,17 @@ def paddle_files(out: Path) -> dict[str, np.ndarray]:
     return {f"net.pdparams|{name}": w.numpy() for name, w in paddle.load(path).items()}
 
 
+def mindspore_files(out: Path) -> dict[str, np.ndarray]:
+    import mindspore
+
+    held = [{"name": n, "data": mindspore.Tensor(w)} for n, w in W.items() if "fc" in n]
+    held.append({"name": "half", "data": mindspore.Tensor(W["head.weight"].astype("f2"))})
+    mindspore.save_checkpoint(held, str(out / "net.ckpt"))
+    (out / "net.ckpt").chmod(0o644)
+    read = mindspore.load_checkpoint(str(out / "net.ckpt"))
+    return {f"net.ckpt|{name}": w.asnumpy() for name, w in read.items()}
+
+
 def part(number: int, data: bytes) -> bytes:
     """A field of a protocol buffer that holds bytes."""
     length, size = b"", len(data)
@@ -490,6 +503,7 @@ def main(out: Path) -> None:
         ncnn_files,
         mxnet_files,
         paddle_files,
+        mindspore_files,
         opencv_files,
     )
     chosen = sys.argv[2:]

@@ -38,6 +38,7 @@ CASES = {
     "net.caffemodel": ["net.caffemodel"],
     "half.caffemodel": ["half.caffemodel"],
     "net.params": ["net.params"],
+    "net.ckpt": ["net.ckpt"],
     "net.pdparams": ["net.pdparams"],
     "net.weights": ["net.weights", "net.cfg"],
 }

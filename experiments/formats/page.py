@@ -55,9 +55,11 @@ writers are in `experiments/formats/writers`, one for each library, in an enviro
 ## Not judged
 
 Beside no family stood AWQ and SmoothQuant by the tools that fold scales, compressed-tensors'
-NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives
-and DeepSpeed; most of these are read in tests, from files in `tests/data/formats`. In an index
-names must agree: a copy under another framework's names is none there.
+NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives,
+Caffe, Darknet, MindSpore, whisper.cpp and DeepSpeed; most of these are read in tests, from files in
+`tests/data/formats` or made there. In an index names must agree: a copy under another framework's
+names is none there. A copy that was decoded and stored as floats again is `quantized`, there too.
+How each reader stood attacks and fuzzing is in [reliability](reliability.md#fuzzing).
 """
 
 

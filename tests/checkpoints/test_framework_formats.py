@@ -187,6 +187,7 @@ def test_torchscript_under_any_ending(tmp_path, end):
         "half.caffemodel",
         "net.params",
         "net.pdparams",
+        "net.ckpt",
         "net.weights",
         "net.cfg",
     ],

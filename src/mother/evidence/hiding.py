@@ -33,6 +33,7 @@ CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at
 WEAK = 2  # layers that are, those that are alike least
 LIKELY = 0.7  # correlation of signatures from which on the test is made
 TESTS = 64  # of one group at most, the likeliest
+MISSED = 8  # in vain, of models that may be hidden in part: no more are tried then
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,15 @@ def find_hidden(group: Group) -> list[Hidden]:
     tried = len(families) * (len(families) - 1) // 2
     home = list(range(len(families)))
     found: dict[int, Hidden] = {}
+    missed = 0
     for pair in _likely(families):
         i, k = sorted(home[x] for x in pair)
-        told = _undone(families[i].first, families[k].first, tried) if i != k else None
+        two = _Two.of(families[i].first, families[k].first) if i != k else None
+        if two is None or (two.in_part and missed == MISSED):
+            continue
+        told = two.undone(tried)
         if told is None:
+            missed += two.in_part
             continue
         test, hidden = told
         for m in (m for x, f in enumerate(families) if home[x] == k for m in f.members):
@@ -84,30 +90,50 @@ def find_hidden(group: Group) -> list[Hidden]:
     return list(found.values())
 
 
-def _undone(one: Checkpoint, other: Checkpoint, tried: int) -> tuple[Relabelling, Undone] | None:
-    """What hides `other` from `one`, and the test that says that they are kin; None where it does
-    not, or nothing is found to have moved. tried: pairs that could have been kin so."""
-    groups = align([one, other])
-    layers = [layer for layer in groups[0].layers if layer.members == (0, 1)]
-    if len(groups) > 1 or not layers:
-        return None
-    told = [layer for layer in layers if len(layer.shape) > 1]
-    cosine = np.array([float(np.dot(*map(_corner, layer.tensors))) for layer in told])
-    in_part = bool(np.mean(cosine >= KIN) > MOST)
-    # in a chain, a layer made anew looks like one whose units were moved
-    if in_part and not _is_transformer(told):
-        return None
-    both = [{layer.name: layer.tensors[k] for layer in layers} for k in (0, 1)]
-    test = relabelling(*both)
-    if test is None or not test.is_kin(tried):
-        return None
-    stay = {x.name for x, each in zip(told, cosine, strict=True) if each >= LEFT} if in_part else ()
-    hidden = undone(one, other, stay)
-    if hidden is None or (in_part and sum(fit.moves for fit in hidden.fits.values()) < FEW):
-        return None
-    if in_part:  # what is not found is new there, and stays
-        hidden = replace(hidden, lost=frozenset())
-    return test, hidden
+@dataclass(frozen=True)
+class _Two:
+    """The first models of two families, the layers that both have, the matrices among these, and
+    cosines of what is seen of them at a glance, (L,)."""
+
+    one: Checkpoint
+    other: Checkpoint
+    layers: Sequence[Layer]
+    matrices: Sequence[Layer]
+    cosine: Array
+
+    @classmethod
+    def of(cls, one: Checkpoint, other: Checkpoint) -> _Two | None:
+        """None where they can't be compared, or lie too much alike to be told."""
+        groups = align([one, other])
+        layers = [layer for layer in groups[0].layers if layer.members == (0, 1)]
+        if len(groups) > 1 or not layers:
+            return None
+        told = [layer for layer in layers if len(layer.shape) > 1]
+        cosine = [float(np.dot(*map(_corner, layer.tensors))) for layer in told]
+        two = cls(one, other, layers, told, np.array(cosine))
+        # in a chain, a layer made anew looks like one whose units were moved
+        return two if not two.in_part or _is_transformer(told) else None
+
+    @property
+    def in_part(self) -> bool:
+        """Whether most layers lie where names have them."""
+        return bool(len(self.cosine) and np.mean(self.cosine >= KIN) > MOST)
+
+    def undone(self, tried: int) -> tuple[Relabelling, Undone] | None:
+        """What hides the other from the one, and the test that says that they are kin; None where
+        it does not, or nothing is found to have moved. tried: pairs that could have been kin."""
+        one, other = ({layer.name: layer.tensors[k] for layer in self.layers} for k in (0, 1))
+        test = relabelling(one, other)
+        if test is None or not test.is_kin(tried):
+            return None
+        if not self.in_part:
+            hidden = undone(self.one, self.other)
+            return None if hidden is None else (test, hidden)
+        each = zip(self.matrices, self.cosine, strict=True)
+        hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= LEFT})
+        if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < FEW:
+            return None
+        return test, replace(hidden, lost=frozenset())  # what is not found is new there, and stays
 
 
 def _is_transformer(layers: Sequence[Layer]) -> bool:

@@ -78,8 +78,8 @@ def recover_group(
         lossy = [*lossy, *find_compressed(group, measures, lossy)]
         lossy += find_scaled(group, measures, lossy)
         lossy += find_folded(group, lossy)
-        lossy += find_edited(group, measures, lossy)
         lossy += find_mapped(group, measures, lossy)
+        lossy += find_edited(group, measures, lossy)
         lossy += find_resized(stored, measures, lossy)
         lossy += find_partial(group, measures, lossy)
     _check_trees(n - len(lossy), options)
@@ -148,8 +148,8 @@ def _copies_in_windows(
     copies += looked.held(find_compressed, find_compressed(seen, m, copies))
     copies += looked.held(find_scaled, find_scaled(seen, m, copies))
     copies += find_folded(group, copies)
-    copies += looked.held(find_edited, find_edited(seen, m, copies, group))
     copies += find_mapped(seen, m, copies, group)
+    copies += looked.held(find_edited, find_edited(seen, m, copies, group))
     copies += looked.held(resized, resized(seen, m, copies))
     return copies + find_partial(seen, m, copies, group)
 

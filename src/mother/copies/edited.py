@@ -1,9 +1,10 @@
-"""Copies that had a direction taken out of every matrix.
+"""Copies that had a direction taken out of every matrix, or whatever a projection takes.
 
 Taking the directions U out, E = (I - U U') W (abliteration; Arditi and others 2024), leaves a model
 shorter than it was by just what was taken, so that it looks as if the other had been trained from
 it: <W - E, E> = 0, exactly, in every layer. That is what gives it away: training leaves a cosine of
-chance there. The one without the directions is the copy. Copies are leaves, like pruned ones.
+chance there. So do singular values that were cut and weights that were set to zero. The one without
+the directions is the copy. Copies are leaves, like pruned ones.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mother.measures.shapes import as_matrix
 Array = NDArray[np.float64]
 TRIED = 4  # of the nearest models, as the original of an edited one
 EXACT = 0.05  # of a cosine's chance, that a projection leaves at most
+PROJECTED = 0.002  # likewise, whatever it was that was projected away
 STRAYS = 3.0  # likewise, in windows of layers: there it strays by chance
 LAYERS = 3  # that changed, at least
 DIRECTIONS = 8  # taken out, at most
@@ -59,11 +61,18 @@ def find_edited(
             changed = chosen[~same[:, o, k]].tolist()
             if whole is not None and not _without(group, o, k, changed, cut=True):
                 continue
-            if _without(whole or group, o, k, changed):
+            if (whole is None and projected(part, o, k, same)) or _without(
+                whole or group, o, k, changed
+            ):
                 found.append(Duplicate(group.checkpoints[o], group.checkpoints[k], "edited"))
                 taken[k] = True
                 break
     return found
+
+
+def projected(m: Measures, o: int, k: int, same: NDArray[np.bool_]) -> bool:
+    """Whether in every matrix that changed k is what a projection left of o. same: (L, n, n)."""
+    return _shorter(m, o, k, same, PROJECTED)
 
 
 def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_], strays: float) -> bool:

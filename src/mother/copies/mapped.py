@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
+from mother.copies.edited import projected
 from mother.copies.nearer import nearer
 from mother.evidence.kinship import kinship
+from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
-from mother.measures.formats import COARSE, number_format
+from mother.measures.formats import COARSE, number_format, roundings
 from mother.measures.shapes import as_matrix
 
 Array = NDArray[np.float64]
@@ -57,6 +59,8 @@ def find_mapped(
     np.fill_diagonal(apart, np.inf)
     apart[apart == 0] = np.inf
     found, related = list[Duplicate](), kinship(m) > 1
+    part = m.over(matrices)
+    same = unchanged(part, roundings(group))
     models = (whole or group).checkpoints
     near = {
         (min(k, o), max(k, o))
@@ -70,13 +74,20 @@ def find_mapped(
         if (pair := _Pair.of(layers, i, k)) is None:
             continue
         kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
-        told = pair.first is not None
-        first = (i, k)[pair.first] if pair.first is not None else nearer(m, matrices, i, k, kin)[0]
+        first = next((o for o, x in ((i, k), (k, i)) if projected(part, o, x, same)), None)
+        if pair.first is not None:
+            first = (i, k)[pair.first]
+        told = first is not None
+        if first is None:
+            first = nearer(m, matrices, i, k, kin)[0]
         original = i if first is None else first
         copy = i + k - original
         taken[copy] = True
+        relation = pair.relation
+        if relation == "converted" and not _rest_is(whole or group, original, copy):
+            relation = "edited"
         both = models[original], models[copy]
-        found.append(Duplicate(*both, pair.relation, undirected=not told))
+        found.append(Duplicate(*both, relation, undirected=not told))
     return found
 
 
@@ -98,7 +109,8 @@ class _Pair:
                 return None
             if (a == b).all():
                 continue
-            here, there = (0, a.size) if _rounded(a, b) else turns(a, b)
+            exact = _rounded(a, b) or _pruned(a, b)
+            here, there = (0, int((a != b).sum())) if exact else turns(a, b)
             if here > KEPT * there:
                 return None
             turned, expected = turned + here, expected + there
@@ -123,8 +135,19 @@ def _relation(differ: Sequence[tuple[Array, Array]], first: int) -> str:
     return "edited"
 
 
+def _rest_is(group: Group, original: int, copy: int) -> bool:
+    """Whether what is no matrix was rounded, too, and nothing is left over."""
+    pair = {original, copy}
+    rest = [x for x in group.layers if not is_matrix(x.shape) and pair & set(x.members)]
+    if group.unaligned[original] or group.unaligned[copy]:
+        return False
+    return all(pair <= set(x.members) for x in rest) and all(
+        np.array_equal(a, b) or _rounded(a, b) for a, b in _both(rest, original, copy)
+    )
+
+
 def _both(layers: Sequence[Layer], i: int, k: int) -> Iterator[tuple[Array, Array]]:
-    """Some rows of each matrix that both have, (rows, columns)."""
+    """Some rows of each layer that both have, (rows, columns)."""
     for layer in layers:
         if {i, k} <= set(layer.members):
             pair = [layer.tensors[layer.members.index(x)] for x in (i, k)]
@@ -148,6 +171,12 @@ def _rounded(a: Array, b: Array) -> bool:
             for x, y in ((a, b), (b, a))
             for kind in COARSE
         )
+
+
+def _pruned(a: Array, b: Array) -> bool:
+    """Whether one is the other without some weights."""
+    differ = a != b
+    return not (b[differ].any() and a[differ].any())
 
 
 def turns(a: Array, b: Array) -> tuple[int, int]:

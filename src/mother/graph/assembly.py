@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -188,6 +189,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     copied = {d.copy.id: d for d in part.lossy}
     labels = forest.labels()
     many = np.bincount(labels)
+    twins = Counter(d.original.id for d in part.lossy if d.relation and d.undirected)
     rounding, looks = roundings(part.group), [Look.of(part.group), *part.looks]
     merges = {merge.child: merge for merge in part.merges}
     out: list[Edge] = []
@@ -221,6 +223,9 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
                 kind, stage, rank = copy.relation, None, None
             direction = 0.5 if copy.undirected else min(direction, copy.sure)
         rival, believed = int(forest.rival[child]), None if scheme else beliefs(forest, child)
+        if believed is not None:
+            ends = (1 + twins[ids[parent]]) * (1 + twins[ids[child]])
+            believed = among_twins(believed, ends)
         out.append(
             Edge(
                 ids[parent],
@@ -254,6 +259,17 @@ def is_open(direction: float, believed: Probabilities | None) -> bool:
     (True, True, False)
     """
     return direction < 0.5 + UNSURE or (believed is not None and believed.parent < NEITHER)
+
+
+def among_twins(believed: Probabilities, many: int) -> Probabilities:
+    """The same where an end is one of models that nothing orders: it may be any of so many edges.
+
+    >>> among_twins(Probabilities(0.8, 0.1, 0.1), 2)
+    Probabilities(parent=0.4, reverse=0.1, siblings=0.5)
+    """
+    parent = rounded(believed.parent / many, 4) or 0.0
+    rest = rounded(believed.siblings + believed.parent - parent, 4) or 0.0
+    return replace(believed, parent=parent, siblings=rest)
 
 
 def beliefs(forest: Forest, child: int) -> Probabilities | None:

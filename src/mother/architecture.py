@@ -9,14 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.copies.compressed import find_compressed
 from mother.copies.duplicates import Duplicate, originals
-from mother.copies.edited import find_edited
-from mother.copies.folded import find_folded
-from mother.copies.mapped import find_mapped
-from mother.copies.partial import find_partial
-from mother.copies.resized import find_resized
-from mother.copies.scaled import find_scaled
+from mother.copies.registry import Models, copies_among
 from mother.copies.unlike import find_unlike
 from mother.errors import UsageError
 from mother.evidence.looks import Look
@@ -75,13 +69,7 @@ def recover_group(
     group, measures = group.over(usable), measures.over(usable)
     n = len(group.checkpoints)
     if not paper:
-        lossy = [*lossy, *find_compressed(group, measures, lossy)]
-        lossy += find_scaled(group, measures, lossy)
-        lossy += find_folded(group, lossy)
-        lossy += find_mapped(group, measures, lossy)
-        lossy += find_edited(group, measures, lossy)
-        lossy += find_resized(stored, measures, lossy)
-        lossy += find_partial(group, measures, lossy)
+        lossy = copies_among(Models(stored, group, measures), lossy)
     _check_trees(n - len(lossy), options)
     if n == 1 or not group.layers:
         return Part(group, no_edges(n), measures)
@@ -109,7 +97,7 @@ def _by_windows(
     where most of them would have to be read in full, or where there is a merge. stored: the group
     before rows were left out.
     """
-    looked = adaptive.Adaptive(whole, options.workers)
+    looked = adaptive.Adaptive(stored, whole, options.workers)
     copies: list[Duplicate] | None = None
     *_, last = levels = looked.levels
     for at in levels:
@@ -119,7 +107,7 @@ def _by_windows(
         group, sketches, measures = whole.over(usable), sketches.over(usable), measures.over(usable)
         seen = replace(sketches, checkpoints=group.checkpoints)
         if copies is None:
-            copies = _copies_in_windows(looked, stored, group, seen, measures, lossy)
+            copies = copies_among(Models(stored, seen, measures, group), lossy, looked.held)
         _check_trees(len(group.checkpoints) - len(copies), options)
         refinement = looked.refinement(last=at is last)
         part = _by_default(sketches, measures, copies, options, refinement, group)
@@ -128,30 +116,6 @@ def _by_windows(
         if not part.doubts:
             break
     return replace(part, group=seen, in_part=True) if looked.settled else None
-
-
-def _copies_in_windows(
-    looked: adaptive.Adaptive,
-    stored: Group,
-    group: Group,
-    seen: Group,
-    m: Measures,
-    lossy: Sequence[Duplicate],
-) -> list[Duplicate]:
-    """All copies among large models. seen: the group with windows for layers, which m is of."""
-
-    def resized(pair: Group, m: Measures, known: Sequence[Duplicate]) -> list[Duplicate]:
-        models = [stored.checkpoints.index(c) for c in pair.checkpoints]
-        return find_resized(stored.among(models), m, known)
-
-    copies = [*lossy]
-    copies += looked.held(find_compressed, find_compressed(seen, m, copies))
-    copies += looked.held(find_scaled, find_scaled(seen, m, copies))
-    copies += find_folded(group, copies)
-    copies += find_mapped(seen, m, copies, group)
-    copies += looked.held(find_edited, find_edited(seen, m, copies, group))
-    copies += looked.held(resized, resized(seen, m, copies))
-    return copies + find_partial(seen, m, copies, group)
 
 
 def _check_trees(most: int, options: Options) -> None:

@@ -9,13 +9,11 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, prefetch
 from mother.checkpoints.memory import Model, opened_one
-from mother.copies.compressed import find_compressed
 from mother.copies.contained import find_contained
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates
-from mother.copies.folded import find_folded
 from mother.copies.quantized import find_quantized
-from mother.copies.scaled import find_scaled
+from mother.copies.registry import Models, copies_among
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
@@ -312,7 +310,7 @@ def _measured(
     group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
 ) -> Comparison:
     threads = Options().workers
-    closer = adaptive.Adaptive(group, threads) if in_part else None
+    closer = adaptive.Adaptive(group, group, threads) if in_part else None
     whole, sketches = group, group if closer is None else closer.seen(closer.levels[-1])
     m = measure(sketches, moments=True, threads=threads)
     group = replace(sketches, checkpoints=group.checkpoints)
@@ -325,11 +323,9 @@ def _measured(
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, whole, m = group.over(usable), whole.over(usable), m.over(usable)
 
-    def copies(find: adaptive.Find) -> list[Duplicate]:
-        found = find(group, m, ())
-        return found if closer is None else closer.held(find, found)
-
-    lossy = copies(find_compressed) or copies(find_scaled) or find_folded(whole, ())
+    models = Models(whole, group, m, None if closer is None else whole)
+    copies = copies_among(models, ()) if closer is None else copies_among(models, (), closer.held)
+    lossy = [d for d in copies if d.relation]
     if lossy:
         return _copied(whole, names, lossy[0], unread)
     a, b = group.checkpoints

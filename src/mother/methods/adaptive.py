@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import Duplicate
+from mother.copies.registry import Find, Models
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix, measure
 from mother.methods.refinement import Refinement
@@ -36,8 +37,6 @@ LARGER = 1  # times that larger windows of all models are read
 MOST = 0.5  # of the bytes of all models, that are read of some in full
 #: which part of each layer is read, None for all of it
 Windows = list[Window | None]
-#: a kind of copies: those among a group's models, by its measures, beside those known before
-Find = Callable[[Group, Measures, Sequence[Duplicate]], list[Duplicate]]
 
 
 def pays(group: Group) -> bool:
@@ -83,10 +82,12 @@ def _taken(checkpoint: Checkpoint) -> int:
 
 @dataclass
 class Adaptive:
-    """A group of models that are looked at by windows. whole: as it is stored. bytes: of models
+    """A group of models that are looked at by windows. stored: as it is stored; whole: in the rows
+    that all have. bytes: of models
     that were read in full. settled: whether that was worth it: where doubts are between most of the
     models, all are better read at once."""
 
+    stored: Group
     whole: Group
     threads: int
     bytes: int = 0
@@ -153,7 +154,8 @@ class Adaptive:
         pair = self.whole.among(both)
         pair = pair.over(len(layer.members) == 2 for layer in pair.layers)
         m = measure(pair, moments=True, threads=self.threads)
-        return any(same.relation == d.relation for same in find(pair, m, []))
+        models = Models(self.stored.among(both), pair, m)
+        return any(same.relation == d.relation for same in find(models, []))
 
 
 def _windows(group: Group, level: int = 0) -> Windows:

@@ -12,7 +12,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from mother.checkpoints.pickle_data import Opaque, read_pickle
+from mother.checkpoints.pickle_data import read_pickle
+from mother.checkpoints.pickled_objects import Opaque
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from mother.checkpoints.state_dict import is_training
 from mother.checkpoints.storage import File, refusal

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-import ml_dtypes
-import numpy as np
-
-from mother.checkpoints.laid_out import MAX_DIMENSIONS, Bytes, Span, lay_out
-from mother.checkpoints.tensor import Array, DType, Slice, Source, Tensor, clean
+from mother.checkpoints.hdf5_data import CHECKSUM, DEFLATE, SHUFFLE, Chunk, Corner, Run
+from mother.checkpoints.hdf5_messages import NOWHERE, Messages, keep
+from mother.checkpoints.laid_out import Bytes, Span, lay_out
+from mother.checkpoints.tensor import DType, Source, Tensor, clean
 from mother.checkpoints.views import Tile, tiled
 from mother.checkpoints.work import STEP, TENSOR, Work
 
@@ -31,8 +28,6 @@ MAX_HEADER = 16 << 20
 MAX_CHUNK = 256 << 20
 #: elements that are read at a time
 SLICE = 1 << 20
-_NOWHERE = (1 << 64) - 1
-_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3
 
 
 def read_datasets(
@@ -50,20 +45,6 @@ def read_datasets(
     except (struct.error, IndexError):
         raise ValueError("is damaged or truncated") from None
     return reader.tensors, reader.notes, reader.unread
-
-
-@dataclass
-class _Messages:
-    """What of an object's header is kept."""
-
-    shape: tuple[int, ...] | None = None
-    dtype: DType | None = None
-    kind: str = ""
-    layout: bytes = b""
-    filters: list[int] = field(default_factory=list)
-    links: list[tuple[str, int]] = field(default_factory=list)
-    tables: list[tuple[int, int]] = field(default_factory=list)
-    dense: bool = False
 
 
 class _Reader:
@@ -128,9 +109,9 @@ class _Reader:
         for label, target in [*held.links, *links]:
             self.visit(target, f"{name}/{label}" if name else label, depth + 1)
 
-    def header(self, address: int) -> _Messages:
+    def header(self, address: int) -> Messages:
         """The messages of an object's header."""
-        held = _Messages()
+        held = Messages()
         self.step()
         start = self.take(address, 16)
         if start[:4] == b"OHDR":
@@ -148,7 +129,7 @@ class _Reader:
         return held
 
     def messages(
-        self, blocks: list[tuple[int, int]], held: _Messages, width: int, ordered: bool
+        self, blocks: list[tuple[int, int]], held: Messages, width: int, ordered: bool
     ) -> None:
         """Walk blocks of messages, and those that continue them. width: of a message's own header,
         8 in version 1 and 4 in version 2."""
@@ -172,7 +153,7 @@ class _Reader:
                     trim = 0 if width == 8 else 4
                     blocks.append((start + trim, max(count - 2 * trim, 0)))
                 elif not flags & 2:
-                    _keep(held, kind, body)
+                    keep(held, kind, body)
 
     def table(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """The links of a group that keeps them in a tree of nodes, with their names in a heap."""
@@ -200,7 +181,7 @@ class _Reader:
 
     def leaves(self, address: int, kind: int, rank: int, depth: int) -> Iterator[tuple[bytes, int]]:
         """Keys and children of the leaves of a tree (version 1) of groups (0) or chunks (1)."""
-        if address == _NOWHERE:
+        if address == NOWHERE:
             return
         head = self.take(address, 24)
         if head[:4] != b"TREE" or head[4] != kind or depth > 16:
@@ -217,12 +198,12 @@ class _Reader:
             else:
                 yield body[at : at + key], child
 
-    def dataset(self, name: str, held: _Messages) -> None:
+    def dataset(self, name: str, held: Messages) -> None:
         if held.dtype is None or held.shape is None:
             self.notes.append(f"skipped {name!r}: {held.kind or 'no array of numbers'}")
             return
         dtype, shape = held.dtype, held.shape
-        unknown = set(held.filters) - {_DEFLATE, _SHUFFLE, _CHECKSUM}
+        unknown = set(held.filters) - {DEFLATE, SHUFFLE, CHECKSUM}
         if unknown:
             self.notes.append(f"skipped {name!r}: compressed by the filter {min(unknown)}")
             self.unread[name] = math.prod(shape)
@@ -235,7 +216,7 @@ class _Reader:
         except ValueError as error:
             raise ValueError(f"has a dataset {name[:200]!r} that {error}") from None
 
-    def laid_out(self, name: str, dtype: DType, shape: tuple[int, ...], held: _Messages) -> Tensor:
+    def laid_out(self, name: str, dtype: DType, shape: tuple[int, ...], held: Messages) -> Tensor:
         layout = held.layout
         version, kind = layout[0], layout[1]
         if version not in (3, 4):
@@ -245,15 +226,15 @@ class _Reader:
             return lay_out(name, Bytes(layout[4 : 4 + size]), dtype, shape)
         if kind == 1:
             address, size = struct.unpack_from("<QQ", layout, 2)
-            if address == _NOWHERE:
+            if address == NOWHERE:
                 raise _UnreadError("it was never written")
             self.take(address + size, 0)
-            return lay_out(name, _Run(self.span, self.base + address, size), dtype, shape)
+            return lay_out(name, Run(self.span, self.base + address, size), dtype, shape)
         if version == 4:
             raise _UnreadError("chunks by an index of HDF5 1.10")
         return self.chunked(name, dtype, shape, held)
 
-    def chunked(self, name: str, dtype: DType, shape: tuple[int, ...], held: _Messages) -> Tensor:
+    def chunked(self, name: str, dtype: DType, shape: tuple[int, ...], held: Messages) -> Tensor:
         rank = held.layout[2] - 1
         (tree,) = struct.unpack_from("<Q", held.layout, 3)
         sides = struct.unpack_from(f"<{rank}I", held.layout, 11)
@@ -272,164 +253,17 @@ class _Reader:
             offsets = struct.unpack_from(f"<{rank}Q", key, 8)
             self.take(address + size, 0)
             filters = [f for k, f in enumerate(held.filters) if not mask >> k & 1]
-            whole = _Chunk(self.span, self.base + address, size, dtype, sides, tuple(filters))
+            whole = Chunk(self.span, self.base + address, size, dtype, sides, tuple(filters))
             left = zip(offsets, sides, shape, strict=True)
             own = tuple(min(side, total - offset) for offset, side, total in left)
             chunk: Source = whole
             if any(n <= 0 for n in own):
                 raise ValueError("has a chunk outside of it")
             if own != sides:
-                chunk = _Corner(whole, sides, own)
+                chunk = Corner(whole, sides, own)
             tiles.append(Tile(offsets, Tensor("", dtype.newbyteorder("="), own, chunk)))
         return tiled(name, dtype.newbyteorder("="), shape, tiles)
 
 
 class _UnreadError(Exception):
     """A dataset that is stored in a way that is not read."""
-
-
-def _keep(held: _Messages, kind: int, body: bytes) -> None:
-    """Take from a message what tells of links, or of a dataset's shape, type and place."""
-    if kind == 1:
-        held.shape = _dataspace(body)
-    elif kind == 3:
-        held.dtype, held.kind = _datatype(body)
-    elif kind == 8:
-        held.layout = body
-    elif kind == 11:
-        held.filters = _filters(body)
-    elif kind == 6:
-        link = _link(body)
-        held.links += [link] if link else []
-    elif kind == 17 and len(body) >= 16:
-        held.tables.append(struct.unpack_from("<QQ", body))
-    elif kind == 2 and len(body) >= 18:
-        (heap,) = struct.unpack_from("<Q", body, 2 + (8 if body[1] & 1 else 0))
-        held.dense = held.dense or heap != _NOWHERE
-
-
-def _dataspace(body: bytes) -> tuple[int, ...] | None:
-    version, rank = body[0], body[1]
-    if version not in (1, 2) or rank > MAX_DIMENSIONS:
-        return None
-    if version == 2 and body[3] == 2:  # no data at all
-        return None
-    return struct.unpack_from(f"<{rank}Q", body, 8 if version == 1 else 4)
-
-
-def _datatype(body: bytes) -> tuple[DType | None, str]:
-    """The dtype of a datatype message, or what it is instead."""
-    kind, bits = body[0] & 15, body[1] | body[2] << 8 | body[3] << 16
-    (size,) = struct.unpack_from("<I", body, 4)
-    order = ">" if bits & 1 else "<"
-    if kind == 0 and size in (1, 2, 4, 8):
-        return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}"), ""
-    if kind == 1 and size in (2, 4, 8):
-        exponent = body[13]
-        if size == 2 and exponent == 8:
-            return (np.dtype(ml_dtypes.bfloat16), "") if order == "<" else (None, "big-endian bf16")
-        if exponent == {2: 5, 4: 8, 8: 11}[size]:
-            return np.dtype(f"{order}f{size}"), ""
-    if kind == 8:
-        return np.dtype("u1") if size == 1 else None, "an enumeration"
-    return None, {3: "text", 6: "records", 9: "lists"}.get(kind, "no numbers that are read")
-
-
-def _filters(body: bytes) -> list[int]:
-    version, count = body[0], body[1]
-    found, at = [], 8 if version == 1 else 2
-    for _ in range(count):
-        (kind,) = struct.unpack_from("<H", body, at)
-        at += 2
-        name = 0
-        if version == 1 or kind >= 256:
-            (name,) = struct.unpack_from("<H", body, at)
-            at += 2
-        _, values = struct.unpack_from("<HH", body, at)
-        at += 4 + (-(-name // 8) * 8 if version == 1 else name) + 4 * values
-        at += 4 if version == 1 and values % 2 else 0
-        found.append(kind)
-    return found
-
-
-def _link(body: bytes) -> tuple[str, int] | None:
-    """Name and target of a hard link; None of others."""
-    flags, at = body[1], 2
-    if flags & 8:
-        if body[2] != 0:
-            return None
-        at += 1
-    at += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
-    width = 1 << (flags & 3)
-    length = int.from_bytes(body[at : at + width], "little")
-    at += width
-    name = clean(body[at : at + length].decode("utf-8", "surrogateescape"))
-    return name, struct.unpack_from("<Q", body, at + length)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Bytes of a span, from one on."""
-
-    span: Span
-    offset: int
-    nbytes: int
-
-    def array(self, start: int, stop: int) -> Array:
-        return self.span.array(self.offset + start, self.offset + stop)
-
-    def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        return self.span.slices(self.offset + start, self.offset + stop)
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """The elements of one chunk, which is decompressed whole for each read."""
-
-    span: Span
-    offset: int
-    packed: int
-    dtype: DType
-    sides: tuple[int, ...]
-    filters: tuple[int, ...]
-
-    def whole(self) -> Array:
-        """All of its elements, 1-D."""
-        data = self.span.array(self.offset, self.offset + self.packed).tobytes()
-        item = self.dtype.itemsize
-        size = math.prod(self.sides) * item
-        for kind in reversed(self.filters):
-            if kind == _CHECKSUM:
-                data = data[:-4]
-            elif kind == _DEFLATE:
-                try:
-                    data = zlib.decompressobj().decompress(data, size + 4)
-                except zlib.error:
-                    raise ValueError("has a damaged chunk") from None
-            elif len(data) == size:
-                data = np.frombuffer(data, np.uint8).reshape(item, -1).T.tobytes()
-        if len(data) != size:
-            raise ValueError(f"has a chunk of {len(data)} bytes in place of {size}")
-        return np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="))
-
-    def read(self, start: int, stop: int) -> Array:
-        return self.whole()[start:stop]
-
-    def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        return self.span.slices(self.offset, self.offset + self.packed)
-
-
-@dataclass(frozen=True, eq=False)
-class _Corner:
-    """What of a chunk at the edge lies inside the dataset."""
-
-    chunk: _Chunk
-    sides: tuple[int, ...]
-    own: tuple[int, ...]
-
-    def read(self, start: int, stop: int) -> Array:
-        inside = tuple(map(slice, self.own))
-        return self.chunk.whole().reshape(self.sides)[inside].reshape(-1)[start:stop]
-
-    def slices(self, start: int, stop: int) -> Iterator[Slice]:
-        return self.chunk.slices(start, stop)

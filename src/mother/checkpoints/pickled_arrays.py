@@ -18,7 +18,8 @@ import ml_dtypes
 import numpy as np
 
 from mother.checkpoints.laid_out import Window, c_strides, lay_out
-from mother.checkpoints.pickle_data import PickledArray, Stored, read_pickle
+from mother.checkpoints.pickle_data import read_pickle
+from mother.checkpoints.pickled_objects import PickledArray, Stored
 from mother.checkpoints.safetensors import looks_like_safetensors
 from mother.checkpoints.state_dict import MAX_NAME, named
 from mother.checkpoints.storage import File

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from mother.checkpoints.pickle_data import (
+from mother.checkpoints.pickled_objects import (
     REBUILT,
     Opaque,
     QuantizedView,
@@ -65,7 +65,7 @@ def pick_tensors(
 
     Raises ValueError, in one line, where a name is too long.
 
-    >>> from mother.checkpoints.pickle_data import Storage
+    >>> from mother.checkpoints.pickled_objects import Storage
     >>> w = StridedView(Storage("FloatStorage", "0", 4), 0, (4,), (1,))
     >>> tensors, notes = pick_tensors({"model": {"fc.weight": w}, "optimizer": {"m": w}})
     >>> list(tensors), notes

@@ -14,7 +14,8 @@ import numpy as np
 
 from mother.checkpoints.affine import affine
 from mother.checkpoints.laid_out import Span, Window, lay_out
-from mother.checkpoints.pickle_data import Storage, StridedView, read_pickle
+from mother.checkpoints.pickle_data import read_pickle
+from mother.checkpoints.pickled_objects import Storage, StridedView
 from mother.checkpoints.state_dict import View, pick_tensors
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, constant, dtype_of, scheme_of

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mother.checkpoints.pickle_data import StridedView
+from mother.checkpoints.pickled_objects import StridedView
 from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.torch_files import TorchFile

@@ -197,7 +197,9 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
         if parent < 0:
             continue
         if child in merges and isinstance(part.measures, Measures):
-            out += merged_edges(merges[child], ids, part.measures)
+            made = merged_edges(merges[child], ids, part.measures)
+            open_ = is_open(merges[child].sure, None)
+            out += [replace(edge, undirected=open_) for edge in made]
             continue
         two = part.measures.two(parent, child)
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]

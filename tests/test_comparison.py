@@ -13,7 +13,7 @@ import pytest
 from kit import model, run, save, tuned
 
 import mother
-from mother.comparison import Comparison
+from mother.graph.comparison import Comparison
 
 ROOT = model(0)
 EVIL = "layer\x1b[31m\u202e\n" + "x" * 200

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mother.checkpoints.claims import Claim, Claims
-from mother.comparison import Comparison
 from mother.exports import cyclonedx, dot, graphml, intoto, modelcards, newick, spdx
 from mother.gate.inspection import weigh
 from mother.gate.policy import Policy
 from mother.gate.verdicts import Inputs
 from mother.graph import Edge, ModelGraph, Node, Probabilities, Tree, WeightFile
+from mother.graph.comparison import Comparison
 from mother.graph.placement import in_words, placement
 from mother.graph.verdict import of_edge
 from mother.views.comparing import sentence

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mother
-from mother.comparison import Comparison, LayerEvidence
 from mother.errors import InputError
 from mother.graph import (
     SCHEMA,
@@ -25,6 +24,7 @@ from mother.graph import (
     Tree,
     rounded,
 )
+from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.parts import Edges
 
 HOSTILE = [

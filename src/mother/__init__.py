@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mother.attributes import Cell, Inferred, infer
-    from mother.comparison import Comparison, compare
+    from mother.comparison import compare
     from mother.errors import InputError, MotherError, UsageError
     from mother.gate import Policy, check
     from mother.graph import Edge, HiddenAncestor, Hint, ModelGraph, Node, Tree
+    from mother.graph.comparison import Comparison
     from mother.graph.evaluation import Evaluation, Truth, evaluate, read_truth
     from mother.index import Index
     from mother.measurements import Measurements, measure, sketch
@@ -56,10 +57,11 @@ __all__ = [
 #: where each is, for it is imported when it is first used; as type checkers see it above
 _WHERE = {
     "mother.attributes": ("Cell", "Inferred", "infer"),
-    "mother.comparison": ("Comparison", "compare"),
+    "mother.comparison": ("compare",),
     "mother.errors": ("InputError", "MotherError", "UsageError"),
     "mother.gate": ("Policy", "check"),
     "mother.graph": ("Edge", "HiddenAncestor", "Hint", "ModelGraph", "Node", "Tree"),
+    "mother.graph.comparison": ("Comparison",),
     "mother.graph.evaluation": ("Evaluation", "Truth", "evaluate", "read_truth"),
     "mother.index": ("Index",),
     "mother.measurements": ("Measurements", "measure", "sketch"),

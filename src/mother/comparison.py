@@ -1,8 +1,8 @@
-"""The relation of two checkpoints, with the evidence for and against it."""
+"""`compare`: measures two checkpoints and weighs what that says of their relation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 
 import numpy as np
@@ -24,8 +24,9 @@ from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
 from mother.evidence.relabelled import relabelling, tells, tensors_of
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
-from mother.graph import Evidence, Probabilities, reasons, rounded
+from mother.graph import Evidence, reasons, rounded
 from mother.graph.assembly import beliefs
+from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.parts import Relabelled
 from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
@@ -41,68 +42,6 @@ UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on
 ALIKE = 0.8  # cosine of a layer that is
 MATRIX = 256  # weights of a layer whose cosine tells something
 SAME = 1e-5  # distance that rounding leaves when what hid a model is undone
-
-
-@dataclass(frozen=True)
-class LayerEvidence:
-    """One layer of both. polarity: <a - b, a> / |a - b|^2, near 0 where b holds all of a, near 1
-    where a holds all of b; None where they are equal. change: |a - b| / |a|. log_odds: what it adds
-    to the log-odds of a being the parent of b rather than its child; None where it tells nothing.
-    """
-
-    name: str
-    weights: int
-    cosine: float | None
-    change: float | None
-    polarity: float | None
-    log_odds: float | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What two checkpoints are to each other.
-
-    relation: "strangers" (a test that relabelling does not change found nothing), "no kinship
-    found" (by names and places; the test could not be made, or has no power here), "duplicate",
-    "converted", "quantized", "pruned", "siblings" (a hidden common ancestor), "relatives" (what
-    they share did not change), "fine-tune", "continuation", "lora", or "unknown" (of different
-    architectures). parent: "a" or "b" where one is trained from
-    the other. stage: "specialization" or "generalization", None where it is unknown. kinship:
-    median over layers of cosine against the cosine that chance allows; above 1 related. evidence:
-    what speaks for the relation and the direction told (log-odds above 0), against them (below),
-    and what describes the step and decides neither (0). The log-odds of the kinds "layers",
-    "shrink", "rows", "trained" and "siblings" add up to that of the direction.
-    not_compared: tensors of a and b that found no partner, with the reason. scheme: how a copy was
-    quantized or scaled, empty otherwise. compared: which share of a's and of b's weights was.
-    probabilities: that the parent is the parent, that it is the child, and that it is neither.
-    relabelled: what the test of kinship under relabelling found, where it was made. read: which
-    share of the bytes of a's and of b's files was read, at most; None where all were.
-    """
-
-    a: str
-    b: str
-    relation: str
-    parent: str | None = None
-    stage: str | None = None
-    kinship: float | None = None
-    distance: float | None = None
-    polarity: float | None = None
-    direction_probability: float | None = None
-    rank: int | None = None
-    evidence: tuple[Evidence, ...] = ()
-    layers: tuple[LayerEvidence, ...] = ()
-    not_compared: tuple[str, ...] = ()
-    scheme: str = ""
-    compared: tuple[float, float] | None = None
-    probabilities: Probabilities | None = None
-    relabelled: Relabelled | None = None
-    read: tuple[float, float] | None = None
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: a table."""
-        from mother.views.tables import of_comparison  # a view of it; it needs none
-
-        return of_comparison(self)
 
 
 def compare(

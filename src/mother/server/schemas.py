@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mother.comparison import Comparison
 from mother.graph import Edge
+from mother.graph.comparison import Comparison
 from mother.graph.placement import Placement
 
 __all__ = [

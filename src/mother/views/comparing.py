@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mother.comparison import Comparison, LayerEvidence
 from mother.graph import Edge
 from mother.graph.assembly import is_open
+from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.facts import WHOLE, part
 from mother.graph.verdict import Verdict, changed, of_edge
 from mother.names import printable, shortened

@@ -11,7 +11,7 @@ from mother.graph.verdict import of_edge
 from mother.names import printable, shortened
 
 if TYPE_CHECKING:
-    from mother.comparison import Comparison
+    from mother.graph.comparison import Comparison
 
 _ROWS = 60
 _LONGEST = 60  # letters of a cell

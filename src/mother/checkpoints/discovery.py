@@ -1,9 +1,9 @@
-"""From paths to checkpoints: what is one, what holds several, and what each is called."""
+"""From paths to checkpoints: what is one, and what holds several."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -27,6 +27,7 @@ from mother.checkpoints.folders import (
     weights_of,
 )
 from mother.checkpoints.formats import ending, parts_of, within_bounds
+from mother.checkpoints.ids import Found, identified
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
@@ -68,7 +69,7 @@ def open_checkpoint(
     search.visit_given(path)
     if search.problems:
         raise refusal(search.problems[0].path, search.problems[0].fault)
-    found = _name(search.found.values())
+    found = identified(search.found.values())
     if len(found) != 1:
         some = ", ".join(f"{c.id}: {c.shown}" for c in found[:NAMED])
         more = " …" if len(found) > NAMED else ""
@@ -93,7 +94,7 @@ def discover(
     search = _Search(over, download=download)
     for path in paths:
         search.visit_given(path)
-    return _name(search.found.values()), search.problems
+    return identified(search.found.values()), search.problems
 
 
 def _refuse_empty(path: str | PathLike[str]) -> None:
@@ -134,15 +135,6 @@ def _problem(error: InputError) -> Problem:
 
 
 @dataclass
-class _Found:
-    """A checkpoint with the names that its id is made of."""
-
-    checkpoint: Checkpoint
-    called: Called
-    also: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Search:
     """A walk over files and folders; `alone` keeps it from going below a checkpoint's folder."""
 
@@ -150,7 +142,7 @@ class _Search:
     alone: bool = False
     download: bool = False
     #: by the real path of the file or folder that holds the weights
-    found: dict[str, _Found] = field(default_factory=dict)
+    found: dict[str, Found] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     #: the same by the real paths of all files, for links to each of them make one model, too
     by_files: dict[object, str] = field(default_factory=dict)
@@ -358,7 +350,7 @@ class _Search:
         # what an adapter makes of its base stands beside its weights
         first = real if opened.base else self.by_files.setdefault(tuple(files) or real, real)
         if first == real:
-            self.found[real] = _Found(within_bounds(opened), by)
+            self.found[real] = Found(within_bounds(opened), by)
             self.places.setdefault(os.path.realpath(opened.path), real)
         else:
             self._seen_again(first, opened.path)
@@ -372,43 +364,3 @@ class _Search:
             first.also.append(f"also called {printable(by.short)}")
         elif path != first.checkpoint.path:
             first.also.append(f"also at {printable(shown(path))}")
-
-
-def _name(found: Iterable[_Found]) -> list[Checkpoint]:
-    """The checkpoints with unique ids, sorted by them."""
-    found = sorted(found, key=lambda f: clean(str(f.checkpoint.path)))
-    one_run = len({each.called.run for each in found if each.called.step}) == 1
-    clashes: dict[str, list[_Found]] = {}
-    for each in found:
-        name = (one_run and each.called.step) or each.called.short
-        clashes.setdefault(name, []).append(each)
-    named: dict[str, Checkpoint] = {}
-    for name, group in clashes.items():
-        labels = _labels(group) if len(group) > 1 else [name]
-        for label, each in zip(labels, group, strict=True):
-            unique, count = label, 1
-            while unique in named:
-                count += 1
-                unique = f"{label}#{count}"
-            named[unique] = _finished(each, unique)
-    return [named[label] for label in sorted(named)]
-
-
-def _finished(found: _Found, label: str) -> Checkpoint:
-    told = (found.called.note,) if found.called.note else ()
-    return replace(found.checkpoint, id=label, notes=(*found.checkpoint.notes, *told, *found.also))
-
-
-def _labels(group: Sequence[_Found]) -> list[str]:
-    """Names for checkpoints of one short name: with as many parent folders as tell them apart."""
-    most = max(len(f.called.above) for f in group)
-    for way in ("short", "exact", "full"):
-        names = [getattr(f.called, way) for f in group]
-        for depth in range(most + 1):
-            labels = [
-                "/".join([*map(clean, f.called.above[::-1][:depth][::-1]), name])
-                for f, name in zip(group, names, strict=True)
-            ]
-            if len(set(labels)) == len(labels):
-                return labels
-    return [f.called.full for f in group]

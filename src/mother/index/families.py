@@ -79,7 +79,7 @@ class Families:
         was, now = _parts(before), _parts(found.items())
         for family in was:
             if was[family] != now.get(family):
-                self.catalogue.clear(family)
+                self.catalogue.forest.clear(family)
         return {f for f, sure in now.items() if sure & changed or was.get(f) != sure}, kin
 
     def _beside(self, sure: set[int], pairs: Pairs) -> set[int]:

@@ -39,20 +39,20 @@ class Forests:
     def every(self) -> list[ModelGraph]:
         """Of each family; of one that waits for its forest, afresh."""
         fresh = self.recovered(self.catalogue.waiting())
-        return [*self.catalogue.forests(), *(found.graph for _, found in fresh)]
+        return [*self.catalogue.forest.graphs(), *(found.graph for _, found in fresh)]
 
     def again(self, families: set[int], at_once: bool = False) -> None:
         """Recover families that have grown GROWN times, and those of more than MANY later, unless
         all at once; of whoever asks meanwhile for all that there is, the others are, too."""
         now = []
         for family in sorted(families):
-            has, seen = self.catalogue.sizes(family)
+            has, seen = self.catalogue.forest.sizes(family)
             if not has:
-                self.catalogue.clear(family)
+                self.catalogue.forest.clear(family)
             elif at_once or GROWN * seen <= has <= MANY:
                 now.append(family)
             else:
-                self.catalogue.put_off(family)
+                self.catalogue.forest.put_off(family)
         self._put(self.catalogue.models("family = ?", family) for family in now)
 
     def catch_up(self) -> None:

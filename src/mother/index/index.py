@@ -282,7 +282,7 @@ class Index:
             self._catalogue.delete(model.number)
         families = {model.family for model in gone}
         for family in families:
-            self._catalogue.clear(family)
+            self._catalogue.forest.clear(family)
         left = {s for family in families for s in self._catalogue.parts(family)}
         parted = (self._catalogue.models("sure = ?", s) for s in sorted({m.sure for m in gone}))
         self._regroup(left.union(*map(self._part, parted)))
@@ -308,7 +308,7 @@ class Index:
                 self._catalogue.reset(settings.stored)
             self._readings.look_again()
             for family in sorted({m.family for m in self.models()}):
-                self._catalogue.clear(family)
+                self._catalogue.forest.clear(family)
             self._regroup(self._part(self.models()))
         self._read_by(settings)
         with self._forests.by(executor):
@@ -378,7 +378,7 @@ class Index:
             afresh = {own[0].family: found.graph for own, found in every}
             fresh = joined(afresh.values(), self._options.recorded)
             kept = joined(self._forests.every(), self._options.recorded)
-            seen = all(self._catalogue.shows(*family) for family in afresh.items())
+            seen = all(self._catalogue.forest.shows(*family) for family in afresh.items())
             if fresh.to_json() != kept.to_json() or not seen:
                 return ["the forest is not what its models make; `mother index recover` mends it"]
             return []

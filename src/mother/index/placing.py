@@ -54,7 +54,7 @@ def _nearest(new: Newcomer, pool: Pool, catalogue: Catalogue, kin: list[int]) ->
         return sorted(kin)
     near = pool.numbers[pool.nearest(new.architecture, new.signature, MOST)]
     numbers = near[np.isin(near, kin)].tolist()
-    above = {up for number in numbers for up in catalogue.parents(number)}
+    above = {up for number in numbers for up in catalogue.forest.parents(number)}
     return sorted(above.intersection(kin).union(numbers))
 
 

@@ -63,7 +63,7 @@ def _likeliest(new: Newcomer, catalogue: Catalogue) -> tuple[list[Model], int]:
     cosine = others @ own / np.where(length > 0, length, 1)
     nearest = np.argsort(-cosine, kind="stable")[:OPENED]
     likely = [numbers[k] for k in nearest if cosine[k] >= ALIKE]
-    above = [up for number in likely for up in catalogue.parents(number)]
+    above = [up for number in likely for up in catalogue.forest.parents(number)]
     return catalogue.numbered(dict.fromkeys([*likely, *above])), len(numbers)
 
 

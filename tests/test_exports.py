@@ -50,7 +50,7 @@ from mother.graph import (
     Tree,
     WeightFile,
 )
-from mother.graph.verdict import GRADES
+from mother.graph.grades import GRADES
 from mother.names import spelled, unspelled
 
 NASTY = [

@@ -15,8 +15,9 @@ from playwright.sync_api import expect
 from serving import served
 
 from mother.graph import Edge, Inference, ModelGraph, Node, Statement, Tree
+from mother.graph.grades import needs
 from mother.graph.parts import Relabelled
-from mother.graph.verdict import STEPS, needs, of_models, of_root
+from mother.graph.verdict import STEPS, of_models, of_root
 from mother.views.page import page as page_of
 
 

@@ -14,7 +14,8 @@ from rich.text import Text
 from mother.cli.output import print_lines
 from mother.graph import ModelGraph
 from mother.graph.diff import Difference, difference
-from mother.graph.verdict import ancestor, grade, of_edge, of_hidden, resamplings
+from mother.graph.grades import grade
+from mother.graph.verdict import ancestor, of_edge, of_hidden, resamplings
 from mother.names import printable
 
 _STYLES = {"+": "green", "-": "red", "~": "yellow"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mother.exports.lineage import directed
 from mother.graph import Edge, ModelGraph
-from mother.graph.verdict import STEPS, grade
+from mother.graph.grades import grade
+from mother.graph.verdict import STEPS
 from mother.names import spelled
 
 

@@ -11,7 +11,7 @@ from mother.errors import UsageError
 from mother.exports.lineage import attributes_of, claimed, figures, figures_of
 from mother.exports.texts import canonical
 from mother.graph import Edge, ModelGraph, rounded
-from mother.graph.verdict import grade
+from mother.graph.grades import grade
 from mother.names import spelled
 
 PREDICATE = "urn:mother:model-lineage:1"

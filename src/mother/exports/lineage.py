@@ -14,7 +14,8 @@ from mother.graph import (
     Statement,
     rounded,
 )
-from mother.graph.verdict import Verdict, certainty, grade, of_edge, resamplings
+from mother.graph.grades import grade
+from mother.graph.verdict import Verdict, certainty, of_edge, resamplings
 from mother.names import spelled
 
 #: what an edge's ends are to each other, whichever way it goes

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from mother.errors import UsageError
 from mother.exports.lineage import directed, figures
 from mother.graph import Edge, ModelGraph
-from mother.graph.verdict import grade
+from mother.graph.grades import grade
 from mother.names import spelled
 
 #: what ends a quoted label, and what ends or parts a comment

@@ -15,7 +15,8 @@ from mother.gate.licences import normalised
 from mother.gate.report import Judged, ModelVerdict
 from mother.graph import ModelGraph
 from mother.graph.descent import Descent, Line
-from mother.graph.verdict import certainty, grade, joined, of_edge, unhidden
+from mother.graph.grades import grade, joined
+from mother.graph.verdict import certainty, of_edge, unhidden
 
 #: what a config says by itself when a model is stored: often a scratch folder
 _WEAK = "_name_or_path"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from mother.graph.grades import place
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge
-from mother.graph.verdict import place
 
 
 @dataclass(frozen=True)

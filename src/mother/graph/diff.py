@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mother.graph.grades import grade
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, HiddenAncestor, Node
-from mother.graph.verdict import grade
 
 
 @dataclass(frozen=True)

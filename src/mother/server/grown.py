@@ -9,7 +9,7 @@ from typing import Any
 
 from mother import __version__
 from mother.graph import Edge, parsed
-from mother.graph.verdict import grade
+from mother.graph.grades import grade
 from mother.index.browser import Browser, Seen
 from mother.server.answers import attributes, shown
 from mother.views.outline import Item

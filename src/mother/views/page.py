@@ -17,7 +17,8 @@ from typing import Any
 
 from mother import __version__
 from mother.graph import Edge, Hint, Inference, ModelGraph, Statement, rounded
-from mother.graph.verdict import Verdict, ancestor, needs, of_edge, of_models
+from mother.graph.grades import needs
+from mother.graph.verdict import Verdict, ancestor, of_edge, of_models
 from mother.names import printable
 from mother.views.blocks import grid
 from mother.views.hints import said

@@ -11,7 +11,8 @@ from rich.text import Text
 from mother.graph import Edge as Edge
 from mother.graph import ModelGraph, Tree
 from mother.graph.facts import copies, count, many, read
-from mother.graph.verdict import GRADES, Verdict, ancestor, of_models, tally
+from mother.graph.grades import GRADES, tally
+from mother.graph.verdict import Verdict, ancestor, of_models
 from mother.names import printable as printable
 from mother.names import shortened as shortened
 from mother.views.outline import hanging

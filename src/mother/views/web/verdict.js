@@ -1,5 +1,5 @@
-/** Edges in plain words, for graphs that are opened in the page: what verdict.py says, which tells
- * those that the page was made with. The tests hold the two against each other. */
+/** Edges in plain words, for graphs that are opened in the page: what verdict.py and grades.py
+ * say, which tell those that the page was made with. The tests hold the two against each other. */
 
 import { digits, moved, percent, printable, two, whole } from "./names.js";
 

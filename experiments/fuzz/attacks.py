@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-Attack = Callable[[Path], None]
+#: writes into a folder; some take a scale, by which all that they repeat is fewer
+Attack = Callable[..., None]
 ATTACKS: dict[str, Attack] = {}
 
 
@@ -314,10 +315,10 @@ def strides_of_none(folder: Path) -> None:
 
 
 @attack
-def tensors_of_nothing(folder: Path) -> None:
+def tensors_of_nothing(folder: Path, scale: float = 1) -> None:
     """500,000 tensors without elements."""
     body = start(1) + b"}" + view(0, 0, numbers([0]), numbers([1])) + put(2) + b"0("
-    body += b"".join(integer(k) + get(2) for k in range(500_000)) + b"u"
+    body += b"".join(integer(k) + get(2) for k in range(round(scale * 500_000))) + b"u"
     torch_file(folder / "bad.pt", body, bytes(4))
 
 
@@ -328,19 +329,19 @@ def npy(shape: tuple[int, ...]) -> bytes:
 
 
 @attack
-def arrays_aliased(folder: Path) -> None:
+def arrays_aliased(folder: Path, scale: float = 1) -> None:
     """A pickled dict of 300,000 keys over one array of 256 kB."""
-    held = np.zeros((256, 256), np.float32)
+    keys, held = range(round(scale * 300_000)), np.zeros((256, 256), np.float32)
     out = io.BytesIO()
-    np.save(out, np.array(dict.fromkeys(range(300_000), held), object), allow_pickle=True)
+    np.save(out, np.array(dict.fromkeys(keys, held), object), allow_pickle=True)
     (folder / "bad.npy").write_bytes(out.getvalue())
 
 
 @attack
-def members(folder: Path) -> None:
+def members(folder: Path, scale: float = 1) -> None:
     """An archive of 20,000 arrays that are all the same few bytes."""
     with zipfile.ZipFile(folder / "bad.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        for k in range(20_000):
+        for k in range(round(scale * 20_000)):
             archive.writestr(f"{k}.npy", npy((0,)))
 
 
@@ -395,11 +396,11 @@ def _bundle(folder: Path, blocks: list[bytes], again: int) -> None:
 
 
 @attack
-def keys_shared(folder: Path) -> None:
+def keys_shared(folder: Path, scale: float = 1) -> None:
     """A TensorFlow index whose 100,000 keys share 60,000 letters."""
     tensor = b"\x08\x01" + message(2, message(2, b"\x08\x01")) + b"\x28\x04"
     entries = [(0, b"", b"\x08\x01"), (0, b"a" * 60_000, tensor)]
-    entries += [(60_000, b"%06d" % k, tensor) for k in range(100_000)]
+    entries += [(60_000, b"%06d" % k, tensor) for k in range(round(scale * 100_000))]
     _bundle(folder, [_table(entries)], 1)
 
 
@@ -562,18 +563,19 @@ def hdf5_one_chunk(folder: Path) -> None:
 
 
 @attack
-def hdf5_nodes(folder: Path) -> None:
+def hdf5_nodes(folder: Path, scale: float = 1) -> None:
     """An HDF5 tree of three levels in which each node is referred to 1,000 times."""
-    _hdf5(folder, (1 << 15, 1 << 15), (1, 1), 3, 1000)
+    _hdf5(folder, (1 << 15, 1 << 15), (1, 1), 3, round(scale ** (1 / 3) * 1000))
 
 
 @attack
-def distributed_parts(folder: Path) -> None:
+def distributed_parts(folder: Path, scale: float = 1) -> None:
     """A distributed checkpoint of 20,000 times one part, with a long pickle."""
+    parts, length = round(scale * 20_000), round(scale * 400_000)
     place = folder / "bad"
     place.mkdir()
     body = start(4) + b"}" + text("w") + view(0, 0, numbers([4]), numbers([1])) + b"s"
-    body += text("x") + b"(" + b"]" * 400_000 + b"ls"
+    body += text("x") + b"(" + b"]" * length + b"ls"
     torch_file(place / "__0_0.distcp", body, bytes(16))
     size = (place / "__0_0.distcp").stat().st_size
     meta = "torch.distributed.checkpoint.metadata"
@@ -583,7 +585,7 @@ def distributed_parts(folder: Path) -> None:
     info += text("length") + integer(size) + b"ub" + put(9) + b"0"
     index = b"".join(
         symbol(meta, "MetadataIndex") + b")R}(" + text("fqn") + text("w") + text("offset")
-        + numbers([4 * k]) + b"ub" + get(9) for k in range(20_000)
+        + numbers([4 * k]) + b"ub" + get(9) for k in range(parts)
     )  # fmt: skip
     body = info + symbol(meta, "Metadata") + b")R}(" + text("state_dict_metadata") + b"}"
     body += text("w") + kind + b"s" + text("storage_data") + b"}(" + index + b"u" + b"ub"
@@ -591,8 +593,9 @@ def distributed_parts(folder: Path) -> None:
 
 
 @attack
-def flax_chunks(folder: Path) -> None:
+def flax_chunks(folder: Path, scale: float = 1) -> None:
     """A msgpack file of one array in 200,000 chunks without elements."""
+    empty = round(scale * 200_000)
 
     def texted(value: str) -> bytes:
         return bytes([0xA0 | len(value)]) + value.encode()
@@ -601,19 +604,19 @@ def flax_chunks(folder: Path) -> None:
         inner = b"\x93" + shape + texted("float32") + b"\xc6" + struct.pack(">I", len(data)) + data
         return b"\xc9" + struct.pack(">I", len(inner)) + b"\x01" + inner
 
-    parts = b"".join(texted(str(k)) + array(b"\x91\x00", b"") for k in range(200_000))
-    parts += texted("200000") + array(b"\x91\x01", bytes(4))
-    chunks = b"\xdf" + struct.pack(">I", 200_001) + parts
+    parts = b"".join(texted(str(k)) + array(b"\x91\x00", b"") for k in range(empty))
+    parts += texted(str(empty)) + array(b"\x91\x01", bytes(4))
+    chunks = b"\xdf" + struct.pack(">I", empty + 1) + parts
     held = b"\x83" + texted("__msgpack_chunked_array__".ljust(25)[:25]) + b"\xc3"
     held += texted("shape") + b"\x81" + texted("0") + b"\x01" + texted("chunks") + chunks
     (folder / "bad.msgpack").write_bytes(b"\x81" + texted("w") + held)
 
 
 @attack
-def safetensors_names(folder: Path) -> None:
+def safetensors_names(folder: Path, scale: float = 1) -> None:
     """A safetensors header of 100,000 tensors without elements."""
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    head = json.dumps({f"w{k}": entry for k in range(100_000)}).encode()
+    head = json.dumps({f"w{k}": entry for k in range(round(scale * 100_000))}).encode()
     (folder / "bad.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
 
 

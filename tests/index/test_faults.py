@@ -19,9 +19,13 @@ from mother.cli import cli
 from mother.errors import InputError, MotherError, UsageError
 from mother.index import Index
 from mother.index.store import NAME
+from mother.methods import refinement
 
 BUDGET = 4 << 10
 ROOT = Path(__file__).parents[2]
+
+# the processes that tests start are told of it, too
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,12 @@ def line(folder, *words):
 
 @pytest.mark.slow
 def test_kills_lose_nothing(tmp_path):
+    script = (
+        "from mother.methods import refinement; refinement.REPLICATES = 1;"
+        "from benchmarks.kill import main; main()"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kill", "--rounds", "30"],
+        [sys.executable, "-c", script, "--rounds", "30"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -66,6 +74,7 @@ def test_kills_lose_nothing(tmp_path):
 
 
 def _add(folder, paths):
+    refinement.REPLICATES = 1
     with Index(folder) as index:
         for path in paths:
             index.add([path])

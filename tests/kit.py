@@ -143,6 +143,13 @@ def group_of(models):
     return group
 
 
+def in_full(group, of):
+    """The layers of a group of sketches, in the models that `of` holds by id."""
+    held = {(layer.name, layer.shape) for layer in group.layers}
+    (whole,) = align([of[c.id] for c in group.checkpoints])
+    return whole.over((layer.name, layer.shape) in held for layer in whole.layers)
+
+
 def edges(graph):
     """(parent, child) of a graph."""
     return {(edge.parent, edge.child) for edge in graph.edges}

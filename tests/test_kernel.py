@@ -51,6 +51,19 @@ def gaps(blocks):
     return np.abs(w[:, None] - w[None])
 
 
+def gram(loops, blocks, reference):
+    return loops.sums(blocks, reference).gram
+
+
+def distances(loops, blocks):
+    found = loops.sums(blocks, None, linf=True, l1=True)
+    return found.linf, found.l1
+
+
+def moments(loops, block):
+    return loops.sums([block], None, moments=True).moments[0]
+
+
 @st.composite
 def whole_blocks(draw):
     """Blocks of whole numbers, of which every float32 sum in a tile is exact."""
@@ -82,7 +95,7 @@ def test_blocks_can_be_unaligned():
 def test_gram_of_whole_numbers_is_exact(loops, given_):
     blocks, reference = given_
     d = increments(blocks, reference)
-    found = loops.gram(blocks, reference)
+    found = gram(loops, blocks, reference)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, d @ d.T)
 
@@ -92,7 +105,7 @@ def test_gram_of_whole_numbers_is_exact(loops, given_):
 @settings(deadline=None, max_examples=50)
 def test_distances_of_whole_numbers_are_exact(loops, given_):
     blocks, _ = given_
-    most, total = loops.distances(blocks)
+    most, total = distances(loops, blocks)
     np.testing.assert_array_equal(most, gaps(blocks).max(axis=2))
     np.testing.assert_array_equal(total, gaps(blocks).sum(axis=2))
 
@@ -104,8 +117,8 @@ def test_every_number_of_models(loops, n):
     blocks = [rng.integers(-8, 9, 2 * 1024 + 7).astype(DTYPES[i % 6]) for i in range(n)]
     reference = forest(rng, n)
     d = increments(blocks, reference)
-    np.testing.assert_array_equal(loops.gram(blocks, reference), d @ d.T)
-    most, total = loops.distances(blocks)
+    np.testing.assert_array_equal(gram(loops, blocks, reference), d @ d.T)
+    most, total = distances(loops, blocks)
     np.testing.assert_array_equal(most, gaps(blocks).max(axis=2))
     np.testing.assert_array_equal(total, gaps(blocks).sum(axis=2))
 
@@ -120,7 +133,7 @@ def test_moments_and_histogram_of_every_length(loops, length):
         c = x - x.mean()
         expected = [x.mean(), *((c**p).sum() for p in (2, 3, 4)), x.min(), x.max()]
         scale = np.array([8, *(np.abs(c**p).sum() for p in (2, 3, 4)), 8, 8])
-        np.testing.assert_array_less(np.abs(loops.moments(block) - expected), 3e-6 * scale + 1e-12)
+        np.testing.assert_array_less(np.abs(moments(loops, block) - expected), 3e-6 * scale + 1e-12)
         counts = loops.histogram(block, -16.0, 16.0, 64)
         assert counts.dtype == np.int64
         np.testing.assert_array_equal(counts, np.histogram(x, 64, (-16, 16))[0])
@@ -137,10 +150,10 @@ def test_gram_of_real_weights(dtype, length):
         d = increments(blocks, reference)
         # sums of 64 products in float32 a lane
         bound = 64 * np.finfo(np.float32).eps * (np.abs(d) @ np.abs(d).T)
-        for found in (kernel.gram(blocks, reference), numpy_kernel.gram(blocks, reference)):
+        for found in (gram(kernel, blocks, reference), gram(numpy_kernel, blocks, reference)):
             assert (np.abs(found - d @ d.T) <= bound).all()
             np.testing.assert_array_equal(found, found.T)
-    most, total = kernel.distances(blocks)
+    most, total = distances(kernel, blocks)
     gap = gaps(blocks)
     np.testing.assert_allclose(most, gap.max(axis=2), rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(total, gap.sum(axis=2), rtol=1e-5, atol=1e-7)
@@ -155,8 +168,8 @@ def test_close_models_keep_their_distance(dtype, step):
     blocks = [parent.astype(dtype), (parent + step * rng.normal(size=9001)).astype(dtype)]
     exact = float(gaps(blocks)[0, 1] @ gaps(blocks)[0, 1])
     assert exact > 0
-    assert kernel.gram(blocks, np.array([-1, 0]))[1, 1] == pytest.approx(exact, rel=1e-5)
-    assert kernel.gram(blocks, np.array([1, -1]))[0, 0] == pytest.approx(exact, rel=1e-5)
+    assert gram(kernel, blocks, np.array([-1, 0]))[1, 1] == pytest.approx(exact, rel=1e-5)
+    assert gram(kernel, blocks, np.array([1, -1]))[0, 0] == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16, E4M3, E5M2], ids=str)
@@ -173,10 +186,10 @@ def test_every_finite_number_of_a_small_type(dtype):
     zero = np.zeros(1, np.float32)
     rows = zip(values[:whole].reshape(-1, 8), wide[:whole].reshape(-1, 8), strict=True)
     for row, expected in rows:
-        most, total = kernel.distances([*(row[k : k + 1] for k in range(8)), zero])
+        most, total = distances(kernel, [*(row[k : k + 1] for k in range(8)), zero])
         np.testing.assert_array_equal(most[8, :8], np.abs(expected))
         np.testing.assert_array_equal(total[8, :8], np.abs(expected))
-        low, high = kernel.moments(row)[4:]
+        low, high = moments(kernel, row)[4:]
         assert (low, high) == (expected.min(), expected.max())
 
 
@@ -193,7 +206,7 @@ def test_what_is_not_finite_shows_on_the_diagonal(dtype, bad, at):
     for loops in (kernel, numpy_kernel):
         for reference in (np.full(6, -1), np.array([-1, 0, 1, 0, 3, 2])):
             with np.errstate(invalid="ignore"):
-                found = loops.gram(blocks, reference)
+                found = gram(loops, blocks, reference)
             hit = {3} | {i for i in range(6) if reference[i] == 3}
             sound = sorted(set(range(6)) - hit)
             assert not np.isfinite(np.diagonal(found)[sorted(hit)]).any()
@@ -234,7 +247,7 @@ def test_moments_against_scipy(dtype, centre):
     block = (centre + 0.05 * rng.gamma(2.0, size=30_011)).astype(dtype)
     x = block.astype(np.float64)
     for loops in (kernel, numpy_kernel):
-        mean, second, third, fourth, low, high = loops.moments(block)
+        mean, second, third, fourth, low, high = moments(loops, block)
         assert mean == pytest.approx(x.mean(), rel=1e-6)
         assert second / x.size == pytest.approx(x.var(), rel=1e-5)
         assert third * x.size**0.5 / second**1.5 == pytest.approx(stats.skew(x), rel=1e-4)
@@ -249,7 +262,7 @@ def test_moments_against_scipy(dtype, centre):
 def test_a_constant_block_has_no_spread(loops, value, length):
     block = np.full(length, value, np.float32)
     v = float(block[0])
-    np.testing.assert_array_equal(loops.moments(block), [v, 0, 0, 0, v, v])
+    np.testing.assert_array_equal(moments(loops, block), [v, 0, 0, 0, v, v])
 
 
 @TWINS
@@ -307,10 +320,10 @@ def test_loops_for_other_processors_agree(kind, n):
 def test_without_a_compiler_numpy_stands_in(monkeypatch):
     blocks = [np.array([1.0, 2.0], np.float32), np.array([1.5, 5.0], np.float32)]
     calls = (
-        lambda: kernel.gram(blocks, np.array([-1, 0])),
-        lambda: np.stack(kernel.distances(blocks)),
+        lambda: gram(kernel, blocks, np.array([-1, 0])),
+        lambda: np.stack(distances(kernel, blocks)),
         lambda: np.stack(astuple(kernel.sums(blocks, np.array([-1, 0]), linf=True, l1=True))[:3]),
-        lambda: kernel.moments(blocks[0]),
+        lambda: moments(kernel, blocks[0]),
         lambda: kernel.histogram(blocks[1], 0.0, 8.0, 4),
         lambda: np.array(kernel.pivots(np.eye(4), 0.5)),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kit import edges
+from kit import edges, in_full
 from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
@@ -15,7 +15,7 @@ from mother.layouts import align
 from mother.measures import measure
 from mother.measures.products import Products
 from mother.methods import gram
-from mother.methods.refinement import REPLICATES, Refinement, in_full
+from mother.methods.refinement import REPLICATES, Refinement
 from mother.methods.unsettled import unsettled
 from mother.options import MANY, Options
 from mother.recovery import recover_checkpoints
@@ -87,7 +87,7 @@ def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
     def whole(group):
         assert len(group.checkpoints) <= 12
         read.append({c.id for c in group.checkpoints})
-        return measure(in_full(group, [of[c.id] for c in group.checkpoints]), l1=False)
+        return measure(in_full(group, of), l1=False)
 
     small = [sketch(m, budget) for m in models]
     refinement = Refinement(more, whole)

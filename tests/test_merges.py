@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import mother
-from mother.evidence.merges import Merged, find_merges
+from mother.evidence.merges import Merged
 from mother.measures import Measures
 
 LAYERS, SIZE = 8, 3000
@@ -60,7 +60,7 @@ RECIPES = {
 def test_a_recipe_is_found_among_relatives(parents, shares, others, method):
     made = sum(x * w for x, w in zip(shares, parents, strict=True))
     models = [*others, made, *parents]
-    (merge,) = find_merges(measured(models))
+    (merge,) = Merged.of(measured(models)).merges
     assert merge.child == len(others)
     assert merge.method == method
     assert merge.left < 1e-6
@@ -72,7 +72,7 @@ def test_a_recipe_is_found_among_relatives(parents, shares, others, method):
 
 def test_shares_that_vary_by_layer():
     made = (1 - RAMP) * F.a + RAMP * F.b
-    (merge,) = find_merges(measured([F.o, F.a, F.b, made, F.c]))
+    (merge,) = Merged.of(measured([F.o, F.a, F.b, made, F.c])).merges
     assert (merge.child, sorted(merge.parents), merge.method) == (3, [1, 2], "by block")
     of_b = merge.layers[:, merge.parents.index(2)]
     assert of_b == pytest.approx(np.linspace(0, 1, LAYERS), abs=1e-6)
@@ -81,7 +81,7 @@ def test_shares_that_vary_by_layer():
 def test_layers_taken_whole():
     upper = RAMP > 0.5
     made = np.where(upper, F.a, F.b)
-    (merge,) = find_merges(measured([F.o, F.a, F.b, made, F.c]))
+    (merge,) = Merged.of(measured([F.o, F.a, F.b, made, F.c])).merges
     assert (merge.child, sorted(merge.parents), merge.method) == (3, [1, 2], "by block")
 
 
@@ -91,7 +91,7 @@ def test_what_rounding_leaves_is_no_doubt(kind):
     made = (0.6 * parents[0].astype(float) + 0.4 * parents[1].astype(float)).astype(kind)
     error = float(np.finfo(kind).eps) / 24**0.5
     models = [x.astype(float) for x in (F.o, *parents, made)]
-    (merge,) = find_merges(measured(models), np.full(4, error))
+    (merge,) = Merged.of(measured(models), np.full(4, error)).merges
     assert merge.shares == pytest.approx([0.6, 0.4], abs=1e-3)
 
 
@@ -99,8 +99,8 @@ def test_training_in_different_layers_makes_no_merge():
     lower, upper = RAMP < 0.5, RAMP > 0.5
     first = F.o + lower * F.draw(0.1)
     second, beside = first + upper * F.draw(0.1), F.o + upper * F.draw(0.1)
-    assert find_merges(measured([F.o, first, second])) == []
-    assert find_merges(measured([F.o, first, beside])) == []
+    assert Merged.of(measured([F.o, first, second])).merges == ()
+    assert Merged.of(measured([F.o, first, beside])).merges == ()
 
 
 @pytest.mark.parametrize("points", [3, 5])
@@ -110,7 +110,7 @@ def test_the_mean_of_the_points_of_a_run(points):
     way, run = f.draw(0.05), [f.o + f.draw(0.1)]
     for _ in range(points - 1):
         run.append(run[-1] + way + f.draw(0.01))
-    (merge,) = find_merges(measured([f.o, f.b, *run, sum(run) / points]))
+    (merge,) = Merged.of(measured([f.o, f.b, *run, sum(run) / points])).merges
     assert (merge.child, merge.kind) == (points + 2, "average")
     assert merge.shares == pytest.approx([1 / points] * points, abs=1e-3)
 
@@ -124,7 +124,7 @@ def test_what_rounding_hides_is_no_merge():
     every = [*run, f.a, f.a + f.draw(0.003), f.b, f.s]
     models = [x.astype(size).astype(float) for x in every]
     error = float(ml_dtypes.finfo(size).eps) / 24**0.5
-    assert find_merges(measured(models), np.full(len(models), error)) == []
+    assert Merged.of(measured(models), np.full(len(models), error)).merges == ()
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -148,7 +148,7 @@ def test_no_model_of_a_drawn_tree_is_a_merge(seed):
         steps.append(step)
     kept = [w for w in models if rng.random() < 0.8]
     if len(kept) > 2:
-        assert find_merges(measured(kept)) == []
+        assert Merged.of(measured(kept)).merges == ()
 
 
 def folder(path, models):

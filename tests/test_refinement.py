@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit import in_full
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.layouts import align
 from mother.measures import measure
 from mother.methods import gram
-from mother.methods.refinement import Refinement, in_full
+from mother.methods.refinement import Refinement
 from mother.options import Options
 from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
@@ -205,7 +206,7 @@ def in_full_of(models):
 
     def whole(group):
         opened.append([c.id for c in group.checkpoints])
-        return measure(in_full(group, [of[c.id] for c in group.checkpoints]), l1=False)
+        return measure(in_full(group, of), l1=False)
 
     return whole, opened
 

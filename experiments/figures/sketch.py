@@ -12,9 +12,9 @@ from experiments.figures.pictures import legend_below, panels
 from experiments.figures.splits import Built, by_ours, there
 from mother import ModelGraph, evaluate
 from mother.checkpoints import Checkpoint
-from mother.layouts import Group
+from mother.layouts import Group, align
 from mother.measures import Measures, measure
-from mother.methods.refinement import Refinement, in_full
+from mother.methods.refinement import Refinement
 from mother.options import Options
 from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
@@ -96,7 +96,10 @@ def _from_sketches(
         for c in opened:
             read = held.get((c.id, LEVELS + 1), 0)
             held[c.id, LEVELS + 1] = read + sum(t.nbytes for t in c.tensors.values())
-        return measure(in_full(group, opened), l1=False, threads=threads)
+        wanted = {(x.name, x.shape) for x in group.layers}
+        (full,) = align(opened)
+        full = full.over((x.name, x.shape) in wanted for x in full.layers)
+        return measure(full, l1=False, threads=threads)
 
     first = [reduced(c, 0) for c in built.checkpoints.values()]
     options = Options(bootstrap=0, threads=threads)

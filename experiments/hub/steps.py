@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.figures.splits import read
 from mother.evidence.direction import UNCHANGED, telling
-from mother.evidence.kinship import changed, inherited
+from mother.evidence.kinship import inherited
 from mother.layouts import align
 from mother.measures import Measures, measure
 from mother.methods.gram import families
@@ -47,7 +47,7 @@ def measured_steps(folders: Iterable[Path], threads: int = 1) -> list[dict[str, 
                 names = [ids[k] for k in members]
                 place = {name: k for k, name in enumerate(names)}
                 m = m.over(inherited(m) & telling(m))
-                if len(names) < 2 or not changed(m).any():
+                if len(names) < 2 or not (m.squared_distance > 0).any():
                     continue
                 up = [place.get(above.get(name, ""), -1) for name in names]
                 for c, p in enumerate(up):

@@ -68,6 +68,7 @@ def test_slices_are_slices_of_the_whole(folder, data):
 
 @WRITTEN
 def test_numpy_makes_the_same_of_them_as_c(folder, monkeypatch):
+    assert unpack.native, "unpack.c was not built, or can't be loaded"
     compiled = open_checkpoint(folder).tensors[WEIGHT].read()
     monkeypatch.setattr(unpack, "_lib", None)
     assert open_checkpoint(folder).tensors[WEIGHT].read().tobytes() == compiled.tobytes()

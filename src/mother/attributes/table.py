@@ -55,9 +55,6 @@ class Stated:
         return Stated(values, source, self.strangers + other.strangers, self.faults + other.faults)
 
 
-Table = "str | PathLike[str] | pandas.DataFrame | Mapping[str, Mapping[str, object]]"
-
-
 def stated(graph: ModelGraph, table: Any) -> Stated:
     """What a table states of a graph's models.
 

@@ -238,8 +238,3 @@ def inherited(m: Measures) -> NDArray[np.bool_]:
     least = threshold_of_many(m.sizes[shared], m.seen[shared], max(1.0, off.sum() / 2))
     alike[shared] = np.median(cosine, axis=1) > least
     return shared & alike
-
-
-def changed(m: Measures) -> NDArray[np.bool_]:
-    """The layers that differ between some models, (L,)."""
-    return np.asarray(np.nan_to_num(m.squared_distance).max(axis=(1, 2), initial=0.0) > 0)

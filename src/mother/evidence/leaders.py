@@ -17,7 +17,6 @@ from mother.measures.clustering import groups, joined
 from mother.sketches.points import DIMENSIONS, projected
 from mother.sketches.samples import Samples
 
-Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 BLOCK = 1024

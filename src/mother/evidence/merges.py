@@ -8,7 +8,7 @@ leaf: it takes part in nobody's search, and what was trained from it is a tree o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,8 +75,18 @@ class Merged:
         among: Mask | None = None,
         weights: Sequence[Array] = (),
     ) -> Merged:
-        """Of all models, or of those `among`, (n,) bool. rounding: as of `find_merges`. weights:
-        some of all models, (n, W) of some layers, for what is put together weight by weight."""
+        """Of all models, or of those `among`, (n,) bool; each from models that are no merges where
+        that can be. m: of n models; layers that are absent in some of them are left out. rounding:
+        (n,) the relative error that rounding left on each. weights: some of all models, (n, W) of
+        some layers, for what is put together weight by weight.
+
+        >>> x = np.random.default_rng(0).standard_normal((5, 20000))
+        >>> base, a, b = x[0], x[0] + 0.1 * x[1], x[0] + 0.1 * x[2]
+        >>> w = np.stack([base, a, b, 0.7 * a + 0.3 * b, a + 0.1 * x[4]])
+        >>> m = Measures(("u",), ((100, 200),), np.array([20000]), (w @ w.T)[None])
+        >>> [(x.child, x.parents, x.shares.round(3).tolist()) for x in Merged.of(m).merges]
+        [(3, (1, 2), [0.7, 0.3])]
+        """
         n = m.gram.shape[1]
         models = np.arange(n) if among is None else np.flatnonzero(among)
         noise = np.zeros(n) if rounding is None else rounding
@@ -103,29 +113,6 @@ class Merged:
         """With other models that take no part in the search, (n,) the parent of each, -1 for
         most."""
         return replace(self, parent=np.where(leaves >= 0, leaves, self.parent))
-
-
-def find_merges(
-    m: Measures, rounding: Array | None = None, among: Iterable[int] | None = None
-) -> list[Merge]:
-    """All merges among models, each from models that are none where that can be.
-
-    Args:
-        m: of n models; layers that are absent in some of them are left out.
-        rounding: (n,) the relative error that rounding left on each.
-        among: the models looked at; all if None.
-
-    >>> x = np.random.default_rng(0).standard_normal((5, 20000))
-    >>> base, a, b = x[0], x[0] + 0.1 * x[1], x[0] + 0.1 * x[2]
-    >>> w = np.stack([base, a, b, 0.7 * a + 0.3 * b, a + 0.1 * x[4]])
-    >>> m = Measures(("u",), ((100, 200),), np.array([20000]), (w @ w.T)[None])
-    >>> [(x.child, x.parents, x.shares.round(3).tolist()) for x in find_merges(m)]
-    [(3, (1, 2), [0.7, 0.3])]
-    """
-    models = None
-    if among is not None:
-        models = np.isin(np.arange(m.gram.shape[1]), list(among))
-    return list(Merged.of(m, rounding, models).merges)
 
 
 def _found(of: Products) -> dict[int, Fit]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.measures import numpy_kernel
-from mother.measures.numpy_kernel import Block, Sums, known
+from mother.measures.numpy_kernel import Block, Sums
 
 _CODES = {
     np.dtype(np.float32): 0,
@@ -72,7 +72,8 @@ def sums(
     l1: bool = False,
     moments: bool = False,
 ) -> Sums:
-    """What is asked for of n blocks, in one reading of them.
+    """What is asked for of n blocks, in one reading of them. Increments are formed before products
+    and summed in float64, so that close models keep their distance.
 
     reference: (n,) int64, for `gram`, which is left out where it is None. l1 only beside linf.
 
@@ -95,39 +96,6 @@ def sums(
     if _lib.mother_pass(pointers, codes, _pointer(order), *sizes, *out):
         raise MemoryError("no memory for a tile")
     return Sums(_symmetric(products), _symmetric(most), _symmetric(total), powers)
-
-
-def gram(blocks: Sequence[Block], reference: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Inner products of increments d_i = w_i - w_reference[i] (w_i where reference is -1), (n, n).
-
-    Increments are formed before products and summed in float64, so close models keep their
-    distance. `reference` is int64, (n,).
-
-    >>> gram([np.array([1.0, 2.0]), np.array([1.0, 5.0])], np.array([-1, 0]))
-    array([[5., 6.],
-           [6., 9.]])
-    """
-    return known(sums(blocks, reference).gram)
-
-
-def distances(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Largest |w_i - w_j|, and the sum of |w_i - w_j|; both (n, n), float64.
-
-    >>> distances([np.array([1.0, 2.0]), np.array([1.5, 5.0])])[1]
-    array([[0. , 3.5],
-           [3.5, 0. ]])
-    """
-    found = sums(blocks, None, linf=True, l1=True)
-    return known(found.linf), known(found.l1)
-
-
-def moments(block: Block) -> NDArray[np.float64]:
-    """Mean, sums of 2nd, 3rd and 4th powers about it, minimum, maximum; (6,), float64.
-
-    >>> moments(np.array([1.0, 2.0, 3.0]))
-    array([2., 2., 0., 2., 1., 3.])
-    """
-    return np.asarray(known(sums([block], None, moments=True).moments)[0])
 
 
 def histogram(block: Block, low: float, high: float, bins: int) -> NDArray[np.int64]:

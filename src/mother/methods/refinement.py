@@ -205,20 +205,6 @@ def _of_kinship(m: Measures) -> Doubts:
     return [Doubt(pair, frozenset(pair)) for pair in unsure(m)]
 
 
-def in_full(group: Group, whole: Sequence[Checkpoint]) -> Group:
-    """A group of sketches with the same models, opened, in their place."""
-    layers = (
-        replace(
-            layer,
-            tensors=tuple(
-                whole[k].tensors[t.name] for k, t in zip(layer.members, layer.tensors, strict=True)
-            ),
-        )
-        for layer in group.layers
-    )
-    return replace(group, checkpoints=tuple(whole), layers=tuple(layers))
-
-
 def in_doubt(forest: Forest, others: Iterable[Forest]) -> Doubts:
     """Of each model whose parent is another one in any of the others: between all that would be its
     parent.

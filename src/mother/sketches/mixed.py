@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mother.measures.stream import Measures
-
-Array = NDArray[np.float64]
 
 
 def mixed(

@@ -164,17 +164,3 @@ def words(codes: Array, bits: int) -> Array:
     over = at % 32 + bits > 32
     found[..., over] |= unsigned[..., word[over] + 1] << (32 - shift[over])
     return (found & np.uint32((1 << bits) - 1)).astype(np.uint8)
-
-
-def grouped(codes: Array, scales: Array, zeros: Array | None, dtype: DType) -> Array:
-    """(code - zero) * scale, each scale for an equal run of a row's codes, in the way of `dtype`.
-
-    codes: (n, columns). scales, zeros: (n, groups). -> (n, columns) of dtype
-    """
-    n, groups = scales.shape
-    values = codes.reshape(n, groups, -1).astype(np.float32)
-    if zeros is not None:
-        values -= zeros.astype(np.float32)[..., None]
-    with np.errstate(over="ignore", invalid="ignore"):
-        values *= scales.astype(np.float32)[..., None]
-    return rounded(values.reshape(n, -1), dtype)

@@ -69,11 +69,12 @@ def find_partial(
     for i, k in pairs.tolist():
         if taken[i] or taken[k]:
             continue
-        kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
+        others = [x for x in range(n) if x not in (i, k) and not taken[x]]
+        kin = [x for x in others if related[x, i]]
         differ_in = ~same[:, i, k] & np.isfinite(m.gram[:, i, k])
         if (differ_in & matrices).any():
             differ_in &= matrices
-        if any(same[differ_in, x, y].any() for x in kin for y in (i, k)):
+        if any(same[differ_in, x, y].any() for x in others for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
         first, open_ = _original(group, m, differ_in, i, k, kin)
         if first is None and not differ[i, k]:  # which was first, no matrix tells

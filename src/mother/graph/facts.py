@@ -16,6 +16,7 @@ _COPIES = {
     "converted": "converted",
     "quantized": "quantized",
     "pruned": "pruned",
+    "edited": "edited",
 }
 WHOLE = 0.995  # share of a model's weights from which it was compared as good as whole
 

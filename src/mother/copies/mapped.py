@@ -71,7 +71,8 @@ def find_mapped(
     for i, k in sorted(near, key=lambda pair: (float(apart[pair]), pair)):
         if taken[i] or taken[k]:
             continue
-        if (pair := _Pair.of(layers, i, k)) is None:
+        moved = np.flatnonzero(part.squared_distance[:, i, k] > 0).tolist()
+        if (pair := _Pair.of([layers[x] for x in moved], i, k)) is None:
             continue
         kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
         first = next((o for o, x in ((i, k), (k, i)) if projected(part, o, x, same)), None)

@@ -12,23 +12,39 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from experiments.figures import ablation, calibration, robustness
-from experiments.figures.families import Family, read
+from experiments.figures import ablation, calibration, robustness, sketch
+from experiments.figures.families import Data, Family, read
+from experiments.figures.splits import there
 from safetensors.numpy import load_file
 
+from mother.sketches.windows import BUDGET
+
 Rows = list[dict[str, str]]
-REPLICATES = 10
+REPLICATES = 4
+#: what pages that recover each split many times are about: each architecture, both ways to
+#: fine-tune, and models that bf16 leaves as they are
+SOME = ("ft", "ft-light", "lora-v", "cnn", "text")
 
 
 @contextmanager
 def few() -> Iterator[pytest.MonkeyPatch]:
-    """Pages are of fewer replicates and compressions, and time nothing twice."""
+    """Pages are of fewer replicates, compressions, sketches and variants, some of fewer splits,
+    and time nothing twice. Each compression and each variant has a test of its own."""
     some = {name: robustness.COMPRESSIONS[name] for name in ("bf16", "pruned")}
+    variants = (ablation.ALL, "without what is held", "vectors as well")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "REPLICATES", REPLICATES)
         patch.setattr(robustness, "COMPRESSIONS", some)
+        patch.setattr(sketch, "BUDGETS", (4096, BUDGET))
+        for page in robustness, sketch:
+            patch.setattr(page, "there", _some)
         patch.setattr(ablation, "TIMES", 1)
+        patch.setattr(ablation, "VARIANTS", {name: ablation.VARIANTS[name] for name in variants})
         yield patch
+
+
+def _some(data: Data) -> list[tuple[str, int]]:
+    return [(split, seed) for split, seed in there(data) if split in SOME]
 
 
 def rows(file: Path, **wanted: str) -> Rows:

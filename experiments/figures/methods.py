@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csgraph
 
 from experiments.figures.families import Family, Indices
-from mother.evidence.kinship import changed, inherited
+from mother.evidence.kinship import inherited
 from mother.evidence.ranks import unchanged
 from mother.measures import Measures, is_matrix, rank_distances
 from mother.measures.clustering import minimum_spanning_trees
@@ -115,7 +115,8 @@ def papers_told(tree: Family, layers: str, distance: str = "ft", c: float = pape
 def _inherited(m: Measures) -> Measures:
     """The matrices that models have from each other, as far as they changed."""
     told = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
-    return m.over(told & inherited(m) & changed(m))
+    changed = np.nan_to_num(m.squared_distance).max(axis=(1, 2), initial=0.0) > 0
+    return m.over(told & inherited(m) & changed)
 
 
 def _summed(m: Measures, figure: Array) -> Array:

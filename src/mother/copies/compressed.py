@@ -20,11 +20,13 @@ from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 from mother.measures.compression import pruned_or_rounded
 from mother.measures.formats import grid_step, picked_rows
-from mother.measures.products import Array, Indices, Source
+from mother.measures.products import Array, Bools, Indices, Source
 from mother.measures.reference import sample
 
 TRIED = 4  # of the nearest models, as the original of a compressed one
 HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
+ASIDE = 0.15  # of the way from an original to its copy, that what was trained from it strays
+STRAYS = 3.0  # times as far as chance has it, beside
 MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 _TINY = 1e-30
 
@@ -73,6 +75,8 @@ def descended(m: Source, original: Indices) -> Indices:
     if not len(copies):
         return np.full(len(original), -1, dtype=np.intp)
     odds = np.stack([_log_odds(m, int(original[k]), int(k)) for k in copies])
+    there = np.stack([_ends_at(m, int(original[k]), int(k)) for k in copies])
+    odds = np.where(there, odds, 0.0)
     odds[:, copies] = 0.0  # a copy goes with its original
     for o in np.unique(original[copies]):  # a model descends from one of its copies at most
         of = original[copies] == o
@@ -93,6 +97,20 @@ def _above(model: int, original: Indices, home: Indices) -> list[int]:
     while (model := int(max(original[model], home[model]))) >= 0 and model not in found:
         found.append(model)
     return found
+
+
+def _ends_at(m: Source, original: int, copy: int) -> Bools:
+    """Which models lie at the copy's end of the way from its original, (n,), as what was trained
+    from it does but for chance. One that was trained along that way lies anywhere."""
+    every, norms = np.arange(len(m)), m.squared_norms()
+    of_first, of_copy = (m.pairs(np.full_like(every, k), every).ij for k in (original, copy))
+    weight = (m.seen / np.maximum(norms[:, original], _TINY))[:, None]
+    own, between = norms[:, [original]], of_first[:, [copy]]
+    length = max(float(np.nansum(weight * (own + norms[:, [copy]] - 2 * between))), _TINY)
+    along = np.nansum(weight * (of_copy - of_first - between + own), axis=0)
+    far = np.nansum(weight * np.maximum(norms + norms[:, [copy]] - 2 * of_copy, 0.0), axis=0)
+    chance = np.sqrt(far / length / max(float(m.seen.sum()), 1.0))
+    return np.asarray(np.abs(along / length - 1) < ASIDE + STRAYS * chance)
 
 
 def _log_odds(m: Source, original: int, copy: int) -> Array:

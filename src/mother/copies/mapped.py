@@ -66,7 +66,7 @@ def find_mapped(
         (min(k, o), max(k, o))
         for k in np.flatnonzero(~taken).tolist()
         for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist()
-        if not taken[o] and np.isfinite(apart[k, o])
+        if not taken[o] and np.isfinite(apart[k, o]) and related[k, o]
     }
     for i, k in sorted(near, key=lambda pair: (float(apart[pair]), pair)):
         if taken[i] or taken[k]:

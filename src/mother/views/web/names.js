@@ -55,9 +55,13 @@ export function moved(x) {
   return `${two(size)} ${unit}`;
 }
 
-/** Two digits of a figure. */
+/** Two digits of a figure; of two as near, the even one, as Python rounds. */
 export function two(x) {
-  return Math.abs(x) < 0.001 || x >= 100 ? digits(x, 2) : String(Number(x.toPrecision(2)));
+  if (Math.abs(x) < 0.001 || x >= 100) return digits(x, 2);
+  // only what is exact in binary lies halfway between two
+  if (!Number.isInteger(1024 * x)) return String(Number(x.toPrecision(2)));
+  const scale = 10 ** (1 - Math.floor(Math.log10(x)));
+  return String(whole(scale * x) / scale);
 }
 
 /** So many digits of a figure, as Python's format "g" has them. */

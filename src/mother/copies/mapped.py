@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
 from mother.copies.edited import projected
-from mother.copies.nearer import nearer
+from mother.copies.nearer import distances, nearer
 from mother.evidence.kinship import kinship
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
@@ -39,7 +39,6 @@ KEPT = 0.01  # of these, that are turned at most
 FEWER = 8  # weights that became one, at least
 CODES = 0.25  # of the original's different values, that one rounded to codes has at most
 EPS = 4.0  # times a number type's: what rounding turns is in order
-_TINY = 1e-200
 
 
 def find_mapped(
@@ -53,10 +52,7 @@ def find_mapped(
         return []
     layers = [x for x in (whole or group).layers if is_matrix(x.shape)]
     taken = originals(whole or group, copies) >= 0
-    norm = np.nanmean(np.diagonal(m.gram, axis1=1, axis2=2), axis=1)
-    weight = np.where(norm > 0, m.sizes / np.maximum(norm, _TINY), 0.0)
-    apart = np.nansum(weight[:, None, None] * m.squared_distance, axis=0)
-    np.fill_diagonal(apart, np.inf)
+    apart = distances(m)
     apart[apart == 0] = np.inf
     found, related = list[Duplicate](), kinship(m) > 1
     part = m.over(matrices)
@@ -92,7 +88,7 @@ def find_mapped(
     return found
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Pair:
     """Two models of which one is a function of the other. first: which of the two is the original
     by what became one, 0 or 1; None where nothing did."""
@@ -103,7 +99,7 @@ class _Pair:
     @classmethod
     def of(cls, layers: Sequence[Layer], i: int, k: int) -> _Pair | None:
         """None where neither is a function of the other."""
-        turned, expected, one = 0, 0, np.zeros(2, dtype=np.intp)
+        expected, one = 0, np.zeros(2, dtype=np.intp)
         differ = list[tuple[Array, Array]]()
         for a, b in _both(layers, i, k):
             if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -114,7 +110,7 @@ class _Pair:
             here, there = (0, int((a != b).sum())) if exact else turns(a, b)
             if here > KEPT * there:
                 return None
-            turned, expected = turned + here, expected + there
+            expected += there
             one += _became_one(a, b)
             differ.append((a, b))
         if expected < ENOUGH:

@@ -19,6 +19,16 @@ EVEN = 0.15  # of the way between two, within which a relative is as near to bot
 _TINY = 1e-200
 
 
+def distances(m: Measures) -> NDArray[np.float64]:
+    """Squared distances of all models, layers by their weights and in units of their mean squared
+    norm, (n, n); infinite from a model to itself."""
+    norm = np.nanmean(np.diagonal(m.gram, axis1=1, axis2=2), axis=1)
+    weight = np.where(norm > 0, m.sizes / np.where(norm > 0, norm, 1.0), 0.0)
+    apart = np.nansum(weight[:, None, None] * m.squared_distance, axis=0)
+    np.fill_diagonal(apart, np.inf)
+    return np.asarray(apart)
+
+
 def nearer(
     m: Measures, differ: NDArray[np.bool_], i: int, k: int, kin: Sequence[int]
 ) -> tuple[int | None, bool]:

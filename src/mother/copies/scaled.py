@@ -34,12 +34,11 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     original = originals(group, copies)
     order = sorted(np.flatnonzero(original < 0).tolist(), key=lambda k: group.checkpoints[k].id)
     alone: list[int] = []
-    kin = kinship(m) > 1
+    kin, differ = kinship(m) > 1, np.isin(np.arange(len(m.shapes)), matrices)
     for k in order:
         alike = (1 - cosine[:, alone, k] ** 2 <= ALIKE).all(axis=0)
         for o in (o for o, near in zip(alone, alike, strict=True) if near):
             if _is_scaled(group, o, k, dict(zip(matrices, scale[:, o, k].tolist(), strict=True))):
-                differ = np.isin(np.arange(len(m.shapes)), matrices)
                 others = [x for x in order if kin[x, o] and x not in (o, k)]
                 first, _ = nearer(m, differ, o, k, others)
                 one, other = (o, k) if first is None else (first, o + k - first)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.duplicates import Duplicate
+from mother.copies.nearer import distances
 from mother.evidence.kinship import kinship
 from mother.layouts import Group
 from mother.measures import Measures
@@ -45,7 +46,7 @@ def find_unlike(
     says = _shown(group, m, among, weights)
     if not says:
         return []
-    kin, apart, out = kinship(m), _apart(m), list[Duplicate]()
+    kin, apart, out = kinship(m), distances(m), list[Duplicate]()
     left = [k for k in np.flatnonzero(among).tolist() if k not in says]
     for k, why in sorted(says.items()):
         relatives = [o for o in left if kin[o, k] > 1]
@@ -54,15 +55,6 @@ def find_unlike(
             pair = group.checkpoints[nearest], group.checkpoints[k]
             out.append(Duplicate(*pair, "", f"{UNLIKE}: {why}", undirected=True))
     return out
-
-
-def _apart(m: Measures) -> Array:
-    """Squared distances, layers by their weights, (n, n)."""
-    norm = np.nanmean(np.diagonal(m.gram, axis1=1, axis2=2), axis=1)
-    weight = np.where(norm > 0, m.sizes / np.where(norm > 0, norm, 1.0), 0.0)
-    apart = np.nansum(weight[:, None, None] * m.squared_distance, axis=0)
-    np.fill_diagonal(apart, np.inf)
-    return np.asarray(apart)
 
 
 def _shown(group: Group, m: Measures, among: Mask, weights: Sequence[Array]) -> dict[int, str]:
@@ -81,7 +73,7 @@ def _shown(group: Group, m: Measures, among: Mask, weights: Sequence[Array]) -> 
                 found[k] = "zeros where its relatives have none"
             elif rounded[k] and rounded[some].sum() == 1:
                 found[k] = "few values where its relatives have many"
-    apart = _apart(m)
+    apart = distances(m)
     far = np.where(np.isfinite(apart), apart, 0.0).sum(axis=1)
     for k in (k for k in some if k not in found):
         near = [o for o in np.argsort(apart[k], kind="stable")[:NEAR].tolist() if among[o]]

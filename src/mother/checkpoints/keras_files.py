@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mother.checkpoints.cudnn import in_keras_layout
 from mother.checkpoints.hdf5 import MAGIC, read_datasets
 from mother.checkpoints.laid_out import Span, Window
 from mother.checkpoints.storage import File
@@ -48,5 +49,8 @@ def _checkpoint(file: File, where: Span, kind: str) -> Checkpoint:
             tensors[name] = tensor
     if not tensors:
         raise file.fault("; ".join(["HDF5 file holds no arrays of numbers", *notes[:1]]))
+    tensors, layers = in_keras_layout(tensors)
+    if layers:
+        notes.append(f"cuDNN's layers are seen as Keras's own: {', '.join(layers)}")
     told = tuple(notes)
     return Checkpoint(file.path.stem, file.path, kind, tensors, notes=told, unread=unread)

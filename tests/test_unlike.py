@@ -57,6 +57,22 @@ def test_what_is_no_training_is_a_leaf_and_changes_nothing(kind):
     assert edge.undirected or kind == "a block anew"
 
 
+def test_a_leaf_hangs_from_the_parent_of_siblings_that_are_nearer():
+    """Children that are trained alike are nearer to each other than to their parent."""
+    rng = np.random.default_rng(2)
+    o, alike, *own = (rng.standard_normal(SHAPE).astype(np.float32) for _ in range(6))
+    a, b, x, far = (o + 0.1 * (0.77 * alike + 0.64 * each) for each in own)
+    x = np.round(x * 30) / 30  # a few hundred values
+    assert np.linalg.norm(x - a) < np.linalg.norm(x - o)
+    graph = mother.recover(named({"o": o, "a": a, "b": b, "far": far, "x": x}), bootstrap=0)
+    assert {(e.parent, e.child, e.scheme != "") for e in graph.edges} == {
+        ("o", "a", False),
+        ("o", "b", False),
+        ("o", "far", False),
+        ("o", "x", True),
+    }
+
+
 def test_children_of_a_pruned_model_hang_from_it():
     """Zeros that two have in the same places are from one of them."""
     f, step = family()

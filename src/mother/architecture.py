@@ -144,7 +144,7 @@ def _by_default(
         unlike = find_unlike(
             replace(group, checkpoints=models), source, among & (merged.parent < 0), weights
         )
-        merged = merged.beside(originals(whole or group, unlike))
+        merged = merged.beside(originals(whole or group, unlike), loose=True)
         lossy = [*lossy, *unlike]
 
     def decide(

@@ -60,12 +60,14 @@ class Merged:
     """What merges do to the search of a tree among n models: they take no part in it.
 
     parent: (n,) the main parent of a merge, or of another leaf, -1 for most. home: (n,) the merge
-    that a model was trained from, directly or not, -1 for most.
+    that a model was trained from, directly or not, -1 for most. loose: (n,) the leaves whose parent
+    is but their nearest relative, until the tree of these is known.
     """
 
     merges: tuple[Merge, ...]
     parent: NDArray[np.intp]
     home: NDArray[np.intp]
+    loose: Mask
 
     @classmethod
     def of(
@@ -91,9 +93,10 @@ class Merged:
         models = np.arange(n) if among is None else np.flatnonzero(among)
         noise = np.zeros(n) if rounding is None else rounding
         parent, home = np.full((2, n), -1, dtype=np.intp)
+        loose = np.zeros(n, dtype=bool)
         products = Products.of(m, noise, models)
         if products is None or len(models) < 3:
-            return cls((), parent, home)
+            return cls((), parent, home, loose)
         fits = _found(products)
         taken = [w[models] for w in weights]
         pieces = _put_together(products, taken, noise[models], fits) if taken else {}
@@ -107,12 +110,14 @@ class Merged:
             parents = tuple(int(models[p]) for p in merge.parents)
             merges.append(replace(merge, child=int(models[t]), parents=parents))
             parent[models[t]] = parents[0]
-        return cls(tuple(merges), parent, home)
+        return cls(tuple(merges), parent, home, loose)
 
-    def beside(self, leaves: NDArray[np.intp]) -> Merged:
+    def beside(self, leaves: NDArray[np.intp], *, loose: bool = False) -> Merged:
         """With other models that take no part in the search, (n,) the parent of each, -1 for
         most."""
-        return replace(self, parent=np.where(leaves >= 0, leaves, self.parent))
+        own = leaves >= 0
+        parent = np.where(own, leaves, self.parent)
+        return replace(self, parent=parent, loose=np.where(own, loose, self.loose))
 
 
 def _found(of: Products) -> dict[int, Fit]:

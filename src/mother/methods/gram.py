@@ -15,11 +15,12 @@ from mother.evidence.kinship import kinship
 from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
 from mother.evidence.registry import KINDS
+from mother.evidence.shares import MOST
 from mother.measures import Measures
 from mother.measures.clustering import components, groups, hierarchical_clusters
-from mother.measures.products import Indices, Source
+from mother.measures.products import Array, Bools, Indices, Source
 from mother.sketches.samples import Samples
-from mother.trees.engine import START, Engine, Pair, Start
+from mother.trees.engine import START, TINY, Engine, Pair, Start
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.odds import CERTAIN
 from mother.trees.rules import RULES, Rules
@@ -80,6 +81,8 @@ def recover(
         )
         forest.place(part, members)
         hidden += [h.renumbered(members) for h in part.hidden]
+    if merged is not None:
+        leaf = _settled(source, forest, leaf, merged.loose)
     _hang_leaves(source, forest, leaf)
     if replicates:
         forest.support[leaf >= 0] = 1.0
@@ -187,6 +190,38 @@ def alike(n: int) -> Forest:
     return forest
 
 
+def _settled(source: Source, forest: Forest, leaf: Indices, loose: Bools) -> Indices:
+    """The leaves where those that hung from their nearest relative hang from the parent of that one
+    if they are its siblings, by the tree that is known by now: trained alike, siblings are nearer
+    to each other than to it. A sibling lacks much of the step that the other one took."""
+    out = leaf.copy()
+    for c in np.flatnonzero(loose).tolist():
+        while (u := int(forest.parents[out[c]])) >= 0:
+            beside = np.flatnonzero((forest.parents == u) & (leaf < 0))
+            share, *drift = _shares(source, u, int(out[c]), [c, *beside[beside != out[c]]])
+            if share >= ((1 + np.median(drift)) / 2 if drift else MOST):
+                break
+            out[c] = u
+    return out
+
+
+def _shares(source: Source, u: int, v: int, models: Sequence[int]) -> Array:
+    """Of the step from u to v, what models hold, (m,)."""
+    k = np.array(models, dtype=np.intp)
+    step, way, left = (
+        _squared(source, np.full_like(k, i), j)[1]
+        for i, j in ((u, np.full_like(k, v)), (u, k), (v, k))
+    )
+    return np.asarray((step + way - left) / (2 * np.maximum(step, TINY)))
+
+
+def _squared(source: Source, i: Indices, j: Indices) -> tuple[Array, Array]:
+    """The weights of layers for each pair, (L, E), in units of what i holds; squared distances."""
+    of = source.pairs(i, j)
+    weight = source.sizes[:, None] / np.where(of.ii > 0, of.ii, np.inf)
+    return weight, np.nansum(weight * np.maximum(of.ii + of.jj - 2 * of.ij, 0.0), axis=0)
+
+
 def _hang_leaves(source: Source, forest: Forest, original: Indices) -> None:
     """Put every copy, or merge, beneath what it was made from, as far away as it is."""
     copies = np.flatnonzero(original >= 0)
@@ -195,8 +230,7 @@ def _hang_leaves(source: Source, forest: Forest, original: Indices) -> None:
     above = original[copies]
     of = source.pairs(above, copies)
     norm = of.ii
-    weight = source.sizes[:, None] / np.where(norm > 0, norm, np.inf)
-    squared = np.nansum(weight * np.maximum(of.ii + of.jj - 2 * of.ij, 0.0), axis=0)
+    weight, squared = _squared(source, above, copies)
     lacking = np.nansum(weight * (of.ii - of.ij), axis=0)
     forest.parents[copies] = above
     whole = np.nansum(weight * norm, axis=0)  # 0 of a model of zeros

@@ -32,7 +32,7 @@ def run(*arguments, encoding="utf-8", stdout=None):
     out = stdout or io.TextIOWrapper(io.BytesIO(), encoding)
     err = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
     argv, sys.argv = sys.argv, ["mother", *map(str, arguments)]
-    TRAFFIC.restart()  # counts of what other tests asked for
+    TRAFFIC.taken()  # counts of what other tests asked for
     code = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from kit import model, tuned
 from safetensors.numpy import save
 
 import mother
-from mother.checkpoints import discover, open_checkpoint
+from mother.checkpoints import Problem, discover, open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
 from mother.hub import TRAFFIC, is_address
 from mother.index import Index
+from mother.index.unit import sketched, unit
+from mother.sketches.windows import MATRICES
 
 Put = Callable[[str, bytes], None]
 
@@ -106,7 +109,7 @@ def test_recover_compare_check_index(kind: str, put: Put, bucket: Any, tmp_path:
 @pytest.mark.slow
 def test_workers_read_from_the_bucket_themselves(bucket: Any, tmp_path: Path) -> None:
     family(lambda key, data: bucket.put_object(Bucket="lab", Key=f"far/{key}", Body=data))
-    graphs = []
+    graphs, counted = [], []
     for sent in ([], ["--executor", "local:2"]):
         index = tmp_path / f"index{len(sent)}"
         Index.create(index, budget=8 << 10).close()
@@ -115,10 +118,12 @@ def test_workers_read_from_the_bucket_themselves(bucket: Any, tmp_path: Path) ->
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+        counted.append(done.stdout.splitlines()[-1])
         with Index(index) as opened:
             graphs.append(opened.graph().to_json())
     assert graphs[0] == graphs[1]
-    assert "beside what the workers read" in done.stdout
+    here, there = ([int(n) for n in re.findall(r" (\d+) requests", each)] for each in counted)
+    assert (here, there) == ([4], [9])  # each worker finds its model by itself
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])
@@ -274,3 +279,14 @@ def test_what_is_an_address() -> None:
     no = ["C:/models", "models/s3", "s3", "none://x", "./s3://b", "nothing:", "models:v3"]
     assert all(map(is_address, yes))
     assert not any(map(is_address, no))
+
+
+def test_a_worker_knows_other_bytes_of_the_same_size(bucket: Any) -> None:
+    bucket.put_object(Bucket="lab", Key="one.safetensors", Body=save(model(0)))
+    (found,), _ = discover(["s3://lab/one.safetensors"])
+    sent = unit(found, 8 << 10, 0, MATRICES)
+    del found  # a worker has a mirror of its own
+    bucket.put_object(Bucket="lab", Key="one.safetensors", Body=save(model(1)))
+    done = sketched(sent)
+    assert isinstance(done, Problem)
+    assert "than were seen before" in done.fault

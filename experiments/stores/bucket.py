@@ -130,7 +130,7 @@ def main(count: int, keys: int) -> None:
         with TemporaryDirectory() as folder, proxied(port, line) as bad:
             at = port if what == "a good line" else bad
             os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{at}"
-            TRAFFIC.restart()
+            TRAFFIC.taken()
             start = time.monotonic()
             with Index.create(Path(folder) / "index") as index:
                 added = index.add(["s3://lab/models"])
@@ -153,7 +153,7 @@ def main(count: int, keys: int) -> None:
     for k in range(keys):
         store.put_object("lab", f"logs/{k % 100}/{k}.txt", b"")
     s3.put_object(Bucket="lab", Key="logs/99/model.safetensors", Body=data)
-    TRAFFIC.restart()
+    TRAFFIC.taken()
     start = time.monotonic()
     found, problems = discover(["s3://lab/logs"])
     print(*problems, sep="\n", end="")

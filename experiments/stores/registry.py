@@ -93,7 +93,7 @@ def served(tools: Path, folder: Path) -> Iterator[str]:
 
 
 def run(*words: str) -> str:
-    TRAFFIC.restart()
+    TRAFFIC.taken()
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         cli(list(words), standalone_mode=False)

@@ -358,6 +358,21 @@ def test_best_and_last_are_links(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ['{"best_model_checkpoint": "out\\\\tuned\\\\checkpoint-9"}', "{", "[]", "{}"]
+)
+def test_the_best_by_the_trainer_s_state(tmp_path, text):
+    """The newest state decides; one that can't be read says nothing."""
+    for step, told in ((9, '{"best_model_checkpoint": "out/tuned/checkpoint-5"}'), (10, text)):
+        folder = tmp_path / f"tuned/checkpoint-{step}"
+        save(folder / "model.safetensors", step)
+        (folder / "trainer_state.json").write_text(told)
+    nine, ten = discover([tmp_path])[0][::-1]
+    assert ten.notes == ()
+    best = ("the best of its run, trainer_state.json of checkpoint-10 says",)
+    assert nine.notes == (best if "tuned" in text else ())
+
+
+@pytest.mark.parametrize(
     ("path", "expected"),
     [
         ("/a/run/checkpoint-500", ("/a/run", "checkpoint", 500)),

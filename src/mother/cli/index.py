@@ -176,7 +176,7 @@ def add(folder: Path, paths: tuple[str, ...], base: str | None, executor: str | 
         said = ", ".join(f"{len(ids)} {how}" for how, ids in counts.items() if ids)
         click.echo(f"{said or 'nothing added'}; {_models(opened)} in the index")
         _asked(added.closer)
-        said_of_traffic(workers=taking is not None)
+        said_of_traffic()
         if added.unread:
             click.echo(f"mother: {summary(added.unread)}", err=True)
     _left(folder, opened, added.problems)

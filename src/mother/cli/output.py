@@ -140,14 +140,13 @@ def progress_bar(*, models: bool = False) -> Iterator[Report | None]:
         yield report
 
 
-def said_of_traffic(*, workers: bool = False) -> None:
-    """One line on what came of models that lie elsewhere, if any do, for this command. workers:
-    whether others read, too."""
+def said_of_traffic() -> None:
+    """One line on what came of models that lie elsewhere, if any do, for this command."""
     from mother.hub.traffic import TRAFFIC
 
     if TRAFFIC.requests:
-        print(f"read from elsewhere: {TRAFFIC}" + ", beside what the workers read" * workers)
-        TRAFFIC.restart()
+        print(f"read from elsewhere: {TRAFFIC}")
+        TRAFFIC.taken()
 
 
 def left_unread(graph: ModelGraph) -> None:

@@ -29,6 +29,7 @@ class Manners:
 
     caught: the types of its errors. passes: whether another attempt may go well. asked: seconds
     that the answer asks to wait, None where it does not. fault: one line that says what to do.
+    attempts: how often a request is made at most.
     """
 
     who: str
@@ -36,14 +37,15 @@ class Manners:
     passes: Callable[[Exception], bool]
     asked: Callable[[Exception], float | None]
     fault: Callable[[Exception], str]
+    attempts: int = ATTEMPTS
 
 
 def patiently(where: str, work: Callable[[], T], manners: Manners) -> T:
-    """What `work` returns, which is tried up to ATTEMPTS times. where: what it reads, for the line.
+    """What `work` returns, tried as often as `manners` allows. where: what it reads, for the line.
 
     Raises InputError.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, manners.attempts + 1):
         try:
             TRAFFIC.asked()
             return work()
@@ -51,7 +53,7 @@ def patiently(where: str, work: Callable[[], T], manners: Manners) -> T:
             raise
         except manners.caught() as error:
             asked = manners.asked(error)
-            last = attempt == ATTEMPTS or not manners.passes(error)
+            last = attempt == manners.attempts or not manners.passes(error)
             if last or (asked is not None and asked > LONGEST_WAIT):
                 raise InputError(printable(where), printable(manners.fault(error))) from None
         sleep(FIRST_WAIT * 2 ** (attempt - 1) if asked is None else asked)

@@ -5,6 +5,7 @@ Who asks, and as whom, is up to the library of each store, by its own variables 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mother.errors import InputError
 from mother.hub.addresses import is_hidden
 from mother.hub.files import ChangedError, RangedFile
 from mother.hub.mirrors import Entry, Opened, digest, mirror
-from mother.hub.patience import PASSING, Manners, patiently
+from mother.hub.patience import ATTEMPTS, PASSING, Manners, patiently
 from mother.hub.schemes import public, refused, scrubbed
 from mother.hub.traffic import TRAFFIC
 
@@ -63,12 +64,14 @@ class Store:
     options: for its file system. listed: the files at a path, by their names below it, and "" for
     the one that lies at the path itself. read: bytes [start, stop) of one of them, and its tag; it
     raises ChangedError where they are others by now. advice: what to do where credentials fail.
+    attempts: how often a request is made, 1 where its library itself tries again.
     """
 
     options: Callable[[], dict[str, Any]]
     listed: Callable[[Any, str, Ask], Iterator[tuple[str, Entry]]]
     read: Callable[[Any, str, Entry, int, int], tuple[bytes, str]]
     advice: str = "see its library's page on credentials"
+    attempts: int = ATTEMPTS
 
 
 def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
@@ -87,7 +90,8 @@ def entry(about: Any) -> Entry:
     size = about.get("size")
     if type(size) is not int or not 0 <= size < 2**62:
         raise ValueError("the store does not tell the size of a file")
-    return Entry(size, next((f"{key} {about[key]}" for key in _TAGS if about.get(key)), ""))
+    tags = (f"{key} {about[key]}" for key in _TAGS if about.get(key))
+    return Entry(size, next(tags, "").replace('"', ""))  # quoted in a list and not alone, or not
 
 
 def read(fs: Any, path: str, known: Entry, start: int, stop: int) -> tuple[bytes, str]:
@@ -106,9 +110,13 @@ def read(fs: Any, path: str, known: Entry, start: int, stop: int) -> tuple[bytes
 STATED = ("The specified bucket does not exist", "no such bucket")
 #: in the names of what libraries raise where a connection broke, and where there are no credentials
 _BROKEN = ("Connect", "Timeout", "Payload", "Incomplete", "Disconnected")
-_NOT_LET_IN = ("Credential", "Auth")
+_NOT_LET_IN = ("credential", "auth")
 #: stores of which more is known; every other is used as fsspec uses it
-STORES = {"s3": "mother.hub.s3", "s3a": "mother.hub.s3"}
+STORES = {
+    **dict.fromkeys(("s3", "s3a"), "mother.hub.s3"),
+    **dict.fromkeys(("gs", "gcs"), "mother.hub.gs"),
+    **dict.fromkeys(("az", "abfs"), "mother.hub.az"),
+}
 _ANY = Store(dict, listed, read)
 
 
@@ -209,6 +217,8 @@ def _file_system(address: str, scheme: str, store: Store, manners: Manners) -> t
 
     try:
         fs, path = fsspec.url_to_fs(address, **store.options())
+        # what libraries log where nobody asked for logs is told in one line here
+        logging.getLogger(type(fs).__module__.partition(".")[0]).addHandler(logging.NullHandler())
         return fs, str(path)
     except ImportError as error:
         absent = error.__cause__ if isinstance(error.__cause__, ImportError) else error
@@ -234,11 +244,17 @@ def _manners(scheme: str, store: Store, secret: str) -> Manners:
             told = told.get("ResponseMetadata", {}).get("HTTPStatusCode")
         for name in ("status", "status_code", "code"):
             told = told if isinstance(told, int) else getattr(error, name, None)
+        if isinstance(error, OSError) and str(error).startswith("Forbidden: "):  # gcsfs'
+            return 403
         return told if isinstance(told, int) else None
 
     def first(error: Exception) -> Exception:
         cause = error.__cause__
         return cause if isinstance(cause, Exception) and status(error) is None else error
+
+    def not_let_in(error: Exception) -> bool:
+        kind = f"{type(error).__module__}.{type(error).__name__}".lower()
+        return any(word in kind for word in _NOT_LET_IN)
 
     def passes(error: Exception) -> bool:
         if isinstance(error, FileNotFoundError | PermissionError | NotImplementedError):
@@ -248,7 +264,7 @@ def _manners(scheme: str, store: Store, secret: str) -> Manners:
             return True
         if (code := status(first(error))) is not None:
             return code in PASSING
-        return isinstance(error, OSError) and not any(word in name for word in _NOT_LET_IN)
+        return isinstance(error, OSError) and not not_let_in(error)
 
     def fault(error: Exception) -> str:
         code, name = status(first(error)), type(error).__name__
@@ -257,9 +273,9 @@ def _manners(scheme: str, store: Store, secret: str) -> Manners:
             return why if why in STATED else "nothing lies there, or nothing that may be seen"
         if isinstance(error, PermissionError) or code in (401, 403):
             return f"credentials are not accepted or lack the right ({why}); {store.advice}"
-        if any(word in name for word in _NOT_LET_IN):
+        if not_let_in(error):
             return f"no credentials ({why}); {store.advice}"
         return f"{scheme}:// can't be read: {why}; check the address and the network"
 
     # libraries of stores raise what those below them raise, of no common kind
-    return Manners("the store", lambda: (Exception,), passes, lambda _: None, fault)
+    return Manners("the store", lambda: (Exception,), passes, lambda _: None, fault, store.attempts)

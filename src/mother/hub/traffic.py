@@ -28,10 +28,18 @@ class Traffic:
         with self._lock:
             self.bytes += count
 
-    def restart(self) -> None:
-        """Count from nothing again."""
+    def more(self, requests: int, bytes: int) -> None:
+        """What another process has counted."""
         with self._lock:
+            self.requests += requests
+            self.bytes += bytes
+
+    def taken(self) -> tuple[int, int]:
+        """Requests and bytes so far, and count from nothing again."""
+        with self._lock:
+            found = self.requests, self.bytes
             self.requests = self.bytes = 0
+        return found
 
     def __str__(self) -> str:
         from rich.filesize import decimal

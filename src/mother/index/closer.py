@@ -25,7 +25,7 @@ from mother.index.measured import measured, of_group
 from mother.index.newcomer import Newcomer, base_in, stamp
 from mother.index.readings import Kept, Readings
 from mother.index.settings import Settings
-from mother.index.unit import Unit, opened, sizes, sketched
+from mother.index.unit import Unit, opened, seen, sketched
 from mother.layouts import Group
 from mother.measures import Measures
 from mother.sketches.levels import TIMES
@@ -98,7 +98,7 @@ class Reader:
         """What a worker must know to sketch a model again; None where that is gone from the disk,
         or was changed there. Of the Hub's files, whoever opens them looks at the sizes."""
         with self.catalogue.store.sound("models"):
-            base, files = base_in(of.facts), sizes(of.stamp)
+            base, files = base_in(of.facts), seen(of.path, of.stamp)
         s = self.settings
         budget = min(s.budget * TIMES**level, MOST)
         unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__)

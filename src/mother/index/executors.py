@@ -29,6 +29,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from mother.errors import MotherError, UsageError
+from mother.hub.traffic import TRAFFIC
 
 TRIES = 3  # for each piece of work
 MOST = 1024  # processes of local:N
@@ -61,7 +62,7 @@ def in_order(
     [3, 2, 1]
     """
     left = iter(pieces)
-    out: deque[tuple[Piece, int, Future[Result]]] = deque()
+    out: deque[tuple[Piece, int, Future[tuple[Result, tuple[int, int]]]]] = deque()
     try:
         while True:
             for piece in islice(left, ahead - len(out)):
@@ -70,7 +71,9 @@ def in_order(
                 return
             piece, tries, future = out[0]
             try:
-                result: Result | Lost = future.result()
+                result: Result | Lost
+                result, read = future.result()
+                TRAFFIC.more(*read)
             except CancelledError:
                 # nobody here has: so Dask tells that its scheduler is gone
                 raise _gone("cancelled") from None
@@ -86,11 +89,18 @@ def in_order(
             future.cancel()
 
 
-def _sent(executor: Executor, work: Callable[[Piece], Result], piece: Piece) -> Future[Result]:
+def _sent(
+    executor: Executor, work: Callable[[Piece], Result], piece: Piece
+) -> Future[tuple[Result, tuple[int, int]]]:
     try:
-        return executor.submit(work, piece)
+        return executor.submit(_counted, work, piece)
     except Exception as fault:
         raise _gone(_line(fault)) from None
+
+
+def _counted(work: Callable[[Piece], Result], piece: Piece) -> tuple[Result, tuple[int, int]]:
+    """What it comes to, and what was read from elsewhere for it."""
+    return work(piece), TRAFFIC.taken()
 
 
 def _gone(why: str) -> MotherError:

@@ -11,18 +11,19 @@ from mother.checkpoints import Checkpoint, Problem, open_checkpoint
 from mother.checkpoints.discovery import folders_of
 from mother.checkpoints.folders import open_shard_set, shard_set
 from mother.errors import InputError
+from mother.hub import is_address
 from mother.index.newcomer import base_of, reduced, stamp, whereabouts
 
 
 @dataclass(frozen=True)
 class Unit:
-    """path: in full, or an address on the Hub with its commit; base: likewise. files: name and size
-    of each, of the base's, too. budget, seed, matrices: as for `sketch`. version: of the mother
-    that sends it."""
+    """path: in full, or an address on the Hub with its commit; base: likewise. files: what `seen`
+    tells of each, of the base's, too. budget, seed, matrices: as for `sketch`. version: of the
+    mother that sends it."""
 
     path: str
     base: str | None
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str | int, ...], ...]
     budget: int
     seed: int
     matrices: int
@@ -31,7 +32,8 @@ class Unit:
 
 def unit(checkpoint: Checkpoint, budget: int, seed: int, matrices: int) -> Unit:
     """What a worker must know to sketch the checkpoint."""
-    path, base, files = whereabouts(checkpoint), base_of(checkpoint), sizes(stamp(checkpoint))
+    path, base = whereabouts(checkpoint), base_of(checkpoint)
+    files = seen(path, stamp(checkpoint))
     return Unit(path, base, files, budget, seed, matrices, mother.__version__)
 
 
@@ -56,7 +58,7 @@ def opened(unit: Unit, *, download: bool = False) -> Checkpoint:
     """The checkpoint, as it is seen from here. download: as in `open_checkpoint`. InputError, also
     where its files are others than those told of, or have other sizes."""
     checkpoint = _opened(unit, download)
-    if sizes(stamp(checkpoint)) != unit.files:
+    if seen(unit.path, stamp(checkpoint)) != unit.files:
         raise InputError(unit.path, "other files there, or of other sizes, than were seen before")
     return checkpoint
 
@@ -71,6 +73,15 @@ def _opened(unit: Unit, download: bool) -> Checkpoint:
         return open_shard_set(paths[0].parent, *shards)
 
 
-def sizes(stamp: str) -> tuple[tuple[str, int], ...]:
-    """Name and size of each file in a stamp."""
-    return tuple((name, size) for name, size, *_ in json.loads(stamp))
+def seen(path: str, stamp: str) -> tuple[tuple[str | int, ...], ...]:
+    """What all machines see alike of the files in the stamp of a model: name and size, and of what
+    lies elsewhere what stands for its time.
+
+    >>> seen("/lab/a", '[["a", 9, 7], ["/s3://lab/base", 5, 6]]')
+    (('a', 9), ('/s3://lab/base', 5, 6))
+    """
+
+    def count(name: str) -> int:
+        return 3 if is_address(name[1:] if name.startswith("/") else path) else 2
+
+    return tuple(tuple(row[: count(row[0])]) for row in json.loads(stamp))

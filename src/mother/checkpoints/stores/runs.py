@@ -11,7 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mother.checkpoints.folders import listing
+from mother.checkpoints.json_files import read_json
 from mother.checkpoints.stores.place import Place, Store
+from mother.errors import InputError
 
 _COUNTED = (
     r"(?P<unit>global_?step|steps?|checkpoint|ckpt|iter(?:ation)?|epoch)[-_=]?(?P<n>\d{1,15})"
@@ -27,6 +30,8 @@ _ALIAS = re.compile(
 _COUNT = re.compile(rf"(?:(?<=[-_.=])|^){_COUNTED}(?!\d)", re.I)
 #: folders between a run's and its checkpoints
 _BETWEEN = {"checkpoints", "ckpts", "weights"}
+#: what the Trainer writes into each of its checkpoints, and bytes of one
+STATE, MAX_STATE = "trainer_state.json", 16 << 20
 #: folders below a step's in which parts of it lie
 _BELOW = 2
 
@@ -51,7 +56,22 @@ def place(path: Path) -> Place | None:
     if not run.name:
         return None
     home = run.parent.parent if run.parent.name == "lightning_logs" else run.parent
-    return Place(run.name, path.relative_to(at.parent).parts, home, run=True)
+    return Place(run.name, path.relative_to(at.parent).parts, home, note=_best(at), run=True)
+
+
+def _best(at: Path) -> str:
+    """That a folder of transformers' Trainer is the best of its run, as the newest of them says."""
+    if not (at / STATE).is_file() or (own := step_of(at)) is None:
+        return ""
+    try:
+        near = (at.parent / name for name in listing(at.parent))
+        steps = ((p, step) for p in near if (step := step_of(p)) is not None)
+        newest = max((s.number, p) for p, s in steps if s.run == own.run and (p / STATE).is_file())
+        told = read_json(newest[1] / STATE, MAX_STATE)
+    except (InputError, ValueError):
+        return ""
+    best = re.split(r"[/\\]", str(told.get("best_model_checkpoint") or ""))[-1]
+    return f"the best of its run, {STATE} of {newest[1].name} says" if best == at.name else ""
 
 
 def step_of(path: Path) -> Step | None:

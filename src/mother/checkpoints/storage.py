@@ -38,6 +38,7 @@ POPULATED = 1 << 26
 FETCHED = 8
 #: bytes that a hash takes at a time
 HASHED = 1 << 22
+CHANGED = "has changed since it was opened"
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
 
@@ -189,7 +190,7 @@ class File:
         try:
             # a map of a file that has shrunk kills the process when it is touched
             if self._ranged is None and _stamp(handle.descriptor) != self._stamp:
-                raise self.fault("has changed since it was opened")
+                raise self.fault(CHANGED)
             yield handle.descriptor
         except OSError as error:
             raise self.fault(f"can't be read: {reason(error)}") from None
@@ -239,6 +240,19 @@ class File:
                     raise self.fault("has been truncated while it was read")
                 done += got
         return out
+
+    def _small(self, place: int, count: int) -> bytes:
+        """Bytes from a place on in one read, fewer where the file ends. Without a context, which
+        would take as long as the read."""
+        handle = self._opened()
+        try:
+            changed = self._ranged is None and _stamp(handle.descriptor) != self._stamp
+            data = b"" if changed else os.pread(handle.descriptor, count, place)
+        except OSError as error:
+            raise self.fault(f"can't be read: {reason(error)}") from None
+        if changed:
+            raise self.fault(CHANGED)
+        return data
 
     def sha256(self, progress: Callable[[int], None] | None = None) -> str:
         """SHA-256 of the whole file in hex. progress: called with the bytes of each step."""
@@ -293,8 +307,7 @@ class File:
         place = self._origin + start
         page = place - place % mmap.ALLOCATIONGRANULARITY
         if stop - start <= COPIED:
-            with self._descriptor() as descriptor:
-                data = os.pread(descriptor, stop - start, place)
+            data = self._small(place, stop - start)
             if len(data) == stop - start:
                 self.taken.add(len(data))
                 return np.frombuffer(data, np.uint8)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
@@ -251,6 +251,7 @@ class _Few:
 
     stored: tuple[NDArray[np.generic], ...]
     wide: NDArray[np.float64]  # all of them
+    _known: dict[_Kind, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def mixture(self) -> tuple[np.dtype[np.generic], ...]:
@@ -259,6 +260,11 @@ class _Few:
 
     def fingerprint(self, kind: _Kind = None) -> bytes:
         """What two copies share, one of them rounded to `kind` before."""
+        if kind not in self._known:
+            self._known[kind] = self._rounded(kind)
+        return self._known[kind]
+
+    def _rounded(self, kind: _Kind) -> bytes:
         if not isinstance(kind, tuple):
             return rounded(self.wide, kind).tobytes()
         if len(kind) != len(self.stored):

@@ -114,8 +114,11 @@ def _taken_out(before: Array, after: Array, *, cut: bool = False) -> bool:
     step = before - after
     draws = np.random.default_rng(0).standard_normal((step.shape[1], 2 * DIRECTIONS))
     basis = np.linalg.qr(step @ draws)[0]
-    left, values, _ = np.linalg.svd(basis.T @ step, full_matrices=False)
-    energy = np.cumsum(values**2) / max(float((step**2).sum()), _TINY)
+    along, every = basis.T @ step, max(float((step**2).sum()), _TINY)
+    if float((along**2).sum()) < HELD * every:  # nor do the DIRECTIONS that hold most of it
+        return False
+    left, values, _ = np.linalg.svd(along, full_matrices=False)
+    energy = np.cumsum(values**2) / every
     if energy[min(DIRECTIONS, len(energy)) - 1] < HELD:
         return False
     if cut:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ml_dtypes
 import numpy as np
@@ -189,15 +190,25 @@ def turns(a: Array, b: Array) -> tuple[int, int]:
 
 
 def _turns(a: Array, b: Array) -> tuple[int, int]:
-    order = np.argsort(a, axis=1, kind="stable")
-    ordered, moved = (np.take_along_axis(x, order, axis=1) for x in (a, b))
+    order = np.argsort(a, axis=1)  # three times as fast as a stable one, and the same without ties
+    ordered = np.take_along_axis(a, order, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        order = np.argsort(a, axis=1, kind="stable")
+    moved = np.take_along_axis(b, order, axis=1)
     slack = EPS * float(ml_dtypes.finfo(np.float32).eps) * np.abs(moved).max(initial=0.0)
-    draws = np.random.default_rng(0)
-    mixed = draws.permuted((b - a).reshape(-1)) * draws.choice([-1.0, 1.0], a.size)
+    places, signs = _mixing(a.size)
+    mixed = (b - a).reshape(-1)[places] * signs
     strict = np.diff(ordered, axis=1) > 0
     each = moved, ordered + mixed.reshape(a.shape)
     here, there = (int((strict & (np.diff(x, axis=1) < -slack)).sum()) for x in each)
     return here, there
+
+
+@lru_cache(maxsize=64)
+def _mixing(size: int) -> tuple[NDArray[np.intp], Array]:
+    """An order of so many steps, and signs of these, drawn at random."""
+    draws = np.random.default_rng(0)
+    return draws.permuted(np.arange(size)), draws.choice([-1.0, 1.0], size)
 
 
 def _became_one(a: Array, b: Array) -> NDArray[np.intp]:

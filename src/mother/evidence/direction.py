@@ -21,7 +21,8 @@ tells a common shrink from a lack. docs/research/direction.md has the figures.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
@@ -164,7 +165,7 @@ class Pairs:
     def log_odds(self) -> Array:
         return np.asarray(self.forward[0] - self.back[0])
 
-    @property
+    @cached_property
     def log_odds_by_layer(self) -> Array:
         """What each layer adds to the log-odds, (L, E)."""
         return np.asarray(self.forward_layers[:, 0] - self.back_layers[:, 0])
@@ -182,7 +183,7 @@ class Pairs:
 
     def beside(self, other: Pairs) -> Pairs:
         """Of these pairs and then of others."""
-        both = zip(vars(self).values(), vars(other).values(), strict=True)
+        both = ((getattr(self, x.name), getattr(other, x.name)) for x in fields(self))
         return Pairs(*(np.concatenate(parts, axis=-1) for parts in both))
 
 

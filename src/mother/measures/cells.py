@@ -61,21 +61,36 @@ def cells_of(rows: Array) -> Cells:
 
 
 def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
-    """The cells of rows as blocks of one length, None where their values are no codes; and how wide
-    those of half of the weights are."""
+    """The cells of rows as blocks of one length, and how wide those of half of the weights are;
+    None and infinity where their values are no codes."""
     width = rows.shape[1]
     parts = _parts(rows, length)
-    gaps, many, even = _gaps(parts)
-    squared, levels, middle = (
-        float(x) for x in (np.square(gaps).mean(), many.mean(), np.median(gaps))
-    )
-    if length <= width and even.mean() > EVEN and levels > FEWEST:
-        by_row = length == width
-        return Cells(True, squared, levels, by_row, gaps[:, 0] if by_row else None), middle
+    ordered = np.sort(parts, axis=1)
+    gap = np.diff(ordered, axis=1)
+    apart = gap > _SAME * np.maximum(-ordered[:, :1], ordered[:, -1:])
+    many = 1 + apart.sum(axis=1)
+    levels = float(many.mean())
     held = max(float((parts != 0).sum(axis=1).mean()), 1.0)
     most = min(np.inf if length <= max(BLOCKS) else MOST_IN_ROW, parts.shape[1] / 2)
     few = levels < FEW * held and levels <= most
-    return (Cells(True, squared, levels) if few else None), middle
+    least = np.where(apart, gap, np.inf).min(axis=1)
+    spread = ordered[:, -1] - ordered[:, 0]
+    # what floats are multiples of is no grid of codes; a step is below 1.5 times the least gap
+    maybe = spread < 1.5 * (MOST_IN_ROW + 1) * least
+    may_be_grids = length <= width and levels > FEWEST and float(maybe.mean()) > EVEN
+    if not (few or may_be_grids):
+        return None, np.inf
+    even, step = np.zeros(len(parts), dtype=bool), np.zeros((len(parts), 1))
+    even[maybe], step[maybe] = _even(spread[maybe], gap[maybe], apart[maybe], least[maybe])
+    on_grids = may_be_grids and float(even.mean()) > EVEN
+    if not (few or on_grids):
+        return None, np.inf
+    gaps = np.where(even[:, None], step, _widths(gap, apart))
+    by_row = on_grids and length == width
+    found = Cells(
+        True, float(np.square(gaps).mean()), levels, by_row, gaps[:, 0] if by_row else None
+    )
+    return found, float(np.median(gaps))
 
 
 def _parts(rows: Array, length: int) -> Array:
@@ -84,32 +99,29 @@ def _parts(rows: Array, length: int) -> Array:
     return rows[:, : rows.shape[1] // length * length].reshape(-1, length)
 
 
-def _gaps(parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """The width of each value's cell, (blocks, length), how many values each block has, and whether
-    they lie on a uniform grid."""
-    ordered = np.sort(parts, axis=1)
-    largest = np.abs(ordered).max(axis=1, keepdims=True)
-    gap = np.diff(ordered, axis=1)
-    apart = gap > _SAME * largest
-    many = 1 + apart.sum(axis=1)
-    step = np.where(apart, gap, np.inf).min(axis=1, keepdims=True)
-    one = apart & (gap < 1.5 * step)
+def _even(
+    spread: Array, gap: Array, apart: NDArray[np.bool_], least: Array
+) -> tuple[NDArray[np.bool_], Array]:
+    """Whether the values of each block lie on a uniform grid, (blocks,), and its step, (blocks, 1).
+    spread, least: (blocks,) from the first value to the last, and to the next at the least."""
+    one = apart & (gap < 1.5 * least[:, None])
     step = (gap * one).sum(axis=1, keepdims=True) / np.maximum(one.sum(axis=1, keepdims=True), 1)
     with np.errstate(all="ignore"):
         steps = gap / step
         off = np.abs(steps - np.rint(steps))
     even = np.where(apart, off, 0.0).max(axis=1, initial=0.0) < _OFF
-    # to the next other value on either side: as wide as that is far, in the mean of both
+    return even & (step[:, 0] > 0) & (spread < (MOST_IN_ROW + 1) * step[:, 0]), step
+
+
+def _widths(gap: Array, apart: NDArray[np.bool_]) -> Array:
+    """The width of each value's cell, (blocks, length): to the next other value on either side, in
+    the mean of both."""
     below = np.where(apart, gap, np.nan)
     left = _carried(np.concatenate([np.full((len(gap), 1), np.nan), below], axis=1))
     right = _carried(np.concatenate([below, np.full((len(gap), 1), np.nan)], axis=1)[:, ::-1])
     right = right[:, ::-1]
     both = (np.where(np.isnan(left), right, left) + np.where(np.isnan(right), left, right)) / 2
-    width = np.nan_to_num(both)
-    even &= step[:, 0] > 0
-    # what floats are multiples of is no grid of codes
-    even &= (ordered[:, -1] - ordered[:, 0]) < (MOST_IN_ROW + 1) * step[:, 0]
-    return np.where(even[:, None], step, width), many, even
+    return np.nan_to_num(both)
 
 
 def _carried(values: Array) -> Array:

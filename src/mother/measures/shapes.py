@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 LEAST = 4  # rows, and columns, of a matrix that can tell a low rank from a full one
 
 
+@lru_cache(maxsize=1 << 12)
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of a weight tensor: output channels against all else. Where the first side
     is too short for that, as in kernels that are stored height and width first, the split that

@@ -25,7 +25,7 @@ from mother.sketches.near import keys
 from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
-from mother.trees.neighbours import candidate_pairs, spanning_tree
+from mother.trees.neighbours import HELD, candidate_pairs, spanning_tree, spanning_trees
 from mother.trees.odds import CERTAIN, Odds
 from mother.trees.regraft import Candidates, regraft, rivals, turn_of
 from mother.trees.rooting import orient, settled
@@ -123,7 +123,7 @@ class Engine:
         direction[doubted] = 0.5
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
-            support = self._support(among, (straight, parents), passed, replicates, seed)
+            support = self._support((straight, parents), passed, replicates, seed)
             forest.support[kept >= 0] = support[kept >= 0]
         return forest
 
@@ -163,7 +163,8 @@ class Engine:
     ) -> tuple[Indices, Indices, Array]:
         """The tree by distances and directions, the same with what models hold of steps, and the
         probabilities of its directions, (n,) each."""
-        straight, direction = self._straight(among, self.costs(squared, passed))
+        spanning = spanning_tree(len(self.family), *self.pairs, self.costs(squared, passed))
+        straight, direction = self._straight(among, spanning)
         if not self.rules.shares or not self.whole:
             return straight, straight, direction
         apart, overruled = self._known(self.apart | passed), self._known(self.overruled)
@@ -171,9 +172,8 @@ class Engine:
         return straight, *settled(straight, self._orient, hung)
 
     def _straight(
-        self, among: Candidates, costs: Array, counts: Array | None = None
+        self, among: Candidates, spanning: Indices, counts: Array | None = None
     ) -> tuple[Indices, Array]:
-        spanning = spanning_tree(len(self.family), *self.pairs, costs)
         moved = partial(regraft, among=among, centre=self.rules.centre)
         turned = partial(self._orient, counts=counts)
         return settled(spanning, turned, moved if self.rules.turning else lambda tree: tree)
@@ -326,7 +326,6 @@ class Engine:
 
     def _support(
         self,
-        among: Candidates,
         trees: tuple[Indices, Indices],
         passed: Bools,
         replicates: int,
@@ -339,12 +338,15 @@ class Engine:
         L, n = len(self.family.weight), len(parents)
         draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
         layers, found = self.family.by_layer(*self.pairs), np.zeros(n)
-        for counts in draws:
-            lengths, told = counts @ layers, counts[self.family.tells]
-            drawn, _ = self._straight(
-                self.candidates(lengths, ~passed, counts), self.costs(lengths, passed), told
-            )
-            found += np.where(drawn == straight, parents, drawn) == parents
+        step = max(1, HELD // max(1, len(self.squared)))
+        for some in (draws[at : at + step] for at in range(0, replicates, step)):
+            lengths = [counts @ layers for counts in some]
+            costs = np.stack([self.costs(squared, passed) for squared in lengths])
+            trees_of = spanning_trees(n, *self.pairs, costs)
+            for counts, squared, tree in zip(some, lengths, trees_of, strict=True):
+                candidates = self.candidates(squared, ~passed, counts)
+                drawn, _ = self._straight(candidates, tree, counts[self.family.tells])
+                found += np.where(drawn == straight, parents, drawn) == parents
         return found / replicates
 
 

@@ -7,6 +7,7 @@ would have to be kept. Its float32 only chooses; distances that count are of dif
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +21,7 @@ Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 SPARE = 16  # looked at beyond those asked for: what rounding and projection may put out of order
 BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
+HELD = 1 << 20  # costs of several trees that are held at once
 
 
 def nearest(
@@ -181,14 +183,24 @@ def spanning_tree(n: int, i: Indices, j: Indices, cost: Array) -> Indices:
     >>> spanning_tree(3, np.array([0, 1, 0]), np.array([1, 2, 2]), np.array([1.0, 3.0, 3.0]))
     array([-1,  0,  0])
     """
+    (tree,) = spanning_trees(n, i, j, cost[None])
+    return tree
+
+
+def spanning_trees(n: int, i: Indices, j: Indices, costs: Array) -> Iterator[Indices]:
+    """The same for each of several costs of the pairs, (B, E)."""
     if len(i) == n * (n - 1) // 2:
-        table = np.full((n, n), np.inf)
-        table[i, j] = table[j, i] = cost
-        return np.asarray(minimum_spanning_trees(table[None])[0])
+        step = max(1, HELD // n**2)
+        for some in (costs[at : at + step] for at in range(0, len(costs), step)):
+            table = np.full((len(some), n, n), np.inf)
+            table[:, i, j] = table[:, j, i] = some
+            yield from minimum_spanning_trees(table)
+        return
     from scipy.sparse import coo_array, csgraph
 
-    rank = np.empty(len(cost))  # never 0, which would be no edge to scipy
-    rank[np.lexsort((j, i, cost))] = np.arange(1, len(cost) + 1)
-    tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())
-    towards = csgraph.breadth_first_order(tree, 0, directed=False)[1].astype(np.intp)
-    return np.where(towards < 0, -1, towards)
+    for cost in costs:
+        rank = np.empty(len(cost))  # never 0, which would be no edge to scipy
+        rank[np.lexsort((j, i, cost))] = np.arange(1, len(cost) + 1)
+        tree = csgraph.minimum_spanning_tree(coo_array((rank, (i, j)), shape=(n, n)).tocsr())
+        towards = csgraph.breadth_first_order(tree, 0, directed=False)[1].astype(np.intp)
+        yield np.where(towards < 0, -1, towards)

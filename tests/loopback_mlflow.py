@@ -19,12 +19,14 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 @dataclass
 class Registry:
-    """versions: by name and number, the source of each; aliases: by name and alias, the number.
-    tags: what was written. page: versions on a page of a list."""
+    """versions: by name and number, the source of each; aliases: by name and alias, the number;
+    logged: where the files of logged models lie, by their id. tags: what was written. page:
+    versions on a page of a list."""
 
     web: Web
     versions: dict[tuple[str, str], str] = field(default_factory=dict)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
+    logged: dict[str, str] = field(default_factory=dict)
     tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     page: int = 2
 
@@ -66,6 +68,11 @@ class _Handler(Handler):
     def _told(self, call: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         registry: Registry = self.web.registry  # type: ignore[attr-defined]
         which = query.get("name", ""), query.get("version", "")
+        if call.startswith("logged-models/"):
+            model = call.partition("/")[2]
+            if model not in registry.logged:
+                return 404, {"message": f"Logged model with ID '{model}' not found."}
+            return 200, {"model": {"info": {"artifact_uri": registry.logged[model]}}}
         if call == "model-versions/search":
             names = re.fullmatch(r"name=(['\"])(.*)\1", query.get("filter", ""))
             every = sorted(registry.versions, key=lambda w: (w[0], -int(w[1])))

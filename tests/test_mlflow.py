@@ -72,6 +72,21 @@ def test_what_addresses_name(registry: Registry, address: str, versions: list[st
     assert open_checkpoint(graph.nodes[0].path).id == graph.nodes[0].id  # read again
 
 
+def test_logged_models(registry: Registry) -> None:
+    """Of MLflow 3: by their id, and as the source of a version, where a server tells no more."""
+    one, other = (f"m-{digit * 32}" for digit in "12")
+    registry.logged[one] = registry.versions["plain", "1"]
+    registry.versions["plain", "1"] = f"models:/{one}"
+    graph = mother.recover([f"models:/{one}", "models:/plain/1", f"models:/{one}/data"])
+    assert {n.id.partition("#")[0] for n in graph.nodes} == {one, "plain:1"}
+    with pytest.raises(InputError, match="404 Not Found: Logged model with ID"):
+        mother.recover(f"models:/{other}")
+    ran = CliRunner().invoke(cli, ["recover", f"models:/{one}", "--write"])
+    assert ran.exit_code == 2
+    assert "tags go to versions of registered models" in ran.stderr
+    assert not registry.tags
+
+
 def test_ranges(registry: Registry) -> None:
     rng = np.random.default_rng(0)
     large = {f"l{k}": rng.normal(size=150_000).astype(np.float32) for k in range(4)}

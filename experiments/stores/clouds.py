@@ -29,7 +29,8 @@ from mother.cli import cli
 from mother.errors import InputError, MotherError
 from mother.hub import TRAFFIC
 
-KEYS = 1_200  # of one prefix, more than a page of Google's list holds
+#: of one prefix: more than a page of Azure's list, and as many as Google's emulator takes soon
+KEYS = {"az": 6_000, "gs": 100}
 #: that of every emulator of Azure
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -108,10 +109,10 @@ def tried(scheme: str, fs: Any) -> None:
     except InputError as error:
         print(error)
 
-    fs.pipe({f"lab/logs/{k % 7}/{k}.txt": b"-" for k in range(KEYS)})
+    fs.pipe({f"lab/logs/{k % 7}/{k}.txt": b"-" for k in range(KEYS[scheme])})
     fs.pipe_file("lab/logs/6/model.safetensors", models()["models/base.safetensors"])
     start, (seen, problems) = time.monotonic(), discover([f"{scheme}://lab/logs"])
-    print(f"among {KEYS} keys: {[c.shown for c in seen]}, {len(problems)} refused; "
+    print(f"among {KEYS[scheme]} keys: {[c.shown for c in seen]}, {len(problems)} refused; "
           f"{time.monotonic() - start:.0f} s")  # fmt: skip
 
 
@@ -136,6 +137,7 @@ def main(azurite: str) -> None:
             fs.mkdir("lab")
             tried("az", fs)
             os.environ["AZURE_STORAGE_CONNECTION_STRING"] = connection.replace("Eby8", "Fby8")
+            fsspec.get_filesystem_class("az").clear_instance_cache()
             print(run("recover", "az://lab/models"))
 
 

@@ -72,6 +72,18 @@ def test_what_a_manifest_names_lies_in_the_cache(manifest):
     assert ids(path.parent) == ["kid:v3"]
 
 
+def test_a_reference_whose_file_is_in_the_cache(manifest, tmp_path):
+    at, tag = "s3://bucket/kid.npz", "5ec2e7"
+    sums = [hashlib.sha256(text.encode()).digest() for text in (at, tag)]
+    name = hashlib.sha256(sums[0] + sums[1]).hexdigest()
+    blob = tmp_path / "cache/artifacts/obj/etag" / name[:2] / name[2:]
+    save(tmp_path / "kid.npz", model(0))
+    blob.parent.mkdir(parents=True)
+    (tmp_path / "kid.npz").rename(blob)
+    told = {"kid.npz": {"digest": tag, "size": blob.stat().st_size, "ref": at}}
+    assert ids(manifest.put({"contents": told})) == ["kid:v3/kid"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -2,7 +2,8 @@
 
 models:/NAME/VERSION, models:/NAME@ALIAS and models:/NAME for all versions, in the registry of
 MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI; mlflow:// for all models in it; mlflow://HOST[:PORT]
-with the same behind it for another. https://mlflow.org/docs/latest/rest-api.html
+with the same behind it for another; models:/m-… for a logged model of MLflow 3, which need be no
+version of any. https://mlflow.org/docs/latest/rest-api.html
 """
 
 from __future__ import annotations
@@ -44,15 +45,17 @@ OURS = "mother."
 NO_MLFLOW = "no MLflow answers there"
 #: what is raised where an answer is not what it should be
 _LIES = (KeyError, TypeError, AttributeError, ValueError)
+#: the id of a logged model
+_LOGGED = re.compile(r"m-[0-9a-f]{32}")
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model. host: where its registry is; start: what its address starts
-    with, "models:" or "mlflow://HOST". version: "" for all of them; alias: in its place. path: of
-    a file in it."""
+    """A version of a registered model, or a logged model. host: where its registry is; start: what
+    its address starts with, "models:" or "mlflow://HOST". version: "" for all of them; alias: in
+    its place. path: of a file in it."""
 
     host: str
     start: str
@@ -84,7 +87,8 @@ def parse(address: str) -> Version:
         start = public(f"mlflow://{urlsplit(host).netloc}") if where else "models:"
     name, _, rest = rest.rstrip("/").partition("/")
     name, _, alias = name.partition("@")
-    version, path = ("", rest) if alias else (rest.partition("/")[0], rest.partition("/")[2])
+    alone = alias or _LOGGED.fullmatch(name)
+    version, path = ("", rest) if alone else (rest.partition("/")[0], rest.partition("/")[2])
     if (rest and not name) or (path and not is_inside(path)):
         raise refused(address, "no address of a model version; give models:/NAME/VERSION")
     return Version(host.rstrip("/"), start, name, version, alias, path)
@@ -110,6 +114,9 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
 
 def _named(address: str, download: bool) -> Iterator[Opened | InputError]:
     at = parse(address)
+    if _LOGGED.fullmatch(at.name) and not at.alias:
+        yield _mirrored(at, _logged(at, at.name), at.name, download)
+        return
     if at.version.isdecimal():
         yield _opened(
             at, _call(at, "model-versions/get", name=at.name, version=at.version), download
@@ -166,14 +173,26 @@ def _versions(at: Version) -> list[Any]:
 
 
 def _opened(at: Version, about: Any, download: bool) -> Opened:
-    """The mirror of one version, whose files its registry serves or its store has."""
+    """The mirror of one version."""
     about = about.get("model_version")
     if not isinstance(about, dict) or not re.fullmatch(r"[^/:\0]+", at.name):
         raise refused(str(at), "the registry sends no model version")
     where = _call(at, "model-versions/get-download-uri", name=at.name, version=at.version)
-    uri, called = str(where.get("artifact_uri", "")), str(replace(at, path=""))
-    name = f"{at.name}:{at.version}"
-    split = urlsplit(uri)
+    uri = str(where.get("artifact_uri", ""))
+    known = _LOGGED.fullmatch(uri.removeprefix("models:/"))
+    return _mirrored(
+        at, _logged(at, known[0]) if known else uri, f"{at.name}:{at.version}", download
+    )
+
+
+def _logged(at: Version, model: str) -> str:
+    """Where the files of a logged model lie."""
+    return str(_call(at, f"logged-models/{model}")["model"]["info"]["artifact_uri"])
+
+
+def _mirrored(at: Version, uri: str, name: str, download: bool) -> Opened:
+    """The mirror of files that a registry serves or its store has."""
+    called, split = str(replace(at, path="")), urlsplit(uri)
     if split.scheme == "mlflow-artifacts" and split.netloc in ("", urlsplit(at.host).netloc):
         top = split.path.strip("/")
         entries = dict(_files(at, top))
@@ -224,7 +243,7 @@ def _files(at: Version, top: str) -> Iterator[tuple[str, Entry]]:
 
 
 def _call(at: Version, call: str, **query: str) -> Any:
-    return _json(at, f"{_API}/{call}?{urlencode(query)}")
+    return _json(at, f"{_API}/{call}" + (f"?{urlencode(query)}" if query else ""))
 
 
 def _json(at: Version, path: str, method: str = "GET", body: Any = None) -> Any:
@@ -293,6 +312,8 @@ def write(address: str, tags: Mapping[str, str]) -> None:
     """Put tags on the model version at an address, and take those of ours off that are not among
     them. Raises InputError."""
     at = parse(address)
+    if not at.version:
+        raise refused(address, "a logged model; tags go to versions of registered models")
     which = {"name": at.name, "version": at.version}
     about = _call(at, "model-versions/get", **which)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -72,28 +73,35 @@ def _weights(path: Path, contents: dict[str, Any]) -> Iterator[Elsewhere]:
         end = ending(name) or ""
         where = Place(_label(folder), (name.removesuffix(end),), folder.parent)
         told = entry if isinstance(entry, dict) else {}
-        blob = _cached(str(told.get("digest", "")))
+        ref, known = told.get("ref"), str(told.get("digest", ""))
+        blob = _cached(_places(known, ref if isinstance(ref, str) else ""))
         fault = ""
         if blob is None:
             mend = f"`wandb artifact get {_label(folder)}` fetches it"
-            ref = told.get("ref")
             mend = f"it is a reference to {str(ref)[:300]}; name that" if ref else mend
             fault = f"{name} is neither beside it nor in the cache; {mend}"
         yield Elsewhere(blob or path, where, fault=fault)
 
 
-def _cached(digest: str) -> Path | None:
-    """A file of the cache, by its hash in base64."""
+def _places(digest: str, reference: str) -> list[Path]:
+    """Where in a cache a file can be: by its hash in base64, or, of a reference, by the hashes of
+    its address and of what its store said that it is."""
+    if reference:
+        both = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+                for text in (reference, digest))  # fmt: skip
+        told = hashlib.sha256(b"".join(both)).hexdigest()
+        return [Path("etag", told[:2], told[2:])]
     try:
         told = base64.b64decode(digest, validate=True).hex()
     except (binascii.Error, ValueError):
-        return None
-    for top in _caches():
-        for kind in _HASHES:
-            blob = top / "artifacts" / "obj" / kind / told[:2] / told[2:]
-            if len(told) == 32 and blob.is_file():
-                return blob
-    return None
+        return []
+    return [Path(kind, told[:2], told[2:]) for kind in _HASHES] if len(told) == 32 else []
+
+
+def _cached(places: list[Path]) -> Path | None:
+    """The first of these files that a cache has."""
+    blobs = (top / "artifacts" / "obj" / place for top in _caches() for place in places)
+    return next((blob for blob in blobs if blob.is_file()), None)
 
 
 def _caches() -> list[Path]:

@@ -26,7 +26,8 @@ from mother.sketches.labels import labelled
 LAYERS = 12  # matrices of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
 KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
-LEFT = 0.8  # cosine of a layer of a transformer of which no units were moved
+LEFT = 0.8  # cosine of a layer of which no units were moved, as a share of the likest quarter's
+LIKEST = 0.75  # of layers
 FEW = 2  # layers without it that units have which moved: what writes them and what reads them
 GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
@@ -130,7 +131,8 @@ class _Two:
             hidden = undone(self.one, self.other)
             return None if hidden is None else (test, hidden)
         each = zip(self.matrices, self.cosine, strict=True)
-        hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= LEFT})
+        least = LEFT * np.quantile(self.cosine, LIKEST)
+        hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= least})
         if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < FEW:
             return None
         return test, replace(hidden, lost=frozenset())  # what is not found is new there, and stays
@@ -167,7 +169,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
     some = spread([x for x in common if len(x.shape) > 1], LAYERS)
-    left = LEFT if _is_transformer(group.layers) else KIN
+    stream = _is_transformer(group.layers)
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), SEEN), np.float32)  # and room for more
     for k in models:
@@ -180,10 +182,12 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
             told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
             kin = (cosine >= KIN).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
-            # kin by names and places already: what training moved is not to be undone
-            if kin[best] > MOST and (cosine[best] < left).sum() < FEW:
-                families[best].members.append(k)
-                continue
+            if kin[best] > MOST:
+                left = LEFT * np.nanquantile(cosine[best], LIKEST) if stream else KIN
+                # kin by names and places already: what training moved is not to be undone
+                if (cosine[best] < left).sum() < FEW:
+                    families[best].members.append(k)
+                    continue
         if len(families) == len(leaders):
             leaders = np.concatenate([leaders, np.zeros_like(leaders)])
         leaders[len(families)] = own

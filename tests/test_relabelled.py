@@ -185,6 +185,73 @@ def _swapped(weights):
     return out
 
 
+def chain(seed=0):
+    """Kernels, maps unrolled, and two dense layers."""
+    draw = np.random.default_rng(seed)
+    shapes = ((16, 3, 3, 3), (32, 16, 3, 3), (24, 32, 3, 3), (48, 24 * 4), (10, 48))
+    return {f"{k}.weight": draw.standard_normal(shape, "f4") for k, shape in enumerate(shapes)}
+
+
+def test_a_chain_hidden_in_part_is_no_chain_with_layers_made_anew():
+    base, kid = chain(), changed(chain(), 0.1)
+    order = np.random.default_rng(2).permutation(32)
+    moved = {"1.weight": kid["1.weight"][order], "2.weight": kid["2.weight"][:, order]}
+    anew = {name: chain(7)[name] for name in moved}
+    models = [opened_one(base, id="base"), opened_one(kid | moved, id="kid")]
+    (found,) = find_hidden(align(models)[0])
+    assert off(found.seen, kid) < 1e-6
+    models = [opened_one(base, id="base"), opened_one(kid | anew, id="kid")]
+    assert find_hidden(align(models)[0]) == []
+
+
+def test_maps_unrolled_are_followed():
+    order = np.random.default_rng(2).permutation(24)
+    other = changed(chain(), 0.1)
+    last = other["3.weight"].reshape(48, 24, 4)[:, order].reshape(48, 96)
+    other |= {"2.weight": other["2.weight"][order], "3.weight": last}
+    one, two = (opened_one(w, id="x").tensors for w in (chain(), other))
+    assert [axis.alike == axis.units for axis in relabelling(one, two).axes] == [True] * 4
+
+
+def test_a_channel_that_is_read_flipped():
+    """A norm's scales may have either sign, if what reads them has it, too."""
+    base = net("decoder")
+    kid = changed(base, 0.05)
+    for k in (0, 1):
+        signs = np.random.default_rng(k).choice([-1.0, 1.0], 32).astype("f4")
+        for name in ("norm2", "gate", "up"):
+            kid[f"layers.{k}.{name}.weight"] = kid[f"layers.{k}.{name}.weight"] * signs
+    hidden = opened_one(hide("channels permuted", "decoder", kid, 3), id="kid")
+    own = opened_one(base, id="base")
+    assert relabelling(own.tensors, hidden.tensors).alike == 1
+    assert off(undone(own, hidden).seen(hidden), base) < 0.1
+
+
+def test_one_expert_that_is_known_makes_kin():
+    """The others stand elsewhere, which is not undone; strangers they are not."""
+    base = {"embed.weight": np.random.default_rng(0).standard_normal((100, 32), "f4")}
+    for name, shape in (("up", (48, 32)), ("down", (32, 48))):
+        for k in range(4):
+            draw = np.random.default_rng((k, len(name)))
+            base[f"experts.{k}.{name}.weight"] = draw.standard_normal(shape, "f4")
+    other = changed(base, 0.1)
+    for name in ("up", "down"):
+        one, two, three = (other[f"experts.{k}.{name}.weight"] for k in (1, 2, 3))
+        moved = {f"experts.{k}.{name}.weight": w for k, w in ((1, two), (2, three), (3, one))}
+        other |= moved
+    order = np.random.default_rng(2).permutation(48)
+    other["experts.0.up.weight"] = other["experts.0.up.weight"][order]
+    other["experts.0.down.weight"] = other["experts.0.down.weight"][:, order]
+    assert mother.compare(base, other).relation not in ("strangers", "no kinship found")
+
+
+def test_who_share_layers_are_no_strangers():
+    kid = chain(7) | {name: changed(chain(), 0.1)[name] for name in ("0.weight", "1.weight")}
+    found = mother.compare(chain(), kid)
+    assert found.relation == "no kinship found"
+    assert "some layers are alike" in found.evidence[-1].says
+
+
 @pytest.mark.parametrize("far", [0.1, 0.9])
 def test_layers_made_anew_hide_nothing(far):
     """However far the others are: in place they are alike by 0.99, or by 0.74."""

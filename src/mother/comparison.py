@@ -39,6 +39,7 @@ from mother.options import Options
 from mother.sketches.sketch import check_alike
 
 UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted
+STRANGE = 0.9  # the same share of strangers
 ALIKE = 0.8  # cosine of a layer that is
 MATRIX = 256  # weights of a layer whose cosine tells something
 SAME = 1e-5  # distance that rounding leaves when what hid a model is undone
@@ -185,8 +186,10 @@ def _under_other_labels(
             found, relation="relatives", evidence=(*found.evidence, says), relabelled=told
         )
     power = test is not None and tells(one) and tells(other)
-    says = reasons.of_no_kinship(test, power)
-    kin = "strangers" if power else "no kinship found"
+    apart = _unlike(found) >= STRANGE
+    says = reasons.of_no_kinship(test, power, apart)
+    strangers = power and apart and test is not None and test.is_chance()
+    kin = "strangers" if strangers else "no kinship found"
     return replace(found, relation=kin, evidence=(*found.evidence, says), relabelled=told)
 
 

@@ -111,9 +111,7 @@ class _Two:
             return None
         told = [layer for layer in layers if len(layer.shape) > 1]
         cosine = [float(np.dot(*map(_corner, layer.tensors))) for layer in told]
-        two = cls(one, other, layers, told, np.array(cosine))
-        # in a chain, a layer made anew looks like one whose units were moved
-        return two if not two.in_part or _is_transformer(told) else None
+        return cls(one, other, layers, told, np.array(cosine))
 
     @property
     def in_part(self) -> bool:
@@ -126,6 +124,9 @@ class _Two:
         one, other = ({layer.name: layer.tensors[k] for layer in self.layers} for k in (0, 1))
         test = relabelling(one, other)
         if test is None or not test.is_kin(tried):
+            return None
+        # in a chain, a layer made anew looks like one whose units were moved, but to the test
+        if self.in_part and not (test.is_whole or _is_transformer(self.layers)):
             return None
         if not self.in_part:
             hidden = undone(self.one, self.other)

@@ -11,7 +11,7 @@ two such estimates by rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from mother.layouts.wiring import (
     Chain,
     Hidden,
     Shape,
+    block,
     chain_of,
     matrices,
     stream_of,
@@ -38,7 +39,6 @@ from mother.layouts.wiring import (
 )
 
 LEVEL = 1e-6  # probability of chance, over all pairs that are tried, below which models are kin
-HALF = 0.5  # share of units that both estimates place alike, above which models are kin
 UNITS = 256  # of an axis that are looked for among all of the other model's
 LEAST = 1e-300  # probability that is told
 AXES = 16  # of a model that are looked at, spread over its blocks
@@ -64,6 +64,11 @@ class Agreement:
         """The probability of as many by chance."""
         return chance(self.alike, self.units, self.among)
 
+    @property
+    def agrees(self) -> bool:
+        """Whether most are."""
+        return 2 * self.alike >= self.units
+
 
 @dataclass(frozen=True)
 class Relabelling:
@@ -85,9 +90,19 @@ class Relabelling:
         return float(np.median([axis.alike / axis.units for axis in self.axes] or [0.0]))
 
     def is_kin(self, tried: int = 1) -> bool:
-        """Whether they are, `tried` pairs being looked at: p times their number is below LEVEL, and
-        most axes agree in most of their units."""
-        return bool(self.axes) and self.p * tried <= LEVEL and self.alike >= HALF
+        """Whether they are, `tried` pairs being looked at: an axis agrees in most of its units, and
+        its p times the number of axes and pairs is below LEVEL."""
+        many = len(self.axes) * tried
+        return any(axis.agrees and many * axis.p <= LEVEL for axis in self.axes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all axes agree in most of their units: none is of a layer made anew."""
+        return all(axis.agrees for axis in self.axes)
+
+    def is_chance(self, tried: int = 1) -> bool:
+        """Whether independent trainings agree as much."""
+        return self.p * tried > LEVEL
 
 
 def chance(alike: int, units: int, among: int) -> float:
@@ -142,7 +157,7 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
         inside = spread(stream.hidden, AXES)
         return Relabelling(tuple(_in_block(hidden, spin, one, other) for hidden in inside))
     if (chain := chain_of(shapes)) is not None:
-        return Relabelling(tuple(_in_chain(chain, shapes, one, other)))
+        return Relabelling(tuple(_in_chain(chain, one, other)))
     return None
 
 
@@ -183,26 +198,42 @@ def _noisy(tensor: Tensor) -> Tensor:
 def _in_block(hidden: Hidden, spin: Array, one: Tensors, other: Tensors) -> Agreement:
     picked = np.array(spread(range(hidden.units), UNITS))
 
-    def placed(names: Sequence[str]) -> Array:
+    def placed(names: Sequence[str], *gains: Array) -> Array:
         total = np.zeros((len(picked), hidden.units), np.float32)
         for name in names:
             a, b = (values_of(side[name]) for side in (one, other))
             if len(a) != hidden.units:
                 a, b = a.T, b.T
+            a, b = (x * gain for x, gain in zip((a, b), gains or (1, 1), strict=True))
             # all units' mean says nothing of which is which; a ~ b R is a R' ~ b
             total += np.abs(cosines((a[picked] - a.mean(axis=0)) @ spin.T, b - b.mean(axis=0)))
         return total
 
-    first, second = (_assigned(placed(x), k) for k, x in enumerate((hidden.written, hidden.read)))
+    ways = [placed(hidden.written)]
+    ways += [placed(hidden.written, *g) for g in _flipped(hidden.written[0], len(spin), one, other)]
+    written = max(ways, key=lambda way: float(way.max(axis=1).sum()))
+    first, second = _assigned(written, 0), _assigned(placed(hidden.read), 1)
     alike = int((first == second).sum())
     return Agreement(hidden.written[0], alike, len(picked), hidden.units)
 
 
-def _in_chain(
-    chain: Chain, shapes: Mapping[str, Shape], one: Tensors, other: Tensors
-) -> list[Agreement]:
+def _flipped(name: str, width: int, one: Tensors, other: Tensors) -> Iterator[tuple[Array, Array]]:
+    """Signs of the scales of norms in the block of a matrix, of the one and the other: those who
+    read a channel may read it flipped."""
+    for beside, tensor in one.items():
+        if tensor.size == width and block(beside) == block(name):
+            gains = [values_of(side[beside]).ravel() for side in (one, other)]
+            # scales lie about one length, biases about 0
+            if all(2 * np.abs(g).std() < np.abs(g).mean() for g in gains) and any(
+                (g < 0).any() and (g > 0).any() for g in gains
+            ):
+                yield np.sign(gains[0]), np.sign(gains[1])
+
+
+def _in_chain(chain: Chain, one: Tensors, other: Tensors) -> list[Agreement]:
     """Each axis as seen from where the chain begins and from where it ends; the two have no matrix
     in common."""
+    shapes = chain.shapes
     if max(max(shapes[name][:2]) for name in chain.matrices) > LARGEST:
         return []
     readers = dict(units_of(chain))

@@ -205,14 +205,20 @@ def of_relabelling(test: Relabelling, hidden: Undone | None) -> Evidence:
     return _evidence("relabelled", odds, says)
 
 
-def of_no_kinship(test: Relabelling | None, power: bool) -> Evidence:
+def of_no_kinship(test: Relabelling | None, power: bool, apart: bool) -> Evidence:
     """Of two that neither names and places nor the test of relabelling join. power: whether it
-    would tell either from itself."""
+    would tell either from itself. apart: whether nearly all layers are unlike."""
     if test is None or not test.axes:
         says = "hidden kinship was not tested: no axis of units is known that two matrices share"
         return Evidence("relabelled", 0.0, says)
-    if not power:
-        return Evidence("relabelled", 0.0, f"{_agreed(test)}; too few units or labels tell more")
+    open_ = {
+        "too few units or labels tell more": not power,
+        "more than chance has it, and in no axis half": not test.is_chance(),
+        "some layers are alike where they are": not apart,
+    }
+    why = [says for says, held in open_.items() if held]
+    if why:
+        return Evidence("relabelled", 0.0, f"{_agreed(test)}; {why[0]}")
     odds = CERTAIN - max(-math.log(max(test.p, math.exp(-CERTAIN))), 0.0)
     return _evidence("relabelled", odds, f"{_agreed(test)}; it would tell either from itself")
 

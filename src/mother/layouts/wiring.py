@@ -45,10 +45,11 @@ class Stream:
 @dataclass(frozen=True)
 class Chain:
     """matrices: in order. source: for each but those that read labels, the one whose rows its
-    columns are."""
+    columns are. shapes: (rows, columns, ...), of one that reads maps unrolled (rows, maps, ...)."""
 
     matrices: tuple[str, ...]
     source: Mapping[str, str]
+    shapes: Shapes
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -121,8 +122,12 @@ def chain_of(shapes: Shapes) -> Chain | None:
     rows; None where it is shorter than two.
 
     >>> chain_of({"net.0": (16, 3, 3, 3), "net.2": (32, 16, 3, 3), "net.10": (10, 32)})
-    Chain(matrices=('net.0', 'net.2', 'net.10'), source={'net.2': 'net.0', 'net.10': 'net.2'})
+    Chain(matrices=('net.0', 'net.2', 'net.10'), source={'net.2': 'net.0', 'net.10': 'net.2'}, \
+shapes={'net.0': (16, 3, 3, 3), 'net.2': (32, 16, 3, 3), 'net.10': (10, 32)})
+    >>> chain_of({"conv": (16, 3, 3, 3), "fc": (10, 16 * 49)}).shapes["fc"]
+    (10, 16, 49)
     """
+    shapes = _rolled(shapes)
     rows = {shape[0] for shape in shapes.values()}
     columns = {shape[1] for shape in shapes.values()}
     # what reads labels comes first and what writes them last, however names are sorted
@@ -135,7 +140,22 @@ def chain_of(shapes: Shapes) -> Chain | None:
         if shapes[name][1] in last:
             source[name] = last[shapes[name][1]]
         last[shapes[name][0]] = name
-    return Chain(tuple(order), source) if source else None
+    return Chain(tuple(order), source, shapes) if source else None
+
+
+def _rolled(shapes: Shapes) -> Shapes:
+    """The shapes, matrices that read all places of the last kernels' maps as kernels, too."""
+    rows = {shape[0] for shape in shapes.values()}
+    kernels = sorted((n for n, shape in shapes.items() if len(shape) > 2), key=natural)
+    if not kernels:
+        return shapes
+    maps = shapes[kernels[-1]][0]
+    return {
+        name: (shape[0], maps, shape[1] // maps)
+        if len(shape) == 2 and shape[1] not in rows and shape[1] % maps == 0
+        else shape
+        for name, shape in shapes.items()
+    }
 
 
 def units_of(chain: Chain) -> list[tuple[str, str]]:

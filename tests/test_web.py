@@ -135,6 +135,59 @@ def test_nobody_is_followed_into_a_private_network() -> None:
     assert followed("https://93.184.216.34/a", "/b?c") == "https://93.184.216.34/b?c"
 
 
+def listed(*links: str) -> bytes:
+    """The page of a folder, as servers make one."""
+    rows = "".join(f'<a href="{link}">{link}</a>\n' for link in links)
+    return f"<!DOCTYPE html><h1>Index of</h1><a href='?C=N;O=D'>Name</a>{rows}</html>".encode()
+
+
+def test_a_folder_by_the_list_that_its_server_shows(web: Web) -> None:
+    base = weights(400)
+    rng = np.random.default_rng(1)
+    kid = {k: v + 0.1 * rng.normal(size=v.shape).astype(v.dtype) for k, v in base.items()}
+    elsewhere = (
+        "../",
+        "/",
+        "https://host.example/models/a.npz",
+        "javascript:x",
+        "http://[",
+        "..%2f",
+    )
+    pages = {
+        "/models/": listed(
+            "base.safetensors", "ein%20Kind,%20%C3%BC/", ".git/", "no.npz", *elsewhere
+        ),
+        "/models/ein Kind, ü/": listed("model.safetensors", "config.json", "../"),
+    }
+    files = {"base.safetensors": base, "ein Kind, ü/model.safetensors": kid}
+    web.files |= pages | {f"/models/{name}": save(data) for name, data in files.items()}
+    web.files["/models/ein Kind, ü/config.json"] = b"{}"
+    web.faults = {path: ["page"] * 9 for path in pages}
+    at = f"{web.at}/models/"
+    graph = mother.recover(at)
+    (edge,) = graph.edges
+    assert (edge.parent, edge.child) == ("base", "ein Kind, ü")
+    assert [r.path for r in graph.refused] == [f"{at}no.npz"]  # of which the server answers 404
+    assert {unquote(path) for path, _ in web.asked} == {*web.files, "/models/no.npz"}
+
+
+def test_a_folder_without_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mother.hub.web_folders.MAX_FOLDERS", 20)
+    monkeypatch.setattr("mother.hub.web_folders.MAX_DEPTH", 4)
+    for depth in range(6):
+        web.files["/" + "more/" * depth] = listed("more/")
+        web.faults["/" + "more/" * depth] = ["page"] * 2
+    with pytest.raises(InputError, match="the server's list of it is empty"):
+        mother.recover(f"{web.at}/")
+    assert len(web.asked) == 5
+    web.files["/"] = listed(*(f"{k}/" for k in range(30)))
+    with pytest.raises(InputError, match="more than 20000 files or 20 folders"):
+        mother.recover(f"{web.at}/")
+    web.files["/a/"] = b"-"
+    with pytest.raises(InputError, match="no list of a folder, but application/octet-stream"):
+        mother.recover(f"{web.at}/a/")
+
+
 def test_what_passes_is_tried_again(web: Web) -> None:
     web.files["/a.safetensors"] = data = save(weights())
     web.faults["/a.safetensors"] = ["503", "", "cut", "429", "cut", ""]
@@ -206,7 +259,6 @@ def archive() -> bytes:
     [
         ("https://huggingface.co/org/model/tree/main", "the models there are hf://org/model"),
         ("https://huggingface.co/org", "the models there are hf://OWNER/NAME"),
-        ("https://host.example/", "names no file"),
         ("https:///a.npz", "names no file"),
     ],
 )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: by scheme, the module whose `opened(address, download)` yields what an address leads to
 SCHEMES = {
     "hf": "mother.hub.repositories",
-    "http": "mother.hub.web",
-    "https": "mother.hub.web",
+    "http": "mother.hub.web_files",
+    "https": "mother.hub.web_files",
     "mlflow": "mother.hub.mlflow",
     "models": "mother.hub.mlflow",
     "oci": "mother.hub.oci",

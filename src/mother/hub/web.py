@@ -1,6 +1,5 @@
-"""One file on a web server that answers ranges of bytes: https://host/path/model.safetensors.
+"""The session with web servers: what is asked for, where we follow, how their faults are told.
 
-Of a list of shards, model.safetensors.index.json, the shards that lie beside it come along.
 Credentials: a name and a password in the address, or in ~/.netrc; a signed address is one itself.
 """
 
@@ -8,32 +7,21 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
-import json
 import netrc
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
 
-from mother.errors import InputError
-from mother.hub.addresses import is_inside
-from mother.hub.answers import Answers
-from mother.hub.files import MOST, RangedFile
-from mother.hub.mirrors import Entry, Opened, digest, mirror, name_file
-from mother.hub.patience import PASSING, TIMEOUT, Manners, patiently, retry_after
-from mother.hub.schemes import public, refused, scrubbed
+from mother.hub.patience import PASSING, TIMEOUT, Manners, retry_after
+from mother.hub.schemes import public, scrubbed
 from mother.hub.traffic import TRAFFIC
 
 #: bytes of an answer that refuses which are looked at
 MAX_SAID = 4096
 #: times that a server may send us elsewhere for one answer
 MAX_REDIRECTS = 5
-#: shards of a list
-MAX_SHARDS = 1000
-#: what stays as it is in the path of an address that may be spelled out already
-_KEPT = "/%:@+,=~!$&'()*;"
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -188,116 +176,3 @@ def ranged(
     wanted = {"Range": f"bytes={start}-{stop - 1}", **(headers or {})}
     with asked(url, wanted, known=known) as response:
         yield response
-
-
-def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
-    """The file at an address, and its shards. Raises InputError."""
-    split = urlsplit(address)
-    _refuse_page(address, split)
-    folder, _, name = split.path.rpartition("/")
-    name = unquote(name)
-    if not split.hostname or not is_inside(name):
-        raise refused(address, "names no file; give the address of one, https://host/…/model.npz")
-    url = urlunsplit(split._replace(fragment="", path=quote(split.path, safe=_KEPT)))
-    found = {name: probed(address, url, download)}
-    urls = {name: url}
-    if name.endswith(".index.json") and found[name].size <= MOST:
-        for shard in _shards(address, url, found[name].size):
-            urls[shard] = urljoin(url, quote(shard)) + (f"?{split.query}" if split.query else "")
-            found[shard] = probed(address, urls[shard], download)
-    called = _readable(public(urlunsplit(split._replace(path=folder, query="", fragment=""))))
-
-    def reader(path: Path, name: str, entry: Entry) -> RangedFile:
-        known = found[name]
-        source = Answers(urls[name], entry.size, ranged, SERVER, tags=known.tags, whole=known.whole)
-        return RangedFile(path, _readable(public(urls[name])), source, entry.size, tag=entry.tag)
-
-    entries = {each: Entry(known.size, known.tag) for each, known in found.items()}
-    place = (digest(address, download, sorted(entries.items())), split.hostname, _leaf(folder))
-    folded = mirror(called, place, entries, reader)
-    for each, where in urls.items():
-        name_file(folded.root / each, _readable(public(where)))
-    yield Opened(folded, folded.root if len(urls) > 1 else folded.root / name)
-
-
-def _readable(url: str) -> str:
-    """With letters in place of what stands for them, where that opens the same again."""
-    text = unquote(url)
-    return text if quote(text, safe=f"{_KEPT}?") == url else url
-
-
-def _leaf(folder: str) -> str:
-    leaf = unquote(folder.rpartition("/")[2])
-    return leaf if is_inside(leaf) else "files"
-
-
-def _refuse_page(address: str, split: Any) -> None:
-    """A page of the Hub, as it is copied from a browser, is no model's file."""
-    from huggingface_hub import constants
-
-    hosts = {"huggingface.co", "hf.co", urlsplit(constants.ENDPOINT).hostname}
-    parts = split.path.strip("/").split("/")
-    if split.hostname in hosts and "resolve" not in parts:
-        known = len(parts) > 1 and parts[0] not in ("datasets", "spaces")
-        at = "/".join(parts[:2]) if known else "OWNER/NAME"
-        raise refused(address, f"a page of the Hub; the models there are hf://{at}")
-
-
-class Probed(NamedTuple):
-    """What is known of a file before it is read. tags: its ETag, by the host that told it. whole:
-    the server has no ranges."""
-
-    size: int
-    tags: dict[str, str]
-    whole: bool
-
-    @property
-    def tag(self) -> str:
-        """What changes with the file."""
-        return next(iter(self.tags.values()), "")
-
-
-def probed(
-    address: str, url: str, download: bool, headers: Mapping[str, str] | None = None
-) -> Probed:
-    """Size and ETag of the file at `url`, by a request for one byte: an address that is signed for
-    reading answers no HEAD. download: a server without ranges will do. Raises InputError."""
-
-    def probe() -> Probed:
-        with ranged(url, 0, 1, known=True, headers=headers) as response:
-            told = response.headers.get("Content-Range", "").rpartition("/")[2]
-            whole = response.status_code == 200
-            if whole:
-                if response.headers.get("Content-Type", "").startswith("text/html"):
-                    raise refused(address, "a page to look at, not a model's file")
-                if not download:
-                    raise refused(
-                        address,
-                        "the server ignores byte ranges; --download fetches the whole file",
-                    )
-                told = response.headers.get("Content-Length", "")
-            if not (told.isascii() and told.isdecimal() and len(told) < 19):
-                raise refused(address, "the server does not tell its size")
-            tag = response.headers.get("ETag")
-            tags = {urlsplit(str(response.url)).netloc: tag} if tag else {}
-            return Probed(int(told), tags, whole)
-
-    return patiently(public(address), probe, SERVER)
-
-
-def _shards(address: str, url: str, size: int) -> list[str]:
-    """The names of the shards that a list tells of. Raises InputError."""
-
-    def read() -> bytes:
-        with ranged(url, 0, size, known=True) as response:
-            return body_of(response, size)
-
-    try:
-        names = set(json.loads(patiently(public(address), read, SERVER))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []  # whoever reads it says what is wrong with it
-    if len(names) > MAX_SHARDS:
-        raise refused(address, f"names {len(names)} shards; {MAX_SHARDS} are the most")
-    if not all(isinstance(name, str) and is_inside(name) for name in names):
-        raise refused(address, "names a shard outside its folder")
-    return sorted(names)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import mother
 from mother.copies.mapped import turns
+from mother.copies.shaped import BINS, explained
 
 SHAPE = (5, 48, 40)
 
@@ -98,3 +99,44 @@ def test_turns_are_counted_as_by_hand(seed, size):
         ]
         ways.append(sum(q[1] < p[1] for row in pairs for p, q in pairwise(row)))
     assert here in ways
+
+
+def noisy(change):
+    """A function of the weights, and noise that turns neighbours."""
+    return lambda w: change(w) + 0.01 * np.random.default_rng(9).standard_normal(w.shape)
+
+
+@pytest.mark.parametrize("kind", ["clipped", "shrunk towards zero", "squashed"])
+@pytest.mark.parametrize("of", ["o", "c"])
+def test_a_function_and_something_more_is_an_open_leaf(kind, of):
+    _, change = ONE_WAY.get(kind) or ("edited", EITHER_WAY[kind])
+    models = family()
+    graph = recovered(models | {"x": noisy(change)(models[of])})
+    (edge,) = (e for e in graph.edges if "x" in (e.parent, e.child))
+    assert (edge.parent, edge.child, edge.relation) == (of, "x", "edited")
+    assert edge.undirected
+    assert {(e.parent, e.child) for e in graph.edges} - {(of, "x")} == {
+        ("o", "a"), ("o", "b"), ("a", "c"),
+    }  # fmt: skip
+
+
+def test_what_training_with_decay_leaves_is_no_function_of_the_weights():
+    models = family()
+    noise = np.random.default_rng(3).standard_normal(SHAPE)
+    graph = recovered(models | {"x": 0.9 * models["o"] + 0.1 * noise})
+    assert "edited" not in {e.relation for e in graph.edges}
+
+
+@given(st.integers(0, 50), st.integers(200, 700))
+@settings(max_examples=25, deadline=None)
+def test_what_a_function_explains_is_that_of_means_in_bins(seed, many):
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((1, many))
+    step = np.sin(3 * w) + rng.standard_normal((1, many))
+    rest = step - np.polyval(np.polyfit(w[0], step[0], 1), w)
+    ordered = rest[0, np.argsort(w[0])]
+    cuts = [k * many // BINS for k in range(BINS + 1)]
+    means = np.concatenate([np.full(b - a, ordered[a:b].mean()) for a, b in pairwise(cuts)])
+    total = step.var() * many
+    expected = ((means**2).sum() - (BINS - 1) / many * (rest**2).sum()) / total
+    np.testing.assert_allclose(explained(w, step), expected)

@@ -53,19 +53,11 @@ def find_mapped(
         return []
     layers = [x for x in (whole or group).layers if is_matrix(x.shape)]
     taken = originals(whole or group, copies) >= 0
-    apart = distances(m)
-    apart[apart == 0] = np.inf
     found, related = list[Duplicate](), kinship(m) > 1
     part = m.over(matrices)
     same = unchanged(part, roundings(group))
     models = (whole or group).checkpoints
-    near = {
-        (min(k, o), max(k, o))
-        for k in np.flatnonzero(~taken).tolist()
-        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist()
-        if not taken[o] and np.isfinite(apart[k, o]) and related[k, o]
-    }
-    for i, k in sorted(near, key=lambda pair: (float(apart[pair]), pair)):
+    for i, k in near_pairs(m, ~taken, related):
         if taken[i] or taken[k]:
             continue
         moved = np.flatnonzero(part.squared_distance[:, i, k] > 0).tolist()
@@ -89,6 +81,22 @@ def find_mapped(
     return found
 
 
+def near_pairs(
+    m: Measures, of: NDArray[np.bool_], related: NDArray[np.bool_]
+) -> list[tuple[int, int]]:
+    """Pairs of related models of which one is among the TRIED nearest of the other, nearest first.
+    of: those that take part, (n,)."""
+    apart = distances(m)
+    apart[apart == 0] = np.inf
+    near = {
+        (min(k, o), max(k, o))
+        for k in np.flatnonzero(of).tolist()
+        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist()
+        if of[o] and np.isfinite(apart[k, o]) and related[k, o]
+    }
+    return sorted(near, key=lambda pair: (float(apart[pair]), pair))
+
+
 @dataclass(frozen=True)
 class _Pair:
     """Two models of which one is a function of the other. first: which of the two is the original
@@ -102,7 +110,7 @@ class _Pair:
         """None where neither is a function of the other."""
         expected, one = 0, np.zeros(2, dtype=np.intp)
         differ = list[tuple[Array, Array]]()
-        for a, b in _both(layers, i, k):
+        for a, b in both(layers, i, k):
             if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
                 return None
             if (a == b).all():
@@ -140,11 +148,11 @@ def _rest_is(group: Group, original: int, copy: int) -> bool:
     if group.unaligned[original] or group.unaligned[copy]:
         return False
     return all(pair <= set(x.members) for x in rest) and all(
-        np.array_equal(a, b) or _rounded(a, b) for a, b in _both(rest, original, copy)
+        np.array_equal(a, b) or _rounded(a, b) for a, b in both(rest, original, copy)
     )
 
 
-def _both(layers: Sequence[Layer], i: int, k: int) -> Iterator[tuple[Array, Array]]:
+def both(layers: Sequence[Layer], i: int, k: int) -> Iterator[tuple[Array, Array]]:
     """Some rows of each layer that both have, (rows, columns)."""
     for layer in layers:
         if {i, k} <= set(layer.members):

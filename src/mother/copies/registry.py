@@ -14,6 +14,7 @@ from mother.copies.mapped import find_mapped
 from mother.copies.partial import find_partial
 from mother.copies.resized import find_resized
 from mother.copies.scaled import find_scaled
+from mother.copies.shaped import find_shaped
 from mother.layouts import Group
 from mother.measures import Measures
 
@@ -61,6 +62,7 @@ register("compressed", lambda x, known: find_compressed(x.seen, x.measures, know
 register("scaled", lambda x, known: find_scaled(x.seen, x.measures, known), suggested=True)
 register("folded", _folded)
 register("mapped", lambda x, known: find_mapped(x.seen, x.measures, known, x.whole))
+register("shaped", lambda x, known: find_shaped(x.seen, x.measures, known, x.whole))
 register("edited", lambda x, known: find_edited(x.seen, x.measures, known, x.whole), suggested=True)
 register("resized", lambda x, known: find_resized(x.stored, x.measures, known), suggested=True)
 register("partial", lambda x, known: find_partial(x.seen, x.measures, known, x.whole))

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import httpx2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from kit import model, tuned
 from loopback_web import Web, serve
 from safetensors.numpy import save
+from views.serving import served
 
 import mother
 import mother.hub.web
 from mother.checkpoints import open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
+from mother.graph import ModelGraph
 from mother.hub import shown
 from mother.hub.schemes import public
 from mother.hub.web import followed
@@ -169,6 +172,9 @@ def test_a_folder_by_the_list_that_its_server_shows(web: Web) -> None:
     assert (edge.parent, edge.child) == ("base", "ein Kind, ü")
     assert [r.path for r in graph.refused] == [f"{at}no.npz"]  # of which the server answers 404
     assert {unquote(path) for path, _ in web.asked} == {*web.files, "/models/no.npz"}
+    web.faults["/models/ein Kind, ü"] = ["to /models/ein%20Kind,%20%C3%BC/"]
+    found = open_checkpoint(graph.nodes[1].path)  # what the graph says is read again
+    assert (found.id, found.shown) == ("ein Kind, ü", f"{at}ein Kind, ü")
 
 
 def test_a_folder_without_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +183,7 @@ def test_a_folder_without_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None
     for depth in range(6):
         web.files["/" + "more/" * depth] = listed("more/")
         web.faults["/" + "more/" * depth] = ["page"] * 2
-    with pytest.raises(InputError, match="the server's list of it is empty"):
+    with pytest.raises(InputError, match="a page to look at, and no models"):
         mother.recover(f"{web.at}/")
     assert len(web.asked) == 5
     web.files["/"] = listed(*(f"{k}/" for k in range(30)))
@@ -265,3 +271,48 @@ def archive() -> bytes:
 def test_addresses_of_no_file(address: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         mother.recover(address)
+
+
+def test_serve_places_what_is_allowed(web: Web, tmp_path: Path) -> None:
+    """In a process of its own, which opens nothing else."""
+    base = model(0)
+    for name, data in {"base": base, "tuned": tuned(base, 1), "kid ü": tuned(base, 2)}.items():
+        web.files[f"/models/{name}.safetensors"] = save(data)
+    web.files["/secret.safetensors"] = save(model(3))
+    web.allow = "Basic bWU6d29yZA=="
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password word")
+    (tmp_path / ".netrc").chmod(0o600)
+    at = f"{web.at}/models"
+    graph = mother.recover([f"{at}/base.safetensors", f"{at}/tuned.safetensors"])
+    with served(graph, folders=[Path(at)]) as address, httpx2.Client(timeout=60) as client:
+
+        def ask(what: str, **body: str) -> httpx2.Response:
+            return client.post(f"{address}/api/{what}", json=body)
+
+        placed = ask("place", path=f"{at}/kid ü.safetensors").json()
+        assert (placed.get("found"), placed.get("unread")) == ("child", 0), placed
+        for outside in (
+            "/secret",
+            "/models/../secret",
+            "/models/%2e%2e/secret",
+            "/models/.\t./secret",
+        ):
+            assert ask("place", path=f"{web.at}{outside}.safetensors").status_code == 403
+        assert ask("place", path=f"{at.replace('//', '//me@')}/base.safetensors").status_code == 403
+        gone = ask("place", path=f"{at}/gone.safetensors")
+        assert (gone.status_code, "404 Not Found" in gone.text) == (422, True)
+    assert not any("secret" in path for path, _ in web.asked)
+
+
+@pytest.mark.parametrize(
+    ("allow", "told"),
+    [
+        ("hf://org/kid@v1", "give what it lies in, hf://org/kid"),
+        ("oci://host/lab/kid:v1", "give what it lies in, oci://host/lab/kid"),
+        ("s3://bucket/../other", "leads elsewhere than it says"),
+    ],
+)
+def test_what_serve_can_be_allowed(tmp_path: Path, allow: str, told: str) -> None:
+    (tmp_path / "graph.json").write_text(ModelGraph("gram", ()).to_json())
+    ran = CliRunner().invoke(cli, ["serve", str(tmp_path / "graph.json"), "--allow", allow])
+    assert told in str(ran.exception)

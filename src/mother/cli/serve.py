@@ -15,15 +15,14 @@ import mother.recovery
 from mother.cli.output import left_unread, progress_bar
 from mother.errors import UsageError
 from mother.graph import ModelGraph
-from mother.hub import is_address, is_hub_address, parse, shown
+from mother.hub import ground, is_address, shown
+from mother.hub.schemes import scheme_of, written
 from mother.index import is_index
 from mother.views.terminal import printable
 
 
 @click.command()
-@click.argument(
-    "graph", type=click.Path(path_type=Path), metavar="graph.json|INDEX|FOLDER|hf://OWNER[/NAME]"
-)
+@click.argument("graph", type=click.Path(path_type=Path), metavar="graph.json|INDEX|FOLDER|ADDRESS")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--host",
@@ -36,7 +35,7 @@ from mother.views.terminal import printable
     "--allow",
     type=click.Path(path_type=Path),
     multiple=True,
-    metavar="FOLDER|hf://OWNER[/NAME]",
+    metavar="FOLDER|ADDRESS",
     help="Weights in it may be read to compare and to place; again for more of them.",
 )
 @click.option("--title", default="Family forest", show_default=True, help="Heading of the page.")
@@ -59,10 +58,10 @@ def serve(
 ) -> None:
     """Serve a graph as a live page, with a JSON API beside it (described at /api).
 
-    Of an INDEX, what is in it at the moment is shown. A FOLDER of checkpoints, or what OWNER has on
-    the Hub, is recovered first, and allowed to be read. Of a graph.json or an index only what it
-    says is shown, until --allow names folders. Needs 'mother-recovery[serve]'. Port 0 takes any
-    that is free. Stop with Ctrl-C.
+    Of an INDEX, what is in it at the moment is shown. A FOLDER of checkpoints, or what lies at an
+    ADDRESS (hf://OWNER, s3://BUCKET/PATH, …), is recovered first, and allowed to be read. Of a
+    graph.json or an index only what it says is shown, until --allow names folders. Needs
+    'mother-recovery[serve]'. Port 0 takes any that is free. Stop with Ctrl-C.
     """
     try:
         import uvicorn
@@ -77,11 +76,8 @@ def serve(
     if not math.isfinite(timeout):
         raise UsageError(f"--timeout {timeout}: give a number of seconds")
     for folder in allow:
-        if is_hub_address(folder):
-            if (address := parse(folder)).revision or address.path:
-                raise UsageError(f"--allow {address}: give hf://OWNER or hf://OWNER/NAME")
-        elif is_address(folder):
-            raise UsageError(f"--allow {shown(folder)}: only folders and hf:// can be allowed")
+        if is_address(folder):
+            _check_ground(folder)
         elif not folder.is_dir():
             raise UsageError(f"--allow {folder}: no such folder")
     # before the folder is recovered, which may take long
@@ -112,6 +108,12 @@ def serve(
             server.run(sockets=[listening])
 
 
+def _check_ground(address: Path) -> None:
+    around = written(ground(address))
+    if scheme_of(around) == scheme_of(address) and Path(around) != address:
+        raise UsageError(f"--allow {shown(address)}: give what it lies in, {shown(around)}")
+
+
 def _check_address(host: str) -> None:
     try:
         address = ipaddress.ip_address(host)
@@ -138,9 +140,8 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _shown_from(graph: Path) -> list[Path]:
     """What is allowed because it is what the graph is recovered from."""
-    if is_hub_address(graph):
-        address = parse(graph)
-        return [Path("hf:", address.owner, address.name)]
+    if is_address(graph):
+        return [Path(ground(graph))]
     return [graph] if graph.is_dir() and not is_index(graph) else []
 
 

@@ -7,9 +7,10 @@ nobody reads it. Where models may lie, schemes.py lists.
 """
 
 from mother.hub.addresses import Address, is_hub_address, parse
+from mother.hub.credentials import credential_files
 from mother.hub.mirrors import Mirror, Opened, mirrored, shown, spool
 from mother.hub.repositories import prepared
-from mother.hub.schemes import is_address, is_fixed, opened_at, tags_of
+from mother.hub.schemes import ground, is_address, is_fixed, opened_at, tags_of
 from mother.hub.traffic import TRAFFIC
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Address",
     "Mirror",
     "Opened",
+    "credential_files",
+    "ground",
     "is_address",
     "is_fixed",
     "is_hub_address",

@@ -25,6 +25,7 @@ from mother.errors import InputError
 from mother.hub import stores
 from mother.hub.addresses import is_inside
 from mother.hub.answers import Answers
+from mother.hub.credentials import mlflow_file
 from mother.hub.files import RangedFile
 from mother.hub.mirrors import Entry, Opened, digest, mirror
 from mother.hub.patience import patiently
@@ -287,7 +288,7 @@ def _headers(host: str) -> dict[str, str]:
     if named and urlsplit(host).netloc not in [urlsplit(each).netloc for each in named]:
         return {}
     kept = configparser.ConfigParser(interpolation=None)
-    kept.read(Path("~/.mlflow/credentials").expanduser())
+    kept.read(mlflow_file())
 
     def known(key: str) -> str:
         return os.environ.get(key.upper()) or kept.get("mlflow", key, fallback="") or ""
@@ -297,6 +298,15 @@ def _headers(host: str) -> dict[str, str]:
         return {"Authorization": f"Basic {base64.b64encode(f'{user}:{word}'.encode()).decode()}"}
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def ground(address: str) -> str:
+    """The address of the model that an address lies in, or of its registry.
+
+    >>> ground("mlflow://127.0.0.1:5000/kid/3"), ground("mlflow://127.0.0.1:5000")
+    ('mlflow://127.0.0.1:5000/kid', 'mlflow://127.0.0.1:5000')
+    """
+    return str(replace(parse(address), version="", alias="", path=""))
 
 
 def unit(address: str) -> str:

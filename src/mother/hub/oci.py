@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from urllib.parse import urlencode
 from mother.errors import InputError
 from mother.hub.addresses import is_inside
 from mother.hub.answers import Answers
+from mother.hub.credentials import registry_files
 from mother.hub.files import LEAST, RangedFile
 from mother.hub.mirrors import Entry, Opened, digest, mirror
 from mother.hub.patience import Manners, patiently
@@ -127,18 +127,25 @@ class Repository:
 def _basic(host: str) -> str:
     """The name and password for a registry that `docker login` or `podman login` kept in a file.
     Helpers, which are programs, are not run."""
-    home = Path("~").expanduser()
-    files = (
-        Path(os.environ.get("DOCKER_CONFIG", home / ".docker")) / "config.json",
-        Path(os.environ.get("REGISTRY_AUTH_FILE", home / ".config" / "containers" / "auth.json")),
-    )
-    for file in files:
+    for file in registry_files():
         try:
             known = json.loads(file.read_text(encoding="utf-8"))["auths"][host]["auth"]
             return f"Basic {base64.b64encode(base64.b64decode(known, validate=True)).decode()}"
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return ""
+
+
+def ground(address: str) -> str:
+    """The address of the repository that an address lies in.
+
+    >>> ground("oci://host/lab/kid:v1/model.npz")
+    'oci://host/lab/kid'
+    """
+    found = _ADDRESS.fullmatch(address.removeprefix("oci://").rstrip("/"))
+    if found is None:
+        raise refused(address, "no address of an artifact; give oci://HOST/NAME")
+    return f"oci://{found['host']}/{found['name']}"
 
 
 def opened(address: str, download: bool) -> Iterator[Opened]:

@@ -28,6 +28,15 @@ _ASKED = 8
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+def ground(address: str) -> str:
+    """The address of the repository, or the owner, that an address lies in.
+
+    >>> ground("hf://org/name@v1/unet"), ground("hf://org")
+    ('hf://org/name', 'hf://org')
+    """
+    return str(replace(parse(address), revision="", path=""))
+
+
 def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
     """The repository at an address, or all that its owner has and why others can't be opened.
 

@@ -10,8 +10,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from mother.errors import InputError
 from mother.names import printable
@@ -152,6 +153,22 @@ def tags_of(address: str) -> Tags | None:
     module = SCHEMES.get(scheme_of(address) or "")
     found: Tags | None = getattr(import_module(module), "TAGS", None) if module else None
     return found
+
+
+def ground(address: str | os.PathLike[str]) -> PurePosixPath:
+    """Where an address lies, without what names one version of it, as a path in whose parents it
+    lies, too. Raises InputError where it is none, or leads out of itself.
+
+    >>> ground("s3://bucket/models/a.npz").is_relative_to(ground("s3://bucket/models"))
+    True
+    """
+    text = written(address)
+    plain = unquote(unquote(text))
+    if not plain.isprintable() or "\\" in plain or ".." in plain.split("/"):
+        raise refused(text, "leads elsewhere than it says")
+    module = import_module(SCHEMES.get(scheme_of(address) or "", OTHERS))
+    named: Callable[[str], str] = getattr(module, "ground", str)
+    return PurePosixPath(named(text))
 
 
 def refused(address: str, fault: str) -> InputError:

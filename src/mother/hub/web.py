@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+from mother.hub.credentials import netrc_file
 from mother.hub.patience import PASSING, TIMEOUT, Manners, retry_after
 from mother.hub.schemes import public, scrubbed
 from mother.hub.traffic import TRAFFIC
@@ -144,7 +145,7 @@ def _credentials(url: str) -> tuple[str, str] | None:
     if split.username is not None:
         return unquote(split.username), unquote(split.password or "")
     try:
-        found = netrc.netrc().authenticators(split.hostname or "")
+        found = netrc.netrc(netrc_file()).authenticators(split.hostname or "")
     except (OSError, netrc.NetrcParseError):
         return None
     return (found[0], found[2] or "") if found else None

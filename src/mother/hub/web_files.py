@@ -41,17 +41,27 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
         raise refused(address, "names no file; give the address of one, https://host/…/model.npz")
     url = urlunsplit(split._replace(fragment="", path=quote(split.path, safe=_KEPT)))
     faults: list[InputError] = []
-    if name:
-        urls, found = {name: url}, {name: probed(address, url, download)}
+    try:
+        found = {name: probed(address, url, download)} if name else {}
+    except PageError as page:  # of a folder, perhaps, whose address we tell without its last slash
+        found, folder, url = {}, split.path, f"{url}/"
+        try:
+            below = files_below(address, url)
+        except InputError:
+            raise page from None
+    else:
+        below = [] if name else files_below(address, url)
+    if found:
+        urls = {name: url}
         if name.endswith(".index.json") and found[name].size <= MOST:
             for shard in _shards(address, url, found[name].size):
                 urls[shard] = _beside(url, shard)
                 found[shard] = probed(address, urls[shard], download)
     else:
-        urls = {each: _beside(url, each) for each in files_below(address, url)}
+        urls = {each: _beside(url, each) for each in below}
         found, faults = _probed(urls, download)
         if not found:
-            raise faults[0] if faults else refused(address, "the server's list of it is empty")
+            raise faults[0] if faults else refused(address, "a page to look at, and no models")
     called = _readable(public(urlunsplit(split._replace(path=folder, query="", fragment=""))))
 
     def reader(path: Path, name: str, entry: Entry) -> RangedFile:
@@ -65,8 +75,7 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
     folded.refused = tuple(faults)
     for each in found:
         name_file(folded.root / each, _readable(public(urls[each])))
-    alone = name and len(found) == 1
-    yield Opened(folded, folded.root / name if alone else folded.root)
+    yield Opened(folded, folded.root / name if list(found) == [name] else folded.root)
 
 
 def _beside(url: str, name: str) -> str:
@@ -113,6 +122,10 @@ def _refuse_page(address: str, split: Any) -> None:
         raise refused(address, f"a page of the Hub; the models there are hf://{at}")
 
 
+class PageError(InputError):
+    """A page to look at in place of a file."""
+
+
 class Probed(NamedTuple):
     """What is known of a file before it is read. tags: its ETag, by the host that told it. whole:
     the server has no ranges."""
@@ -139,10 +152,7 @@ def probed(
             whole = response.status_code == 200
             if whole:
                 if response.headers.get("Content-Type", "").startswith("text/html"):
-                    raise refused(
-                        address,
-                        "a page to look at, not a model's file; a folder's address ends in a slash",
-                    )
+                    raise PageError(public(address), "a page to look at, not a model's file")
                 if not download:
                     raise refused(
                         address,

@@ -23,7 +23,7 @@ from mother import __version__
 from mother.errors import InputError
 from mother.graph import ModelGraph
 from mother.graph.placement import Placement, in_words
-from mother.hub import is_hub_address
+from mother.hub import is_address
 from mother.server import schemas
 from mother.server.answers import Answers
 from mother.server.confinement import AbsentError, OutsideError, confined
@@ -70,8 +70,8 @@ def application(
     """The server as an ASGI application.
 
     source: a graph, or the folder of an index, which is shown as it is at the moment. hosts: what a
-    Host header may say (`names_of`). folders: what may be read to compare and to place; hf:/OWNER
-    or hf:/OWNER/NAME for what lies on the Hub. seconds: how long one such request may take.
+    Host header may say (`names_of`). folders: what may be read to compare and to place; addresses
+    for what lies elsewhere. seconds: how long one such request may take.
     """
     app = FastAPI(
         title="mother",
@@ -82,7 +82,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
     )
-    real = [folder if is_hub_address(folder) else folder.resolve() for folder in folders]
+    real = [folder if is_address(folder) else folder.resolve() for folder in folders]
     answers = Grown(source, title) if isinstance(source, Path) else Answers(source, title)
     heavy = Heavy(real, seconds)
     _faults(app)

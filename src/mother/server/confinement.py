@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mother.errors import InputError, MotherError
-from mother.hub import is_hub_address, parse, prepared
+from mother.hub import credential_files, ground, is_address, prepared
 
 OUTSIDE = "outside the folders allowed at the start"
 _LONGEST = 4096
@@ -25,15 +25,15 @@ class AbsentError(MotherError):
 
 def confined(path: str, folders: Sequence[Path]) -> Path:
     """The real path, all links followed, of something inside one of the folders, which are real
-    paths, or hf:/OWNER or hf:/OWNER/NAME for what lies on the Hub. OutsideError says the same of
-    what is elsewhere and of what is nowhere.
+    paths, or addresses; an address as it is. OutsideError says the same of what is elsewhere and of
+    what is nowhere.
 
     >>> confined("/srv/models/../../etc/passwd", [Path("/srv/models")])
     Traceback (most recent call last):
     mother.server.confinement.OutsideError: outside the folders allowed at the start
     """
-    if is_hub_address(path):
-        return _on_the_hub(path, folders)
+    if is_address(path):
+        return _elsewhere(path, folders)
     if not path or len(path) > _LONGEST or "\0" in path or ".." in Path(path).parts:
         raise OutsideError(OUTSIDE)
     try:
@@ -60,23 +60,26 @@ def readable(paths: Mapping[str, str], folders: Sequence[Path], but: Path) -> di
     return found
 
 
-def _on_the_hub(path: str, folders: Sequence[Path]) -> Path:
+def _elsewhere(path: str, folders: Sequence[Path]) -> Path:
     try:
-        address = parse(path)
+        inside = any(
+            ground(path).is_relative_to(ground(folder)) for folder in folders if is_address(folder)
+        )
     except InputError:
-        raise OutsideError(OUTSIDE) from None
-    if not _inside(Path("hf:", address.owner, address.name), folders):
+        inside = False
+    if not inside or len(path) > _LONGEST:
         raise OutsideError(OUTSIDE)
-    return Path(str(address))
+    return Path(path)
 
 
 def confine(folders: Sequence[Path]) -> list[str]:
     """From now on this process opens nothing but what is in the folders, and Python's own modules:
-    a checkpoint may name other files, or hold links to them. Where folders on the Hub are among
-    them, also what is mirrored from there, and its library's cache. Returns a list that fills with
-    what was asked for in vain. There is no way back."""
-    if any(is_hub_address(folder) for folder in folders):
-        folders = [*folders, *prepared()]
+    a checkpoint may name other files, or hold links to them. Where addresses are among them, also
+    what is mirrored from there, the cache of the Hub's library, and the files of passwords. Returns
+    a list that fills with what was asked for in vain. There is no way back."""
+    if any(is_address(folder) for folder in folders):
+        kept = (Path(os.path.realpath(file)) for file in credential_files())
+        folders = [*folders, *prepared(), *kept]
     libraries = [Path(os.path.realpath(p)) for p in sys.path if p]
     refused: list[str] = []
 

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mother.comparison import compare
-from mother.errors import MotherError
+from mother.errors import InputError, MotherError
 from mother.graph.placement import Placement, in_words
+from mother.hub import Opened, opened_at
+from mother.hub.schemes import SCHEMES, scheme_of
 from mother.server.confinement import OUTSIDE, confine
 from mother.server.placement import place
 from mother.views.comparing import not_compared, reasons, relation
@@ -21,6 +24,7 @@ from mother.views.comparing import not_compared, reasons, relation
 
 def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
     """{"done": the answer}, or {"status": of HTTP, "detail": one line}."""
+    held = list(_opened(task))
     refused = confine(folders)
     try:
         if task["do"] == "compare":
@@ -39,9 +43,21 @@ def answer(task: Mapping[str, Any], folders: list[Path]) -> dict[str, Any]:
             return {"status": 422, "detail": str(fault).removeprefix(task.get("within", ""))}
     except MemoryError:
         return {"status": 422, "detail": "too large for the memory of this machine"}
+    del held
     if refused:
         return {"status": 403, "detail": f"links to what is {OUTSIDE}"}
     return {"done": done}
+
+
+def _opened(task: Mapping[str, Any]) -> Iterator[Opened | InputError]:
+    """One place of each store that is asked about: their libraries look for credentials in files of
+    their own, once, and nothing but these is opened for it."""
+    every = (task.get("path", ""), task.get("a", ""), task.get("b", ""))
+    by_scheme = {scheme_of(at): at for at in (*every, *task.get("models", {}).values())}
+    for scheme, address in by_scheme.items():
+        if scheme is not None and scheme not in SCHEMES:
+            with suppress(InputError):  # whoever opens it says so
+                yield from opened_at(address)
 
 
 def _placed(found: Placement) -> dict[str, Any]:

@@ -140,3 +140,12 @@ def test_what_a_function_explains_is_that_of_means_in_bins(seed, many):
     total = step.var() * many
     expected = ((means**2).sum() - (BINS - 1) / many * (rest**2).sum()) / total
     np.testing.assert_allclose(explained(w, step), expected)
+
+
+def test_of_a_wide_matrix_a_single_row_is_looked_at_and_tells():
+    rng = np.random.default_rng(0)
+    o = rng.standard_normal((2, 8, 4100))
+    a, b = o + 0.1 * rng.standard_normal(o.shape), o + 0.1 * rng.standard_normal(o.shape)
+    graph = recovered({"o": o, "a": a, "b": b, "x": np.clip(a, -2, 2)})
+    assert [(e.parent, e.relation) for e in graph.edges if e.child == "x"] == [("a", "edited")]
+    assert turns(o[0, :1], a[0, :1])[0] > 100

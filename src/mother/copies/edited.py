@@ -82,7 +82,7 @@ def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_], strays: float
     if moved.sum() < LAYERS:
         return False
     own, between = m.gram[moved, k, k], m.gram[moved, o, k]
-    step = np.sqrt(np.maximum(m.squared_distance[moved, o, k], _TINY))
+    step = np.sqrt(np.maximum(m.two(o, k).squared_distance[moved, 0, 1], _TINY))
     cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _TINY)) / step
     return bool((cosine * np.sqrt(m.seen[moved]) < strays).mean() >= 0.9)
 

@@ -60,7 +60,7 @@ def find_mapped(
     for i, k in near_pairs(m, ~taken, related):
         if taken[i] or taken[k]:
             continue
-        moved = np.flatnonzero(part.squared_distance[:, i, k] > 0).tolist()
+        moved = np.flatnonzero(part.two(i, k).squared_distance[:, 0, 1] > 0).tolist()
         if (pair := _Pair.of([layers[x] for x in moved], i, k)) is None:
             continue
         kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
@@ -194,7 +194,9 @@ def turns(a: Array, b: Array) -> tuple[int, int]:
     (0, True)
     """
     ways = ((a.reshape(1, -1), b.reshape(1, -1)), (a, b), (a.T, b.T))
-    return min((_turns(*way) for way in ways), key=lambda found: found[0] / max(found[1], 1))
+    # a single row, all that is looked at of a wide matrix, has no neighbours in its columns
+    found = [_turns(*way) for way in ways if way[0].shape[1] > 1]
+    return min(found, key=lambda each: each[0] / max(each[1], 1), default=(0, 0))
 
 
 def _turns(a: Array, b: Array) -> tuple[int, int]:

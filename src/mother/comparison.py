@@ -24,6 +24,7 @@ from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
 from mother.evidence.relabelled import relabelling, tells, tensors_of
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
+from mother.evidence.renamed import kin_by_spectra
 from mother.graph import Evidence, reasons, rounded
 from mother.graph.assembly import beliefs
 from mother.graph.comparison import Comparison, LayerEvidence
@@ -78,13 +79,6 @@ def compare(
             raise InputError(checkpoint.shown, fault)
     prefetch(s for c in both for t in c.tensors.values() if t.is_weight for s in t.slices())
     groups = align(both)
-    unpaired = tuple(
-        f"{c.id}: {reason}"
-        for group in groups
-        for c, missing in zip(group.checkpoints, group.unaligned, strict=True)
-        for reason in missing
-    )
-    unread = (*unpaired, *(line for c in both for line in reasons.not_read(c)))
     names = (_name(a, first), _name(b, second))
     adapters = [c.format == "peft" for c in both]
     if base is None and any(adapters) and not all(adapters):
@@ -97,8 +91,17 @@ def compare(
         said = (reasons.of_conversion(copy),)
         shares = _shares(first, second, copy)
         return Comparison(*names, copy.relation, distance=0.0, evidence=said, compared=shares)
-    if len(groups) > 1:
+    if len(groups) > 1 or any(groups[0].unaligned):
         groups = align(in_one_layout(both)[0])
+    if len(groups) > 1 and (renaming := kin_by_spectra(second, first)) is not None:
+        groups = align([first, renaming.seen(second)])
+    unpaired = tuple(
+        f"{c.id}: {reason}"
+        for group in groups
+        for c, missing in zip(group.checkpoints, group.unaligned, strict=True)
+        for reason in missing
+    )
+    unread = (*unpaired, *(line for c in both for line in reasons.not_read(c)))
     if len(groups) > 1:
         says = "too little of the one has a partner of the same name and shape in the other"
         nothing = Evidence("architecture", 0.0, says)

@@ -19,6 +19,7 @@ from mother.copies.folded import find_folded
 from mother.copies.quantized import childless, find_quantized, rerooted
 from mother.errors import InputError, UsageError
 from mother.evidence.hiding import Hidden, find_hidden
+from mother.evidence.renamed import under_known_names
 from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
@@ -189,6 +190,8 @@ def _recovered(
     waiting = _in_one_layout(waiting, conversions)
     hidden: list[Hidden] = []
     if options.method == "gram":
+        if len(waiting) > 1:
+            waiting = align(under_known_names(waiting))
         waiting = [g for group in waiting for g in _by_their_blocks(group)]
         waiting, hidden = _under_other_labels(waiting)
     while waiting:

@@ -16,7 +16,7 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Tensor
 from mother.checkpoints.decoded import Reordered
 from mother.checkpoints.tensor import Array
-from mother.checkpoints.views import Tile, reshaped, rows, tiled
+from mother.checkpoints.views import Tile, permuted, reshaped, rows, tiled
 from mother.layouts.alignment import Group, align
 from mother.layouts.rows import RowMap, Source, match_rows
 from mother.layouts.unfolding import Unfolding, unstacked
@@ -91,12 +91,17 @@ class _Look:
 def _partly(group: Group, look: _Look) -> Iterator[tuple[Checkpoint, Checkpoint]]:
     """Checkpoints of which names pair up only a part with the group's most frequent layout, each
     with what it is when the rest is found by content. A layer of the same name and another shape
-    was resized, and is left as it is."""
+    was turned, or resized and is left as it is."""
     most, *others = sorted(_by_layout(group), key=len, reverse=True) or [[]]
     for layout in others:
         own, relative = layout[0], most[0]
         pair = align([relative, own])
         if len(pair) > 1:
+            continue
+        if turned := _turned(own, relative):
+            for each in layout:
+                views = {n: permuted(each.tensors[n], (1, 0)) for n in turned}
+                yield each, replace(each, tensors={**each.tensors, **views})
             continue
         paired = [{layer.tensors[k].name for layer in pair[0].layers} for k in (0, 1)]
         left = [set(c.tensors) - p for c, p in zip((relative, own), paired, strict=True)]
@@ -111,6 +116,13 @@ def _partly(group: Group, look: _Look) -> Iterator[tuple[Checkpoint, Checkpoint]
                 seen = plan.seen(_only(each, rest))
                 kept = _only(each, set(each.tensors) - rest).tensors
                 yield each, replace(seen, tensors={**seen.tensors, **kept})
+
+
+def _turned(own: Checkpoint, relative: Checkpoint) -> list[str]:
+    """The matrices that are stored the other way round under the same name."""
+    both = own.tensors.keys() & relative.tensors.keys()
+    shapes = {n: (own.tensors[n].shape, relative.tensors[n].shape) for n in sorted(both)}
+    return [n for n, (a, b) in shapes.items() if len(a) == 2 and a != b and a == b[::-1]]
 
 
 def _end(name: str) -> str:

@@ -227,6 +227,16 @@ def test_a_channel_that_is_read_flipped():
     assert off(undone(own, hidden).seen(hidden), base) < 0.1
 
 
+def test_a_vocabulary_in_another_order():
+    """Which channel is which is told by how long each matrix is in it."""
+    base, order = net("decoder"), np.random.default_rng(4).permutation(128)
+    kid = hide("channels permuted", "decoder", changed(base, 0.05), 3)
+    kid |= {name: kid[name][order] for name in ("embed.weight", "head.weight")}
+    found = mother.compare(base, kid)
+    assert found.distance == pytest.approx(0.05, rel=0.1)
+    assert found.relabelled.p < 1e-20
+
+
 def test_one_expert_that_is_known_makes_kin():
     """The others stand elsewhere, which is not undone; strangers they are not."""
     base = {"embed.weight": np.random.default_rng(0).standard_normal((100, 32), "f4")}

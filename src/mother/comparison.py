@@ -169,7 +169,7 @@ def _under_other_labels(
     one, other = tensors_of(group)
     test = relabelling(one, other)
     a, b = group.checkpoints
-    hidden = undone(a, b) if test is not None and test.is_kin() else None
+    hidden = undone(a, b, spin=test.spin) if test is not None and test.is_kin() else None
     if test is None or (not test.is_kin() and found.relation != "strangers"):
         told = None
     else:

@@ -129,7 +129,7 @@ class _Two:
         if self.in_part and not (test.is_whole or _is_transformer(self.layers)):
             return None
         if not self.in_part:
-            hidden = undone(self.one, self.other)
+            hidden = undone(self.one, self.other, spin=test.spin)
             return None if hidden is None else (test, hidden)
         each = zip(self.matrices, self.cosine, strict=True)
         least = LEFT * np.quantile(self.cosine, LIKEST)

@@ -24,7 +24,7 @@ from mother.layouts.units import (
     assigned,
     cosines,
     spread,
-    stream_turn,
+    stream_turns,
     values_of,
 )
 from mother.layouts.wiring import (
@@ -75,15 +75,19 @@ class Relabelling:
     """Whether two models are kin, however their units are labelled.
 
     p: probability that independent trainings agree so much, by the smallest of all axes' times
-    their number (Bonferroni): nothing is assumed of how axes depend on each other. alike: share of
-    units placed alike, the middle one of axes. axes: those looked at.
+    their number and `ways`, that were tried to bring one stream to the other (Bonferroni): nothing
+    is assumed of how axes depend on each other. alike: share of units placed alike, the middle one
+    of axes. axes: those looked at. spin: that of the ways which told, (d, d); None in a chain.
     """
 
     axes: tuple[Agreement, ...]
+    ways: int = 1
+    spin: Array | None = None
 
     @property
     def p(self) -> float:
-        return min([1.0, *(max(len(self.axes) * axis.p, LEAST) for axis in self.axes)])
+        many = len(self.axes) * self.ways
+        return min([1.0, *(max(many * axis.p, LEAST) for axis in self.axes)])
 
     @property
     def alike(self) -> float:
@@ -92,7 +96,7 @@ class Relabelling:
     def is_kin(self, tried: int = 1) -> bool:
         """Whether they are, `tried` pairs being looked at: an axis agrees in most of its units, and
         its p times the number of axes and pairs is below LEVEL."""
-        many = len(self.axes) * tried
+        many = len(self.axes) * self.ways * tried
         return any(axis.agrees and many * axis.p <= LEVEL for axis in self.axes)
 
     @property
@@ -153,9 +157,13 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     """
     shapes = matrices({name: tensor.shape for name, tensor in one.items()})
     if (stream := stream_of(shapes)) is not None:
-        spin = stream_turn(stream, dict(one), dict(other))
         inside = spread(stream.hidden, AXES)
-        return Relabelling(tuple(_in_block(hidden, spin, one, other) for hidden in inside))
+        spins = stream_turns(stream, one, other)
+        tests = [
+            Relabelling(tuple(_in_block(h, spin, one, other) for h in inside), len(spins), spin)
+            for spin in spins
+        ]
+        return min(tests, key=lambda test: test.p)
     if (chain := chain_of(shapes)) is not None:
         return Relabelling(tuple(_in_chain(chain, one, other)))
     return None

@@ -16,7 +16,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.layouts.moves import WHOLE, Move, found, glance, nearest, still, turned
-from mother.layouts.units import Array, stream_turn, values_of
+from mother.layouts.units import Array, stream_turns, values_of
 from mother.layouts.wiring import block, matrices, natural, stream_of
 
 #: times as much as where scales of a norm moved, or units were scaled one by one, may be left
@@ -91,12 +91,18 @@ class _Tried(NamedTuple):
 
 class Fitting:
     """Two models with tensors of the same names, and the moves found so far. stay: the names of
-    matrices whose units did not move."""
+    matrices whose units did not move. spin: the orthogonal matrix that brings the other's stream to
+    the one's, where it is known."""
 
     def __init__(
-        self, one: Mapping[str, Tensor], other: Mapping[str, Tensor], stay: Collection[str] = ()
+        self,
+        one: Mapping[str, Tensor],
+        other: Mapping[str, Tensor],
+        stay: Collection[str] = (),
+        spin: Array | None = None,
     ) -> None:
         self.one, self.other, self.stay = dict(one), dict(other), set(stay)
+        self.spin = spin
         self.shapes = matrices({name: t.shape for name, t in one.items()})
         self.moves: dict[int, list[Move]] = {}
         self.fits: dict[str, Fit] = {}
@@ -109,7 +115,10 @@ class Fitting:
         if stream is None or self.stay:
             self._fit(None)
         else:
-            spin = turned(stream_turn(stream, self.one, self.other))
+            known = (
+                stream_turns(stream, self.one, self.other)[0] if self.spin is None else self.spin
+            )
+            spin = turned(known)
             self._fit(spin)
             if spin.mixed is not None:
                 self._fit(self._best(spin))

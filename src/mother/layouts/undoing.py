@@ -96,15 +96,18 @@ def _whole(moved: _Moved) -> Array:
     return np.ascontiguousarray(moved.fit.of(values, *scales).astype(moved.dtype, copy=False))
 
 
-def undone(one: Checkpoint, other: Checkpoint, stay: Collection[str] = ()) -> Undone | None:
+def undone(
+    one: Checkpoint, other: Checkpoint, stay: Collection[str] = (), spin: Array | None = None
+) -> Undone | None:
     """What hides `other` before `one`, if it is one of its relatives; None where names or shapes
-    join too little, or nothing is found to have moved. stay: matrices that lie where they were."""
+    join too little, or nothing is found to have moved. stay: matrices that lie where they were.
+    spin: what brings the stream of the other to the one's, (d, d), where that is known."""
     groups = align([one, other])
     if len(groups) > 1:
         return None
     layers = [x for x in groups[0].layers if len(x.members) == 2]
     both = [{x.name: x.tensors[k] for x in layers} for k in (0, 1)]
-    fitting = Fitting(both[0], both[1], stay)
+    fitting = Fitting(both[0], both[1], stay, spin)
     fits = fitting.run()
     norms = {fit.norm: both[0][fit.norm] for fit in fits.values() if fit.norm}
     vectors = _vectors(both[0], both[1], fitting, norms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 LABELS = 4  # labels that are looked at, as a multiple of the stream's width
 ROWS = 64  # labels whose Gram matrix is looked at
+SAME = 0.5  # correlation of such matrices, below which labels may stand in another order
 WIDE = 1e15  # numbers whose squares single precision does not hold, summed
 MONOMIAL = 0.8  # middle cosine of axes matched one to one, above which nothing was rotated
 
@@ -116,9 +117,13 @@ def gram(rows: Array) -> Array:
     return np.asarray(found / length if length else found)
 
 
-def stream_turn(stream: Stream, one: dict[str, Tensor], other: dict[str, Tensor]) -> Array:
-    """The orthogonal matrix that brings the other model's stream to the one's, from the rows of all
-    labels, the tensors counting alike. Those whose labels mean something else are left out."""
+def stream_turns(
+    stream: Stream, one: Mapping[str, Tensor], other: Mapping[str, Tensor]
+) -> list[Array]:
+    """Orthogonal matrices of which one may bring the other model's stream to the one's. That from
+    the rows of all labels, the tensors counting alike; those whose labels mean something else are
+    left out. Where all seem to, labels may stand in another order: then that which leaves all where
+    it is, too, and the permutation by how much of each matrix lies in each channel."""
     found: list[tuple[float, Array, Array]] = []
     for name, axis in stream.labelled.items():
         most = LABELS * stream.width
@@ -129,4 +134,30 @@ def stream_turn(stream: Stream, one: dict[str, Tensor], other: dict[str, Tensor]
     best = max(alike for alike, _, _ in found)
     kept = [(one, two) for alike, one, two in found if alike >= min(best, best / 2)]
     a, b = (np.concatenate([each[k] for each in kept]) for k in (0, 1))
-    return turn(np.nan_to_num(a), np.nan_to_num(b))
+    turns = [turn(np.nan_to_num(a), np.nan_to_num(b))]
+    if best < SAME:
+        lying = np.eye(stream.width, dtype=turns[0].dtype)
+        turns += [lying, lying[:, _channels(stream, one, other)]]
+    return turns
+
+
+def _channels(stream: Stream, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Order:
+    """For each channel of the one's stream the other's that it is most like, by the lengths that
+    matrices have in it, whatever order their units and labels are in."""
+    axes = dict(stream.labelled)
+    axes |= {n: -1 for h in stream.hidden for n in h.written}
+    axes |= {n: 0 for h in stream.hidden for n in h.read}
+    a, b = (_lengths(side, axes) for side in (one, other))
+    apart = np.square(a[:, None] - b).sum(axis=2)
+    return assigned(apart.max(initial=0.0) - apart)
+
+
+def _lengths(side: Mapping[str, Tensor], axes: Mapping[str, int]) -> Array:
+    """Logarithms of the lengths of channels in each matrix, about their mean, (width, matrices)."""
+    found = []
+    for name, axis in axes.items():
+        values = np.nan_to_num(np.moveaxis(values_of(side[name]), axis, 0), posinf=0.0, neginf=0.0)
+        most = float(np.abs(values).max(initial=0.0))  # no square is too large, or too small, then
+        rows = values.reshape(len(values), -1) / (most or 1.0)
+        found.append(np.log(np.maximum(np.linalg.norm(rows, axis=1), 1e-30)))
+    return np.stack([x - x.mean() for x in found], axis=1)

@@ -45,6 +45,10 @@ SCALE = 1 / 16
 WORK = "asks for more work than its"
 #: what those are told that are refused; others are read, without what they hide
 FAULTS = {
+    "caffe_names": "has a field of 60000 bytes",
+    "caffe_shapes": "bytes of integers; 320 are the most",
+    "darknet_sides": "of more than 16777216 a side",
+    "lists_named": WORK,
     "arguments_kept": WORK,
     "arrays_aliased": WORK,
     "blocks_again": WORK,

@@ -640,6 +640,46 @@ def card_in_depth(folder: Path) -> None:
     save(place / "model.safetensors", 7)
 
 
+@attack
+def caffe_shapes(folder: Path) -> None:
+    """A blob of 500,000 sides, whose product has as many words."""
+    sides = field(7, field(1, varint(2**62 - 1) * 50_000) * 10)
+    (folder / "bad.caffemodel").write_bytes(caffe(sides + field(5, bytes(4))))
+
+
+@attack
+def caffe_names(folder: Path) -> None:
+    """A layer with a name of 60,000 letters, and 100,000 blobs without elements."""
+    blob = field(7, field(1, b"\0")) + field(5, b"")
+    (folder / "bad.caffemodel").write_bytes(caffe(*[blob] * 100_000, name=b"n" * 60_000))
+
+
+@attack
+def darknet_sides(folder: Path) -> None:
+    """20,000 layers of which each has 2^46 times as many channels as the one before."""
+    layers = "[reorg]\nstride=9999999\n" * 20_000
+    (folder / "bad.cfg").write_text(f"[net]\nheight=1\nwidth=1\n{layers}")
+    (folder / "bad.weights").write_bytes(bytes(64))
+
+
+@attack
+def lists_named(folder: Path) -> None:
+    """A pickle of numpy's with a name of 1,900 letters before each of 100,000 None."""
+    array = symbol("numpy.core.multiarray", "_reconstruct") + put(2) + b"0"
+    body = b"\x80\x02}" + array + text("n" * 1900) + b"(" + b"N" * 100_000 + b"ls."
+    (folder / "bad.pkl").write_bytes(body)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def caffe(*blobs: bytes, name: bytes = b"conv") -> bytes:
+    """A network of one layer."""
+    return field(100, field(1, name) + b"".join(field(7, blob) for blob in blobs))
+
+
 # --- measuring -----------------------------------------------------------------------------------
 
 

@@ -11,11 +11,11 @@ import math
 
 import numpy as np
 
-from mother.checkpoints.laid_out import Window, lay_out
+from mother.checkpoints.laid_out import MAX_DIMENSIONS, Window, lay_out
 from mother.checkpoints.protobuf import Field, Messages
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean
-from mother.checkpoints.work import STEP
+from mother.checkpoints.work import STEP, TENSOR
 
 #: of a network's fields, those that are layers: in each the numbers of its name and of its blobs
 _LAYERS = {100: (1, 7), 2: (4, 6)}  # LayerParameter, and V1LayerParameter of before 2015
@@ -24,6 +24,8 @@ _FLOATS = {5: "<f4", 8: "<f8"}
 _RAW, _RAW_KIND = 12, 10
 #: of values as bytes, which NVIDIA's Caffe and OpenCV write
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
+#: bytes of a name, and of one field of a shape
+MAX_NAME, MAX_SHAPE = 4096, 10 * MAX_DIMENSIONS
 
 
 def is_caffe(file: File, start: bytes) -> bool:
@@ -45,6 +47,7 @@ def read_caffe(file: File) -> Checkpoint:
                 while called in tensors:  # layers may be called alike
                     called += "'"
                     file.work.spend(STEP + len(called))
+                file.work.spend(TENSOR + len(called))
                 tensors[called] = _tensor(file, messages, blob, called)
     except ValueError as error:
         raise file.fault(f"Caffe model {error}") from None
@@ -58,7 +61,7 @@ def _layer(messages: Messages, layer: Field) -> tuple[str, list[Field]]:
     name, blobs = "", []
     for field in messages.inside(layer):
         if field.number == named and field.value < 0:
-            name = clean(messages.text(field))
+            name = clean(messages.text(field, MAX_NAME))
         elif field.number == holds and field.value < 0:
             blobs.append(field)
     return name, blobs
@@ -72,8 +75,10 @@ def _tensor(file: File, messages: Messages, blob: Field, name: str) -> Tensor:
         if field.number in sides and field.value >= 0:
             sides[field.number] = field.value
         elif field.number == 7 and field.value < 0:
-            dims = (messages.numbers(x) for x in messages.inside(field) if x.number == 1)
-            shape = tuple(n for some in dims for n in some)
+            inside = (x for x in messages.inside(field) if x.number == 1)
+            shape = tuple(n for x in inside for n in messages.numbers(x, MAX_SHAPE))
+            if len(shape) > MAX_DIMENSIONS:  # whose product alone would take as long as it likes
+                raise ValueError(f"has a blob {name[:200]!r} of {len(shape)} dimensions")
         elif field.number == _RAW_KIND:
             kind = field.value
         elif field.number in (*_FLOATS, _RAW) and field.value < 0:

@@ -9,6 +9,7 @@ Format: `load_weights_upto` in https://github.com/AlexeyAB/darknet/blob/master/s
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -95,15 +96,16 @@ def _cfg_of(file: File) -> File:
     yolo_final.weights), else the only one."""
     folder, stem = file.path.parent, file.path.stem
     try:
-        beside = sorted(p.stem for p in folder.iterdir() if p.suffix.lower() == ".cfg")
+        with os.scandir(folder) as entries:
+            described = [x.name for x in entries if x.name.lower().endswith(".cfg")]
     except OSError:
-        beside = []
+        described = []
+    beside = sorted(name[: -len(".cfg")] for name in described)
     alike = [name for name in beside if stem.lower().startswith(name.lower())]
     chosen = max(alike, key=len) if alike else beside[0] if len(beside) == 1 else ""
     if not chosen:
         raise file.fault(f"Darknet weights are read with their {clean(stem)}.cfg beside them")
-    found = next(p for p in folder.iterdir() if p.stem == chosen and p.suffix.lower() == ".cfg")
-    return File(found)
+    return File(folder / next(name for name in described if name[: -len(".cfg")] == chosen))
 
 
 def _header(file: File) -> tuple[int, bool]:
@@ -147,6 +149,8 @@ def _shapes(sections: list[_Section]) -> Own:
             raise ValueError(f"has a layer [{section.kind}], which is not read")
         else:
             size = _pooled(section, size)
+        if max(size) > MAX_SIZE:  # numbers of any length, and of each layer one
+            raise ValueError(f"has a layer [{section.kind}] of more than {MAX_SIZE} a side")
         sizes.append(size)
     return found
 

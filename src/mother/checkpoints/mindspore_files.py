@@ -91,7 +91,7 @@ def _part(
     kind, content = "", None
     for field in messages.inside(tensor):
         if field.number == 1:
-            shape += messages.numbers(field)
+            shape += messages.numbers(field, 10 * MAX_DIMENSIONS)
         elif field.number == 2 and field.value < 0:
             kind = messages.text(field)
         elif field.number == 3 and field.value < 0:

@@ -24,7 +24,7 @@ from mother.checkpoints.safetensors import looks_like_safetensors
 from mother.checkpoints.state_dict import MAX_NAME, named
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean
-from mother.checkpoints.work import TENSOR
+from mother.checkpoints.work import STEP, TENSOR, Work
 
 #: bytes of a pickle beside its arrays
 MAX_PICKLE = 1 << 30
@@ -120,7 +120,7 @@ def read_arrays(file: File, offset: int) -> tuple[dict[str, Tensor], tuple[str, 
         tree = read_pickle(stream, work=file.work, apart=APART)
         # which has bfloat16 as the bits, and no numbers of that type beside
         brain = isinstance(tree, dict) and _PADDLE in tree
-        for name, array in _arrays(tree, "", set(), 0):
+        for name, array in _arrays(tree, "", set(), 0, file.work):
             file.work.spend(TENSOR + len(name))
             if name in tensors:
                 notes.append(f"skipped a second array called {name!r}")
@@ -138,7 +138,7 @@ def read_arrays(file: File, offset: int) -> tuple[dict[str, Tensor], tuple[str, 
 
 
 def _arrays(
-    value: Any, name: str, seen: set[int], depth: int
+    value: Any, name: str, seen: set[int], depth: int, work: Work
 ) -> Iterator[tuple[str, PickledArray]]:
     """Arrays of anything but objects below a container, each container once."""
     if isinstance(value, PickledArray) and not isinstance(value.data, list):
@@ -151,7 +151,7 @@ def _arrays(
         # np.save puts what it is given into an array without dimensions
         value = value.data[0] if not value.shape and len(value.data) == 1 else value.data
         if isinstance(value, PickledArray):
-            yield from _arrays(value, name, seen, depth + 1)
+            yield from _arrays(value, name, seen, depth + 1, work)
             return
     if isinstance(value, dict):
         children = [(named(k), v) for k, v in value.items()]
@@ -162,7 +162,8 @@ def _arrays(
     for key, child in children:
         if len(name) + len(key) > MAX_NAME:
             raise ValueError(f"has an array name of more than {MAX_NAME} characters")
-        yield from _arrays(child, clean(f"{name}.{key}" if name else key), seen, depth + 1)
+        work.spend(STEP + len(name))  # which is spelled again for each
+        yield from _arrays(child, clean(f"{name}.{key}" if name else key), seen, depth + 1, work)
 
 
 @dataclass(frozen=True, eq=False)

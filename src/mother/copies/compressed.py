@@ -22,6 +22,7 @@ from mother.measures.compression import pruned_or_rounded
 from mother.measures.formats import grid_step, picked_rows
 from mother.measures.products import Array, Bools, Indices, Source
 from mother.measures.reference import sample
+from mother.measures.shapes import WIDEST
 
 TRIED = 4  # of the nearest models, as the original of a compressed one
 HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
@@ -152,10 +153,11 @@ def _rounded_to_grid(original: Aligned, copy: Aligned) -> bool:
 
 def _on_its_grid(original: Tensor, copy: Tensor) -> bool:
     """Whether the rows of a copy lie on grids, and its original's weights within half a step."""
-    columns = copy.size // copy.shape[0]
     moved, steps = [], []
-    for r in picked_rows(copy.shape[0]):
-        a, b = (t.read(r * columns, (r + 1) * columns).astype(np.float64) for t in (original, copy))
+    columns = copy.size // copy.shape[0]
+    for start in (row * columns for row in picked_rows(copy.shape[0])):
+        stop = start + min(columns, WIDEST)
+        a, b = (t.read(start, stop).astype(np.float64) for t in (original, copy))
         moved.append(np.abs(a - b).max())
         steps.append(grid_step(b))
     step, widest = np.array(steps), max(steps)  # short rows don't show theirs

@@ -48,7 +48,8 @@ def find_edited(
         return []
     part = m.over(np.array(usable))
     norm = np.diagonal(part.gram, axis1=1, axis2=2).mean(axis=1)
-    apart = np.tensordot(part.sizes / np.maximum(norm, _TINY), part.squared_distance, 1)
+    weight = np.where(norm > 0, part.sizes / np.where(norm > 0, norm, 1.0), 0.0)
+    apart = np.tensordot(weight, part.squared_distance, 1)
     np.fill_diagonal(apart, np.inf)
     same = unchanged(part, roundings(group))
     taken = originals(group, copies) >= 0

@@ -20,7 +20,7 @@ from mother.copies.duplicates import Duplicate, without
 from mother.copies.scaled import ALIKE, SLACK, rounding
 from mother.layouts import Group
 from mother.measures import is_matrix
-from mother.measures.shapes import as_matrix
+from mother.measures.shapes import as_matrix, spans
 
 Array = NDArray[np.float64]
 LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
@@ -87,11 +87,10 @@ def _in_common(group: Group, o: int, k: int) -> list[tuple[Tensor, Tensor]]:
 def _alike(pair: tuple[Tensor, Tensor]) -> bool:
     """Whether rows of two matrices, or their columns, point the same way or the opposite, at a
     glance."""
-    height, width = as_matrix(pair[0].shape)
+    height, _ = as_matrix(pair[0].shape)
     rows = np.unique(np.linspace(0, height - 1, LOOKED_AT[1]).astype(int)).tolist()
     x, y = (
-        np.stack([t.read(r * width, (r + 1) * width) for r in rows]).astype(np.float64)
-        for t in pair
+        np.stack([t.read(*span) for span in spans(t.shape, rows)]).astype(np.float64) for t in pair
     )
     return any(
         ((x * y).sum(axis=k) ** 2 >= (1 - ALIKE) * (x * x).sum(axis=k) * (y * y).sum(axis=k)).all()

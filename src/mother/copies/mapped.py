@@ -30,7 +30,7 @@ from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import COARSE, number_format, roundings
-from mother.measures.shapes import as_matrix
+from mother.measures.shapes import as_matrix, spans
 
 Array = NDArray[np.float64]
 TRIED = 4  # of the nearest models, as the original
@@ -164,9 +164,8 @@ def _rows(tensor: Tensor) -> Array:
     height, width = as_matrix(tensor.shape)
     rows = min(height, max(1, -(-WEIGHTS // width)))
     start = (height - rows) // 2
-    return (
-        tensor.read(start * width, (start + rows) * width).astype(np.float64).reshape(rows, width)
-    )
+    every = [tensor.read(*span) for span in spans(tensor.shape, range(start, start + rows))]
+    return np.stack(every).astype(np.float64)
 
 
 def _rounded(a: Array, b: Array) -> bool:

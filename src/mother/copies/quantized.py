@@ -22,7 +22,7 @@ from mother.evidence.kinship import weighted_median
 from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.cells import Cells, cells_of
-from mother.measures.shapes import as_matrix
+from mother.measures.shapes import WIDEST, as_matrix, spans
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
@@ -160,7 +160,7 @@ class _Rows:
         self.rows = {}
         for layer in matrices:
             height, width = as_matrix(layer.shape)
-            fair = most // max(1, len(matrices)) // width
+            fair = most // max(1, len(matrices)) // min(width, WIDEST)
             many = min(height, max(ROWS[0], min(ROWS[1], fair)))
             self.rows[layer.name, layer.shape] = np.unique(
                 np.linspace(0, height - 1, many).astype(int)
@@ -184,8 +184,7 @@ class _Rows:
                 elif values.size > 1 and not is_matrix(layer.shape):
                     vectors[key] = values
             elif key in self.rows:
-                _, width = as_matrix(layer.shape)
-                parts = [tensor.read(r * width, (r + 1) * width) for r in self.rows[key].tolist()]
+                parts = [tensor.read(*span) for span in spans(layer.shape, self.rows[key].tolist())]
                 matrices[key] = np.stack(parts).astype(np.float64)
             elif tensor.size > 1 and not is_matrix(layer.shape):
                 vectors[key] = tensor.read().astype(np.float64)
@@ -211,9 +210,9 @@ def _may_be_coded(group: Group, model: int) -> bool:
     largest = sorted(own, key=lambda tensor: -tensor.size)[: GLANCE[0]]
     few = 0
     for tensor in largest:
-        height, width = as_matrix(tensor.shape)
+        height, _ = as_matrix(tensor.shape)
         at = np.unique(np.linspace(0, height - 1, min(height, GLANCE[1])).astype(int)).tolist()
-        rows = [tensor.read(r * width, (r + 1) * width).astype(np.float64) for r in at]
+        rows = [tensor.read(*span).astype(np.float64) for span in spans(tensor.shape, at)]
         few += cells_of(np.stack(rows)).few
     return few > 0
 

@@ -15,6 +15,7 @@ from mother.layouts.alignment import Group, Layer
 
 LEAST = 0.5  # of the rows of the larger matrix, that the smaller one has
 LOOKED_AT = 64  # rows that are compared
+WIDTH = 1 << 16  # columns of these
 ALIKE = 0.5  # cosine of rows that are the same, in the middle
 Held = dict[int, Tensor]
 
@@ -118,5 +119,6 @@ def _same_rows(a: Tensor, b: Tensor) -> bool:
 
 def _picked(tensor: Tensor, picked: Sequence[int]) -> np.ndarray:
     columns = tensor.shape[1]
-    every = [tensor.read(r * columns, (r + 1) * columns).astype(np.float64) for r in picked]
+    starts = (row * columns for row in picked)
+    every = [tensor.read(at, at + min(columns, WIDTH)).astype(np.float64) for at in starts]
     return np.stack(every)

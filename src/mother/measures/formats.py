@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Tensor
 from mother.layouts import Group
 from mother.measures.cells import cells_of
-from mother.measures.shapes import as_matrix, is_matrix
+from mother.measures.shapes import as_matrix, is_matrix, spans
 
 Array = NDArray[np.float64]
 SEEN = 256  # weights of a tensor that tell its format
@@ -90,9 +90,9 @@ def roundings(group: Group) -> Array:
 def rounding_noise(tensor: Tensor) -> float:
     """Sum of s^2/12 over a matrix whose rows lie on grids of step s, or whose weights repeat in
     blocks, as codes do, in cells of width s; 0 where they don't."""
-    rows, columns = as_matrix(tensor.shape)
+    rows, _ = as_matrix(tensor.shape)
     picked = picked_rows(rows)
-    read = (tensor.read(r * columns, (r + 1) * columns).astype(np.float64) for r in picked)
+    read = (tensor.read(*span).astype(np.float64) for span in spans(tensor.shape, picked))
     steps, seen = [], []
     for row in read:
         seen.append(row)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
+WIDEST = 1 << 16  # columns that are looked at of rows which stand for a matrix: experts that are
+# stacked in one tensor, or a hostile shape, make rows of any length
 LEAST = 4  # rows, and columns, of a matrix that can tell a low rank from a full one
 
 
@@ -21,6 +24,16 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
         return 1, 1
     splits = [(math.prod(shape[:k]), math.prod(shape[k:])) for k in range(1, max(2, len(shape)))]
     return splits[0] if shape[0] >= LEAST else max(splits, key=min)
+
+
+def spans(shape: tuple[int, ...], rows: Iterable[int]) -> list[tuple[int, int]]:
+    """The elements [start, stop) of some rows of a tensor as a matrix, of the first WIDEST columns.
+
+    >>> spans((3, 5), [0, 2])
+    [(0, 5), (10, 15)]
+    """
+    _, width = as_matrix(shape)
+    return [(row * width, row * width + min(width, WIDEST)) for row in rows]
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:

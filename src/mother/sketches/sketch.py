@@ -20,7 +20,7 @@ from mother.checkpoints import Checkpoint, Slice, Tensor, prefetch
 from mother.checkpoints.tensor import constant
 from mother.errors import InputError, UsageError
 from mother.measures.cells import cells_of
-from mother.measures.shapes import as_matrix, is_matrix
+from mother.measures.shapes import WIDEST, as_matrix, is_matrix, spans
 from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
 
 CODED = 64  # rows of a quantized matrix that tell how coarse its codes are
@@ -75,15 +75,38 @@ def runs(tensor: Tensor, window: Window) -> list[tuple[int, int]]:
 def sampled(tensor: Tensor, window: Window, *, coded: bool = False) -> Tensor:
     """The tensor of which only the window is at hand, read now. coded: look for the cells of codes,
     too, where it is stored as floats."""
+    _, width = as_matrix(tensor.shape)
+    if width > WIDEST:
+        return _of_wide(tensor, window, coded=coded)
     whole = _rows(tensor, window)
     if (tensor.scheme or coded) and is_matrix(tensor.shape):
         tensor = replace(tensor, cell=cells_of(whole[:CODED].astype(np.float64)).squared)
     return standing(tensor, window, whole[:, window.places(tensor.shape)[1]])
 
 
-def _rows(tensor: Tensor, window: Window, most: int | None = None) -> NDArray[Any]:
-    """The rows of a window, whole, (rows, width); the first so many."""
+def _of_wide(tensor: Tensor, window: Window, *, coded: bool) -> Tensor:
+    """The same of a tensor whose rows are so long that they are read a part at a time."""
     _, width = as_matrix(tensor.shape)
+    rows, columns = window.places(tensor.shape)
+    if (tensor.scheme or coded) and is_matrix(tensor.shape):
+        seen = _rows(tensor, window, CODED)
+        tensor = replace(tensor, cell=cells_of(seen.astype(np.float64)).squared)
+    values = np.empty((len(rows), len(columns)), tensor.dtype)
+    for at in range(0, width, WIDEST):
+        here = np.flatnonzero((columns >= at) & (columns < at + WIDEST))
+        for own, row in zip(values, rows.tolist(), strict=True):
+            if len(here):
+                part = tensor.read(row * width + at, row * width + min(at + WIDEST, width))
+                own[here] = part[columns[here] - at]
+    return standing(tensor, window, values)
+
+
+def _rows(tensor: Tensor, window: Window, most: int | None = None) -> NDArray[Any]:
+    """The rows of a window, (rows, width), their first WIDEST columns; the first so many."""
+    _, width = as_matrix(tensor.shape)
+    if width > WIDEST:
+        rows = window.places(tensor.shape)[0][:most].tolist()
+        return np.stack([tensor.read(*span) for span in spans(tensor.shape, rows)])
     if window.step != 1:
         return tensor.read().reshape(-1, width)[window.places(tensor.shape)[0][:most]]
     found, many = [], window.rows if most is None else most

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from mother.checkpoints.folders import listing
@@ -64,14 +65,32 @@ def _best(at: Path) -> str:
     if not (at / STATE).is_file() or (own := step_of(at)) is None:
         return ""
     try:
-        near = (at.parent / name for name in listing(at.parent))
-        steps = ((p, step) for p in near if (step := step_of(p)) is not None)
-        newest = max((s.number, p) for p, s in steps if s.run == own.run and (p / STATE).is_file())
-        told = read_json(newest[1] / STATE, MAX_STATE)
-    except (InputError, ValueError):
+        newest, best = _told_by_newest(at.parent, at.parent.stat().st_mtime_ns).get(
+            own.run, ("", "")
+        )
+    except (InputError, OSError):
         return ""
-    best = re.split(r"[/\\]", str(told.get("best_model_checkpoint") or ""))[-1]
-    return f"the best of its run, {STATE} of {newest[1].name} says" if best == at.name else ""
+    return f"the best of its run, {STATE} of {newest} says" if best == at.name else ""
+
+
+@lru_cache(maxsize=64)
+def _told_by_newest(folder: Path, _: int) -> dict[Path, tuple[str, str]]:
+    """Of each run with steps in a folder, the name of the newest and of what it calls the best. The
+    other argument is when the folder changed: it is looked through once, not for each of its
+    steps. Raises InputError."""
+    newest: dict[Path, tuple[int, Path]] = {}
+    for path in (folder / name for name in listing(folder)):
+        step = step_of(path)
+        if step is not None and (path / STATE).is_file():
+            newest[step.run] = max(newest.get(step.run, (-1, path)), (step.number, path))
+    found = {}
+    for run, (_, path) in newest.items():
+        try:
+            told = read_json(path / STATE, MAX_STATE).get("best_model_checkpoint")
+        except (InputError, ValueError):
+            continue
+        found[run] = path.name, re.split(r"[/\\]", str(told or ""))[-1]
+    return found
 
 
 def step_of(path: Path) -> Step | None:

@@ -24,6 +24,8 @@ from mother.checkpoints.stores.place import Elsewhere, Place, Store
 MANIFEST = "wandb_manifest.json"
 #: bytes of a manifest, which lists every file
 MAX_MANIFEST = 64 << 20
+#: weights that one names
+MAX_WEIGHTS = 10_000
 #: a colon, or a dash where the file system takes no colon
 _VERSION = re.compile(r"(?P<name>.+)[:-](?P<version>v\d+)")
 #: what the folders of the cache are called by: the hash that names the files in them
@@ -61,7 +63,7 @@ def named(path: Path) -> list[Elsewhere] | None:
 
 
 def _weights(path: Path, contents: dict[str, Any]) -> Iterator[Elsewhere]:
-    folder = path.parent
+    folder, many = path.parent, 0
     for name, entry in sorted(contents.items()):
         inside = Path(name).parts
         if not ending(name) or is_training_state(inside[-1]):
@@ -70,6 +72,9 @@ def _weights(path: Path, contents: dict[str, Any]) -> Iterator[Elsewhere]:
             raise refusal(path, f"names a file outside its folder: {name[:200]!r}")
         if (folder / name).exists():
             continue  # where it is found without the manifest
+        many += 1
+        if many > MAX_WEIGHTS:
+            raise refusal(path, f"names more than {MAX_WEIGHTS} files of weights")
         end = ending(name) or ""
         where = Place(_label(folder), (name.removesuffix(end),), folder.parent)
         told = entry if isinstance(entry, dict) else {}

@@ -1,7 +1,8 @@
 /** The forest drawn on a canvas. Lines are kept as paths of a few hundred models each, by colour
- * and width, so that a frame draws only what it shows, in a few strokes. */
+ * and width, from when they are first in view, so that a frame draws only what it shows, in a few
+ * strokes. */
 
-import { chunk, dots, font, LEGIBLE, lines, way, words } from "./draw.js";
+import { bounds, chunk, dots, font, LEGIBLE, lines, way, words } from "./draw.js";
 import { ROW } from "./layout.js";
 import { shortened } from "./names.js";
 
@@ -14,6 +15,7 @@ export class Canvas {
   constructor(element, { onpick, ontoggle, onhover }) {
     this.element = element;
     this.context = element.getContext("2d");
+    this.ruler = document.createElement("canvas").getContext("2d");
     this.on = { onpick, ontoggle, onhover };
     this.items = [];
     this.byHeight = [];
@@ -33,8 +35,9 @@ export class Canvas {
   }
 
   measure = (words, item) => {
-    this.context.font = font(item);
-    return this.context.measureText(words).width;
+    const wanted = font(item);
+    if (this.measured !== wanted) this.ruler.font = this.measured = wanted; // which is slow to set
+    return this.ruler.measureText(words).width;
   };
 
   /** New places. `look` is what to draw them with: scale, theme, marks. */
@@ -42,6 +45,8 @@ export class Canvas {
     Object.assign(this, { items: layout.items, size: layout });
     this.byHeight = [...layout.items].sort((a, b) => a.y - b.y);
     this.byWeight = null;
+    this.chunks = [];
+    for (let k = 0; k < this.items.length; k += CHUNK) this.chunks.push(bounds(this.items.slice(k, k + CHUNK)));
     if (this.placed && !this.sees()) this.home();
     this.recolour(look);
   }
@@ -65,10 +70,7 @@ export class Canvas {
 
   recolour(look) {
     this.look = look;
-    this.chunks = [];
-    for (let k = 0; k < this.items.length; k += CHUNK) {
-      this.chunks.push(chunk(this.items.slice(k, k + CHUNK), look));
-    }
+    for (const part of this.chunks) part.drawn = null;
     this.draw();
   }
 
@@ -140,9 +142,9 @@ export class Canvas {
     const { context: c, look, view, ratio } = this;
     const [left, top] = view.invert([0, 0]);
     const [right, bottom] = view.invert([this.width, this.height]);
-    const parts = this.chunks.filter(
-      (p) => p.bottom >= top && p.top <= bottom && p.right >= left && p.left <= right,
-    );
+    const parts = this.chunks
+      .filter((p) => p.bottom >= top && p.top <= bottom && p.right >= left && p.left <= right)
+      .map((p) => (p.drawn ??= chunk(p.items, look)));
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
     c.setTransform(ratio * view.k, 0, 0, ratio * view.k, ratio * view.x, ratio * view.y);

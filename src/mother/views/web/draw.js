@@ -38,25 +38,38 @@ export function way(path, item) {
   bend(path, item);
 }
 
+/** Where the lines and dots of some models lie. */
+export function bounds(items) {
+  const out = { items, drawn: null, top: Infinity, bottom: -Infinity, left: Infinity, right: -Infinity };
+  for (const { x, y, parent } of items) {
+    out.top = Math.min(out.top, y - ROW, parent?.y ?? Infinity);
+    out.bottom = Math.max(out.bottom, y + ROW, parent?.y ?? -Infinity);
+    out.left = Math.min(out.left, x - ROW, parent?.x ?? Infinity);
+    out.right = Math.max(out.right, x + ROW);
+  }
+  return out;
+}
+
+/** The colour of a model, null where it has none, and whether that is what is inferred of it. */
+export function tint({ values }, look) {
+  const colour = look.scale.of(values);
+  const guess = colour === null && look.inferred ? look.scale.guess(values) : null;
+  return { colour: colour ?? guess, inferred: guess !== null };
+}
+
+/** What is drawn of them, by colour and width. */
 export function chunk(items, look) {
   const out = { strokes: new Map(), fills: new Map(), hatched: new Map(), hasHollow: false };
-  Object.assign(out, { top: Infinity, bottom: -Infinity, left: Infinity, right: -Infinity });
   out.hollow = new Path2D();
   out.diamonds = new Path2D();
   out.spines = new Path2D(); // in the place of names that are too small to read
   for (const item of items) {
     const { entry, parent } = item;
-    item.colour = look.scale.of(entry.values);
-    item.inferred = item.colour === null && look.inferred;
-    if (item.inferred) item.colour = look.scale.guess(entry.values);
-    out.top = Math.min(out.top, item.y - ROW, parent?.y ?? Infinity);
-    out.bottom = Math.max(out.bottom, item.y + ROW, parent?.y ?? -Infinity);
-    out.left = Math.min(out.left, item.x - ROW, parent?.x ?? Infinity);
-    out.right = Math.max(out.right, item.x + ROW);
+    const own = tint(entry, look);
     if (parent) {
       const edge = entry.edge;
       const support = Math.round(5 * Math.max(0, Math.min(1, edge?.support ?? 1))) / 5;
-      const onEdge = edge && (look.scale.key in edge || look.scale.key === "grade") ? item.colour : null;
+      const onEdge = edge && (look.scale.key in edge || look.scale.key === "grade") ? own.colour : null;
       const faded = Boolean(look.dimmed?.(item));
       branch(stroke(out, onEdge ?? look.theme.faint, 0.6 + 1.5 * support, !edge, faded), item);
       if (parent.kids[0] === item) {
@@ -70,9 +83,8 @@ export function chunk(items, look) {
       out.hasHollow = true;
       circle(out.hollow, item);
     } else {
-      const colour = item.colour ?? look.theme.faint;
-      const key = `${colour} ${look.dimmed?.(item) ? FADED : 1}`;
-      const fills = item.inferred && item.colour ? out.hatched : out.fills;
+      const key = `${own.colour ?? look.theme.faint} ${look.dimmed?.(item) ? FADED : 1}`;
+      const fills = own.inferred ? out.hatched : out.fills;
       if (!fills.has(key)) fills.set(key, new Path2D());
       circle(fills.get(key), item);
     }

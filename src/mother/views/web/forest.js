@@ -20,12 +20,12 @@ export class Forest {
     return this.only ? [this.only] : this.roots;
   }
 
+  /** Fetch what is shown first. Whoever asks shows it. */
   async start(models, trees) {
     if (this.source.part && trees > PART) await this.#extend(this.roots, null, trees, 0);
     else this.roots = (await this.source.roots()).map((entry) => this.#item(entry, null));
     if (models <= AT_ONCE) await this.#openBelow(this.roots, AT_ONCE);
     else if (this.roots.length < FIRST) await this.#openBelow(this.roots, FIRST);
-    this.changed();
   }
 
   async open(item) {

@@ -2,6 +2,7 @@
  * both views; only the lines around the current one exist at a time. */
 
 import { el } from "./dom.js";
+import { tint } from "./draw.js";
 import { percent, printable } from "./names.js";
 
 const AROUND = 12; // lines kept beyond the edges of the view
@@ -16,7 +17,10 @@ export class List {
     element.append(this.inner);
     element.addEventListener("scroll", () => this.render(), { passive: true });
     element.addEventListener("click", (event) => this.#click(event));
-    new ResizeObserver(() => this.render()).observe(element);
+    new ResizeObserver(() => {
+      this.height = 0; // lines are higher where fingers point at them
+      this.render();
+    }).observe(element);
   }
 
   show(lines, look) {
@@ -32,7 +36,8 @@ export class List {
   }
 
   get pitch() {
-    return parseFloat(getComputedStyle(this.element).getPropertyValue("--pitch")) || 30;
+    this.height ||= parseFloat(getComputedStyle(this.element).getPropertyValue("--pitch")) || 30;
+    return this.height;
   }
 
   bring(item) {
@@ -71,6 +76,7 @@ export class List {
     const { look } = this;
     const siblings = parent?.shown ? parent.kids : look.roots;
     const edge = entry.edge;
+    const own = tint(entry, look);
     const under = parent?.entry.hidden && !edge ? "from a hidden ancestor" : "";
     const sure = edge?.undirected ? "direction unknown" : "";
     const chosen = item === look.selected || item === look.other;
@@ -91,7 +97,7 @@ export class List {
         "--top": all ? null : `${this.places.get(item) * pitch}px`,
       },
       el("span", { class: "twisty", "aria-hidden": "true" }, entry.children ? (item.open ? "▾" : "▸") : ""),
-      el("span", { class: item.inferred && item.colour ? "dot hatched" : "dot", "--colour": item.colour ?? "var(--faint)", "aria-hidden": "true" }),
+      el("span", { class: own.inferred ? "dot hatched" : "dot", "--colour": own.colour ?? "var(--faint)", "aria-hidden": "true" }),
       el("span", { class: "name" }, printable(entry.name)),
       el("span", { class: "gap" }, entry.children && !item.open ? `+ ${entry.below}` : ""),
       el("span", { class: "relation" }, [entry.values.grade, printable(edge?.relation ?? under), sure].filter(Boolean).join(" · ")),

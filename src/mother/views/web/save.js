@@ -1,6 +1,6 @@
 /** What is seen, as files, and as text to paste. */
 
-import { font } from "./draw.js";
+import { font, tint } from "./draw.js";
 import { announce } from "./dom.js";
 import { share } from "./names.js";
 
@@ -50,7 +50,7 @@ export function svg(canvas, look) {
     if (Math.max(item.y, parent?.y ?? item.y) < top || Math.min(item.y, parent?.y ?? item.y) > bottom) continue;
     if (item.x + item.width < left || (parent?.x ?? item.x) > right) continue;
     const faded = look.dimmed?.(item) ? ' opacity="0.2"' : "";
-    const colour = item.colour ?? theme.faint;
+    const colour = tint(entry, look).colour ?? theme.faint;
     if (parent) {
       const edge = entry.edge;
       const wide = 0.6 + 1.5 * Math.max(0, Math.min(1, edge?.support ?? 1));

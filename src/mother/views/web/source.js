@@ -18,6 +18,7 @@
 const EDGE = ["relation", "grade", "stage", "support", "distance", "polarity", "direction_probability"];
 const NODE = ["format", "dtype", "architecture", "parameters"];
 const UNKNOWN = "direction unknown, direction open";
+const UNCOLOURED = new Set(["path", "duplicate_of", "identical_to", "runner_up", "runner"]);
 const PLAIN = ["string", "number", "boolean"];
 
 export function embedded(data) {
@@ -132,14 +133,17 @@ function numbers(line) {
 /** What the models can be coloured by: figures with their range, words with what they say. */
 function attributes(items) {
   const seen = new Map();
-  for (const item of items) {
-    for (const [own, value] of Object.entries(values(item))) {
-      const key = own.replace(/^\?/, "~"); // one scale for what is stated and what is inferred
-      if (!PLAIN.includes(typeof value) || ["path", "duplicate_of", "identical_to", "runner_up", "runner"].includes(key)) continue;
-      if (!seen.has(key)) seen.set(key, new Map());
-      const values = seen.get(key);
-      values.set(value, (values.get(value) ?? 0) + 1);
-    }
+  const count = (key, value) => {
+    if (UNCOLOURED.has(key) || !PLAIN.includes(typeof value)) return;
+    if (!seen.has(key)) seen.set(key, new Map());
+    const values = seen.get(key);
+    values.set(value, (values.get(value) ?? 0) + 1);
+  };
+  for (const { node, edge, told, stated, inferred } of items) {
+    for (const part of [node, edge]) for (const key in part) count(key, part[key]);
+    if (told?.[0]) count("grade", told[0]);
+    // one scale for what is stated and what is inferred
+    for (const part of [stated, inferred]) for (const name in part) count(`~${name}`, part[name].value);
   }
   const order = [...EDGE, ...NODE];
   const place = (key) => (order.includes(key) ? order.indexOf(key) : order.length);

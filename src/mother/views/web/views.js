@@ -19,6 +19,7 @@ const goTo = (...what) => page.acts.goTo(...what);
 export const canvas = new Canvas(part("canvas"), { onpick: point, ontoggle: toggle, onhover: hover });
 const list = new List(part("tree"), { onpick: pick, ontoggle: toggle });
 const table = new Table(part("table"), { onpick: goTo, nameOfKey: (key) => page.everything?.find((e) => e.key === key)?.id ?? "" });
+let theme = null; // which is slow to ask for
 const map = new Matrix(part("map"), { onpick: goTo });
 
 /** After opening, closing: places and order are new. */
@@ -57,24 +58,29 @@ export function restyle() {
   }
 }
 
-function looks() {
+/** The theme's colours by name, as the style sheet has them. */
+function colours() {
   const style = getComputedStyle(document.documentElement);
-  const theme = Object.fromEntries(THEME.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  return Object.fromEntries(THEME.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
+function looks() {
+  theme ??= colours();
   const attribute = page.about.attributes.find(({ key }) => key === part("colour").value);
-  const colours = scale(attribute, page.about.palette, dark(), attribute?.key === "architecture" ? page.about.called : {});
+  const tones = scale(attribute, page.about.palette, dark(), attribute?.key === "architecture" ? page.about.called : {});
   const { found, active, selected, other } = page.state;
   const focused = document.activeElement === part("tree") ? [[active, theme.soft]] : [];
   const chosen = [[selected, theme.accent], [other, theme.second]];
   const has = (key) => page.about.attributes.some((x) => x.key === key);
   const inferred = part("inferred").checked && Boolean(attribute?.key.startsWith("~"));
-  showLegend(colours, {
+  showLegend(tones, {
     inferred: inferred && page.about.inferred,
-    ...{ hidden: page.about.hidden > 0, undirected: has("undirected"), support: has("support"), dots: !OF_EDGES.includes(colours.key) },
+    ...{ hidden: page.about.hidden > 0, undirected: has("undirected"), support: has("support"), dots: !OF_EDGES.includes(tones.key) },
     has: (one) => page.filters.has(one),
     filter: page.acts.only,
   });
   return {
-    ...{ theme, scale: colours, inferred, roots: page.forest.tops, active, selected, other },
+    ...{ theme, scale: tones, inferred, roots: page.forest.tops, active, selected, other },
     found: found && ((item) => found.has(item.entry.key)),
     dimmed: found && ((item) => !found.has(item.entry.key)),
     paths: chosen.filter(([item]) => item).reverse(),
@@ -88,6 +94,7 @@ export function dark() {
 
 export function setTheme(isDark) {
   document.documentElement.dataset.theme = isDark ? "dark" : "light";
+  theme = null;
   if (page.look) restyle();
 }
 

@@ -8,6 +8,7 @@ import re
 import tempfile
 import warnings
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import category
@@ -35,7 +36,7 @@ from spdx_python_model.bindings import v3_0_1 as spdx
 from test_graph import HOSTILE
 
 from mother.errors import UsageError
-from mother.exports import FORMATS
+from mother.exports import FORMATS, dot
 from mother.exports.checked import Checked, expression
 from mother.exports.checked import read as read_report
 from mother.exports.texts import as_json, canonical
@@ -190,6 +191,19 @@ def from_dot(text):
         else:
             directed.add(ends)
     return set(names.values()), directed, mutual
+
+
+def test_the_leaves_of_a_star_stand_in_columns_in_dot():
+    """Or Graphviz draws a ribbon: 1,000 of them, 7 by 750 inches."""
+    leaves = [f"leaf\\n{k}" for k in range(144)]
+    edges = tuple(Edge("root", leaf, "lora", support=1.0) for leaf in leaves)
+    nodes = tuple(Node(name, "/m", "npz", "a", 1) for name in ("root", *leaves))
+    text = dot.write(ModelGraph("gram", nodes, edges))
+    assert 'n1 [label="leaf\\\\n0\\na LoRA (' in text
+    assert Counter(re.findall(r"minlen=(\d+)", text)) == {str(k): 36 for k in (1, 2, 3, 4)}
+    few = dot.write(ModelGraph("gram", nodes[:61], edges[:60]))
+    assert "minlen" not in few
+    assert "nodesep" not in few
 
 
 def from_trees(roots, label, children):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 
 import networkx as nx
@@ -371,7 +372,11 @@ def test_notebooks_show_tables():
         assert "&lt;script&gt;" in html
         assert "<script" not in html
         assert "\x1b" not in html
-    many = Edges([edge] * 100)._repr_html_()
+    assert "10 % of its weights" in graph.edges._repr_html_()
+    assert "weight distance 0.1, in its method" in edge._repr_html_()  # which does not know it
+    by_paper = pickle.loads(pickle.dumps(replace(graph, method="mother").edges))
+    assert "weight distance 0.1, as the paper measures it" in by_paper._repr_html_()
+    many = Edges([edge] * 100, "mother")._repr_html_()
     assert many.count("<tr>") == 61
     assert "… 40 more" in many
     layer = LayerEvidence(name, 10, 0.9, 0.1, 0.0, 1.0)

@@ -22,6 +22,7 @@ from mother.cli import COMMANDS, cli
 from mother.gate.junit import to_junit
 from mother.gate.policy import RULES
 from mother.gate.report import Finding, ModelVerdict, Report
+from mother.gate.sarif import to_sarif
 
 ROOT = Path(__file__).parent.parent
 (JOB,) = yaml.safe_load((ROOT / "gitlab-ci.yml").read_text()).values()
@@ -76,6 +77,17 @@ def test_the_shape_that_gitlab_reads(lab: Path) -> None:
         tags = [child.tag for child in case]
         assert set(tags) <= {"failure", "error", "system-out"}
         assert len(set(tags)) == len(tags)
+
+
+def test_what_was_looked_at_is_told_in_every_form() -> None:
+    note = "of its weights 62 % were compared"
+    models = (ModelVerdict("a", Path("a"), "unknown", "because", notes=(note,)),)
+    report = Report(models, (), read=(0.25, 4000))
+    suite = ElementTree.fromstring(to_junit(report))[0]
+    assert [(p.get("name"), p.get("value")) for p in suite[0]] == [("read", "0.25 of 4000 bytes")]
+    assert note in "".join(suite.itertext())
+    (found,) = json.loads(to_sarif(report, "1.0.0"))["runs"]
+    assert found["properties"] == {"notes": {"a": [note]}, "read": {"share": 0.25, "bytes": 4000}}
 
 
 def test_names_are_text_in_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -65,7 +66,13 @@ def test_it_says_what_the_exported_graph_says(index):
     whole = Answers(graph, "Family forest")
     about, expected = asked.get("/api/graph").json(), whole.about()
     apart = {"version": None, "whole": False, "weights": False}
+    known = about.pop("looks")
     assert {**about, "version": None} == {**json.loads(json.dumps(expected)), **apart}
+    seen = [item for item in whole.entries(range(len(whole.items))) if item["edge"]]
+    assert known["grades"] == Counter(item["values"]["grade"] for item in seen)
+    needing = Counter(why for item in seen for why in item["needs"])
+    assert {each["why"]: each["total"] for each in known["needs"]} == needing
+    assert (known["all"], known["models"]) == (True, about["models"])
     items = whole.entries(range(len(whole.items)))
     names = {item["key"]: item["name"] for item in items}
     assert all_of(asked) == {

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import isqrt
+
 from mother.exports.lineage import directed
 from mother.graph import Edge, ModelGraph
 from mother.graph.grades import grade
 from mother.graph.verdict import STEPS
 from mother.names import spelled
 
+#: leaves below one model that stand in one column; more stand in several, or the picture would be
+#: a ribbon
+COLUMN = 60
+
 
 def write(graph: ModelGraph) -> str:
     """The graph in DOT. Hidden ancestors are dashed, edges without a direction have no arrow,
-    open ones are dotted."""
+    open ones are dotted. Of a star, the leaves stand in columns and say themselves what they are:
+    a label takes as much room as a model, wherever its edge goes by."""
     ids = {id_: f"n{k}" for k, id_ in enumerate(graph.ids)}
+    columns = _columns(graph)
     lines = ["digraph models {", " rankdir=LR;", " node [shape=box];"]
-    lines += [f" {ids[node.id]} [label={_quoted(node.id)}];" for node in graph.nodes]
+    lines += [" nodesep=0.02;"] if columns else []
+    steps = {e.child: _label(e) for e in graph.edges if e.child in columns}
+    for node in graph.nodes:
+        told = (node.id, *([steps[node.id]] if node.id in steps else []))
+        lines.append(f" {ids[node.id]} [label={_quoted(*told)}];")
     lines += [
         f" {ids[hidden.id]} [label={_quoted(hidden.id)}, shape=ellipse, style=dashed];"
         for hidden in graph.hidden
@@ -23,12 +36,33 @@ def write(graph: ModelGraph) -> str:
         form = "" if directed(edge) else ", dir=none"
         form += ", style=dotted" if grade(edge) == "open" else ""
         ends = f"{ids[edge.parent]} -> {ids[edge.child]}"
-        lines.append(f" {ends} [label={_quoted(_label(edge))}{form}];")
-    lines += [
-        f" {ids[source]} -> {ids[target]} [style=dashed];"
-        for source, target in graph.hidden_edges()
-    ]
+        if edge.child in columns:
+            form = f"minlen={columns[edge.child]}{form}"
+        else:
+            form = f"label={_quoted(_label(edge))}{form}"
+        lines.append(f" {ends} [{form}];")
+    for source, target in graph.hidden_edges():
+        form = f"minlen={columns[target]}, " if target in columns else ""
+        lines.append(f" {ids[source]} -> {ids[target]} [{form}style=dashed];")
     return "\n".join([*lines, "}", ""])
+
+
+def _columns(graph: ModelGraph) -> dict[str, int]:
+    """Which of several columns each leaf of a star stands in, from 1.
+
+    >>> star = ModelGraph("gram", edges=tuple(Edge("a", f"b{k}", "lora") for k in range(61)))
+    >>> sorted(set(_columns(star).values()))
+    [1, 2]
+    """
+    pairs = [*((edge.parent, edge.child) for edge in graph.edges), *graph.hidden_edges()]
+    above = {parent for parent, _ in pairs}
+    many = Counter(child for _, child in pairs)
+    leaves: dict[str, list[str]] = {}
+    for parent, child in pairs:
+        if child not in above and many[child] == 1:
+            leaves.setdefault(parent, []).append(child)
+    stars = [of for of in leaves.values() if len(of) > COLUMN]
+    return {leaf: 1 + k % max(2, isqrt(len(of)) // 3) for of in stars for k, leaf in enumerate(of)}
 
 
 def _label(edge: Edge) -> str:
@@ -38,7 +72,7 @@ def _label(edge: Edge) -> str:
     return f"{what}{share} ({grade(edge)})"
 
 
-def _quoted(name: str) -> str:
+def _quoted(*name: str) -> str:
     # a label's backslash starts an escape and its & an entity of HTML
-    text = spelled(name, also='"').replace("\\", "\\\\").replace("&", "&amp;")
-    return f'"{text}"'
+    lines = [spelled(x, also='"').replace("\\", "\\\\").replace("&", "&amp;") for x in name]
+    return '"' + "\\n".join(lines) + '"'

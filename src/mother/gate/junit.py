@@ -40,7 +40,7 @@ def to_junit(report: Report) -> str:
         for kind, some in (("failure", forbidden), ("error", unread)):
             if some:
                 _told(case, kind, some)
-        said = [f"{known.verdict}: {known.reason}"] if known else []
+        said = [f"{known.verdict}: {known.reason}", *known.notes] if known else []
         said += [_line(f) for f in findings if not counts(f)]
         if said:
             ElementTree.SubElement(case, "system-out").text = "\n".join(map(spelled, said))
@@ -48,7 +48,12 @@ def to_junit(report: Report) -> str:
     failures, errors = (sum(c.find(k) is not None for c in cases) for k in ("failure", "error"))
     counted = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
     root = ElementTree.Element("testsuites", {"name": _SUITE, **counted})
-    ElementTree.SubElement(root, "testsuite", {"name": _SUITE, **counted}).extend(cases)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _SUITE, **counted})
+    if report.read is not None:
+        share, size = report.read
+        told = {"name": "read", "value": f"{share:.3g} of {size} bytes"}
+        ElementTree.SubElement(ElementTree.SubElement(suite, "properties"), "property", told)
+    suite.extend(cases)
     ElementTree.indent(root, " ")
     # ASCII, with references for what is beyond it: right in every encoding
     text = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=False).decode()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from mother.gate.policy import RULES
 from mother.gate.report import Finding, Report, steps
+from mother.graph import rounded
 from mother.hub import is_address, shown
 
 VERSION = "2.1.0"
@@ -43,10 +44,21 @@ def to_sarif(report: Report, version: str, root: str | os.PathLike[str] = ".") -
                 },
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(f, rules.index(f.rule), base) for f in report.findings],
+                **_looked_at(report),
             }
         ],
     }
     return json.dumps(log, indent=1, allow_nan=False).replace("<", "\\u003c") + "\n"
+
+
+def _looked_at(report: Report) -> dict[str, Any]:
+    """Which share of the bytes was read where it was not all; and what is to be noted of models'
+    files, such as the share of their weights that was compared, findings or none."""
+    told: dict[str, Any] = {m.id: list(m.notes) for m in report.models if m.notes}
+    known: dict[str, Any] = {"notes": told} if told else {}
+    if report.read is not None:
+        known["read"] = {"share": rounded(report.read[0]), "bytes": report.read[1]}
+    return {"properties": known} if known else {}
 
 
 def _rule(name: str) -> dict[str, Any]:

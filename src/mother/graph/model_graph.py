@@ -68,7 +68,7 @@ class ModelGraph:
     unread: tuple[Refused, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "edges", Edges(self.edges))
+        object.__setattr__(self, "edges", Edges(self.edges, self.method))
 
     @property
     def ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -138,7 +139,7 @@ class Edge:
     relabelled: Relabelled | None = None
 
     def _repr_html_(self) -> str:
-        return Edges([self])._repr_html_()
+        return Edges([self], "")._repr_html_()
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,21 @@ class Inference:
 
 
 class Edges(tuple[Edge, ...]):
-    """Edges as a tuple, which a notebook shows as a table."""
+    """Edges as a tuple, which a notebook shows as a table. method: that found them and gave their
+    distances a unit, "" where it is not known."""
+
+    method: str
+
+    def __new__(cls, edges: Iterable[Edge], method: str) -> Edges:
+        """The edges with what their distances are measured by."""
+        made = super().__new__(cls, edges)
+        made.method = method
+        return made
+
+    def __reduce__(self) -> tuple[type[Edges], tuple[tuple[Edge, ...], str]]:
+        return Edges, (tuple(self), self.method)
 
     def _repr_html_(self) -> str:
         from mother.views.tables import of_edges  # a view of the graph; the graph needs none
 
-        return of_edges(self)
+        return of_edges(self, self.method)

@@ -126,8 +126,9 @@ def of_edge(
     beside: bool = False,
     name: Name = printable,
 ) -> Verdict:
-    """An edge in words. resamplings: of the bootstrap, where known. method: that found it. beside:
-    the parent stands beside what is written, and is not named again. name: how names are spelled.
+    """An edge in words. resamplings: of the bootstrap, where known. method: that found it, ""
+    if not known. beside: the parent stands beside what is written, and is not named again. name:
+    how names are spelled.
 
     >>> edge = Edge("base", "kid", "fine-tune", None, 0.1208, 0.1, 0.6, 0.98, undirected=True)
     >>> print(of_edge(edge, resamplings=100))
@@ -172,11 +173,9 @@ def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
     if edge.direction_probability is not None and not edge.undirected:
         yield f"{certainty(edge.direction_probability)} sure of the direction"
     if edge.distance is not None and edge.relation != "duplicate" and not _rescaled(edge):
-        yield (
-            changed(edge.distance)
-            if method != "mother"
-            else (f"weight distance {edge.distance:.3g}, as the paper measures it")
-        )
+        unit = {"mother": ", as the paper measures it", "": ", in its method's own measure"}
+        told = f"weight distance {edge.distance:.3g}{unit.get(method, '')}"
+        yield told if method in unit else changed(edge.distance)
     if edge.support is not None:
         yield found(edge.support, resamplings)
     if edge.stage is not None:

@@ -12,6 +12,7 @@ from mother.graph import Edge, parsed
 from mother.graph.grades import grade
 from mother.index.browser import Browser, Seen
 from mother.server.answers import attributes, shown
+from mother.server.looked import looks
 from mother.views.outline import Item
 from mother.views.page import PALETTE, called, entry
 
@@ -46,11 +47,15 @@ class Grown:
         }
 
     def _looked(self, version: int) -> dict[str, Any]:
-        """What models can be coloured by, and how architectures are called."""
+        """What models can be coloured by, how architectures are called, what needs a look."""
         if self._known is None or self._known[0] != version:
             parts = list(self._browser.parts(COLOURED))
             nodes = ((x["architecture"], x["id"]) for x in parts if "architecture" in x)
-            known = {"attributes": attributes(map(_told, parts)), "called": called(nodes)}
+            known: dict[str, Any] = {
+                "attributes": attributes(map(_told, parts)),
+                "called": called(nodes),
+            }
+            known["looks"] = looks(parts, self._browser.key, COLOURED)
             self._known = version, known
         return self._known[1]
 

@@ -78,6 +78,9 @@ class Summary(BaseModel):
     tool: str = Field(description="the version of mother that shows it")
     whole: bool = Field(description="whether /api/entries gives all models")
     version: int | None = Field(description="of an index: another one when it has changed")
+    looks: dict[str, Any] | None = Field(
+        None, description="of an index: how sure its edges are, and which models need a look"
+    )
     weights: bool = Field(description="whether any folder was allowed, so that weights can be read")
 
 

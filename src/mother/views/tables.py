@@ -20,13 +20,13 @@ _WHY = ("kind", "log-odds", "says")
 _LAYER = ("layer", "weights", "cosine", "change", "polarity", "log-odds")
 
 
-def of_edges(edges: Sequence[Edge]) -> str:
-    """A row an edge, the first so many of them."""
-    return _table(_EDGE, map(_edge, edges), len(edges))
+def of_edges(edges: Sequence[Edge], method: str) -> str:
+    """A row an edge, the first so many of them. method: that found them, "" if not known."""
+    return _table(_EDGE, (_edge(edge, method) for edge in edges), len(edges))
 
 
-def _edge(edge: Edge) -> list[str]:
-    told = of_edge(edge)
+def _edge(edge: Edge, method: str) -> list[str]:
+    told = of_edge(edge, method=method)
     names = [_cell(x) for x in (edge.parent, edge.child, edge.relation, told.grade)]
     return [*names, escape(printable("; ".join(told.figures)))]
 

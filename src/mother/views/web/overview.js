@@ -15,7 +15,7 @@ export function overview(about, roots, rows, { go, only, source }) {
   return [
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
-    looks(rows, go, only),
+    rows ? looks(rows, go, only) : noted(about.looks, go),
     ...files(rows ?? [], go),
     source.place ? placing(source, { go, allowed: about.weights }) : "",
     el(
@@ -72,8 +72,29 @@ function sure(rows, only) {
   return el("p", { class: "sure" }, "Found: ", ...many_.flat(), ".");
 }
 
+/** The same of an index, of which the server has counted. */
+function noted(known, go) {
+  if (!known) return el("section", {}, el("h3", {}, "Needs a look"), el("p", { class: "note" }, "Of so many models it is not counted."));
+  const graded = GRADES.filter((grade) => known.grades[grade]).map((grade) => `${known.grades[grade].toLocaleString("en")} ${grade}`);
+  return el(
+    "section",
+    { class: "looks" },
+    el("h3", {}, "Needs a look"),
+    graded.length ? el("p", { class: "sure" }, `Found: ${graded.join(", ")}.`) : "",
+    known.all ? "" : el("p", { class: "note" }, `Of ${many(known.models, "model")} that were looked at; there are more.`),
+    known.needs.length ? "" : el("p", {}, "Nothing else: no direction is open, no support low. Claims are not read for an index."),
+    known.needs.map(({ why, total, models }) =>
+      el(
+        "div",
+        {},
+        el("p", {}, `${many(total, "model")}: ${NEEDS[why]}`),
+        el("ul", { class: "trees" }, models.map(({ key, id }) => el("li", {}, button(printable(id), () => go(key), { class: "link" }))), total > models.length ? el("li", {}, `… ${total - models.length} more`) : ""),
+      ),
+    ),
+  );
+}
+
 function looks(rows, go, only) {
-  if (!rows) return el("section", {}, el("h3", {}, "Needs a look"), el("p", { class: "note" }, "Of an index it is not counted: mother index export, then mother report, shows it."));
   const of = new Map(Object.keys(NEEDS).map((why) => [why, []]));
   for (const entry of rows) for (const why of entry.needs) of.get(why)?.push(entry);
   const found = [...of].filter(([, entries]) => entries.length);

@@ -149,3 +149,21 @@ def test_of_a_wide_matrix_a_single_row_is_looked_at_and_tells():
     graph = recovered({"o": o, "a": a, "b": b, "x": np.clip(a, -2, 2)})
     assert [(e.parent, e.relation) for e in graph.edges if e.child == "x"] == [("a", "edited")]
     assert turns(o[0, :1], a[0, :1])[0] > 100
+
+
+def test_a_small_layer_has_a_scale_of_its_own():
+    models = {
+        name: {"body": w[0], "head": w[1][:2]} for name, w in family().items()
+    }  # two rows tell no rank, and are no matrix
+    x = {"body": models["o"]["body"], "head": 0.5 * models["o"]["head"]}
+    stored = {
+        m: {n: w.astype(np.float32) for n, w in own.items()}
+        for m, own in (models | {"x": x}).items()
+    }
+    graph = mother.recover(stored, bootstrap=0)
+    (edge,) = (e for e in graph.edges if {"x", "o"} == {e.parent, e.child})
+    assert (edge.relation, edge.undirected, edge.scheme) == (
+        "converted",
+        True,
+        "scaled by 0.5 to 1",
+    )

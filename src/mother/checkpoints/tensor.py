@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -42,6 +42,8 @@ _EXTENDED = frozenset(_EXTENDED_FLOATS.values())
 CODE = 4
 #: values of a tensor that are looked at first
 FEW = 16
+#: bytes of several parts and of what lies between them that are read at once
+NEAR = 1 << 14
 
 
 @lru_cache(maxsize=1 << 8)
@@ -175,6 +177,20 @@ class Tensor:
         if start >= stop:
             return np.empty(0, self.dtype)
         return self.source.read(start, stop)
+
+    def parts(self, spans: Sequence[tuple[int, int]]) -> Array:
+        """Spans [start, stop) of elements, ascending and of one length, (spans, length): by one
+        read where they lie near each other.
+
+        >>> constant("w", np.arange(12.0)).parts([(0, 3), (9, 12)])
+        array([[ 0.,  1.,  2.],
+               [ 9., 10., 11.]])
+        """
+        first, last = spans[0][0], spans[-1][1]
+        if (last - first) * self.dtype.itemsize > NEAR:
+            return np.stack([self.read(*span) for span in spans])
+        near = self.read(first, last)
+        return np.stack([near[start - first : stop - first] for start, stop in spans])
 
     def slices(self, start: int = 0, stop: int | None = None) -> Iterator[Slice]:
         """The bytes of files that the same read needs, for `prefetch`."""

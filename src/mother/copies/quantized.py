@@ -26,6 +26,7 @@ from mother.measures.shapes import WIDEST, as_matrix, spans
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
+Matrices = dict[Key, Array]  # some rows of each
 HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
 ROWS = 2, 64  # of a matrix, at least and at most
 MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
@@ -69,7 +70,9 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
             samples[copy] = own  # stands for an original that is not there
             continue
         told = own.by_row or copy.is_sketch  # which does not know whether by rows
-        if not copy.scheme and told and marked(own, samples[best.model], samples.values()):
+        beside = (x.matrices for c, x in samples.items() if c is not best.model)
+        original = samples[best.model].matrices
+        if not copy.scheme and told and marked(own.matrices, original, beside):
             continue  # models descend from it: not left out of the search (compressed.py)
         relation = "quantized" if best.is_copy else "fine-tune"
         second = max((m.log_likelihood for m in fits if m is not best), default=-np.inf)
@@ -92,27 +95,27 @@ def childless(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
     if not copies or any(c.is_sketch for c in index):
         return []
     rows = _Rows(group)
-    others = [rows.of(index[c]) for c in without(group, copies)]
-    seen = {c: rows.of(index[c]) for d in copies for c in (d.original, d.copy)}
-    return [d for d in copies if not marked(seen[d.copy], seen[d.original], others)]
+    others = {c: rows.matrices(index[c]) for c in without(group, copies)}
+    seen = others | {d.copy: rows.matrices(index[d.copy]) for d in copies}
+    return [
+        d
+        for d in copies
+        if not marked(
+            seen[d.copy], seen[d.original], (x for c, x in others.items() if c is not d.original)
+        )
+    ]
 
 
-def marked(copy: _Seen, original: _Seen, others: Iterable[_Seen]) -> bool:
+def marked(copy: Matrices, original: Matrices, others: Iterable[Matrices]) -> bool:
     """Whether another model holds what rounding did to a copy: trained from it, not from its
     original. In a layer of P weights, whose steps are normal, the log-odds are P log(a / b) of one
     that is a away from the original and b from the copy."""
-    keys = [
-        key
-        for key in original.matrices
-        if key in copy.matrices and not np.array_equal(original.matrices[key], copy.matrices[key])
-    ]
+    keys = [key for key in original if key in copy and not np.array_equal(original[key], copy[key])]
     for other in others:
-        if other.model in (copy.model, original.model):
-            continue
         odds = 0.0
-        for key in (key for key in keys if key in other.matrices):
-            w = other.matrices[key]
-            here, there = (np.square(w - m.matrices[key]).sum() for m in (original, copy))
+        for key in (key for key in keys if key in other):
+            w = other[key]
+            here, there = (np.square(w - m[key]).sum() for m in (original, copy))
             odds += w.size / 2 * float(np.log(max(here, 1e-30) / max(there, 1e-30)))
         if odds > MARKED:
             return True
@@ -166,9 +169,21 @@ class _Rows:
                 np.linspace(0, height - 1, many).astype(int)
             )
 
+    def matrices(self, model: int) -> Matrices:
+        """Of one that is no sketch."""
+        found = {}
+        for layer in self.group.layers:
+            rows = self.rows.get((layer.name, layer.shape))
+            if rows is not None and model in layer.members:
+                tensor = layer.tensors[layer.members.index(model)]
+                parts = tensor.parts(spans(layer.shape, rows.tolist()))
+                found[layer.name, layer.shape] = parts.astype(np.float64)
+        return found
+
     def of(self, model: int) -> _Seen:
         checkpoint = self.group.checkpoints[model]
-        matrices, vectors, codes = {}, {}, set()
+        matrices = {} if checkpoint.is_sketch else self.matrices(model)
+        vectors, codes = {}, set()
         heights, cells = {}, {}
         for layer in self.group.layers:
             key = layer.name, layer.shape
@@ -183,9 +198,6 @@ class _Rows:
                     cells[key] = Cells(tensor.cell > 0, tensor.cell, 0.0)
                 elif values.size > 1 and not is_matrix(layer.shape):
                     vectors[key] = values
-            elif key in self.rows:
-                parts = [tensor.read(*span) for span in spans(layer.shape, self.rows[key].tolist())]
-                matrices[key] = np.stack(parts).astype(np.float64)
             elif tensor.size > 1 and not is_matrix(layer.shape):
                 vectors[key] = tensor.read().astype(np.float64)
             if _is_coded(tensor):
@@ -212,8 +224,7 @@ def _may_be_coded(group: Group, model: int) -> bool:
     for tensor in largest:
         height, _ = as_matrix(tensor.shape)
         at = np.unique(np.linspace(0, height - 1, min(height, GLANCE[1])).astype(int)).tolist()
-        rows = [tensor.read(*span).astype(np.float64) for span in spans(tensor.shape, at)]
-        few += cells_of(np.stack(rows)).few
+        few += cells_of(tensor.parts(spans(tensor.shape, at)).astype(np.float64)).few
     return few > 0
 
 
@@ -228,7 +239,7 @@ class _Seen:
     def __init__(
         self,
         model: Checkpoint,
-        matrices: dict[Key, Array],
+        matrices: Matrices,
         vectors: dict[Key, Array],
         codes: set[Key],
         heights: dict[Key, int],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import ml_dtypes
 import numpy as np
@@ -21,6 +21,7 @@ REPEATED = 0.8  # share of distinct values below which a grid is looked for
 FEWEST = 4  # different values that make a grid
 LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS = 256  # rows of a matrix that steps are taken from
+_known: WeakKeyDictionary[Tensor, float] = WeakKeyDictionary()  # and no tensor is kept by it
 
 
 def number_format(values: NDArray[np.generic]) -> np.dtype[np.generic]:
@@ -54,7 +55,6 @@ def error_of(dtype: np.dtype[np.generic]) -> float:
     return float(ml_dtypes.finfo(dtype).eps) / 24**0.5
 
 
-@lru_cache(maxsize=1 << 16)
 def rounding(tensor: Tensor) -> float:
     """Relative error that rounding left on a tensor's weights, root mean square: that of its number
     format, or of the grid that they lie on.
@@ -66,6 +66,13 @@ def rounding(tensor: Tensor) -> float:
     >>> round(rounding(constant("w", np.rint(8 * w) / 8)), 3)
     0.036
     """
+    known = _known.get(tensor)
+    if known is None:
+        known = _known[tensor] = _rounding(tensor)
+    return known
+
+
+def _rounding(tensor: Tensor) -> float:
     few = _middle(tensor)
     relative = error_of(number_format(few))
     if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < REPEATED * np.count_nonzero(few):

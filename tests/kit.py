@@ -75,6 +75,21 @@ def ended(process, seconds=60):
     return out or "", err or ""
 
 
+def check_valid(content, schema):
+    """Against a JSON Schema, by the draft that it names."""
+    import jsonschema  # builds its grammars first, for a second
+
+    jsonschema.validators.validator_for(schema)(schema).validate(content)
+
+
+def save_distributed(tree, folder):
+    """In parts, as trainings on many machines save them."""
+    import torch.distributed.checkpoint  # brings sympy along, in a second
+
+    with pytest.warns(UserWarning, match="torch.distributed"):
+        torch.distributed.checkpoint.save(tree, checkpoint_id=folder, no_dist=True)
+
+
 def check_refused(result, *names):
     """Exit 2, and every line on stderr is ours and names something; all names are told."""
     assert result.code == 2, result

@@ -32,8 +32,6 @@ from kit import run
 from loopback_hub import client_of, serve
 from loopback_mlflow import serve_registry
 from markdown_it import MarkdownIt
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 from starlette.testclient import TestClient
 
 import mother
@@ -165,6 +163,9 @@ class Session:
         elif words[:2] == ["python", "experiments/tests/loopback_hub.py"]:
             self.hubs[words[3]] = self.opened.enter_context(serve(Path(words[2])))
         elif words[0] == "moto_server":
+            from moto.server import ThreadedMotoServer
+            from s3fs import S3FileSystem
+
             S3FileSystem.clear_instance_cache()  # those of another test's server
             server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
             server.start()

@@ -12,7 +12,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-import torch.distributed.checkpoint
+import torch
+from kit import save_distributed
 from loopback_hub import Record, client_of, serve
 from safetensors.numpy import save_file
 
@@ -234,8 +235,7 @@ def test_a_sketch_of_a_copy_is_the_same_from_the_disk(models: Path, copy: str) -
 def test_a_distributed_checkpoint_comes_with_its_hidden_metadata(models: Path) -> None:
     there = models / "org" / "model"
     weights = {"w": torch.arange(4000.0).reshape(50, 80)}
-    with pytest.warns(UserWarning, match="torch.distributed"):
-        torch.distributed.checkpoint.save(weights, checkpoint_id=there, no_dist=True)
+    save_distributed(weights, there)
     found = open_checkpoint("hf://org/model")
     np.testing.assert_array_equal(found.tensors["w"].read(), np.arange(4000.0))
 

@@ -11,12 +11,11 @@ from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
-import jsonschema
 import junitparser
 import pytest
 import yaml
 from click.testing import CliRunner
-from kit import save_claims
+from kit import check_valid, save_claims
 
 from mother.cli import COMMANDS, cli
 from mother.gate.junit import to_junit
@@ -124,7 +123,7 @@ def test_the_template_is_valid() -> None:
     schemas = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "gitlab-ci.json").read_text())
     content = yaml.safe_load((ROOT / "gitlab-ci.yml").read_text())
-    jsonschema.Draft7Validator(schema).validate(content)
+    check_valid(content, schema)
     assert JOB["artifacts"]["reports"]["junit"] == "mother-junit.xml"
 
 

@@ -36,6 +36,7 @@ MOST = 4 * NEAREST  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
+BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
 TINY = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
 
@@ -237,18 +238,20 @@ class Engine:
         forest.distance[c] = np.sqrt(step / np.where(norm > 0, norm, np.nan))
         lacking = self.family.weight @ self.family.source.pairs(p, c).lost
         forest.polarity[c] = lacking / np.where(step > 0, step, np.nan)
-        # two that differ in their heads alone: which came first, no layer tells
-        forest.direction[c] = np.where(step > 0, direction[c], 0.5)
+        lower = c[kept[p] >= 0]
+        mid, top = kept[lower], kept[kept[lower]]
+        squared = self.family.squared
+        forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
+        # two that differ in their heads alone: which came first, no layer tells; nor where a step
+        # goes back as those of siblings do
+        told = (step > 0) & ~(forest.turn[c] < BACK)
+        forest.direction[c] = np.where(told, direction[c], 0.5)
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
         parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
         forest.joined[c], forest.direction[c] = parent + reverse, parent / (parent + reverse)
         forest.odds[c] = self.odds.of(p, c)
         self._claim(forest, p, c)
-        lower = c[kept[p] >= 0]
-        mid, top = kept[lower], kept[kept[lower]]
-        squared = self.family.squared
-        forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
         rival, factor = rivals(kept, among, None if self.whole else RIVALS)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest

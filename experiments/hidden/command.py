@@ -11,11 +11,14 @@ PAGE = Path("docs/experiments/hidden.md")
 
 @click.command()
 @click.option("--families", default=2, show_default=True, help="Bases of each kind of net.")
-def hidden(families: int) -> None:
+@click.option("--crowd", default=100_000, show_default=True, help="Strangers in the index.")
+def hidden(families: int, crowd: int) -> None:
     """Kinship under other labels: strangers, hidden children, and other methods."""
     import torch
 
     from experiments.hidden import trial
+    from experiments.hidden.cost import costs
+    from experiments.hidden.crowd import placed
     from experiments.hidden.nets import KINDS
     from experiments.hidden.page import page
 
@@ -23,4 +26,6 @@ def hidden(families: int) -> None:
     again = [row for kind in KINDS for row in trial.found_again(kind, families)]
     seeds = {kind: trial.same_seed(kind) for kind in KINDS}
     methods = trial.against_baselines(3 * families)
-    PAGE.write_text(page(list(trial.strangers()), again, methods, seeds), encoding="utf-8")
+    found = [placed("decoder", trial.families("decoder", families), crowd)]
+    text = page(list(trial.strangers()), again, methods, seeds, (crowd, found), list(costs()))
+    PAGE.write_text(text, encoding="utf-8")

@@ -35,23 +35,22 @@ def placed(kind: str, families: Sequence[dict[str, dict[str, Weights]]], many: i
             index.add([place])
             _crowd(index, place / "base-0.safetensors", many)
             index.place(place / "kid-0.safetensors")  # and the index is read
-            for name, k, weights in _hidden(kind, families):
+            for k, weights in _hidden(kind, families):
                 save_file(weights, out)
                 start = time.process_time()
                 found = index.place(out)
                 spent += time.process_time() - start
                 count += 1
                 right += found.edge is not None and found.edge.parent == f"base-{k}"
-                del name
     return kind, count, right, spent / count
 
 
 def _hidden(
     kind: str, families: Sequence[dict[str, dict[str, Weights]]]
-) -> Iterator[tuple[str, int, Weights]]:
+) -> Iterator[tuple[int, Weights]]:
     for k, family in enumerate(families):
         for step in family:
-            yield step, k, hide(ALL, kind, family[step]["hidden"], k)
+            yield k, hide(ALL, kind, family[step]["hidden"], k)
 
 
 def _crowd(index: Index, like: Path, many: int) -> None:

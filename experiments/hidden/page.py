@@ -8,6 +8,8 @@ from collections.abc import Sequence
 Strangers = tuple[str, int, int, float, float, float, int]
 Again = tuple[str, str, str, bool, bool, bool, bool]
 Method = tuple[str, float, float, float]
+Placed = tuple[str, int, int, float]
+Cost = tuple[float, float, float]
 
 _HEAD = """# Kinship under other labels
 
@@ -34,6 +36,8 @@ def page(
     again: Sequence[Again],
     methods: Sequence[Method],
     seeds: dict[str, str],
+    placed: tuple[int, Sequence[Placed]],
+    costs: Sequence[Cost],
 ) -> str:
     """The page in Markdown."""
     lines = [_HEAD.rstrip("\n")]
@@ -64,6 +68,13 @@ def page(
     lines += ["", "## Beside other methods", "", _METHODS]
     for name, area, turned, spent in methods:
         lines.append(f"| {name} | {area:.3f} | {turned:.3f} | {spent:.1f} |")
+    many, rows = placed
+    lines += ["", "## In an index", "", _INDEX.format(many=many)]
+    lines += [f"| {kind} | {n} | {right} | {spent:.1f} |" for kind, n, right, spent in rows]
+    lines += ["", "## What it costs", "", _COST]
+    for step, whole, spent in costs:
+        share = 100 * spent / (whole - spent)
+        lines.append(f"| {100 * step:.0f} % | {whole:.1f} | {spent:.2f} | {share:.1f} % |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +95,21 @@ open, and not from its parent.
 | net | change | hidden | kin found | parent right | right with nothing hidden | of these right | \
 told and wrong |
 |---|---|---|---|---|---|---|---|"""
+
+_INDEX = """Bases and children in an index with {many:,} strangers of their architecture, whose
+signatures and labels are drawn at random; second children, by 1 and by 10 %, under all other
+labels at once, are placed (`mother index place`). Right: they hang from their base. Seconds are of
+one processor.
+
+| net | hidden | parent right | s a model |
+|---|---|---|---|"""
+
+_COST = """105 ViTs of 2 million weights in five trees, each child its parent with so much noise,
+relative to its weights: processor time to recover them, and of it to look for hidden kin. None is
+hidden.
+
+| step | recover, s | of it for hidden kin, s | added |
+|---|---|---|---|"""
 
 _METHODS = """The decoder's children under other labels against strangers, the same pairs for
 all: area under the curve, the same for rotated streams alone, and processor time of one core a

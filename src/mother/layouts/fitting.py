@@ -66,18 +66,18 @@ class _Way:
     """Two matrices whose first axes hold the same units in some order, as a known move along the
     other axis has them; the fit that this and theirs make."""
 
-    one: Array
-    other: Array
+    sides: Callable[[], tuple[Array, Array]]  # made anew each time: there may be many ways
     fit: Callable[[Move], Fit]
     first: bool  # whether the known move is the first of its size
 
     def tried(self) -> _Tried:
-        alike, move = found(self.one, self.other)
+        one, other = self.sides()
+        alike, move = found(one, other)
         fit = self.fit(move)
-        off = float(np.square(self.one - move.of(self.other)).sum(dtype=np.float64))
-        left = off + EXACT * float(np.square(self.one).sum(dtype=np.float64))
+        off = float(np.square(one - move.of(other)).sum(dtype=np.float64))
+        left = off + EXACT * float(np.square(one).sum(dtype=np.float64))
         left *= (MOVED if fit.norm else 1) * (RESCALED if move.scaled else 1)
-        return _Tried(left, fit, alike >= max(WHOLE, (1 + nearest(*self.one.shape)) / 2))
+        return _Tried(left, fit, alike >= max(WHOLE, (1 + nearest(*one.shape)) / 2))
 
 
 class _Tried(NamedTuple):
@@ -155,7 +155,7 @@ class Fitting:
         return [*known[:1], *reversed(known[1:][-TRIED:]), still(size)]
 
     def _fitted(self, name: str) -> bool:
-        ways = [(glance(way.one, way.other), way) for way in self._ways(name)]
+        ways = [(glance(*way.sides()), way) for way in self._ways(name)]
         ways.sort(key=lambda each: -each[0])
         sure = ways[0][0] >= WHOLE
         few = [
@@ -178,19 +178,26 @@ class Fitting:
     def _ways(self, name: str) -> Iterator[_Way]:
         """To compare units along one axis, a known move taken along the other."""
         one, other = self._both(name)
-        rows, length = len(one), one[0].size
+        rows, columns = one.shape[:2]
+        length = one[0].size
+
+        def by_rows(move: Move, *scales: Array | None) -> tuple[Array, Array]:
+            seen = Fit(still(rows), move).of(other, *scales)
+            return one.reshape(rows, -1), seen.reshape(rows, -1)
+
+        def by_columns(move: Move) -> tuple[Array, Array]:
+            x, y = (np.swapaxes(z, 0, 1).reshape(columns, -1) for z in (one, move.of(other, 0)))
+            return x, y
+
         inside = [size for size in self.moves if one.ndim == 2 and length % size == 0]
-        for size in dict.fromkeys([one.shape[1], *inside]):
+        for size in dict.fromkeys([columns, *inside]):
             for move in self._known(size):
                 for norm, *scales in self._norms(name, size):
-                    seen = Fit(still(rows), move).of(other, *scales)
                     fit = partial(Fit, columns=move, norm=norm)
-                    sides = one.reshape(rows, -1), seen.reshape(rows, -1)
-                    yield _Way(*sides, fit, move is self._known(size)[0])
+                    first = move is self._known(size)[0]
+                    yield _Way(partial(by_rows, move, *scales), fit, first)
         for move in self._known(rows):
-            seen = move.of(other, 0)
-            x, y = (np.swapaxes(z, 0, 1).reshape(one.shape[1], -1) for z in (one, seen))
-            yield _Way(x, y, partial(Fit, move), move is self._known(rows)[0])
+            yield _Way(partial(by_columns, move), partial(Fit, move), move is self._known(rows)[0])
 
     def _norms(self, name: str, size: int) -> Iterator[_Norm]:
         """None, and those of the same block that differ."""

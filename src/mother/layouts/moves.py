@@ -18,6 +18,8 @@ SAMPLES = 48  # units that decide whether a move fits
 #: by one, or all of them, and not trained
 SPREAD, FACTOR = 0.1, 0.25
 LARGEST = 4096  # units that are assigned by all pairs; of more the likeliest is taken
+MANY = 1 << 15  # units that moved, of which none is looked for if there are more
+MIXED = 1 << 13  # units that may be mixed within heads
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,11 @@ def _paired(one: Array, other: Array) -> Order:
     if len(off) <= LARGEST:
         order[off] = off[assigned(cosines(one[off], other[off]))]
         return order
-    for k in range(0, len(off), LARGEST):
-        some = off[k : k + LARGEST]
+    if len(off) > MANY:
+        return order
+    step = LARGEST * LARGEST // len(off)
+    for k in range(0, len(off), step):
+        some = off[k : k + step]
         order[some] = off[np.abs(cosines(one[some], other[off])).argmax(axis=1)]
     again = np.ones(len(order), bool)
     again[np.unique(order, return_index=True)[1]] = False
@@ -194,6 +199,8 @@ def are_scaled(a: Array, b: Array) -> bool:
 
 def _widths(units: int, length: int) -> list[int]:
     """Of heads that many units may be made of, and whose space is told from chance."""
+    if units > MIXED:
+        return []
     return [w for w in range(2, units + 1) if units % w == 0 and 2 * w <= length]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 #: what a terminal may act on: controls, formats, surrogates, the unassigned, line breaks
 _ACTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -13,6 +14,8 @@ _BLANK = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
 _STARTING = ("=", "+", "-", "@", "'", "＝", "＋", "－", "＠")
 #: what stands before a number, and the number
 _DIGITS = re.compile(r"([^0-9]*)([0-9]+)")
+#: what is a cell as it is: nearly all are, and tables have millions
+_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./:|() -]*")
 _SPELLED = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[tnr])")
 
 
@@ -80,6 +83,11 @@ def spreadsheet(text: str) -> str:
     >>> print(spreadsheet('a, "b" c'), spreadsheet("=1+1"))
     "a, ""b"" c" '=1+1
     """
+    return text if _PLAIN.fullmatch(text) else _cell(text)
+
+
+@lru_cache(maxsize=1 << 14)
+def _cell(text: str) -> str:
     text = guarded(spelled(text))
     if any(c in text for c in ',;"'):
         return '"' + text.replace('"', '""') + '"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from mother.errors import UsageError
 from mother.graph import Inference, ModelGraph, Statement
 
 LIKELY = 0.5  # a value less probable is not known
+THREADS = 2  # attributes are estimated at once, each of which takes memory
 TOLD = 3  # elements of a set whose reasons are told
 UNSURE = "relatives do not agree enough"
 
@@ -71,9 +73,12 @@ def infer(
     kin = Kin(whole)
     ids = [node.id for node in graph.nodes]
     heads, columns = [], []
-    for name in chosen:
-        values = column(name, given.values[name], kinds.get(name))
-        guesses = guessed(whole, values)
+    every = [column(name, given.values[name], kinds.get(name)) for name in chosen]
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda values: guessed(whole, values), every)
+        pairs = list(zip(every, found, strict=True))
+    for values, guesses in pairs:
+        name = values.name
         heads.append(Attribute(name, values.kind, len(values.told), *_told(values, guesses)))
         columns.append(_Cells(ids, given, values, guesses, kin))
     return Inferred(tuple(heads), columns, tuple(given.strangers), tuple(given.faults))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -164,7 +165,8 @@ class _View:
         if i not in self._sketched:
             tensors = self.layer.tensors[0], self.layer.tensors[self.at(i)]
             pair = Layer(self.layer.name, self.layer.shape, (0, 1), tensors)
-            self._sketched[i] = sketches(pair)[1], float(noise_of(pair)[1])
+            own = replace(pair, members=(0,), tensors=tensors[1:])
+            self._sketched[i] = sketches(pair)[1], float(noise_of(own)[0])
         return self._sketched[i]
 
 

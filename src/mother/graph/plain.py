@@ -44,11 +44,26 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _as_they_are(kind: type) -> dict[str, frozenset[type]]:
+    """By field, the types of values that need no look: texts, and none."""
+    return {
+        name: frozenset({str, type(None)} & {*get_args(hint), hint})
+        for name, hint in _hints(kind).items()
+    }
+
+
 def parsed(kind: type, items: Any) -> Iterator[Any]:
     """Parts of a graph from what JSON has of them. TypeError where one is broken."""
-    known = _hints(kind)
+    known, fine = _hints(kind), _as_they_are(kind)
     for item in items:
-        yield kind(**{k: _value(v, known[k], k) for k, v in item.items() if k in known})
+        yield kind(
+            **{
+                k: v if type(v) in fine[k] else _value(v, known[k], k)
+                for k, v in item.items()
+                if k in known
+            }
+        )
 
 
 def _value(value: Any, hint: Any, key: str) -> Any:

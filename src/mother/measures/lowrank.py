@@ -33,6 +33,7 @@ GAP = 3.0
 HELD = 0.99  # of a step's energy, that a low rank holds where the step is of low rank
 ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
+BLOCK = 1 << 22  # weights of which a norm is taken at once
 
 
 def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
@@ -177,6 +178,10 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     """Standard deviation that rounding leaves on each entry of a member's sketch, (m,)."""
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
-        values = tensor.read().astype(np.float32, copy=False).astype(np.float64)
-        out[i] = np.sqrt(float(values @ values)) * rounding(tensor)
+        squared = 0.0
+        for start in range(0, tensor.size, BLOCK):  # of a large one no wide copy is made
+            values = tensor.read(start, start + BLOCK).astype(np.float32, copy=False)
+            wide = values.astype(np.float64)
+            squared += float(wide @ wide)
+        out[i] = np.sqrt(squared) * rounding(tensor)
     return out / sketch_size(layer.tensors[0].shape, k)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import Tensor, constant
 from mother.copies.folded import _alike
-from mother.copies.mapped import _rows as mapped_rows
+from mother.copies.mapped import some_rows as mapped_rows
 from mother.copies.mapped import turns
 from mother.copies.quantized import find_quantized
 from mother.layouts import align

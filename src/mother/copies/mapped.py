@@ -13,7 +13,7 @@ and the one that others are nearer to stands for both. Copies are leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,6 +34,7 @@ from mother.measures.shapes import as_matrix, spans
 
 Array = NDArray[np.float64]
 TRIED = 4  # of the nearest models, as the original
+KEPT_ROWS = 256  # matrices of which rows are held
 WEIGHTS = 1 << 12  # of a matrix that are looked at
 ENOUGH = 64  # neighbours that the steps of others would turn, at least
 KEPT = 0.01  # of these, that are turned at most
@@ -57,11 +58,12 @@ def find_mapped(
     part = m.over(matrices)
     same = unchanged(part, roundings(group))
     models = (whole or group).checkpoints
+    rows = lru_cache(KEPT_ROWS)(some_rows)  # a model is near to several
     for i, k in near_pairs(m, ~taken, related):
         if taken[i] or taken[k]:
             continue
         moved = np.flatnonzero(part.two(i, k).squared_distance[:, 0, 1] > 0).tolist()
-        if (pair := _Pair.of([layers[x] for x in moved], i, k)) is None:
+        if (pair := _Pair.of([layers[x] for x in moved], i, k, rows)) is None:
             continue
         kin = [x for x in range(n) if x not in (i, k) and related[x, i] and not taken[x]]
         first = next((o for o, x in ((i, k), (k, i)) if projected(part, o, x, same)), None)
@@ -106,11 +108,13 @@ class _Pair:
     relation: str
 
     @classmethod
-    def of(cls, layers: Sequence[Layer], i: int, k: int) -> _Pair | None:
+    def of(
+        cls, layers: Sequence[Layer], i: int, k: int, rows: Callable[[Tensor], Array]
+    ) -> _Pair | None:
         """None where neither is a function of the other."""
         expected, one = 0, np.zeros(2, dtype=np.intp)
         differ = list[tuple[Array, Array]]()
-        for a, b in both(layers, i, k):
+        for a, b in both(layers, i, k, rows):
             if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
                 return None
             if (a == b).all():
@@ -148,19 +152,23 @@ def _rest_is(group: Group, original: int, copy: int) -> bool:
     if group.unaligned[original] or group.unaligned[copy]:
         return False
     return all(pair <= set(x.members) for x in rest) and all(
-        np.array_equal(a, b) or _rounded(a, b) for a, b in both(rest, original, copy)
+        np.array_equal(a, b) or _rounded(a, b) for a, b in both(rest, original, copy, some_rows)
     )
 
 
-def both(layers: Sequence[Layer], i: int, k: int) -> Iterator[tuple[Array, Array]]:
-    """Some rows of each layer that both have, (rows, columns)."""
+def both(
+    layers: Sequence[Layer], i: int, k: int, rows: Callable[[Tensor], Array]
+) -> Iterator[tuple[Array, Array]]:
+    """Some rows of each layer that both have, (rows, columns). rows: `some_rows`, or one that keeps
+    what was read."""
     for layer in layers:
         if {i, k} <= set(layer.members):
             pair = [layer.tensors[layer.members.index(x)] for x in (i, k)]
-            yield _rows(pair[0]), _rows(pair[1])
+            yield rows(pair[0]), rows(pair[1])
 
 
-def _rows(tensor: Tensor) -> Array:
+def some_rows(tensor: Tensor) -> Array:
+    """From the middle of a matrix, WEIGHTS or a row at the least, (rows, columns)."""
     height, width = as_matrix(tensor.shape)
     rows = min(height, max(1, -(-WEIGHTS // width)))
     start = (height - rows) // 2

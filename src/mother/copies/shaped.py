@@ -9,13 +9,15 @@ side, says whether it was made by hand. It does not say which of the two was fir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
-from mother.copies.mapped import both, near_pairs
+from mother.copies.mapped import KEPT_ROWS, both, near_pairs, some_rows
 from mother.copies.nearer import nearer
 from mother.evidence.kinship import kinship
 from mother.layouts import Group, Layer
@@ -41,7 +43,8 @@ def find_shaped(
         (x for x in (whole or group).layers if is_matrix(x.shape) and x.size >= ENOUGH),
         key=lambda x: (-x.size, x.name),
     )
-    shares = {(i, k): _share(layers, i, k) for i, k in near_pairs(m, ~taken, related)}
+    rows = lru_cache(KEPT_ROWS)(some_rows)  # a model is near to several
+    shares = {(i, k): _share(layers, i, k, rows) for i, k in near_pairs(m, ~taken, related)}
     for i, k in sorted(shares, key=lambda pair: (-shares[pair], pair)):
         if taken[i] or taken[k] or shares[i, k] < SHARE:
             continue
@@ -54,10 +57,10 @@ def find_shaped(
     return found
 
 
-def _share(layers: Sequence[Layer], i: int, k: int) -> float:
+def _share(layers: Sequence[Layer], i: int, k: int, rows: Callable[[Tensor], Array]) -> float:
     """Of the step between two models, what is a function of the weights, from either side."""
     shares, sizes = list[tuple[float, float]](), list[int]()
-    for a, b in both(layers, i, k):
+    for a, b in both(layers, i, k, rows):
         if a.shape == b.shape and a.size >= ENOUGH and not (a == b).all():
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
                 return 0.0

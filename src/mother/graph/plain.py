@@ -48,7 +48,7 @@ def _hints(kind: type) -> dict[str, Any]:
 def _as_they_are(kind: type) -> dict[str, frozenset[type]]:
     """By field, the types of values that need no look: texts, and none."""
     return {
-        name: frozenset({str, type(None)} & {*get_args(hint), hint})
+        name: frozenset(t for t in (str, type(None)) if t in (hint, *get_args(hint)))
         for name, hint in _hints(kind).items()
     }
 

@@ -214,15 +214,18 @@ def torchao(out: Path) -> None:
 
 def quanto(out: Path) -> None:
     import torch
-    from optimum.quanto import freeze, qfloat8, qint8, quantize
+    from optimum.quanto import freeze, qfloat8, qint2, qint4, qint8, quantize
 
-    for name, kind in (("int8", qint8), ("fp8", qfloat8)):
-        model = torch.nn.Sequential(torch.nn.Linear(64, 24, bias=False)).bfloat16()
-        model[0].weight.data = torch.from_numpy(layer(24, 64)).bfloat16()
+    for name, kind, rows, width in (
+        *(("int8", qint8, 24, 64), ("fp8", qfloat8, 24, 64)),
+        *(("int4", qint4, 27, 96), ("int2", qint2, 27, 96)),
+    ):
+        model = torch.nn.Sequential(torch.nn.Linear(width, rows, bias=False)).bfloat16()
+        model[0].weight.data = torch.from_numpy(layer(rows, width)).bfloat16()
         quantize(model, weights=kind)
         freeze(model)
         parts = {k.removeprefix("0"): v for k, v in model.state_dict().items()}
-        method = {"quantization_config": {"quant_method": "quanto"}}
+        method = {"quantization_config": {"quant_method": "quanto"}, "hidden_size": width}
         read = model[0].weight.dequantize()
         write(out, f"quanto-{name}", "optimum-quanto", parts, method, read)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from mother.checkpoints import discover, open_checkpoint, unpack
 from mother.errors import InputError
@@ -20,7 +20,8 @@ from mother.errors import InputError
 DATA = Path(__file__).parents[1] / "data" / "formats"
 FOLDERS = sorted(path.parent for path in DATA.glob("*/expected.json"))
 WRITTEN = pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
-WEIGHT = "model.layers.0.mlp.up_proj.weight"
+NAME = "model.layers.0.mlp.up_proj"
+WEIGHT = f"{NAME}.weight"
 SCHEMES = {
     "bnb-fp4": "FP4",
     "bnb-int8": "LLM.int8",
@@ -32,6 +33,8 @@ SCHEMES = {
     "gptq-4bit-act-order": "GPTQ 4 bit g32 act-order",
     "hqq-2bit": "HQQ 2 bit g32",
     "mlx-6bit": "MLX 6 bit g32",
+    "quanto-int2": "quanto int2 g96",
+    "quanto-int4": "quanto int4 g96",
 }
 
 
@@ -48,6 +51,28 @@ def test_values_are_those_of_the_library(folder):
     told = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
     assert told == expected["sha256"]
     assert checkpoint.scheme == weight.scheme == SCHEMES.get(folder.name, checkpoint.scheme) != ""
+
+
+def test_what_quanto_does_not_store_of_a_shape(tmp_path):
+    """By the bias, by the width of the model, or not at all; 27 x 96 weights in groups of 96."""
+    stored = load_file(DATA / "quanto-int4" / "model.safetensors")
+    method = {"quantization_config": {"quant_method": "quanto"}}
+
+    def shape(name, config, **more):
+        parts = {key.replace(NAME, name): value for key, value in stored.items()}
+        save_file(parts | more, tmp_path / "model.safetensors")
+        (tmp_path / "config.json").write_text(json.dumps(method | config))
+        return open_checkpoint(tmp_path).tensors[f"{name}.weight"].shape
+
+    assert shape("h.0.mlp.up_proj", {"d_model": 96}) == (27, 96)
+    assert shape("h.0.mlp.down_proj", {"d_model": 96}) == (96, 27)
+    assert shape("h.0.mlp.down_proj", {"text_config": {"hidden_size": 27}}) == (27, 96)
+    assert shape("h.0.intermediate.dense", {"hidden_size": 96}) == (27, 96)
+    bias = {"h.0.mlp.down_proj.bias": np.zeros(27, np.float32)}
+    assert shape("h.0.mlp.down_proj", {}, **bias) == (27, 96)
+    for config in ({}, {"hidden_size": 7}, {"hidden_size": "96"}, {"text_config": 3}):
+        with pytest.raises(InputError, match="tells the model's width"):
+            shape("h.0.mlp.up_proj", config)
 
 
 def test_all_schemes_of_the_table_are_written():

@@ -55,7 +55,7 @@ def dequantized(checkpoint: Checkpoint) -> Checkpoint:
     for scheme in SCHEMES:
         if method in _METHODS and method not in scheme.methods:
             continue
-        for module in list(_modules(scheme, tensors, config)):
+        for module in list(_modules(scheme, tensors, config, checkpoint.config)):
             try:
                 if not (method in scheme.methods or scheme.fits(module)):
                     continue
@@ -90,7 +90,10 @@ def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _modules(
-    scheme: Scheme, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+    scheme: Scheme,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    model: Mapping[str, Any],
 ) -> Iterator[Module]:
     last = max(scheme.marks, key=len)
     for name in tensors:
@@ -100,7 +103,7 @@ def _modules(
         if all(module + mark in tensors for mark in scheme.marks):
             endings = (*scheme.marks, *scheme.parts)
             parts = {end: tensors[module + end] for end in endings if module + end in tensors}
-            yield Module(module, parts, config)
+            yield Module(module, parts, config, model, tensors.get(f"{module}.bias"))
 
 
 def _names(module: Module) -> list[str]:

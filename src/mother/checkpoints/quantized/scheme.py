@@ -18,11 +18,14 @@ BF16 = np.dtype(ml_dtypes.bfloat16)
 
 @dataclass(frozen=True)
 class Module:
-    """The parts of one layer by ending, and what the config says of quantization."""
+    """The parts of one layer by ending, and what the config says of quantization. model: what it
+    says of the model; bias: that of the layer, if it has one."""
 
     name: str
     parts: Mapping[str, Tensor]
     config: Mapping[str, Any]
+    model: Mapping[str, Any] = field(default_factory=dict)
+    bias: Tensor | None = None
 
     def __getitem__(self, ending: str) -> Tensor:
         return self.parts[ending]

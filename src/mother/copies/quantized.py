@@ -253,7 +253,9 @@ class _Seen:
         self.quantized = codes | few
         sizes = {key: w.size for key, w in matrices.items()}
         self.coarse = 2 * sum(sizes[n] for n in few) > sum(sizes.values())
-        power = sum(float(np.square(w).sum()) for w in matrices.values())
+        #: squared norms, of what is not finite neither
+        self.power = {key: float(np.square(w).sum()) for key, w in matrices.items()}
+        power = sum(self.power.values())
         widths = sum(self.cells[n].squared / 12 * sizes[n] for n in few)
         self.by_row = all(self.cells[key].by_row for key in few)
         #: of the weights' squared norm, what rounding added
@@ -274,9 +276,7 @@ class _Seen:
         apart = whole = 0.0
         for key in (key for key in self.matrices if key in other.matrices):
             a, b = other.matrices[key], self.matrices[key]
-            if not (np.isfinite(a).all() and np.isfinite(b).all()):
-                continue
-            start, end = float(np.square(a).sum()), float(np.square(b).sum())
+            start, end = other.power[key], self.power[key]
             if not (start > 0 and end > 0 and np.isfinite(start + end)):
                 continue
             left, moved = _unfolded(a, b)
@@ -335,15 +335,12 @@ def _unfolded(a: Array, b: Array) -> tuple[float, bool]:
     plain = float(np.square(a - b).sum())
     if plain <= EQUAL * float(np.square(b).sum()):
         return plain, False
-    rows, columns = np.ones((len(a), 1)), np.ones((1, a.shape[1]))
-    for _ in range(4):
-        scaled = a * rows
-        columns = (scaled * b).sum(axis=0, keepdims=True)
-        columns = columns / np.maximum(np.square(scaled).sum(axis=0, keepdims=True), 1e-30)
-        scaled = a * columns
-        rows = (scaled * b).sum(axis=1, keepdims=True)
-        rows = rows / np.maximum(np.square(scaled).sum(axis=1, keepdims=True), 1e-30)
+    both, own = a * b, np.square(a)
+    rows = np.ones(len(a))
+    for _ in range(4):  # least squares of the one, then of the other
+        columns = (rows @ both) / np.maximum(np.square(rows) @ own, 1e-30)
+        rows = (both @ columns) / np.maximum(own @ np.square(columns), 1e-30)
     # a scale that is not one for all; and what so many numbers explain by chance is given back
     free = a.size / max(a.size - len(a) - a.shape[1], 1)
-    left = float(np.square(a * rows * columns - b).sum()) * free
+    left = float(np.square(a * rows[:, None] * columns - b).sum()) * free
     return (left, True) if left < UNFOLDED * plain else (plain, False)

@@ -23,7 +23,8 @@ from mother.measures.cells import cells_of
 from mother.measures.shapes import WIDEST, as_matrix, is_matrix, spans
 from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
 
-CODED = 64  # rows of a quantized matrix that tell how coarse its codes are
+CODED, SEEN = 64, 1 << 13  # rows of a quantized matrix that tell how coarse its codes are, and
+# about how many weights of them: codes are as coarse in one row as in the next
 GLANCE = 3, 8  # largest matrices, and rows of them, that tell whether floats may have been codes
 
 
@@ -80,7 +81,8 @@ def sampled(tensor: Tensor, window: Window, *, coded: bool = False) -> Tensor:
         return _of_wide(tensor, window, coded=coded)
     whole = _rows(tensor, window)
     if (tensor.scheme or coded) and is_matrix(tensor.shape):
-        tensor = replace(tensor, cell=cells_of(whole[:CODED].astype(np.float64)).squared)
+        seen = whole[: min(CODED, max(1, SEEN // width))]
+        tensor = replace(tensor, cell=cells_of(seen.astype(np.float64)).squared)
     return standing(tensor, window, whole[:, window.places(tensor.shape)[1]])
 
 
@@ -89,7 +91,7 @@ def _of_wide(tensor: Tensor, window: Window, *, coded: bool) -> Tensor:
     _, width = as_matrix(tensor.shape)
     rows, columns = window.places(tensor.shape)
     if (tensor.scheme or coded) and is_matrix(tensor.shape):
-        seen = _rows(tensor, window, CODED)
+        seen = _rows(tensor, window, 1)
         tensor = replace(tensor, cell=cells_of(seen.astype(np.float64)).squared)
     values = np.empty((len(rows), len(columns)), tensor.dtype)
     for at in range(0, width, WIDEST):

@@ -103,6 +103,7 @@ def _samples(stack: Stack, kinds: frozenset[tuple[str, tuple[int, ...]]]) -> Arr
         for rest, _ in sorted(kinds):
             tensor = block[rest]
             part = tensor.read(0, min(each, tensor.size)).astype(np.float64)
+            part = np.nan_to_num(part, posinf=0.0, neginf=0.0)
             part /= max(float(np.abs(part).max(initial=0.0)), 1e-300)  # no square is too large then
             parts.append((part / max(float(np.linalg.norm(part)), 1.0)).astype(np.float32))
         rows.append(np.concatenate(parts) / len(parts) ** 0.5)

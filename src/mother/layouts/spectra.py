@@ -20,6 +20,8 @@ from mother.layouts.wiring import natural
 
 SIDE = 1024  # the smaller one of a matrix whose singular values are computed
 LARGEST = 1 << 27  # weights of a model that is looked at
+MOST = 1 << 11  # tensors of one shape
+FARTHEST = 1e30  # a weight beyond which all are alike
 Shape = tuple[int, ...]
 #: how often a model holds each shape, whichever way matrices are turned
 Shapes = frozenset[tuple[Shape, int]]
@@ -49,7 +51,9 @@ def shapes_of(checkpoint: Checkpoint) -> Shapes:
     """Those of its weights; none of a model that is too large to be looked at, or a sketch."""
     kinds = _by_shape(checkpoint)
     sides = [min(shape[0], math.prod(shape[1:])) for shape in kinds if len(shape) > 1]
-    if checkpoint.is_sketch or checkpoint.parameters > LARGEST or max(sides, default=0) > SIDE:
+    most = max((len(tensors) for tensors in kinds.values()), default=0)
+    large = checkpoint.parameters > LARGEST or max(sides, default=0) > SIDE or most > MOST
+    if checkpoint.is_sketch or large:
         return frozenset()
     return frozenset((shape, len(tensors)) for shape, tensors in kinds.items())
 
@@ -93,7 +97,9 @@ def _by_shape(checkpoint: Checkpoint) -> dict[Shape, list[_Named]]:
 def _paired(ours: Sequence[_Named], theirs: Sequence[_Named]) -> list[tuple[_Named, _Named]]:
     """Tensors of one shape, each with the one that it is most like; none is turned, if as many are
     stored either way."""
-    apart = np.linalg.norm(_stacked(ours)[:, None] - _stacked(theirs), axis=2)
+    a, b = (np.stack([_spectrum(tensor) for _, tensor in side]) for side in (ours, theirs))
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    apart = np.sqrt(np.maximum(squared, 0))
     if Counter(t.shape for _, t in ours) == Counter(t.shape for _, t in theirs):
         turned = np.array([[a.shape != b.shape for _, b in theirs] for _, a in ours])
         apart += turned * (1 + 2 * apart.sum())
@@ -101,13 +107,9 @@ def _paired(ours: Sequence[_Named], theirs: Sequence[_Named]) -> list[tuple[_Nam
     return [(one, theirs[k]) for one, k in zip(ours, order, strict=True)]
 
 
-def _stacked(tensors: Sequence[_Named]) -> Array:
-    return np.stack([_spectrum(tensor) for _, tensor in tensors])
-
-
 def _spectrum(tensor: Tensor) -> Array:
     """Singular values of a matrix, or of a kernel's rows; of a vector its sizes in order."""
-    values = np.nan_to_num(values_of(tensor).astype(np.float64), posinf=0.0, neginf=0.0)
+    values = values_of(tensor).astype(np.float64).clip(-FARTHEST, FARTHEST)
     if values.ndim < 2:
         return np.asarray(np.sort(np.abs(values.ravel())))
     return np.asarray(np.linalg.svd(values.reshape(len(values), -1), compute_uv=False))

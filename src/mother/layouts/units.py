@@ -84,11 +84,11 @@ def spread(values: Sequence[T], most: int) -> list[T]:
 
 def values_of(tensor: Tensor) -> Array:
     """All of its elements in their shape, sides of one at the front left out, in single precision
-    at least."""
+    at least; those that are not finite as zeros."""
     shape = tensor.shape
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
-    return _floats(tensor.read()).reshape(shape)
+    return np.nan_to_num(_floats(tensor.read()), copy=False, posinf=0.0, neginf=0.0).reshape(shape)
 
 
 def _floats(values: Array) -> Array:
@@ -129,12 +129,13 @@ def stream_turns(
         most = LABELS * stream.width
         rows = [labelled_rows(side[name], axis, stream.width, most) for side in (one, other)]
         few = [gram(x[spread(range(len(x)), ROWS)]) for x in rows]
+        rows = [np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in rows]
         rows = [x / max(float(np.linalg.norm(x)), 1e-30) for x in rows]
         found.append((float(few[0] @ few[1]), rows[0], rows[1]))
     best = max(alike for alike, _, _ in found)
     kept = [(one, two) for alike, one, two in found if alike >= min(best, best / 2)]
     a, b = (np.concatenate([each[k] for each in kept]) for k in (0, 1))
-    turns = [turn(np.nan_to_num(a), np.nan_to_num(b))]
+    turns = [turn(a, b)]
     if best < SAME:
         lying = np.eye(stream.width, dtype=turns[0].dtype)
         turns += [lying, lying[:, _channels(stream, one, other)]]
@@ -156,7 +157,7 @@ def _lengths(side: Mapping[str, Tensor], axes: Mapping[str, int]) -> Array:
     """Logarithms of the lengths of channels in each matrix, about their mean, (width, matrices)."""
     found = []
     for name, axis in axes.items():
-        values = np.nan_to_num(np.moveaxis(values_of(side[name]), axis, 0), posinf=0.0, neginf=0.0)
+        values = np.moveaxis(values_of(side[name]), axis, 0)
         most = float(np.abs(values).max(initial=0.0))  # no square is too large, or too small, then
         rows = values.reshape(len(values), -1) / (most or 1.0)
         found.append(np.log(np.maximum(np.linalg.norm(rows, axis=1), 1e-30)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from families import order_does_not_matter, write
+from families import at_once, order_does_not_matter, write
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -86,7 +86,7 @@ def test_a_relative_that_is_far_by_signature_is_found(hub, tmp_path):
 @pytest.mark.slow
 def test_the_order_does_not_matter(hub, tmp_path):
     paths = sorted(hub.glob("*.safetensors"))
-    order_does_not_matter(tmp_path, paths, seeds=2, most=40)
+    order_does_not_matter(at_once(tmp_path, paths), tmp_path, paths, seeds=2, most=40)
     with Index(tmp_path / "grown1") as index:
         assert family(index) == FAMILY
 

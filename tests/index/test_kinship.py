@@ -6,7 +6,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from families import killed_at, order_does_not_matter, write
+from families import at_once, killed_at, order_does_not_matter, write
 from safetensors.numpy import save_file
 
 import mother
@@ -72,7 +72,8 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
 
 def test_the_order_does_not_matter(strangers, tmp_path):
     paths = sorted(strangers.glob("*.safetensors"))
-    order_does_not_matter(tmp_path, paths, seeds=3, most=3, budget=BUDGET)
+    wanted = at_once(tmp_path, paths, budget=BUDGET)
+    order_does_not_matter(wanted, tmp_path, paths, seeds=2, most=3, budget=BUDGET)
 
 
 def test_kinship_is_that_of_the_two_whoever_is_beside(tmp_path):

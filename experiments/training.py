@@ -99,21 +99,20 @@ def _optimizer(
     objective: Objective, architecture: Architecture, recipe: Recipe, steps: int
 ) -> torch.optim.Optimizer:
     """Weight decay for all but biases and norms, as transformers' Trainer has it."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in objective.named_parameters():
-        if parameter.requires_grad:
-            in_head = f".{architecture.head}" in f".{name}"
-            groups.setdefault((in_head, parameter.ndim > 1), []).append(parameter)
+    named = [(n, p) for n, p in objective.named_parameters() if p.requires_grad]
+    heads = {n for n, _ in named if f".{architecture.head}" in f".{n}"}
     rate = recipe.learning_rate
     if recipe.relative_change:
-        rate = _rate_for(recipe.relative_change, groups[False, True], recipe, steps)
+        body = [p for n, p in named if n not in heads and p.ndim > 1]
+        rate = _rate_for(recipe.relative_change, body, recipe, steps)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        peak = recipe.learning_rate if name in heads else rate
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((peak, decay), []).append(parameter)
     settings = [
-        {
-            "params": parameters,
-            "peak": recipe.learning_rate if in_head else rate,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-        }
-        for (in_head, decays), parameters in groups.items()
+        {"params": parameters, "peak": peak, "weight_decay": decay}
+        for (peak, decay), parameters in groups.items()
     ]
     # foreach: the same bits by fewer calls, which is most of the work of a small model's step
     if recipe.optimizer == "sgd":

@@ -96,8 +96,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     contents = {
         "classnames.txt": b"red\ngreen\nblue\n",
         "train/nshards.txt": b"2\n",
-        "train/0.tar": _shard(150, 0),
-        "train/1.tar": _shard(150, 1),
+        "train/0.tar": _shard(60, 0),
+        "train/1.tar": _shard(60, 1),
         "test/nshards.txt": b"1\n",
         "test/0.tar": _shard(100, 2),
     }

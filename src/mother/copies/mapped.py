@@ -207,11 +207,8 @@ def turns(a: Array, b: Array) -> tuple[int, int]:
 
 
 def _turns(a: Array, b: Array) -> tuple[int, int]:
-    order = np.argsort(a, axis=1)  # three times as fast as a stable one, and the same without ties
-    ordered = np.take_along_axis(a, order, axis=1)
-    if (ordered[:, 1:] == ordered[:, :-1]).any():
-        order = np.argsort(a, axis=1, kind="stable")
-    moved = np.take_along_axis(b, order, axis=1)
+    order = in_order(a)
+    ordered, moved = (np.take_along_axis(x, order, axis=1) for x in (a, b))
     slack = EPS * float(ml_dtypes.finfo(np.float32).eps) * np.abs(moved).max(initial=0.0)
     places, signs = _mixing(a.size)
     mixed = (b - a).reshape(-1)[places] * signs
@@ -219,6 +216,15 @@ def _turns(a: Array, b: Array) -> tuple[int, int]:
     each = moved, ordered + mixed.reshape(a.shape)
     here, there = (int((strict & (np.diff(x, axis=1) < -slack)).sum()) for x in each)
     return here, there
+
+
+def in_order(rows: Array) -> NDArray[np.intp]:
+    """The places of each row's values in their order, (r, c), equal ones as they stand."""
+    order = np.argsort(rows, axis=1)  # several times as fast as a stable one
+    ordered = np.take_along_axis(rows, order, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        return np.argsort(rows, axis=1, kind="stable")
+    return order
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
-from mother.copies.mapped import KEPT_ROWS, both, near_pairs, some_rows
+from mother.copies.mapped import KEPT_ROWS, both, in_order, near_pairs, some_rows
 from mother.copies.nearer import nearer
 from mother.evidence.kinship import kinship
 from mother.layouts import Group, Layer
@@ -59,16 +59,21 @@ def find_shaped(
 
 def _share(layers: Sequence[Layer], i: int, k: int, rows: Callable[[Tensor], Array]) -> float:
     """Of the step between two models, what is a function of the weights, from either side."""
-    shares, sizes = list[tuple[float, float]](), list[int]()
+    steps, sizes = list[tuple[Array, Array]](), list[int]()
     for a, b in both(layers, i, k, rows):
         if a.shape == b.shape and a.size >= ENOUGH and not (a == b).all():
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
                 return 0.0
-            shares.append((explained(a, b - a), explained(b, a - b)))
+            steps.append((a, b))
             sizes.append(a.size)
         if len(sizes) == LAYERS:
             break
-    return float(np.average(shares, axis=0, weights=sizes).min()) if sizes else 0.0
+    if not sizes:
+        return 0.0
+    one = float(np.average([explained(a, b - a) for a, b in steps], weights=sizes))
+    if one < SHARE:  # the other side need not be asked
+        return one
+    return min(one, float(np.average([explained(b, a - b) for a, b in steps], weights=sizes)))
 
 
 def explained(weights: Array, step: Array) -> float:
@@ -84,7 +89,7 @@ def explained(weights: Array, step: Array) -> float:
     if energy <= 0 or total <= 0:
         return 0.0
     rest = d - (d @ x) / energy * x
-    ordered = np.argsort(x, kind="stable")
+    ordered = in_order(x[None])[0]
     edges = np.linspace(0, len(x), BINS + 1).astype(np.intp)
     sums = np.add.reduceat(rest[ordered], edges[:-1])
     between = float((sums**2 / np.diff(edges)).sum())

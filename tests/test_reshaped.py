@@ -146,4 +146,4 @@ def test_vectors_and_what_was_set_to_zero(scale):
     part = "norm" if scale else "h.1.up"
     edge, _ = beside(models, models["a"] | {part: scale * models["a"][part]})
     assert edge.parent == "a"
-    assert edge.relation == ("pruned" if scale == 0 else "fine-tune")
+    assert edge.relation == ("pruned" if scale == 0 else "converted")

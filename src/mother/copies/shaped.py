@@ -81,8 +81,8 @@ def explained(weights: Array, step: Array) -> float:
     of the weights and what chance explains.
 
     >>> w = np.random.default_rng(0).standard_normal((40, 50))
-    >>> round(explained(w, np.clip(w, -1, 1) - w), 1), round(explained(w, w[::-1] - 0.5 * w), 1)
-    (0.5, 0.0)
+    >>> round(explained(w, np.clip(w, -1, 1) - w), 1), abs(explained(w, w[::-1] - 0.5 * w)) < 0.01
+    (0.3, True)
     """
     x, d = (v.ravel() - v.mean() for v in (weights, step))
     energy, total = float(x @ x), float(d @ d)

@@ -121,7 +121,7 @@ def main() -> None:
         start = [sys.executable, "-u", "-m", "mother", "serve", str(home / "graph.json")]
         server = subprocess.Popen(
             [*start, "--port", "0", "--allow", made], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, env=dict(os.environ),
+            stderr=subprocess.DEVNULL, text=True, env=dict(os.environ),
         )  # fmt: skip
         try:
             port = 0

@@ -20,6 +20,8 @@ from mother.hub.schemes import scheme_of, written
 from mother.index import is_index
 from mother.views.terminal import printable
 
+CONNECTIONS = 512  # at once; more are refused (503)
+
 
 @click.command()
 @click.argument("graph", type=click.Path(path_type=Path), metavar="graph.json|INDEX|FOLDER|ADDRESS")
@@ -99,7 +101,7 @@ def serve(
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=64,
+                limit_concurrency=CONNECTIONS,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=3,
             )

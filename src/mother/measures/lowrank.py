@@ -33,6 +33,7 @@ GAP = 3.0
 HELD = 0.99  # of a step's energy, that a low rank holds where the step is of low rank
 ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
+AT_ONCE = 1 << 24  # weights of a step that is sketched
 BLOCK = 1 << 22  # weights of which a norm is taken at once
 
 
@@ -70,12 +71,17 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
     side = sketch_size(shape, k)
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
 
+    high = max(1, AT_ONCE // columns)  # rows
+
     def of_step(up: int) -> Array:
         one, other = layer.tensors[up], layer.tensors[up + 1]
         # float32 would leave more of a large step than rounding leaves of the weights
         wide = np.float64 if max(one.dtype.itemsize, other.dtype.itemsize) >= 4 else np.float32
-        step = np.subtract(other.read(), one.read(), dtype=wide)
-        half = left @ step.reshape(rows, columns)
+        half = np.zeros(())
+        for top in range(0, rows, high):
+            at = top * columns, min(top + high, rows) * columns
+            step = np.subtract(other.read(*at), one.read(*at), dtype=wide).reshape(-1, columns)
+            half = half + left[:, top : top + high] @ step
         return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)
 
     out = np.zeros((len(layer.members), side, side))

@@ -159,11 +159,12 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     if (stream := stream_of(shapes)) is not None:
         inside = spread(stream.hidden, AXES)
         spins = stream_turns(stream, one, other)
-        tests = [
+        tests = (
             Relabelling(tuple(_in_block(h, spin, one, other) for h in inside), len(spins), spin)
             for spin in spins
-        ]
-        return min(tests, key=lambda test: test.p)
+        )
+        first = next(tests)  # of those who are kin by none: no best of several
+        return next((test for test in (first, *tests) if test.is_kin()), first)
     if (chain := chain_of(shapes)) is not None:
         return Relabelling(tuple(_in_chain(chain, one, other)))
     return None

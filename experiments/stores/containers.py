@@ -12,8 +12,6 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import oras.client
-
 from experiments.stores.clouds import models, run, running
 
 KIT = "application/vnd.kitops.modelkit.{}.v1.tar"
@@ -24,6 +22,8 @@ http: {addr: "127.0.0.1:0"}
 
 
 def main(registry: str) -> None:
+    import oras.client
+
     with TemporaryDirectory() as name:
         os.chdir(name)  # oras takes files from where it is
         Path("config.yml").write_text(CONFIG.replace("ROOT", f"{name}/store"))

@@ -405,6 +405,15 @@ def test_lm_studio_s_folders(tmp_path):
     assert open_checkpoint(models / "org/kid-GGUF/kid-Q4_K_M.gguf").id == "org/kid-GGUF"
 
 
+def test_lm_studio_s_folder_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    settings = tmp_path / "me/.lmstudio/settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"downloadsFolder": str(tmp_path / "big disk")}))
+    save_gguf(tmp_path / "big disk/org/kid-GGUF/kid-Q4_K_M.gguf")
+    assert ids(tmp_path / "big disk") == ["org/kid-GGUF"]
+
+
 @pytest.mark.parametrize(
     ("home", "places"),
     [

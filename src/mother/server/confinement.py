@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mother.checkpoints.stores.lm_studio import downloads
 from mother.errors import InputError, MotherError
 from mother.hub import credential_files, ground, is_address, prepared
 
@@ -77,6 +78,7 @@ def confine(folders: Sequence[Path]) -> list[str]:
     a checkpoint may name other files, or hold links to them. Where addresses are among them, also
     what is mirrored from there, the cache of the Hub's library, and the files of passwords. Returns
     a list that fills with what was asked for in vain. There is no way back."""
+    downloads(Path("~").expanduser())  # looked for once, before nothing else is opened
     if any(is_address(folder) for folder in folders):
         kept = (Path(os.path.realpath(file)) for file in credential_files())
         folders = [*folders, *prepared(), *kept]

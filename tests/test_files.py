@@ -1,8 +1,11 @@
 """The files of a checkpoint: names, sizes and hashes, against the operating system's."""
 
+import gc
 import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +120,10 @@ def test_a_file_that_changes_is_not_hashed(tmp_path):
         file.sha256(grow)
     with pytest.raises(InputError, match="changed"):
         file.sha256()
+
+
+def test_none_is_open_once_it_was_recovered(models):
+    mother.recover([models])
+    gc.collect()
+    open_ = [p.readlink() for p in Path("/proc/self/fd").iterdir() if os.path.lexists(p)]
+    assert [file for file in open_ if file.is_relative_to(models)] == []

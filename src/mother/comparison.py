@@ -25,10 +25,11 @@ from mother.evidence.relabelled import relabelling, tells, tensors_of
 from mother.evidence.relation import has_new_layers, kept, length
 from mother.evidence.relation import relation as relation_of
 from mother.evidence.renamed import kin_by_spectra
-from mother.graph import Evidence, reasons, rounded
+from mother.graph import Edge, Evidence, reasons, rounded
 from mother.graph.assembly import beliefs
 from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.parts import Relabelled
+from mother.graph.stages import staged
 from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
 from mother.layouts.undoing import scaled, undone
@@ -207,6 +208,7 @@ def _known_again(
             relation="converted",
             parent=None,
             stage=None,
+            generalization=None,
             direction_probability=None,
             probabilities=None,
             evidence=(says,),
@@ -311,7 +313,10 @@ def _measured(
         rank = None
     new = has_new_layers(group, m, parent, child)
     edit = edited(group, same, parent, child, rank)
-    relation, stage = relation_of(float(forest.turn[child]), rank, new, edit)
+    relation = relation_of(float(forest.turn[child]), rank, new, edit)
+    distance = rounded(length(m.two(parent, child), kept(m, parent, child)))
+    edge = Edge(*names, relation, distance=distance)
+    step = staged(edge, forest, child, new, {parent: 1})
     polarity = rounded(float(forest.polarity[child]))
     if pairs is not None:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)
@@ -324,9 +329,9 @@ def _measured(
         *names,
         relation,
         "ab"[parent],
-        stage,
+        step.stage,
         rounded(kin),
-        rounded(length(m.two(parent, child), kept(m, parent, child))),
+        distance,
         polarity,
         rounded(float(forest.direction[child])),
         rank,
@@ -335,6 +340,7 @@ def _measured(
         unread,
         compared=shares,
         probabilities=beliefs(forest, child),
+        generalization=step.generalization,
     )
 
 

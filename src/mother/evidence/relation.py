@@ -1,4 +1,4 @@
-"""What kind of step an edge is, and of which stage the paper would call it."""
+"""What kind of step an edge is."""
 
 from __future__ import annotations
 
@@ -17,28 +17,19 @@ Shape = tuple[int, ...]
 ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
 
 
-def relation(
-    turn: float, rank: int | None, replaced: bool, edit: bool = False
-) -> tuple[str, str | None]:
-    """The relation, and the stage where it shows: "specialization" where layers were replaced or a
-    low rank was added, "generalization" where training went on.
+def relation(turn: float, rank: int | None, replaced: bool, edit: bool = False) -> str:
+    """What kind of step an edge is.
 
     turn: cosine of the step with the one that led to its start, NaN if there is none. rank: of the
     step, None if it is not low. replaced: whether the child has new layers, such as a head. edit:
     whether the low rank was added to too few matrices for a training.
 
-    >>> relation(0.4, None, False), relation(0.4, None, True)
-    (('continuation', 'generalization'), ('fine-tune', 'specialization'))
-    >>> relation(float("nan"), None, False)
-    ('fine-tune', None)
+    >>> relation(0.4, None, False), relation(0.4, None, True), relation(float("nan"), 4, False)
+    ('continuation', 'fine-tune', 'lora')
     """
     if rank is not None:
-        return ("edited", None) if edit else ("lora", "specialization")
-    if replaced:
-        return "fine-tune", "specialization"
-    if turn > ONWARD:
-        return "continuation", "generalization"
-    return "fine-tune", None
+        return "edited" if edit else "lora"
+    return "continuation" if turn > ONWARD and not replaced else "fine-tune"
 
 
 def has_new_layers(group: Group, m: Source, p: int, c: int) -> bool:

@@ -28,6 +28,7 @@ from mother.graph import (
     rounded,
 )
 from mother.graph.merged import merged_edges, recipe
+from mother.graph.stages import staged
 from mother.layouts import Group
 from mother.measures import Measures
 from mother.measures.formats import roundings
@@ -192,6 +193,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
     twins = Counter(d.original.id for d in part.lossy if d.relation and d.undirected)
     rounding, looks = roundings(part.group), [Look.of(part.group), *part.looks]
     merges = {merge.child: merge for merge in part.merges}
+    children = Counter(forest.parents[forest.parents >= 0].tolist())
     out: list[Edge] = []
     for child, parent in enumerate(forest.parents.tolist()):
         if parent < 0:
@@ -209,7 +211,7 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
             rank = None
         new = has_new_layers(part.group, part.measures, parent, child)
         edit = edited(part.group, same, parent, child, rank)
-        kind, stage = relation(float(forest.turn[child]), rank, new, edit)
+        kind = relation(float(forest.turn[child]), rank, new, edit)
         distance = float(forest.distance[child])
         if method != "mother":
             distance = length(two, shared)
@@ -217,39 +219,39 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
             kind = "relatives"  # what they differ in was not read
         direction, scheme = float(forest.direction[child]), ""
         if reshaped(part.group, parent, child):
-            kind, stage = "reshaped", None
+            kind = "reshaped"
         if ids[child] in copied:
             copy = copied[ids[child]]
             scheme = copy.scheme
             if copy.relation:
-                kind, stage, rank = copy.relation, None, None
+                kind, rank = copy.relation, None
             direction = 0.5 if copy.undirected else min(direction, copy.sure)
         rival, believed = int(forest.rival[child]), None if scheme else beliefs(forest, child)
         if believed is not None:
             ends = (1 + twins[ids[parent]]) * (1 + twins[ids[child]])
             believed = among_twins(believed, ends)
-        out.append(
-            Edge(
-                ids[parent],
-                ids[child],
-                kind,
-                None if method == "mother" else stage,
-                distance=rounded(distance),
-                polarity=rounded(float(forest.polarity[child])),
-                direction_probability=rounded(direction),
-                support=rounded(float(forest.support[child])),
-                undirected=is_open(direction, believed),
-                rank=rank,
-                evidence=()
-                if direction == 0.5 and scheme
-                else _evidence(forest, child, int(many[labels[child]])),
-                runner_up=ids[rival] if rival >= 0 else None,
-                runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
-                changes=_changes(two) if explain else (),
-                scheme=scheme,
-                probabilities=believed,
-            )
+        edge = Edge(
+            ids[parent],
+            ids[child],
+            kind,
+            distance=rounded(distance),
+            polarity=rounded(float(forest.polarity[child])),
+            direction_probability=rounded(direction),
+            support=rounded(float(forest.support[child])),
+            undirected=is_open(direction, believed),
+            rank=rank,
+            evidence=()
+            if direction == 0.5 and scheme
+            else _evidence(forest, child, int(many[labels[child]])),
+            runner_up=ids[rival] if rival >= 0 else None,
+            runner_up_ratio=rounded(float(forest.rival_factor[child]), 3),
+            changes=_changes(two) if explain else (),
+            scheme=scheme,
+            probabilities=believed,
         )
+        if method != "mother":
+            edge = staged(edge, forest, child, new, children)
+        out.append(edge)
     return out
 
 

@@ -31,7 +31,8 @@ class Comparison:
     "converted", "quantized", "pruned", "siblings" (a hidden common ancestor), "relatives" (what
     they share did not change), "fine-tune", "continuation", "lora", or "unknown" (of different
     architectures). parent: "a" or "b" where one is trained from
-    the other. stage: "specialization" or "generalization", None where it is unknown. kinship:
+    the other. stage: "specialization" or "generalization", None where it is unknown, and
+    generalization: the probability of the second. kinship:
     median over layers of cosine against the cosine that chance allows; above 1 related. evidence:
     what speaks for the relation and the direction told (log-odds above 0), against them (below),
     and what describes the step and decides neither (0). The log-odds of the kinds "layers",
@@ -61,6 +62,7 @@ class Comparison:
     probabilities: Probabilities | None = None
     relabelled: Relabelled | None = None
     read: tuple[float, float] | None = None
+    generalization: float | None = None
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a table."""

@@ -296,7 +296,8 @@ def _left_out(node: Node, several: bool) -> tuple[str, ...]:
 def _left_out_of(edge: Edge, several: bool) -> tuple[str, ...]:
     """The same of an edge."""
     plainly = () if edge.relabelled is not None else ("relabelled",)
-    return (*plainly, *(() if several else ("share",)))
+    unstaged = () if edge.generalization is not None else ("generalization", "stage_evidence")
+    return (*plainly, *unstaged, *(() if several else ("share",)))
 
 
 def _rank(edge: Edge) -> tuple[float, str]:

@@ -117,6 +117,8 @@ class Edge:
     scheme: how a copy was quantized or scaled, "Q4_K_M"; empty otherwise. direction_probability:
     that the parent is the parent, if one of the two was made from the other; probabilities tells
     how likely that is. relabelled: the test that told them kin, where one is hidden from the other.
+    stage: "generalization" or "specialization", None where neither is likely enough;
+    generalization: the probability of the first; stage_evidence: why, as log-odds that add up.
     """
 
     parent: str
@@ -137,6 +139,8 @@ class Edge:
     scheme: str = ""
     probabilities: Probabilities | None = None
     relabelled: Relabelled | None = None
+    generalization: float | None = None
+    stage_evidence: tuple[Evidence, ...] = ()
 
     def _repr_html_(self) -> str:
         return Edges([self], "")._repr_html_()

@@ -179,8 +179,10 @@ def _figures(edge: Edge, resamplings: int | None, method: str) -> Iterable[str]:
     if edge.support is not None:
         yield found(edge.support, resamplings)
     if edge.stage is not None:
+        p = edge.generalization
+        sure = "" if p is None else f", {certainty(max(p, 1 - p))} sure"
         doubt = ", if this direction is right" if edge.undirected else ""
-        yield f"stage of training: {printable(edge.stage)}{doubt}"
+        yield f"stage of training: {printable(edge.stage)}{sure}{doubt}"
     if edge.relabelled is not None:
         yield unhidden(edge.relabelled)
 

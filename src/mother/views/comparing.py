@@ -8,7 +8,7 @@ from mother.graph import Edge
 from mother.graph.assembly import is_open
 from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.facts import WHOLE, part
-from mother.graph.verdict import Verdict, changed, of_edge
+from mother.graph.verdict import Verdict, certainty, changed, of_edge
 from mother.names import printable, shortened
 from mother.views.explanation import odds
 
@@ -126,7 +126,9 @@ def relation(c: Comparison) -> Iterator[str]:
         if c.relabelled.undone:
             yield f"undone     {', '.join(c.relabelled.undone)}"
     if c.parent is not None and c.distance:
-        yield f"stage      {c.stage or 'unknown   (two models alone rarely tell)'}"
+        p = c.generalization
+        likely = "" if p is None else f"generalization at {certainty(p)}; "
+        yield f"stage      {c.stage or 'unknown'}   ({likely}two models alone rarely tell)"
 
 
 def reasons(c: Comparison) -> Iterator[str]:

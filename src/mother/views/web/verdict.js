@@ -96,7 +96,7 @@ function figures(edge, resamplings, method) {
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
     known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
-    known(edge.stage) && `stage of training: ${printable(edge.stage)}${edge.undirected ? ", if this direction is right" : ""}`,
+    known(edge.stage) && `stage of training: ${printable(edge.stage)}${known(edge.generalization) ? `, ${percent(Math.max(edge.generalization, 1 - edge.generalization))} sure` : ""}${edge.undirected ? ", if this direction is right" : ""}`,
     edge.relabelled && unhidden(edge.relabelled),
   ].filter(Boolean);
 }

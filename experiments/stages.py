@@ -1,9 +1,9 @@
 """python -m experiments.stages DATA [--split FOLDER]...: how often the stage of training is told,
 and how often right.
 
-DATA holds trees of the population. An edge is generalization where both its ends are of one training
-that began at an initialization. --split: a split of VTHR, on which the paper's method is run with
-the stages given and with those told by the default method.
+DATA holds trees of the population. An edge is generalization where both its ends are of one
+training that began at an initialization. --split: a split of VTHR, on which the paper's method is
+run with the stages given and with those told by the default method.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def told(folder: Path) -> Iterator[Told]:
     plan = json.loads((folder / "plan.json").read_text())
     of = {name: training for training in plan["trainings"] for name in training["ids"]}
     true = {tuple(e) for e in json.loads((folder / "truth.json").read_text())["edges"]}
+    if not any(folder.glob("*.safetensors")):
+        return
     for e in mother.recover(folder, bootstrap=0, threads=1).edges:
         if (e.parent, e.child) in true and e.generalization is not None:
             one = of[e.parent] is of[e.child] and of[e.child]["relation"] == "root"

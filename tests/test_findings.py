@@ -20,7 +20,7 @@ from mother.gate.verdicts import Inputs
 from mother.graph import Edge, ModelGraph, Node, Probabilities, Tree, WeightFile
 from mother.graph.comparison import Comparison
 from mother.graph.placement import in_words, placement
-from mother.graph.verdict import of_edge
+from mother.graph.verdict import stage
 from mother.views.comparing import sentence
 
 SHARES = st.floats(0, 1, allow_nan=False)
@@ -146,6 +146,6 @@ def test_the_gate_takes_nobody_for_an_ancestor_whose_edge_is_open():
 
 def test_an_inferred_stage_is_told_with_the_edge():
     edge = Edge("a", "b", "lora", "specialization", support=0.97)
-    assert "stage of training: specialization" in of_edge(edge).figures
-    (told,) = (f for f in of_edge(replace(edge, undirected=True)).figures if "stage" in f)
+    assert stage(edge) == "stage of training: specialization"
+    told = stage(replace(edge, undirected=True))
     assert told == "stage of training: specialization, if this direction is right"

@@ -38,8 +38,7 @@ def test_what_is_drawn():
     titles = [e.text for e in root.iter(f"{SVG}title")]
     assert (
         "lora: probably LoRA-tuned (rank 8) from base; 90 % sure of the direction; "
-        "1 % of its weights' norm changed; found in 87 % of resamplings; stage of training: "
-        "specialization"
+        "1 % of its weights' norm changed; found in 87 % of resamplings"
     ) in titles
     dashed = [e for e in root.iter(f"{SVG}path") if "stroke-dasharray" in e.attrib]
     assert len(dashed) == 4  # a trunk and two branches of the hidden ancestor; the legend's

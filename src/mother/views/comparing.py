@@ -127,8 +127,9 @@ def relation(c: Comparison) -> Iterator[str]:
             yield f"undone     {', '.join(c.relabelled.undone)}"
     if c.parent is not None and c.distance:
         p = c.generalization
-        likely = "" if p is None else f"generalization at {certainty(p)}; "
-        yield f"stage      {c.stage or 'unknown'}   ({likely}two models alone rarely tell)"
+        sure = "" if p is None else f"   ({certainty(max(p, 1 - p))} sure)"
+        told = f"{c.stage}{sure}" if c.stage else "unknown   (two models alone rarely tell)"
+        yield f"stage      {told}"
 
 
 def reasons(c: Comparison) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from mother.graph import Edge, Hint, ModelGraph
-from mother.graph.verdict import of_edge, resamplings
+from mother.graph.verdict import of_edge, resamplings, stage
 from mother.names import printable
 from mother.views.hints import said
 
@@ -42,6 +42,8 @@ def _edge(edge: Edge, layers: tuple[str, ...]) -> Iterator[str]:
     if edge.runner_up is not None:
         far = "" if edge.runner_up_ratio is None else f", {edge.runner_up_ratio:g} times as far"
         yield f"  next best parent: {printable(edge.runner_up)}{far}"
+    if told := stage(edge):
+        yield f"  {told}"
     changed = sorted(
         ((x, name) for x, name in zip(edge.changes, layers, strict=False) if x),
         key=lambda pair: (-pair[0], pair[1]),

@@ -3,7 +3,7 @@
 import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
 import { bytes, count, figure, many, part, percent, printable } from "./names.js";
-import { ADVERBS, NEEDS } from "./verdict.js";
+import { ADVERBS, NEEDS, stage } from "./verdict.js";
 
 const ENDS = 3; // stops of a long path, at either end
 
@@ -103,6 +103,7 @@ function evidence(details, go) {
       alsoFrom(edge, go),
       ...polarity(edge.polarity),
       runnerUp(edge, go),
+      stage(edge) ? el("p", {}, `${stage(edge)[0].toUpperCase()}${stage(edge).slice(1)}.`) : "",
       reasons(edge.evidence ?? []),
     ),
     changes && changes.values.length === changes.grid.cells.length

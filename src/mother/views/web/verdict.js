@@ -96,9 +96,22 @@ function figures(edge, resamplings, method) {
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
     known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
-    known(edge.stage) && `stage of training: ${printable(edge.stage)}${known(edge.generalization) ? `, ${percent(Math.max(edge.generalization, 1 - edge.generalization))} sure` : ""}${edge.undirected ? ", if this direction is right" : ""}`,
     edge.relabelled && unhidden(edge.relabelled),
   ].filter(Boolean);
+}
+
+/** The stage of training, how sure, and what says so most; "" where nothing is told of it. */
+export function stage(edge) {
+  const p = edge.generalization;
+  const doubt = edge.undirected ? ", if this direction is right" : "";
+  if (!known(p)) return edge.stage ? `stage of training: ${printable(edge.stage)}${doubt}` : "";
+  const [likely, side] = p > 0.5 ? ["generalization", 1] : ["specialization", -1];
+  const sure = percent(Math.max(p, 1 - p));
+  if (!edge.stage) return `stage of training: open, ${likely} at ${sure}`;
+  const reasons = edge.stage_evidence ?? [];
+  const most = Math.max(...reasons.map((reason) => side * reason.log_odds));
+  const why = reasons.find((reason) => side * reason.log_odds === most);
+  return `stage of training: ${likely}, ${sure} sure${doubt}${why ? `: ${printable(why.says)}` : ""}`;
 }
 
 /** What hid two models from each other, and how unlikely it is that they are no kin. */

@@ -190,8 +190,7 @@ def _recovered(
     waiting = _in_one_layout(waiting, conversions)
     hidden: list[Hidden] = []
     if options.method == "gram":
-        if len(waiting) > 1:
-            waiting = align(under_known_names(waiting))
+        waiting = _under_known_names(waiting, conversions)
         waiting = [g for group in waiting for g in _by_their_blocks(group)]
         waiting, hidden = _under_other_labels(waiting)
     while waiting:
@@ -259,6 +258,16 @@ def _in_one_layout(groups: list[Group], conversions: Sequence[Duplicate]) -> lis
     if not changed:
         return groups
     return align(seen) + [g for c in every if id(c) in copies for g in align([c])]
+
+
+def _under_known_names(groups: list[Group], conversions: Sequence[Duplicate]) -> list[Group]:
+    """The groups, models that are kin under other names and labels joined; copies are known
+    already, and stay apart."""
+    copies = {id(d.copy) for d in conversions}
+    apart, others = list[Group](), list[Group]()
+    for group in groups:
+        (apart if copies & set(map(id, group.checkpoints)) else others).append(group)
+    return align(under_known_names(others)) + apart if len(others) > 1 else groups
 
 
 def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]:

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 LAYERS = 4  # that are looked at, the largest
 BINS = 32
 ENOUGH = 512  # weights of a matrix, at least
-SHARE = 0.125  # of a step that is a function of the weights, from either side
+SHARE = 0.2  # of a step that is a function of the weights, from either side
 
 
 def find_shaped(

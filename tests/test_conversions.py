@@ -204,3 +204,19 @@ def test_what_rounding_left_of_layers_of_zeros_is_no_angle():
     m = measure(group)
     m.gram[m.names.index("none"), [0, 1], [1, 0]] = 1e-13
     assert find_scaled(group, m, []) == []  # and squares nothing that overflows
+
+
+def test_a_part_does_not_take_a_model_from_its_family():
+    """Half of a model under other names and axes: what was made from the whole hangs from it."""
+    draws = np.random.default_rng(4)
+    base = {f"h.{k}.w": draws.normal(size=(40, 30)) for k in range(6)}
+    kids = {n: {k: w + 0.1 * draws.normal(size=w.shape) for k, w in base.items()} for n in "ab"}
+    part = {f"x{k}": base[f"h.{k}.w"].T for k in range(2)}
+    models = {"base": base, **kids, "part": part}
+    stored = {m: {n: w.astype(np.float32) for n, w in own.items()} for m, own in models.items()}
+    graph = mother.recover(stored, bootstrap=0)
+    found = {(e.parent, e.child): e for e in graph.edges}
+    assert {("base", "a"), ("base", "b")} < found.keys()
+    ((pair, edge),) = ((p, e) for p, e in found.items() if "part" in p)
+    assert set(pair) == {"base", "part"}
+    assert edge.undirected

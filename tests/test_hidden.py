@@ -82,3 +82,13 @@ def test_lengths_of_a_star_are_found_and_what_it_saves(lengths: list[float]) -> 
     squared = (far[:, None] + far) * (1 - np.eye(len(far)))
     spanning = far.sum() + (len(far) - 2) * far.min()  # all hang from the nearest
     assert saved(squared) == pytest.approx(1 - far.sum() / spanning)
+
+
+@pytest.mark.parametrize("polarity", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_two_models_of_which_one_lacks_nothing_are_no_siblings(polarity):
+    step = np.array([0.0, 2.0])
+    lacking = polarity * step
+    _, hidden, _ = hidden_ancestors(
+        np.array([-1, 0]), step, lacking, step - lacking, step / 1e6, lambda some: np.zeros((2, 2))
+    )
+    assert [h.children for h in hidden] == [(0, 1)] * (polarity in (0.3, 0.5, 0.7))

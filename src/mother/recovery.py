@@ -252,7 +252,7 @@ def _recovered(
 def _in_one_layout(groups: list[Group], conversions: Sequence[Duplicate]) -> list[Group]:
     """The groups, models that are stored in another layout than their relatives joined to them;
     copies are known already, and stay apart."""
-    copies = {id(d.copy) for d in conversions}
+    copies = _aside(conversions)
     every = sorted((c for g in groups for c in g.checkpoints), key=lambda c: (c.id, c.shown))
     seen, changed = in_one_layout([c for c in every if id(c) not in copies])
     if not changed:
@@ -260,10 +260,16 @@ def _in_one_layout(groups: list[Group], conversions: Sequence[Duplicate]) -> lis
     return align(seen) + [g for c in every if id(c) in copies for g in align([c])]
 
 
+def _aside(conversions: Sequence[Duplicate]) -> set[int]:
+    """Of every copy and its original, which says nothing of a family: of a model and a part of it
+    the part."""
+    return {id(d.original if is_part(d) else d.copy) for d in conversions}
+
+
 def _under_known_names(groups: list[Group], conversions: Sequence[Duplicate]) -> list[Group]:
     """The groups, models that are kin under other names and labels joined; copies are known
     already, and stay apart."""
-    copies = {id(d.copy) for d in conversions}
+    copies = _aside(conversions)
     apart, others = list[Group](), list[Group]()
     for group in groups:
         (apart if copies & set(map(id, group.checkpoints)) else others).append(group)

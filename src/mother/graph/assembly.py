@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mother.checkpoints import Checkpoint, File
+from mother.copies.contained import is_part
 from mother.copies.duplicates import Duplicate
 from mother.evidence.looks import Look, closest_rank
 from mother.evidence.merges import Merge
@@ -331,6 +332,9 @@ def _converted(
         same = {d.copy.id: d.original.id}
         nodes = [replace(n, duplicate_of=same.get(n.id, n.duplicate_of)) for n in nodes]
     above, below = home[d.original.id], home[d.copy.id]
+    if is_part(d) and below.root != d.copy.id and above.root == d.original.id:
+        d = replace(d, original=d.copy, copy=d.original, relation="relatives")
+        above, below = below, above
     if below.root != d.copy.id or above is below:
         return nodes, edges, trees
     joined = replace(above, members=tuple(sorted((*above.members, *below.members))))

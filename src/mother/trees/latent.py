@@ -32,7 +32,8 @@ def hidden_ancestors(
     said: Sequence[Evidence] = (),
 ) -> tuple[Indices, list[Hidden], NDArray[np.bool_]]:
     """Where a node's children lack too much of it for a parent, they hang beside it, from an
-    ancestor that nobody gave us, if that makes the tree shorter; of two models alone lack decides.
+    ancestor that nobody gave us, if that makes the tree shorter; of two models alone lack decides,
+    if each lacks of the other.
 
     All siblings of a node lack the same of it, what it went through after that ancestor, however
     far they went themselves; what a true child forgets grows with how far it went. Siblings of
@@ -92,7 +93,8 @@ def hidden_ancestors(
     for group in groups(joined(n, twins, parents[twins])):
         top = next(i for i in group if parents[i] < 0 or not twin[i])
         around = np.array(group + ([int(parents[top])] if parents[top] >= 0 else []))
-        if len(group) > 1 and (n == 2 or saved(apart(around)) > SHORTER):
+        between = n == 2 and (reverse[child] > SIBLINGS * squared[child]).all()
+        if len(group) > 1 and (between or saved(apart(around)) > SHORTER):
             out[group], doubted[group] = -1, False
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden, doubted

@@ -19,7 +19,7 @@ from mother.layouts.units import Array, assigned, values_of
 from mother.layouts.wiring import natural
 
 SIDE = 1024  # the smaller one of a matrix whose singular values are computed
-LARGEST = 1 << 27  # weights of a model that is looked at
+LARGEST = 1 << 24  # weights of a model that is looked at: above, singular values take minutes
 MOST = 1 << 11  # tensors of one shape
 FARTHEST = 1e30  # a weight beyond which all are alike
 Shape = tuple[int, ...]

@@ -123,3 +123,11 @@ def test_what_pruned_models_hold_is_not_known() -> None:
     overlap[:, 1] = overlap[:, :, 1] = 0.5
     pruned = replace(m, shared=np.array(m.norms), overlap=overlap)
     assert held(pruned, star, nobody, nobody).tolist() == [-1, 0, 0, 0, 3]
+
+
+def test_models_that_went_nowhere_show_no_drift() -> None:
+    """Beside a step of which a model holds a half, three equal to its start: by any share."""
+    share, ratio = np.array([0.5, 1e3, -1e3, 7.0]), np.array([1.0, 0.0, 0.0, 1e-200])
+    told, error = shares._drift_off(share, np.ones(4), ratio, np.full(4, 3), 1)
+    np.testing.assert_array_equal(told, share)
+    np.testing.assert_array_equal(error, np.ones(4))

@@ -164,7 +164,8 @@ def _drift_off(
 ) -> tuple[Array, Array]:
     """The same without what goes with how far models went, as those beside the step show it."""
     ratio = np.minimum(ratio, _FARTHEST)
-    others = share[under:] / np.maximum(ratio[under:], _TINY)
+    went = under + np.flatnonzero(ratio[under:] > 1 / _FARTHEST)  # others show no drift
+    others = share[went] / ratio[went]
     if len(others) >= ENOUGH:
         drift = float(np.clip(np.median(others), 0.0, 1.0))
         share = share - drift * ratio

@@ -160,5 +160,7 @@ class ReasonedEdge(BaseModel):
     changes: list[Change]
     probabilities: dict[str, float] | None
     relabelled: dict[str, Any] | None
+    generalization: float | None = None
+    stage_evidence: list[dict[str, Any]] = []
     share: float | None
     scheme: str

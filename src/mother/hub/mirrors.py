@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ from mother.hub.schemes import is_address, public
 
 _lock = threading.Lock()
 _spool: Path | None = None
+#: by the folder that they are mirrored in, and by what that would be if no other was there
 _open: weakref.WeakValueDictionary[Path, Mirror] = weakref.WeakValueDictionary()
+_at: weakref.WeakValueDictionary[Path, Mirror] = weakref.WeakValueDictionary()
 #: what every folder that was a mirror is called; and single files in them that are called otherwise
 _called: dict[Path, str] = {}
 #: the same of folders that lie elsewhere on this disk, as in the cache of the Hub's library
@@ -102,9 +105,20 @@ def mirror(
     Raises InputError where the names can't be those of files in one folder.
     """
     with _lock:
-        root = spool().joinpath(*place)
-        known = _open.get(root)
-        return known if known is not None else _made(called, root, entries, reader, links or {})
+        wanted = spool().joinpath(*place)
+        known = _at.get(wanted)
+        if known is None:
+            root = _free(place) if wanted.exists() else wanted
+            known = _at[wanted] = _made(called, root, entries, reader, links or {})
+        return known
+
+
+def _free(place: tuple[str, str, str]) -> Path:
+    """A folder beside that of a mirror which is gone: whichever thread collects it has still to
+    remove it."""
+    first, *rest = place
+    roots = (spool().joinpath(f"{first}-{k}", *rest) for k in count())
+    return next(root for root in roots if not root.exists())
 
 
 def _made(

@@ -273,7 +273,10 @@ def _under_known_names(groups: list[Group], conversions: Sequence[Duplicate]) ->
     apart, others = list[Group](), list[Group]()
     for group in groups:
         (apart if copies & set(map(id, group.checkpoints)) else others).append(group)
-    return align(under_known_names(others)) + apart if len(others) > 1 else groups
+    seen = under_known_names(others) if len(others) > 1 else {}
+    if not seen:
+        return groups
+    return align([seen.get(id(c), c) for group in others for c in group.checkpoints]) + apart
 
 
 def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.duplicates import Duplicate, originals
+from mother.copies.nearer import distances
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
@@ -47,10 +48,7 @@ def find_edited(
     if n < 2 or not len(chosen):
         return []
     part = m.over(np.array(usable))
-    norm = np.diagonal(part.gram, axis1=1, axis2=2).mean(axis=1)
-    weight = np.where(norm > 0, part.sizes / np.where(norm > 0, norm, 1.0), 0.0)
-    apart = np.tensordot(weight, part.squared_distance, 1)
-    np.fill_diagonal(apart, np.inf)
+    apart = distances(part)
     same = unchanged(part, roundings(group))
     taken = originals(group, copies) >= 0
     found = []

@@ -24,12 +24,12 @@ def kin_by_spectra(own: Checkpoint, like: Checkpoint, tried: int = 1) -> Renamin
     return renaming if test is not None and test.is_kin(tried) else None
 
 
-def under_known_names(groups: Sequence[Group]) -> list[Checkpoint]:
-    """The models of groups that neither names nor content join, those that are kin of others under
-    their names; of a group all that are stored alike go with the first."""
+def under_known_names(groups: Sequence[Group]) -> dict[int, Checkpoint]:
+    """Of groups that neither names nor content join, by `id` the models that are kin of others,
+    under the names of these; of a group all that are stored alike go with the first."""
     alike: dict[Shapes, list[list[Checkpoint]]] = defaultdict(list)
     for group in sorted(groups, key=lambda group: -len(group.checkpoints)):
-        if len(groups) > 1 and (shapes := shapes_of(group.checkpoints[0])):
+        if shapes := shapes_of(group.checkpoints[0]):
             alike[shapes].append(list(group.checkpoints))
     pairs = [
         (some[k], some[i]) for some in alike.values() for k in range(len(some)) for i in range(k)
@@ -42,4 +42,4 @@ def under_known_names(groups: Sequence[Group]) -> list[Checkpoint]:
         if renaming is not None:
             stored = [c for c in models if c.tensors.keys() == models[0].tensors.keys()]
             seen |= {id(c): renaming.seen(c) for c in stored}
-    return [seen.get(id(c), c) for group in groups for c in group.checkpoints]
+    return seen

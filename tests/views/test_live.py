@@ -118,8 +118,10 @@ def test_search_compare_and_place(tab, tmp_path):
         tab.evaluate(DROP, [list((new / "deep.npz").read_bytes()), "deep.npz"])
         expect(panel).to_contain_text(placed, timeout=60_000)
         tab.focus("#place-path")
-        press(tab, "Tab", "Tab")
         with tab.expect_file_chooser() as chooser:
+            press(tab, "Tab", "Tab")
+            # the page answers, so it knows by now that a chooser is waited for
+            expect(tab.locator("#place-choose")).to_be_focused()
             press(tab, "Enter")
         chooser.value.set_files({"name": "far.npz", "mimeType": "", "buffer": b"none"})
         expect(panel).to_contain_text("far.npz: ")

@@ -53,6 +53,7 @@ def attributes(
     large = out / f"{scale.NAME}.csv"
     if hub is not None:
         row = scale.timed(hub, 0, graphs / f"hub-{hub}")
+        out.mkdir(parents=True, exist_ok=True)
         large.write_text(table_as_csv([*_read(large), row]), encoding="utf-8")
         click.echo(large)
         return

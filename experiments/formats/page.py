@@ -20,6 +20,7 @@ from experiments.formats.leaves import (
     on_a_hub,
     read,
 )
+from experiments.fuzz.figures import with_fuzzed
 from mother.errors import InputError
 
 PAGE = """# Formats
@@ -42,25 +43,31 @@ for anybody's parent: the graph without it is the same graph, byte for byte but 
   of these are, all comes at once.
 - *moved*: whether any other edge, hidden ancestor or node changed.
 - *index*: what `mother index add` says of the copy, from a sketch.
+- *fuzzed*: how many inputs its reader had, [below](#fuzzed).
 
 Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes this page; the
 writers are in `experiments/formats/writers`, one for each library, in an environment of its own.
 
-| format | written by | values | half | hub | right parent | relation | scheme | moved | index |
-|---|---|---|---|---|---|---|---|---|---|
+{columns}
+|---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 
 {summary}
+
+## Fuzzed
 
 ## Not judged
 
 Beside no family stood AWQ and SmoothQuant by the tools that fold scales, compressed-tensors'
 NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives,
 Caffe, Darknet, MindSpore, whisper.cpp and DeepSpeed; most of these are read in tests, from files in
-`tests/data/formats` or made there. In an index names must agree: a copy under another framework's
-names is none there. A copy that was decoded and stored as floats again is `quantized`, there too.
-How each reader stood attacks and fuzzing is in [reliability](reliability.md#fuzzing).
+`tests/data/formats` or made there. A copy that was decoded and stored as floats again is
+`quantized`, in an index, too. Attacks on readers are in [reliability](reliability.md#attacks).
 """
+COLUMNS = (
+    "| format | written by | values | half | hub | right parent | relation | scheme | moved |"
+    " index | fuzzed |"
+)
 
 
 def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
@@ -86,7 +93,9 @@ def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
     summary = (
         f"{right} of {many} formats: right parent, relation and scheme, and no other edge moved."
     )
-    return PAGE.format(edges=edges, rows="\n".join(rows), summary=summary)
+    return with_fuzzed(
+        PAGE.format(edges=edges, columns=COLUMNS, rows="\n".join(rows), summary=summary)
+    )
 
 
 def _row(
@@ -110,7 +119,7 @@ def _row(
         _or_bold("yes" if said.moved else "no", not said.moved),
         _or_bold(told, index.parent == "parent" and index.relation in copy.relations),
     )
-    return f"| {' | '.join(cells)} |", fine
+    return f"| {' | '.join(cells)} | |", fine
 
 
 def _or_bold(text: str, right: bool) -> str:

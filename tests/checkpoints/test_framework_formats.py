@@ -192,7 +192,7 @@ def test_torchscript_under_any_ending(tmp_path, end):
     ],
 )
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
-    """experiments/formats/fuzz.py does the same for longer."""
+    """experiments/fuzz/checkpoints.py does more, for longer."""
     rng = random.Random(changed)
     stem = Path(changed).name.split(".")[0]
     for each in (DATA / changed).parent.glob(f"{stem}.*"):

@@ -200,6 +200,11 @@ class File:
         if offset < 0 or count < 0 or offset + count > self.size:
             raise self.fault(f"truncated: byte {offset + count} is needed, it has {self.size}")
         self._have(offset, offset + count)
+        if count <= COPIED:
+            data = self._small(self._origin + offset, count)
+            if len(data) == count:
+                self.taken.add(count)
+                return data
         return bytes(self._copy(offset, count))
 
     def _have(self, start: int, stop: int) -> None:

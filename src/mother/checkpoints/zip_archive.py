@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -87,7 +88,7 @@ def read_members(file: File) -> dict[str, Member]:
         members[entry.name] = member
         ends.append((entry.header, member.offset + member.packed, entry.name))
     ends.sort()
-    for (_, end, name), (begin, _, _) in zip(ends, [*ends[1:], (start, 0, "")], strict=True):
+    for (_, end, name), (begin, _, _) in pairwise([*ends, (start, 0, "")]):
         if end > begin:
             raise file.fault(f"archive member {name!r} runs into what follows it")
     _refuse_bombs(file, list(members.values()))

@@ -264,13 +264,17 @@ class Catalogue:
         query = "SELECT 1 FROM architectures WHERE key = ?"
         return bool(self.store.rows(query, architecture))
 
-    def comparable(self, architecture: str, new: Checkpoint | None = None) -> frozenset[str]:
-        """The architectures that one can be compared with. new: a model of it, if none is there."""
+    def layouts(self) -> dict[str, Checkpoint]:
+        """A model without weights of each architecture."""
         query = "SELECT key, layout FROM architectures"
-        layouts = {
+        return {
             key: load(content, self.store.folder, id=key, seed=self.seed)
             for key, content in self.store.typed("architectures", (str, bytes), query)
         }
+
+    def comparable(self, architecture: str, new: Checkpoint | None = None) -> frozenset[str]:
+        """The architectures that one can be compared with. new: a model of it, if none is there."""
+        layouts = self.layouts()
         if new is not None:
             layouts[architecture] = replace(layout(new), id=architecture)
         for group in align(list(layouts.values())):

@@ -22,10 +22,10 @@ from mother.hub import is_address
 from mother.index.catalogue import Catalogue, Model
 from mother.index.executors import Lost, in_order
 from mother.index.measured import measured, of_group
-from mother.index.newcomer import Newcomer, base_in, stamp
+from mother.index.newcomer import Newcomer, base_in, like_in, stamp
 from mother.index.readings import Kept, Readings
 from mother.index.settings import Settings
-from mother.index.unit import Unit, opened, seen, sketched
+from mother.index.unit import Unit, laid_out, opened, seen, sketched
 from mother.layouts import Group
 from mother.measures import Measures
 from mother.sketches.levels import TIMES
@@ -88,7 +88,8 @@ class Reader:
 
     def _whole(self, of: Lying, unit: Unit) -> Checkpoint:
         """A model opened to be read in full. InputError where it holds other bytes than it did."""
-        whole, known = opened(unit, download=self.settings.download), self._known(of)
+        whole = laid_out(unit, opened(unit, download=self.settings.download))
+        known = self._known(of)
         first = sketch(whole, unit.budget, seed=unit.seed, matrices=unit.matrices)
         if known is not None and not agree(known, first):
             raise InputError(of.path, OTHERS)
@@ -99,9 +100,10 @@ class Reader:
         or was changed there. Of the Hub's files, whoever opens them looks at the sizes."""
         with self.catalogue.store.sound("models"):
             base, files = base_in(of.facts), seen(of.path, of.stamp)
+            like = like_in(of.facts)
         s = self.settings
         budget = min(s.budget * TIMES**level, MOST)
-        unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__)
+        unit = Unit(of.path, base, files, budget, s.seed, s.matrices, mother.__version__, like)
         try:
             return unit if is_address(of.path) or stamp(opened(unit)) == of.stamp else None
         except InputError:

@@ -33,6 +33,7 @@ from mother.index.placing import place
 from mother.index.settings import Settings
 from mother.index.store import Store
 from mother.index.unhidden import unhidden
+from mother.index.unlike import Unlike
 from mother.methods.refinement import READ
 from mother.options import Options
 from mother.sketches.windows import BUDGET, MATRICES
@@ -100,6 +101,7 @@ class Index:
         self.settings, self.reader = settings, Reader(settings, self._catalogue)
         self._families = Families(self._catalogue, self.reader, settings.read)
         self._forests = Forests(self._catalogue, self._options, settings.read)
+        self._unlike = Unlike(self._catalogue, settings)
 
     def __enter__(self) -> Index:
         return self
@@ -176,6 +178,7 @@ class Index:
                 done += len(some)
                 if progress is not None:
                     progress(done, len(checkpoints))
+            self.insert(self._unlike.joined([*new, *changed]))
             self._forests.catch_up()
             closer = self.settle()
         left = tuple(passed_over([p for p in paths if not is_address(p)], checkpoints, problems))
@@ -334,6 +337,8 @@ class Index:
         found = self.place_newcomer(new, closer)
         if found.found != "alone" or not closer:
             return found
+        if (seen := self._unlike.seen(checkpoint, new)) is not None:
+            return self.place_newcomer(seen, closer)
         return unhidden(checkpoint, new, found, self._catalogue, self._options)
 
     def place_newcomer(self, new: Newcomer, closer: bool = True) -> Placement:

@@ -72,8 +72,11 @@ def reduced(
     return dump(small, seed, told)
 
 
-def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
-    """A checkpoint with its sketch, which may come from elsewhere. InputError where it is none."""
+def newcomer(
+    checkpoint: Checkpoint, content: bytes, seed: int = 0, like: Checkpoint | None = None
+) -> Newcomer:
+    """A checkpoint with its sketch, which may come from elsewhere. like: the one in whose layout it
+    is seen, where that is not its own. InputError where the sketch is none."""
     small = load(content, checkpoint.path, id=checkpoint.id, seed=seed)
     files = [WeightFile(name, file.size) for name, file in checkpoint.named_files.items()]
     return Newcomer(
@@ -91,6 +94,7 @@ def newcomer(checkpoint: Checkpoint, content: bytes, seed: int = 0) -> Newcomer:
                 "files": [asdict(f) for f in files],
                 "notes": list(checkpoint.notes),
                 "base": base_of(checkpoint),
+                "like": None if like is None else whereabouts(like),
             }
         ),
     )
@@ -117,10 +121,19 @@ def base_of(checkpoint: Checkpoint) -> str | None:
 
 def base_in(facts: str) -> str | None:
     """The same from what is kept of a model. ValueError, TypeError, KeyError where that is none."""
-    base = json.loads(facts)["base"]
-    if not isinstance(base, str | None):
-        raise TypeError(base)
-    return base
+    return _place(json.loads(facts)["base"])
+
+
+def like_in(facts: str) -> str | None:
+    """Whereabouts of the model in whose layout one is seen, if it is; from what is kept of it.
+    Raises as `base_in`."""
+    return _place(json.loads(facts).get("like"))  # versions before wrote none
+
+
+def _place(told: object) -> str | None:
+    if not isinstance(told, str | None):
+        raise TypeError(told)
+    return told
 
 
 def stamp(checkpoint: Checkpoint) -> str:

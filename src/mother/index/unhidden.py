@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from mother.checkpoints import Checkpoint, open_checkpoint
-from mother.errors import InputError
+from mother.checkpoints import Checkpoint
 from mother.evidence.relabelled import LEVEL
 from mother.graph import Edge
 from mother.graph.placement import Placement, placement
 from mother.index.catalogue import Catalogue, Model
-from mother.index.newcomer import Newcomer, base_in, is_as_it_was
+from mother.index.newcomer import Newcomer
+from mother.index.unlike import where_it_lies
 from mother.options import Options
 from mother.recovery import recover_checkpoints
 
@@ -33,7 +33,7 @@ def unhidden(
     with those that could not be opened. The test counts all models that it could have been kin to.
     """
     models, tried = _likeliest(new, catalogue)
-    opened = {m.id: _opened(m) for m in models}
+    opened = {m.id: where_it_lies(m) for m in models}
     lost = replace(alone, alike=tuple(id_ for id_, found in opened.items() if found is None))
     others = [replace(found, id=id_) for id_, found in opened.items() if found is not None]
     if not others:
@@ -65,12 +65,3 @@ def _likeliest(new: Newcomer, catalogue: Catalogue) -> tuple[list[Model], int]:
     likely = [numbers[k] for k in nearest if cosine[k] >= ALIKE]
     above = [up for number in likely for up in catalogue.forest.parents(number)]
     return catalogue.numbered(dict.fromkeys([*likely, *above])), len(numbers)
-
-
-def _opened(model: Model) -> Checkpoint | None:
-    """A model of the index where it lies, None where it is not, or not as it was."""
-    try:
-        found = open_checkpoint(model.path, base=base_in(model.facts))
-        return found if is_as_it_was(found, model.stamp) else None
-    except (InputError, ValueError, TypeError, KeyError):
-        return None

@@ -13,13 +13,15 @@ from mother.checkpoints.folders import open_shard_set, shard_set
 from mother.errors import InputError
 from mother.hub import is_address
 from mother.index.newcomer import base_of, reduced, stamp, whereabouts
+from mother.layouts.content import plan_of
 
 
 @dataclass(frozen=True)
 class Unit:
     """path: in full, or an address on the Hub with its commit; base: likewise. files: what `seen`
     tells of each, of the base's, too. budget, seed, matrices: as for `sketch`. version: of the
-    mother that sends it."""
+    mother that sends it. like: path of the model in whose layout it is seen, where that is not its
+    own."""
 
     path: str
     base: str | None
@@ -28,6 +30,7 @@ class Unit:
     seed: int
     matrices: int
     version: str
+    like: str | None = None
 
 
 def unit(checkpoint: Checkpoint, budget: int, seed: int, matrices: int) -> Unit:
@@ -41,7 +44,7 @@ def sketched(unit: Unit) -> bytes | Problem:
     """The sketch, or what is wrong with the checkpoint as it is seen from here."""
     try:
         same_version(unit.version, unit.path)
-        checkpoint = opened(unit)
+        checkpoint = laid_out(unit, opened(unit))
         return reduced(checkpoint, unit.budget, seed=unit.seed, matrices=unit.matrices)
     except InputError as fault:
         return Problem(Path(fault.path), fault.fault)
@@ -61,6 +64,17 @@ def opened(unit: Unit, *, download: bool = False) -> Checkpoint:
     if seen(unit.path, stamp(checkpoint)) != unit.files:
         raise InputError(unit.path, "other files there, or of other sizes, than were seen before")
     return checkpoint
+
+
+def laid_out(unit: Unit, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint in the layout that it is seen in. InputError where it is not found in the
+    model of that layout any more."""
+    if unit.like is None:
+        return checkpoint
+    plan = plan_of(checkpoint, open_checkpoint(unit.like))
+    if plan is None:
+        raise InputError(unit.path, "is not found any more in the model whose layout it is seen in")
+    return plan.seen(checkpoint)
 
 
 def _opened(unit: Unit, download: bool) -> Checkpoint:

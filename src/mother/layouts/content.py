@@ -56,7 +56,7 @@ def in_one_layout(checkpoints: Sequence[Checkpoint]) -> tuple[list[Checkpoint], 
     for k, group in enumerate(groups):
         for layout in _by_layout(group):
             for other in groups[:k]:
-                if not _comparable(layout[0], other.checkpoints[0]):
+                if not may_be_seen(layout[0], other.checkpoints[0]):
                     continue
                 if plan := look.among(layout[:1], _spread(other.checkpoints)):
                     changed |= {id(c): plan.seen(c) for c in layout}
@@ -137,9 +137,15 @@ def _only(checkpoint: Checkpoint, names: set[str]) -> Checkpoint:
 
 def _rank(group: Group) -> tuple[bool, int, bool]:
     """Groups in whose layout others are seen come first: not stacked, large, of a plain format."""
-    first = group.checkpoints[0]
-    stacked = len(unstacked(first.tensors)) > len(first.tensors)
-    return stacked, -len(group.checkpoints), first.format not in _PLAIN
+    stacked, foreign = plainness(group.checkpoints[0])
+    return stacked, -len(group.checkpoints), foreign
+
+
+def plainness(checkpoint: Checkpoint) -> tuple[bool, bool]:
+    """Less of those in whose layout others are rather seen: whether it is stacked, and of a format
+    that has names of its own."""
+    stacked = len(unstacked(checkpoint.tensors)) > len(checkpoint.tensors)
+    return stacked, checkpoint.format not in _PLAIN
 
 
 def _by_layout(group: Group) -> list[list[Checkpoint]]:
@@ -152,10 +158,9 @@ def _by_layout(group: Group) -> list[list[Checkpoint]]:
     return list(alike.values())
 
 
-def _comparable(a: Checkpoint, b: Checkpoint) -> bool:
-    """Whether half of the smaller one's weights may lie in rows as long as some of the other's."""
-    if a.is_sketch or b.is_sketch:
-        return False
+def may_be_seen(a: Checkpoint, b: Checkpoint) -> bool:
+    """Whether half of the smaller one's weights may lie in rows as long as some of the other's, by
+    their shapes."""
     sizes = [_row_lengths(each) for each in (a, b)]
     shared = [
         sum(size for side, size in own.items() if side in other)

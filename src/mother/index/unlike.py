@@ -1,0 +1,178 @@
+"""Models whose names and layout fit no relative's, seen in a relative's layout.
+
+A sketch holds the same window of each layer of a name and a shape. A copy in another framework's
+format has other names and orders of axes, so its sketch says nothing of whom it comes from. Such a
+model is looked for, where it lies, in models whose shapes leave room for it (layouts/content.py).
+Where it is found in one, it is sketched again in that one's layout, and is as any other from then
+on. Which layout holds for both is the same whoever came first. What lies on the Hub is not looked
+for: whole matrices would have to come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mother.checkpoints import Checkpoint, open_checkpoint
+from mother.errors import InputError
+from mother.hub import is_address
+from mother.index.catalogue import Catalogue, Model
+from mother.index.newcomer import (
+    Newcomer,
+    architecture,
+    base_in,
+    is_as_it_was,
+    like_in,
+    newcomer,
+    reduced,
+)
+from mother.index.settings import Settings
+from mother.layouts.content import may_be_seen, plainness, plan_of
+
+NOTE = "compared in the layout of its relatives, found by content"  # whoever came first
+TRIED = 4  # models that one is looked for in, each of another family
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """Of an index: its catalogue, and the settings by which sketches are taken."""
+
+    catalogue: Catalogue
+    settings: Settings
+
+    def seen(self, checkpoint: Checkpoint, new: Newcomer) -> Newcomer | None:
+        """A checkpoint that is not in the index, in the layout of a model there, if it is found in
+        one."""
+        if is_address(new.path):
+            return None
+        labels = np.frombuffer(new.labels, np.int8)
+        for other in self._likeliest(new.architecture, new.sketch, labels):
+            relative = where_it_lies(other)
+            if relative is not None and (found := self._seen(checkpoint, relative)):
+                return found
+        return None
+
+    def joined(self, ids: Collection[str]) -> list[Newcomer]:
+        """Models of the index as they are seen in the layouts of relatives, where they or these
+        were just added. ids: of all that were."""
+        found: dict[str, Newcomer] = {}
+        for model in self._apart(set(ids)):
+            labels = dict(zip(*self.catalogue.labels(frozenset({model.architecture})), strict=True))
+            own = labels.get(model.number, np.zeros(0, np.int8))
+            sketch = self.catalogue.sketch(model.number)
+            for other in self._likeliest(model.architecture, sketch, own):
+                opened, relative = where_it_lies(model), where_it_lies(other)
+                if opened is None or relative is None:
+                    continue
+                pair = (opened, model), (relative, other)
+                (plain, _), (foreign, of) = sorted(pair, key=lambda each: _rank(each[0]))
+                if seen := self._seen(foreign, plain):
+                    found |= {of.path: seen} | self._beside(of, plain)
+                    break
+        return list(found.values())
+
+    def _apart(self, ids: set[str]) -> Iterator[Model]:
+        """Of each sure family whose members are all among these, the first by id."""
+        members = (self.catalogue.models("id = ?", id_) for id_ in sorted(ids))
+        for sure in dict.fromkeys(model.sure for rows in members for model in rows):
+            family = self.catalogue.members(sure)
+            if _has_its_own(family[0]) and all(model.id in ids for model in family):
+                yield family[0]
+
+    def _beside(self, model: Model, plain: Checkpoint) -> dict[str, Newcomer]:
+        """The others of a model's sure family, in the same layout, by path."""
+        others = (m for m in self.catalogue.members(model.sure) if m.path != model.path)
+        opened = ((m.path, where_it_lies(m)) for m in others)
+        seen = ((path, self._seen(own, plain)) for path, own in opened if own is not None)
+        return {path: new for path, new in seen if new is not None}
+
+    def _seen(self, own: Checkpoint, relative: Checkpoint) -> Newcomer | None:
+        """The one in the other's layout, None where it is not found in it."""
+        try:
+            plan = plan_of(own, relative)
+            if plan is None:
+                return None
+            s, seen = self.settings, replace(plan.seen(own), notes=(*own.notes, NOTE))
+            content = reduced(seen, s.budget, seed=s.seed, matrices=s.matrices)
+            return newcomer(seen, content, s.seed, like=relative)
+        except InputError:  # torn since it was opened, or not comparable
+            return None
+
+    def _likeliest(self, key: str, own: Checkpoint, labels: NDArray[np.int8]) -> list[Model]:
+        """The models that one may be found in, by the key of its architecture, its sketch and its
+        labels: of architectures that names do not join to its own, those first of which the most
+        weights are of the same sides, then those whose labels are most alike."""
+        shares = {
+            other: _share(own, layout)
+            for other, layout in self.catalogue.layouts().items()
+            if may_be_seen(own, layout)
+        }
+        shares = {k: v for k, v in shares.items() if k not in self.catalogue.compared(key)}
+        if not shares:
+            return []
+        numbers, held = self.catalogue.labels(frozenset(shares))
+        alike = dict(zip(numbers, _cosines(held, labels).tolist(), strict=True))
+        every = (m for other in shares for m in self.catalogue.models("architecture = ?", other))
+        rows = [m for m in every if _has_its_own(m)]
+        rows.sort(key=lambda m: (-shares[m.architecture], -alike.get(m.number, 0.0), m.id))
+        first = {m.sure: m for m in reversed(rows)}
+        return [m for m in rows if first[m.sure] is m][:TRIED]
+
+
+def where_it_lies(model: Model) -> Checkpoint | None:
+    """A model of the index opened, None where it is gone, or not as it was, or on the Hub."""
+    try:
+        found = open_checkpoint(model.path, base=base_in(model.facts))
+        return found if is_as_it_was(found, model.stamp) else None
+    except (InputError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _has_its_own(model: Model) -> bool:
+    """Whether it is on a disk and is seen in the layout that it has there."""
+    try:
+        return not is_address(model.path) and like_in(model.facts) is None
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _rank(checkpoint: Checkpoint) -> tuple[bool, bool, str]:
+    """Less of the one in whose layout the other is seen."""
+    return *plainness(checkpoint), architecture(checkpoint)
+
+
+def _share(own: Checkpoint, other: Checkpoint) -> float:
+    """The share of a model's weights in tensors with the same sides as the other has, in any
+    order.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints.tensor import constant
+    >>> def model(**shapes):
+    ...     tensors = {n: constant(n, np.ones(s)) for n, s in shapes.items()}
+    ...     return Checkpoint("a", Path("a"), "npz", tensors)
+    >>> _share(model(a=(2, 3), b=(2, 1)), model(c=(3, 2), d=(5,)))
+    0.75
+    """
+    left, found = _sides(other), 0
+    for sides, many in _sides(own).items():
+        found += min(many, left[sides]) * math.prod(sides)
+    return found / max(own.parameters, 1)
+
+
+def _sides(checkpoint: Checkpoint) -> Counter[tuple[int, ...]]:
+    weights = (t for t in checkpoint.tensors.values() if t.is_weight and t.size)
+    return Counter(tuple(sorted(n for n in t.shape if n > 1)) for t in weights)
+
+
+def _cosines(held: NDArray[np.int8], own: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Of labels with those of others, (n,); 0 where there are none."""
+    if own.shape != held.shape[1:]:
+        return np.zeros(len(held))
+    a, b = held.astype(np.float64), own.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b)
+    return np.asarray(a @ b / np.where(lengths > 0, lengths, 1))

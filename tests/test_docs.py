@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -28,6 +27,7 @@ import huggingface_hub
 import pytest
 import uvicorn
 import yaml
+from fences import ROOT, Fence, fences, is_shown, sessions
 from kit import run
 from loopback_hub import client_of, serve
 from loopback_mlflow import serve_registry
@@ -38,7 +38,6 @@ import mother
 from mother.cli import cli
 from mother.exports import FORMATS
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DEMO = ROOT / "tests" / "data" / "demo-graph.json"
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -49,34 +48,6 @@ RUN = {"sh", "console", "python", "toml", "yaml"}
 EXCERPTS = {"xml", "dot", "newick", "csv", "json", "yaml"}
 #: what makes the environment in which the rest is run
 SETUP = {"python3 -m venv .venv", ". .venv/bin/activate"}
-
-
-@dataclass(frozen=True)
-class Fence:
-    page: Path
-    line: int
-    language: str
-    why_untested: str
-    heading: str
-    text: str
-
-    @property
-    def where(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def fences(page: Path) -> Iterator[Fence]:
-    heading, said = "", False
-    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
-        if said:
-            heading = token.content
-        said = token.type == "heading_open"
-        if token.type == "fence":
-            language, _, more = token.info.strip().partition(" ")
-            why = more.partition("untested:")[2].strip()
-            if not language.startswith("{"):
-                assert not more or (more.startswith("untested: ") and why), f"{page}: {more}"
-            yield Fence(page, token.map[0] + 1, language, why, heading, token.content)
 
 
 ALL = [fence for page in PAGES for fence in fences(page)]
@@ -259,14 +230,9 @@ class Session:
             self.pipeline(yaml.safe_load(fence.text))
 
     def shown(self, fence: Fence, shown: str, out: str) -> None:
-        """Equal but for `…`, which stands for anything, alone on its line for any lines."""
-        pattern = "".join(
-            r"(?:.*\n)*" if line.strip() == "…" else re.escape(line).replace("…", ".*") + "\n"
-            for line in shown.splitlines()
-        )
-        assert re.fullmatch(pattern, re.sub(r" +$", "", out, flags=re.MULTILINE)), (
-            f"{fence.where}: shown\n{shown}\nprinted\n{out}"
-        )
+        """Equal, `…` apart."""
+        said = f"{fence.where}: shown\n{shown}\nprinted\n{out}"
+        assert is_shown(shown, out), said
 
     def pipeline(self, content: dict) -> None:
         """A pre-commit configuration is run; a step of a workflow has the action's inputs."""
@@ -286,12 +252,6 @@ class Session:
             given = next(step["with"] for step in content["steps"] if "mother" in step["uses"])
             assert set(given) <= set(action["inputs"])
             self.command(f"mother check {given['paths']} --policy {given['policy']}")
-
-
-def sessions(text: str) -> Iterator[tuple[str, str]]:
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, shown = part.partition("\n")
-        yield command, shown
 
 
 @pytest.fixture

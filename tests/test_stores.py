@@ -260,7 +260,7 @@ def test_as_many_files_as_are_looked_at(put: Put, monkeypatch: pytest.MonkeyPatc
 
 
 def test_pages_of_a_list(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mother.hub.s3.PAGE", 3)
+    monkeypatch.setattr("mother.hub.stores.PAGE", 3)
     for k in range(5):
         bucket.put_object(Bucket="lab", Key=f"many/{k}.txt", Body=b"")
     bucket.put_object(Bucket="lab", Key="many/x/m.safetensors", Body=save(model(0)))
@@ -269,7 +269,7 @@ def test_pages_of_a_list(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [c.id for c in found] == ["m"]
     assert not problems
     assert TRAFFIC.requests - before == 4  # is it an object, two pages, a header
-    monkeypatch.setattr("mother.hub.s3.MAX_PAGES", 1)
+    monkeypatch.setattr("mother.hub.stores.MAX_PAGES", 1)
     with pytest.raises(InputError, match="a list of more than 1 pages"):
         mother.recover("s3://lab/many")
 

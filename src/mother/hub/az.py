@@ -1,6 +1,52 @@
-"""Azure Blob Storage by adlfs, which tries again by itself what may go well later."""
+"""Azure Blob Storage by adlfs, which tries again by itself what may go well later.
 
-from mother.hub.stores import Store, listed, read
+https://learn.microsoft.com/rest/api/storageservices/list-blobs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mother.hub import stores
+from mother.hub.mirrors import Entry
+from mother.hub.stores import Ask, Store, entry, read
+
+
+def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
+    """The blob at a path, or those below it."""
+    from fsspec.asyn import sync
+
+    about = ask(lambda: fs.info(path))
+    if about["type"] != "directory":
+        yield "", entry(about)
+        return
+    container, _, key = path.rstrip("/").partition("/")
+    prefix = f"{key}/" if key else ""
+    wanted = {"name_starts_with": prefix, "include": ["metadata"], "results_per_page": stores.PAGE}
+
+    async def got(token: str | None) -> tuple[list[Any], str | None]:
+        async with fs.service_client.get_container_client(container=container) as client:
+            told = client.list_blobs(**wanted).by_page(continuation_token=token)
+            return [blob async for blob in await anext(told)], told.continuation_token
+
+    def page(token: str | None) -> tuple[list[tuple[str, Entry]], str | None]:
+        blobs, after = sync(fs.loop, got, token)
+        found = [
+            (name, entry({"size": blob.size, "etag": blob.etag}))
+            for blob in blobs
+            if (name := blob.name[len(prefix) :]) and not _is_folder(blob)
+        ]
+        return found, after
+
+    yield from stores.pages(ask, page)
+
+
+def _is_folder(blob: Any) -> bool:
+    """Whether a blob stands for a folder, as accounts with a hierarchy of names have them."""
+    told = {str(name).lower(): value for name, value in (blob.metadata or {}).items()}
+    return "true" in (told.get("hdi_isfolder"), told.get("is_directory"))
+
 
 STORE = Store(
     dict,

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from mother.hub import stores
 from mother.hub.files import ChangedError
 from mother.hub.mirrors import Entry
 from mother.hub.patience import TIMEOUT
 from mother.hub.stores import Ask, Store
-
-#: keys on a page of a list, as many as S3 gives, and pages
-PAGE, MAX_PAGES = 1000, 1000
 
 
 def options() -> dict[str, Any]:
@@ -45,22 +43,27 @@ def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
             return fs.call_s3("head_object", Bucket=bucket, Key=key)
         except (FileNotFoundError, PermissionError):
             return None  # a folder, or one that may list and not read
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return None  # a bad request, as of an expired token: the list says which
 
     if key and not key.endswith("/") and (found := ask(about)) is not None:
         yield "", Entry(found["ContentLength"], found["ETag"])
         return
     prefix = f"{key.rstrip('/')}/" if key else ""
-    call = partial(fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE)
-    more: dict[str, str] = {}
-    for _ in range(MAX_PAGES):
-        page = ask(partial(call, **more))
-        for each in page.get("Contents", ()):
-            if name := each["Key"][len(prefix) :]:
-                yield name, Entry(each["Size"], each.get("ETag", ""))
-        if not page.get("IsTruncated"):
-            return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
-    raise ValueError(f"the store sends a list of more than {MAX_PAGES} pages")
+    call = partial(fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=stores.PAGE)
+
+    def page(token: str | None) -> tuple[list[tuple[str, Entry]], str | None]:
+        told = call(ContinuationToken=token) if token else call()
+        found = [
+            (name, Entry(each["Size"], each.get("ETag", "")))
+            for each in told.get("Contents", ())
+            if (name := each["Key"][len(prefix) :])
+        ]
+        return found, told["NextContinuationToken"] if told.get("IsTruncated") else None
+
+    yield from stores.pages(ask, page)
 
 
 def read(fs: Any, path: str, known: Entry, start: int, stop: int) -> tuple[bytes, str]:

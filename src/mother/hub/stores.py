@@ -6,9 +6,10 @@ Who asks, and as whom, is up to the library of each store, by its own variables 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -22,8 +23,10 @@ from mother.hub.patience import ATTEMPTS, PASSING, Manners, patiently
 from mother.hub.schemes import public, refused, scrubbed
 from mother.hub.traffic import TRAFFIC
 
-#: files below one address
-MAX_FILES = 200_000
+#: files below one address, and folders, where each is asked for its own; how deep these lie
+MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 200_000, 20_000, 64
+#: keys on a page of a list, as many as stores give, and pages, some of which may be empty
+PAGE, MAX_PAGES = 1000, 1000
 #: what wraps other stores, or this disk, and is no place of its own
 NO_PLACES = frozenset(
     [
@@ -75,14 +78,36 @@ class Store:
 
 
 def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
-    """By fsspec's own calls."""
+    """By fsspec's own calls, a folder at a time: a list of all may have no end."""
     about = ask(lambda: fs.info(path))
     if about["type"] != "directory":
         yield "", entry(about)
         return
-    for name, each in ask(lambda: fs.find(path, detail=True)).items():
-        if each["type"] == "file":
-            yield name[len(path.rstrip("/")) :].lstrip("/"), entry(each)
+    top = path.rstrip("/")
+    folders = [top]
+    for folder in folders:  # grows as it goes
+        for each in ask(partial(fs.ls, folder, detail=True)):
+            name = str(each["name"])[len(top) :].strip("/")
+            if each["type"] == "file":
+                yield name, entry(each)
+            elif each["type"] == "directory" and name.count("/") < MAX_DEPTH:
+                folders.append(f"{top}/{name}")
+        if len(folders) > MAX_FOLDERS:
+            raise ValueError(f"it holds more than {MAX_FOLDERS} folders; name one of them")
+
+
+def pages(
+    ask: Ask, page: Callable[[Any], tuple[Iterable[tuple[str, Entry]], Any]]
+) -> Iterator[tuple[str, Entry]]:
+    """A list that a store gives in pages. page: what stands on one of them, and what names the
+    next, None or "" where there is none; it is given None, and then what named it."""
+    token = None
+    for _ in range(MAX_PAGES):
+        found, token = ask(partial(page, token))
+        yield from found
+        if not token:
+            return
+    raise ValueError(f"the store sends a list of more than {MAX_PAGES} pages")
 
 
 def entry(about: Any) -> Entry:
@@ -110,7 +135,7 @@ def read(fs: Any, path: str, known: Entry, start: int, stop: int) -> tuple[bytes
 STATED = ("The specified bucket does not exist", "no such bucket")
 #: in the names of what libraries raise where a connection broke, and where there are no credentials
 _BROKEN = ("Connect", "Timeout", "Payload", "Incomplete", "Disconnected")
-_NOT_LET_IN = ("credential", "auth")
+_NOT_LET_IN = ("credential", "auth", "profile")
 #: stores of which more is known; every other is used as fsspec uses it
 STORES = {
     **dict.fromkeys(("s3", "s3a"), "mother.hub.s3"),
@@ -141,8 +166,10 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
 
     try:
         every = dict(islice(store.listed(fs, path, ask), MAX_FILES + 1))
-    except (ValueError, KeyError, TypeError) as error:  # a list that is none
+    except ValueError as error:  # a list that says too much
         raise refused(address, manners.fault(error)) from None
+    except (KeyError, TypeError, AttributeError):
+        raise refused(address, f"what answers there lists otherwise than {scheme}:// does") from None
     if len(every) > MAX_FILES:
         raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
     if not every:
@@ -187,7 +214,7 @@ def _kept(address: str, found: dict[str, Entry]) -> tuple[dict[str, Entry], list
 
 def _is_path(name: str) -> bool:
     parts = name.split("/")
-    return len(parts) <= 64 and all(
+    return len(parts) <= MAX_DEPTH and all(
         p not in ("", ".", "..") and "\0" not in p and len(p.encode("utf-8", "replace")) <= 255
         for p in parts
     )

@@ -1,0 +1,122 @@
+"""Walk how-tos to the letter: each command of a page in a fresh checkout with an environment of its
+own and an empty home, by a real shell with real servers, and what it printed beside what is shown.
+
+    python -m experiments.stores.howtos [PAGE.md …]
+
+What a page takes as given, moto's server and MLflow, is installed first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from fences import ROOT, Fence, fences, is_shown, sessions
+
+HOWTOS = [ROOT / "docs" / "howto" / f"{name}.md"
+          for name in ("what-do-i-have", "read-a-bucket", "tag-a-registry")]  # fmt: skip
+#: what the pages run in a terminal of its own, to the end
+SERVERS = re.compile(r"moto_server|mlflow server|python experiments/tests/loopback_hub\.py")
+#: before the first page, as docs/start.md has it, and what pages say that readers have
+SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install .")
+GIVEN = {"read-a-bucket": "pip install 'moto[server]>=5'", "tag-a-registry": "pip install mlflow"}
+END = "that was it:"
+#: variables that a reader's terminal has not
+OURS = re.compile(r"PYTHON|VIRTUAL_ENV|AWS_|MLFLOW_|HF_|OMP_|OPENBLAS_|FSSPEC_")
+
+
+class Reader:
+    """One terminal, in a checkout, and those of servers beside it."""
+
+    def __init__(self, checkout: Path, home: Path, opened: ExitStack) -> None:
+        clean = {k: v for k, v in os.environ.items() if not OURS.match(k)}
+        env = {**clean, "HOME": str(home), "TMPDIR": str(home)}
+        self.own: dict[str, Any] = {"cwd": checkout, "env": env}
+        self.opened = opened
+        self.errors = opened.enter_context((home / "stderr").open("w+"))
+        self.shell = opened.enter_context(self._started("bash", stdin=subprocess.PIPE))
+
+    def _started(self, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            words, stdin=stdin, stdout=subprocess.PIPE, stderr=self.errors, text=True, **self.own
+        )
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Exit code, and what came on stdout."""
+        assert self.shell.stdin is not None
+        assert self.shell.stdout is not None
+        self.shell.stdin.write(f"{command}\necho; echo '{END}' $?\n")
+        self.shell.stdin.flush()
+        said = ""
+        for line in self.shell.stdout:
+            if line.startswith(END):
+                return int(line.removeprefix(END)), said.removesuffix("\n")
+            said += line
+        raise EOFError(said)
+
+    def serve(self, command: str) -> None:
+        """In a terminal of its own, until this one is closed."""
+        server = self._started("bash", "-c", f". .venv/bin/activate; exec {command}")
+        self.opened.callback(server.wait)
+        self.opened.callback(server.terminate)
+        port = int(re.findall(r"\b\d{4,5}\b", command)[-1])
+        for _ in range(240):
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                return
+            time.sleep(0.5)
+        raise TimeoutError(command)
+
+
+def steps(fence: Fence) -> Iterator[tuple[str, str | None]]:
+    """Commands, each with what the page shows of it, None where it shows nothing."""
+    if fence.language == "sh":
+        yield from ((line, None) for line in fence.text.splitlines() if line.strip())
+    elif fence.language == "console":
+        yield from sessions(fence.text)
+    elif fence.language == "python":
+        yield f"python - <<'END'\n{fence.text}END", None
+
+
+def walked(page: Path, log: IO[str]) -> Iterator[bool]:
+    """Of each step of a page whether it went as the page says."""
+    with TemporaryDirectory() as folder, ExitStack() as opened:
+        checkout, home = Path(folder, "mother"), Path(folder, "home")
+        home.mkdir()
+        subprocess.run(["git", "clone", "-q", ROOT, checkout], check=True)
+        reader = Reader(checkout, home, opened)
+        for command in (*SETUP, GIVEN.get(page.stem, "true")):
+            assert reader.run(command)[0] == 0, command
+        for fence in fences(page):
+            for command, shown in steps(fence):
+                print(f"$ {command}", file=log)
+                if SERVERS.match(command):
+                    reader.serve(command)
+                    continue
+                code, out = reader.run(command)
+                right = shown is None or is_shown(shown, out)
+                said = "as shown" if right else "NOT AS SHOWN"
+                print(f"{out}# exit code {code}, {said if shown else 'nothing is shown'}", file=log)
+                yield right and code == 0
+        shutil.copyfileobj(reader.errors, log)
+
+
+def main(pages: list[Path]) -> None:
+    for page in pages:
+        went = list(walked(page, sys.stdout))
+        print(f"# {page.relative_to(ROOT)}: {sum(went)} of {len(went)} commands went as it says")
+
+
+if __name__ == "__main__":
+    main([Path(name).resolve() for name in sys.argv[1:]] or HOWTOS)

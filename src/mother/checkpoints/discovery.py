@@ -27,7 +27,7 @@ from mother.checkpoints.folders import (
     weights_of,
 )
 from mother.checkpoints.formats import ending, parts_of, within_bounds
-from mother.checkpoints.ids import Found, identified
+from mother.checkpoints.ids import Found, by_address, identified
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
@@ -181,6 +181,8 @@ class _Search:
                 else:
                     self._visit_path(found.path)
                 fresh = [one for real, one in self.found.items() if real not in known]
+                for one in fresh:
+                    one.called = by_address(one, found.mirror.root, found.mirror.called)
                 if found.name and len(fresh) == 1:
                     name = clean(found.name)
                     fresh[0].called = replace(fresh[0].called, short=name, full=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mother.checkpoints.stores import Called
 from mother.checkpoints.tensor import Checkpoint, clean
@@ -36,6 +37,19 @@ def identified(found: Iterable[Found]) -> list[Checkpoint]:
                 unique = f"{label}#{count}"
             named[unique] = _finished(each, unique)
     return [named[label] for label in sorted(named)]
+
+
+def by_address(found: Found, root: Path, address: str) -> Called:
+    """The names of a checkpoint in a mirror of what lies at an address: its folders are those of
+    the address, and its full name has what chooses a version there."""
+    own, where = found.called, tuple(address.partition(":")[2].strip("/").split("/"))
+    above, base = own.above, root.parts[1:]
+    if above[: len(base)] == base:
+        above = (*where, *above[len(base) :])
+    elif above == base[:-1]:
+        above = where[:-1]
+    query = found.checkpoint.shown.partition("?")[2] if address.startswith("http") else ""
+    return replace(own, above=above, full=f"{own.full}?{query}" if query else own.full)
 
 
 def _finished(found: Found, label: str) -> Checkpoint:

@@ -54,4 +54,5 @@ STORE = Store(
     "credentials come by GOOGLE_APPLICATION_CREDENTIALS or `gcloud auth application-default"
     " login`, a public bucket by FSSPEC_GS_TOKEN=anon",
     attempts=1,
+    logs=("google",),
 )

@@ -46,6 +46,8 @@ OURS = "mother."
 NO_MLFLOW = "no MLflow answers there"
 #: what is raised where an answer is not what it should be
 _LIES = (KeyError, TypeError, AttributeError, ValueError)
+#: where MLflow looks for its registry, in this order
+_VARIABLES = ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")
 #: the id of a logged model
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
 _API = "/api/2.0/mlflow"
@@ -97,12 +99,13 @@ def parse(address: str) -> Version:
 
 def _default(address: str) -> str:
     """The registry that MLflow's own variables name."""
-    for variable in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
-        if (found := os.environ.get(variable, "")).startswith(("http://", "https://")):
+    known = {name: os.environ.get(name, "") for name in _VARIABLES}
+    for found in known.values():
+        if found.startswith(("http://", "https://")):
             return found.rstrip("/")
-    raise refused(
-        address, "no registry is known; set MLFLOW_TRACKING_URI to the server's https://…"
-    )
+    other = next((name for name, found in known.items() if found), "")
+    what = f"{other} names no server" if other else "no registry is known"
+    raise refused(address, f"{what}; set MLFLOW_TRACKING_URI to the https://… of `mlflow server`")
 
 
 def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
@@ -283,7 +286,7 @@ REGISTRY = replace(SERVER, who="the registry", fault=_fault)
 def _headers(host: str) -> dict[str, str]:
     """By MLflow's own variables and file, for the server that these name, or for any where they
     name none."""
-    named = [os.environ.get(v, "") for v in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")]
+    named = [os.environ.get(name, "") for name in _VARIABLES]
     named = [each for each in named if each.startswith("http")]
     if named and urlsplit(host).netloc not in [urlsplit(each).netloc for each in named]:
         return {}

@@ -180,10 +180,11 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
 def scrubbed(text: str) -> str:
-    """What a library says, in one line, addresses in it without what is secret.
+    """What a library says, in one line, without a whole answer in XML, and addresses in it without
+    what is secret.
 
     >>> scrubbed("403, url='https://u:p@host/f?sig=5ec2e7'")
     "403, url='https://host/f'"
     """
-    said = _URL.sub(lambda m: public(m[0]), text)
+    said = _URL.sub(lambda m: public(m[0]), text.partition("<?xml")[0])
     return " ".join(said.split())[:200]

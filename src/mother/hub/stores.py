@@ -67,7 +67,8 @@ class Store:
     options: for its file system. listed: the files at a path, by their names below it, and "" for
     the one that lies at the path itself. read: bytes [start, stop) of one of them, and its tag; it
     raises ChangedError where they are others by now. advice: what to do where credentials fail.
-    attempts: how often a request is made, 1 where its library itself tries again.
+    attempts: how often a request is made, 1 where its library itself tries again. logs: names of
+    what its library brings that logs, too.
     """
 
     options: Callable[[], dict[str, Any]]
@@ -75,6 +76,7 @@ class Store:
     read: Callable[[Any, str, Entry, int, int], tuple[bytes, str]]
     advice: str = "see its library's page on credentials"
     attempts: int = ATTEMPTS
+    logs: tuple[str, ...] = ()
 
 
 def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
@@ -169,7 +171,9 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
     except ValueError as error:  # a list that says too much
         raise refused(address, manners.fault(error)) from None
     except (KeyError, TypeError, AttributeError):
-        raise refused(address, f"what answers there lists otherwise than {scheme}:// does") from None
+        raise refused(
+            address, f"what answers there lists otherwise than {scheme}:// does"
+        ) from None
     if len(every) > MAX_FILES:
         raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
     if not every:
@@ -245,15 +249,17 @@ def _file_system(address: str, scheme: str, store: Store, manners: Manners) -> t
     try:
         fs, path = fsspec.url_to_fs(address, **store.options())
         # what libraries log where nobody asked for logs is told in one line here
-        logging.getLogger(type(fs).__module__.partition(".")[0]).addHandler(logging.NullHandler())
+        for name in (type(fs).__module__.partition(".")[0], *store.logs):
+            logging.getLogger(name).addHandler(logging.NullHandler())
         return fs, str(path)
     except ImportError as error:
         absent = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         module = absent.name or scheme
         wanted = f"'mother-recovery[{EXTRAS[scheme]}]'" if scheme in EXTRAS else module
         raise refused(address, f"{module} is not installed; run: pip install {wanted}") from None
-    except manners.caught() as error:
-        raise refused(address, manners.fault(error)) from None
+    except manners.caught() as error:  # before anybody was asked
+        why = scrubbed(str(error)) or type(error).__name__
+        raise refused(address, f"{scheme}:// can't be asked: {why}; {store.advice}") from None
 
 
 def _password(rest: str) -> str:

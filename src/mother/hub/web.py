@@ -9,6 +9,7 @@ import atexit
 import ipaddress
 import netrc
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,21 @@ def _passes(error: Exception) -> bool:
     if isinstance(error, StatusError):
         return error.response.status_code in PASSING
     kinds = TransportError | ConnectionError | TimeoutError
-    return isinstance(error, kinds) and not isinstance(error, UnsupportedProtocol)
+    if not isinstance(error, kinds) or isinstance(error, UnsupportedProtocol):
+        return False
+    return not any(map(_is_settled, _causes(error)))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_settled(error: BaseException) -> bool:
+    """Whether a host does not exist, or speaks no TLS that we trust: asking again won't help."""
+    unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+    return unknown or isinstance(error, ssl.SSLError)
 
 
 def _asked(error: Exception) -> float | None:

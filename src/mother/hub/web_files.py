@@ -70,7 +70,7 @@ def opened(address: str, download: bool) -> Iterator[Opened | InputError]:
         return RangedFile(path, _readable(public(urls[name])), source, entry.size, tag=entry.tag)
 
     entries = {each: Entry(known.size, known.tag) for each, known in found.items()}
-    place = (digest(address, download, sorted(entries.items())), split.hostname, _leaf(folder))
+    place = (digest(url, download, sorted(entries.items())), split.hostname, _leaf(folder))
     folded = mirror(called, place, entries, reader)
     folded.refused = tuple(faults)
     for each in found:

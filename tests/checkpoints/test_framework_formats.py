@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,32 @@ def test_an_archive_of_nemo(tmp_path):
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     same(open_checkpoint(tmp_path / "a.nemo"), state())
+
+
+def save_agent(path, how=zipfile.ZIP_STORED, **options):
+    """As Stable-Baselines3 does."""
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("data", "{}")
+        for name, saved in (("policy", state()), ("policy.optimizer", {"step": torch.ones(3)})):
+            content = io.BytesIO()
+            torch.save(saved, content, **options)
+            archive.writestr(f"{name}.pth", content.getvalue())
+
+
+@pytest.mark.parametrize("new", [True, False])  # files of torch before 1.6 begin anywhere
+def test_an_agent_is_found_among_other_archives(tmp_path, new):
+    save_agent(tmp_path / "agent.zip", _use_new_zipfile_serialization=new)
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as other:
+        other.writestr("a.png", b"x" * 300)
+    found, problems = discover([tmp_path])
+    assert ([c.id for c in found], problems) == (["agent"], [])
+    same(found[0], state())
+
+
+def test_an_agent_that_was_compressed_is_refused(tmp_path):
+    save_agent(tmp_path / "a.zip", zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="unzip it"):
+        open_checkpoint(tmp_path / "a.zip")
 
 
 def test_parts_of_meta_are_joined(tmp_path):

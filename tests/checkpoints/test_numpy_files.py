@@ -42,6 +42,22 @@ def test_archives_as_numpy_wrote_them(tmp_path, save):
             assert read.dtype == tensor.dtype == flat.dtype.newbyteorder("=")
 
 
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_archives_that_leave_the_ending_of_names_out(tmp_path, how):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", how) as archive:
+        archive.writestr("settings.json", "{}")
+        for name in ("matrix", "half"):
+            content = io.BytesIO()
+            np.save(content, ARRAYS[name])
+            archive.writestr(f"{name}.weight", content.getvalue())
+    checkpoint = open_checkpoint(tmp_path / "a.npz")
+    assert list(checkpoint.tensors) == ["matrix.weight", "half.weight"]
+    assert checkpoint.notes == ("skipped 'settings.json': no array",)
+    np.testing.assert_array_equal(
+        checkpoint.tensors["matrix.weight"].read(), ARRAYS["matrix"].ravel()
+    )
+
+
 @pytest.mark.parametrize("name", ARRAYS)
 def test_single_arrays(tmp_path, name):
     np.save(tmp_path / "a.npy", ARRAYS[name])

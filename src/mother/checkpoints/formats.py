@@ -19,11 +19,12 @@ from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_ker
 from mother.checkpoints.mindspore_files import is_mindspore, read_mindspore
 from mother.checkpoints.mxnet_files import is_mxnet, read_mxnet
 from mother.checkpoints.nemo_files import is_nemo, read_nemo
-from mother.checkpoints.numpy_files import looks_like_npy, read_npy, read_npz
+from mother.checkpoints.numpy_files import has_arrays, looks_like_npy, read_npy, read_npz
 from mother.checkpoints.onnx_files import external_parts, is_onnx, read_onnx
 from mother.checkpoints.openvino_files import is_openvino, read_openvino, values_of
 from mother.checkpoints.pickled_arrays import is_pickle, read_pickled
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
+from mother.checkpoints.stable_baselines_files import POLICY, read_stable_baselines
 from mother.checkpoints.storage import File, refusal
 from mother.checkpoints.tensor import Checkpoint
 from mother.checkpoints.tensorflow_files import data_parts, is_tf_index, read_tf_index
@@ -67,7 +68,9 @@ def _read_zip(file: File) -> Checkpoint:
         return read_torch_zip(file, members)
     if WEIGHTS in members:
         return read_keras_zip(file, members)
-    if any(name.endswith(".npy") for name in members):
+    if POLICY in members:
+        return read_stable_baselines(file, members)
+    if has_arrays(file, members):
         return read_npz(file, members)
     raise file.fault("a zip archive that holds neither PyTorch data nor .npy arrays")
 

@@ -73,14 +73,32 @@ def read_npz(file: File, members: Mapping[str, Member]) -> Checkpoint:
     """The checkpoint in an .npz archive; reads the arrays' headers only. Raises InputError."""
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
+    arrays = _arrays(file, members)
     for member in members.values():
-        if member.name.endswith(".npy"):
+        if member.name in arrays:
             _add(file, member, tensors, notes)
         else:
-            notes.append(f"skipped {member.name!r}: not an .npy member")
+            notes.append(f"skipped {member.name!r}: no array")
     if not tensors:
         raise file.fault("; ".join(["holds no arrays of numbers", *notes[:1]]))
     return Checkpoint(file.path.stem, file.path, "npz", tensors, notes=tuple(notes))
+
+
+def has_arrays(file: File, members: Mapping[str, Member]) -> bool:
+    """Whether an archive holds arrays, as .npz does."""
+    return bool(_arrays(file, members))
+
+
+def _arrays(file: File, members: Mapping[str, Member]) -> set[str]:
+    """The members that are arrays: those called .npy, as NumPy calls them, or, where none is, those
+    that start as an array does. Programs in other languages leave the ending out."""
+    called = {name for name in members if name.endswith(".npy")}
+    return called or {name for name, member in members.items() if _starts_so(file, member)}
+
+
+def _starts_so(file: File, member: Member) -> bool:
+    many = min(len(MAGIC), member.size)
+    return looks_like_npy(bytes(span(file, member).array(0, many)))
 
 
 def _add(file: File, member: Member, tensors: dict[str, Tensor], notes: list[str]) -> None:

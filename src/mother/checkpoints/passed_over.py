@@ -27,6 +27,7 @@ from mother.checkpoints.mxnet_files import MAGIC as MXNET
 from mother.checkpoints.pickled_arrays import holds_arrays
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
+from mother.checkpoints.stable_baselines_files import POLICY
 from mother.checkpoints.storage import File, identity
 from mother.checkpoints.tensor import Checkpoint, Problem, printable
 from mother.checkpoints.torch_files import has_torch_members, looks_like_legacy_torch
@@ -44,8 +45,8 @@ _LINK = "a link out of the folder, which is not searched; name where it leads"
 
 def is_weights(path: Path) -> bool:
     """Whether a file of an ending that tells nothing holds weights that can be read, by its first
-    bytes: what torch.save or safetensors wrote under another name."""
-    if path.suffix.lower() in (".zip", ".whl", ".jar", ".docx", ".xlsx", ".pptx", ".epub"):
+    bytes: what torch.save or safetensors wrote under another name, or an agent in a .zip."""
+    if path.suffix.lower() in (".whl", ".jar", ".docx", ".xlsx", ".pptx", ".epub"):
         return False
     try:
         file = File(path)
@@ -53,7 +54,9 @@ def is_weights(path: Path) -> bool:
             return False
         start = file.read(0, HEAD)
         if looks_like_zip(start):
-            return has_torch_members(read_members(file))
+            members = read_members(file)
+            agent = path.suffix.lower() == ".zip"  # others of that ending are left alone
+            return POLICY in members if agent else has_torch_members(members)
         length = int.from_bytes(start[:8], "little")
         header = looks_like_safetensors(start) and 2 <= length <= file.size - 8
         told = looks_like_legacy_torch(start) or start.startswith((b"GGUF", b"\x89HDF", MXNET))

@@ -278,12 +278,16 @@ class File:
         return digest.hexdigest()
 
     def map(self, offset: int, count: int) -> mmap.mmap:
-        """A read-only map of `count` bytes; `offset` is a multiple of the page size."""
+        """A map of `count` bytes; `offset` is a multiple of the page size. Of a file in an archive,
+        which may begin anywhere in a page, it is a copy."""
         self._have(offset, offset + count)
         self.taken.add(count)
-        if self._origin:
-            raise self.fault("holds a file of a format that is not read inside an archive")
-        return self._map(offset, count)
+        if not self._origin:
+            return self._map(offset, count)
+        copied = mmap.mmap(-1, count)
+        copied.write(self.read(offset, count))
+        copied.seek(0)
+        return copied
 
     def _map(self, offset: int, count: int) -> mmap.mmap:
         with self._descriptor() as descriptor:

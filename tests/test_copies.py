@@ -170,3 +170,18 @@ def test_a_rounded_copy_that_an_exporter_named_its_vectors_anew(tmp_path: Path) 
     assert found.pop(("d", "y")) == "converted"
     assert {found.pop((p, "z"), "none") for p in ("d", "y")} & {"converted", "duplicate"} == set()
     assert found.keys() == set(EDGES)
+
+
+@pytest.mark.parametrize("rounded", [np.float16, bf16], ids=["half", "bfloat16"])
+def test_copies_of_copies_hang_from_what_is_none(
+    tmp_path: Path, rounded: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Rounded from an export that holds a number more: the only copy of which all is the same."""
+    models = {k: w for k, w in family().items() if k in "abc"}
+    models["y"] = models["b"] | {"Constant_9": np.full(1, 0.5, np.float32)}
+    as_float = np.float16 if rounded is np.float16 else np.float32
+    models["z"] = {n: rounded(w).astype(as_float) for n, w in models["y"].items()}
+    found = recovered(tmp_path, models)
+    assert found["b", "y"] == "duplicate"
+    assert found["b", "z"] == "converted"
+    assert {("a", "b"), ("a", "c")} <= found.keys()

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -151,13 +151,20 @@ def index_of(family: Path, folder: Path) -> mother.ModelGraph:
         return index.graph()
 
 
-def in_an_index(copy: Copy, folder: Path, alone: mother.ModelGraph) -> Verdict:
-    """The copy, added to a copy of that index. alone: its forest before."""
+def in_an_index(copy: Copy, family: Path, folder: Path, alone: mother.ModelGraph) -> Verdict:
+    """The copy, added to a copy of the family's index in a folder. alone: its forest before. It is
+    `moved`, too, where the forest is another when the copy comes first."""
     with tempfile.TemporaryDirectory() as name:
-        shutil.copytree(folder, Path(name) / "index")
-        index = Index(Path(name) / "index")
-        index.add([copy.path])
-        return _verdict(index.graph(), alone)
+        shutil.copytree(folder, Path(name) / "last")
+        with Index(Path(name) / "last") as index:
+            index.add([copy.path])
+            last = index.graph()
+        with Index.create(Path(name) / "first") as index:
+            index.add([copy.path])
+            index.add([family])
+            first = index.graph()
+    found = _verdict(last, alone)
+    return replace(found, moved=found.moved or first.to_json() != last.to_json())
 
 
 def _verdict(graph: mother.ModelGraph, alone: mother.ModelGraph) -> Verdict:

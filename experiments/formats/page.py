@@ -42,7 +42,8 @@ for anybody's parent: the graph without it is the same graph, byte for byte but 
   largest tensor; its sketch from there is the same as from the disk. Of a file of one MB, as some
   of these are, all comes at once.
 - *moved*: whether any other edge, hidden ancestor or node changed.
-- *index*: what `mother index add` says of the copy, from a sketch.
+- *index*: what `mother index add` says of the copy, from a sketch; the forest is the same, byte for
+  byte, where the copy comes before its family, and nothing else in it changes, or it is in bold.
 - *fuzzed*: how many inputs its reader had, [below](#fuzzed).
 
 Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes this page; the
@@ -82,7 +83,7 @@ def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
             many += 1
             try:
                 found, verdict = read(copy), judged(copy, family, alone)
-                told = in_an_index(copy, index, indexed)
+                told = in_an_index(copy, family, index, indexed)
                 row, fine = _row(copy, found, on_a_hub(copy), verdict, told)
             except InputError as fault:
                 row, fine = f"| {copy.name} | {copy.by} | **{fault.fault}** | | | | | | | |", False
@@ -117,7 +118,10 @@ def _row(
         _or_bold(said.relation, relation),
         _or_bold(said.scheme, scheme),
         _or_bold("yes" if said.moved else "no", not said.moved),
-        _or_bold(told, index.parent == "parent" and index.relation in copy.relations),
+        _or_bold(
+            told,
+            index.parent == "parent" and index.relation in copy.relations and not index.moved,
+        ),
     )
     return f"| {' | '.join(cells)} | |", fine
 

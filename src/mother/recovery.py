@@ -14,9 +14,9 @@ from mother.checkpoints.passed_over import named, passed_over
 from mother.checkpoints.storage import refusal
 from mother.copies.contained import find_contained, is_part
 from mother.copies.conversions import find_conversions
-from mother.copies.duplicates import Duplicate, find_duplicates, without
+from mother.copies.duplicates import Duplicate, find_duplicates, rerooted, without
 from mother.copies.folded import find_folded
-from mother.copies.quantized import childless, find_quantized, rerooted
+from mother.copies.quantized import childless, find_quantized
 from mother.errors import InputError, UsageError
 from mother.evidence.hiding import Hidden, find_hidden
 from mother.evidence.renamed import under_known_names
@@ -205,12 +205,14 @@ def _recovered(
             waiting += [g for c in apart for g in align([c])]
             (group,) = align([c for c in group.checkpoints if c not in apart])
         if options.method == "gram":
-            copies = rerooted(copies, find_quantized(group, copies))
+            copies += find_quantized(group, copies)
         # those that lost something may have children; the paper's method takes them for children
         lossy = [d for d in copies if d.relation == "converted" and options.method == "gram"]
+        duplicates = [d for d in copies if d not in lossy]
+        lossy = rerooted(lossy, duplicates)
         alone = childless(group, lossy)
         lossy = [d for d in lossy if d not in alone]
-        duplicates = [d for d in copies if d not in lossy]
+        duplicates = rerooted([*duplicates, *alone], [*duplicates, *alone])
         # without copies, what they joined may fall apart
         for whole in align(without(group, duplicates)) if duplicates else [group]:
             held = set(whole.checkpoints)

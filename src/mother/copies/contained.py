@@ -41,17 +41,38 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     before, which are left out.
     """
     models = sorted(without(group, copies), key=lambda c: c.id)
-    keyed = [_by_values(c) for c in models]
+    held = _held(group)
+    keyed = [_by_values(held[c]) for c in models]
     inside = {(i, k) for i, k in included(keyed, equal) if _tells(keyed[i])}
     pairs = [
         pair_of(models[i], models[k], mutual=(k, i) in inside, mutually="duplicate")
         for i, k in sorted(inside)
     ]
     found = [_as_others(group, d) for d in pairs if d is not None]
-    return stars([*found, *_rounded_copies(models)])
+    return stars([*found, *_rounded_copies(models, held)])
 
 
-def _rounded_copies(models: Sequence[Checkpoint]) -> Iterator[Duplicate]:
+def _held(group: Group) -> dict[Checkpoint, list[Tensor]]:
+    """The weights of each model; of sketches, of one number type or another, what all hold of each
+    layer."""
+    common = {
+        (member, tensor.name): tensor
+        for layer in group.layers
+        for member, tensor in zip(layer.members, layer.tensors, strict=True)
+    }
+    return {
+        c: [
+            replace(t, sample=common.get((k, t.name), t.sample)) if c.is_sketch else t
+            for t in c.tensors.values()
+            if t.is_weight
+        ]
+        for k, c in enumerate(group.checkpoints)
+    }
+
+
+def _rounded_copies(
+    models: Sequence[Checkpoint], held: Mapping[Checkpoint, Sequence[Tensor]]
+) -> Iterator[Duplicate]:
     """Pairs of models of which one stores, by one type alone, all tensors of the other rounded to
     it, and no others."""
     stored = [{t.dtype for t in c.tensors.values() if t.is_weight} for c in models]
@@ -60,7 +81,7 @@ def _rounded_copies(models: Sequence[Checkpoint]) -> Iterator[Duplicate]:
         wide = [kind not in s and _widest(s) > _widest({kind}) for s in stored]
         if not any(wide):
             continue
-        keyed = [_by_values(c, kind) for c in models]
+        keyed = [_by_values(held[c], kind) for c in models]
 
         def same(a: Tensor, b: Tensor, kind: np.dtype[np.generic] = kind) -> bool:
             one, other = (b, a) if a.dtype == kind else (a, b)
@@ -180,13 +201,13 @@ def included(
 
 
 def _by_values(
-    checkpoint: Checkpoint, kind: np.dtype[np.generic] | None = None
+    weights: Iterable[Tensor], kind: np.dtype[np.generic] | None = None
 ) -> dict[Hashable, list[Tensor]]:
-    """Its weights by shape, without sides of one, and a few values, rounded to a type. Single
+    """Weights by shape, without sides of one, and a few values, rounded to a type. Single
     numbers are left out: an exporter adds them as it likes."""
     keyed: dict[Hashable, list[Tensor]] = defaultdict(list)
-    for tensor in checkpoint.tensors.values():
-        if tensor.is_weight and tensor.kept.size > 1:
+    for tensor in weights:
+        if tensor.kept.size > 1:
             few = rounded(few_of(tensor.kept), kind) + 0.0
             shape = tuple(n for n in tensor.shape if n != 1)
             keyed[shape, few.tobytes()].append(tensor.kept)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
@@ -114,6 +114,33 @@ def _widened(
                     wider.discard(k)
         wider.add(i)
     return found
+
+
+def rerooted(copies: Sequence[Duplicate], gone: Sequence[Duplicate]) -> list[Duplicate]:
+    """The copies, those of a copy among `gone` as copies of its original.
+
+    >>> from pathlib import Path
+    >>> a, b, c = (Checkpoint(name, Path(name), "npz", {}) for name in "abc")
+    >>> gone = [Duplicate(a, b, "duplicate")]
+    >>> [(d.original.id, d.copy.id) for d in rerooted([Duplicate(b, c, "converted")], gone)]
+    [('a', 'c')]
+    """
+    above = {id(d.copy): d for d in gone}
+
+    def root(d: Duplicate) -> Duplicate:
+        own = above.get(id(d.original))
+        return d if own is None else root(_through(own, d))
+
+    return [root(d) for d in copies]
+
+
+def _through(own: Duplicate, d: Duplicate) -> Duplicate:
+    """What the copy `d` of the copy `own` is to the original of that."""
+    if own.relation == "duplicate":
+        return replace(d, original=own.original)
+    one = d.relation in ("duplicate", own.relation) or own.relation == "quantized"
+    scheme = d.copy.scheme or own.scheme
+    return replace(own, copy=d.copy, scheme=scheme, relation=own.relation if one else "converted")
 
 
 def originals(group: Group, duplicates: Sequence[Duplicate]) -> NDArray[np.intp]:

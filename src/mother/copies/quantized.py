@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
 def childless(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
     """Those of the copies that no model of a group descends from, which may be left out of it."""
     index = {c: k for k, c in enumerate(group.checkpoints)}
-    if not copies or any(c.is_sketch for c in index):
+    if not copies:
         return []
     rows = _Rows(group)
     others = {c: rows.matrices(index[c]) for c in without(group, copies)}
@@ -120,17 +120,6 @@ def marked(copy: Matrices, original: Matrices, others: Iterable[Matrices]) -> bo
         if odds > MARKED:
             return True
     return False
-
-
-def rerooted(copies: Sequence[Duplicate], quantized: Sequence[Duplicate]) -> list[Duplicate]:
-    """All copies, with those of a quantized copy as copies of its original."""
-    above = {d.copy: d for d in quantized}
-
-    def root(d: Duplicate) -> Duplicate:
-        own = above.get(d.original)
-        return d if own is None else replace(own, copy=d.copy, scheme=d.copy.scheme or own.scheme)
-
-    return [*(root(d) for d in copies), *quantized]
 
 
 @dataclass(frozen=True)
@@ -170,19 +159,24 @@ class _Rows:
             )
 
     def matrices(self, model: int) -> Matrices:
-        """Of one that is no sketch."""
+        """Those rows of one model, by layer."""
         found = {}
         for layer in self.group.layers:
             rows = self.rows.get((layer.name, layer.shape))
-            if rows is not None and model in layer.members:
-                tensor = layer.tensors[layer.members.index(model)]
+            if rows is None or model not in layer.members:
+                continue
+            tensor = layer.tensors[layer.members.index(model)]
+            if not self.group.checkpoints[model].is_sketch:
                 parts = tensor.parts(spans(layer.shape, rows.tolist()))
                 found[layer.name, layer.shape] = parts.astype(np.float64)
+            elif tensor.size:
+                held = tensor.read().reshape(tensor.shape)
+                found[layer.name, layer.shape] = held.astype(np.float64)
         return found
 
     def of(self, model: int) -> _Seen:
         checkpoint = self.group.checkpoints[model]
-        matrices = {} if checkpoint.is_sketch else self.matrices(model)
+        matrices = self.matrices(model)
         vectors, codes = {}, set()
         heights, cells = {}, {}
         for layer in self.group.layers:
@@ -191,13 +185,8 @@ class _Rows:
             if model not in layer.members:
                 continue
             tensor = layer.tensors[layer.members.index(model)]
-            if checkpoint.is_sketch:
-                values = tensor.read().astype(np.float64).reshape(tensor.shape)
-                if key in self.rows and values.size:
-                    matrices[key] = values
-                    cells[key] = Cells(tensor.cell > 0, tensor.cell, 0.0)
-                elif values.size > 1 and not is_matrix(layer.shape):
-                    vectors[key] = values
+            if checkpoint.is_sketch and key in matrices:
+                cells[key] = Cells(tensor.cell > 0, tensor.cell, 0.0)
             elif tensor.size > 1 and not is_matrix(layer.shape):
                 vectors[key] = tensor.read().astype(np.float64)
             if _is_coded(tensor):

@@ -32,7 +32,8 @@ from mother.index.newcomer import (
     reduced,
 )
 from mother.index.settings import Settings
-from mother.layouts.content import may_be_seen, plainness, plan_of
+from mother.layouts import align
+from mother.layouts.content import left_over, may_be_seen, plainness, plan_of
 
 NOTE = "compared in the layout of its relatives, found by content"  # whoever came first
 TRIED = 4  # models that one is looked for in, each of another family
@@ -61,13 +62,12 @@ class Unlike:
         """Models of the index as they are seen in the layouts of relatives, where they or these
         were just added. ids: of all that were."""
         found: dict[str, Newcomer] = {}
-        for model in self._apart(set(ids)):
-            labels = dict(zip(*self.catalogue.labels(frozenset({model.architecture})), strict=True))
-            own = labels.get(model.number, np.zeros(0, np.int8))
-            sketch = self.catalogue.sketch(model.number)
-            for other in self._likeliest(model.architecture, sketch, own):
+        for model, others in self._pairs(set(ids)):
+            for other in others:
                 opened, relative = where_it_lies(model), where_it_lies(other)
                 if opened is None or relative is None:
+                    continue
+                if model.sure == other.sure and not _are_left(opened, relative):
                     continue
                 pair = (opened, model), (relative, other)
                 (plain, _), (foreign, of) = sorted(pair, key=lambda each: _rank(each[0]))
@@ -76,18 +76,34 @@ class Unlike:
                     break
         return list(found.values())
 
-    def _apart(self, ids: set[str]) -> Iterator[Model]:
-        """Of each sure family whose members are all among these, the first by id."""
-        members = (self.catalogue.models("id = ?", id_) for id_ in sorted(ids))
-        for sure in dict.fromkeys(model.sure for rows in members for model in rows):
-            family = self.catalogue.members(sure)
-            if _has_its_own(family[0]) and all(model.id in ids for model in family):
-                yield family[0]
+    def _pairs(self, ids: set[str]) -> Iterator[tuple[Model, list[Model]]]:
+        """Models that were just added, with those in whose layout they may be, or these in theirs:
+        of families where names join some of them, one of each other architecture; of families that
+        are new, the likeliest of all others."""
+        rows = (m for id_ in sorted(ids) for m in self.catalogue.models("id = ?", id_))
+        fresh: dict[int, list[Model]] = {}
+        for model in rows:
+            fresh.setdefault(model.sure, []).append(model)
+        for sure, models in fresh.items():
+            family = [m for m in self.catalogue.members(sure) if _has_its_own(m)]
+            kinds = {m.architecture: m for m in reversed(family)}
+            for model in {m.architecture: m for m in reversed(models) if _has_its_own(m)}.values():
+                yield model, [m for kind, m in kinds.items() if kind != model.architecture]
+            if family and len(models) == len(self.catalogue.members(sure)):
+                yield family[0], self._likeliest_of(family[0])
+
+    def _likeliest_of(self, model: Model) -> list[Model]:
+        key = model.architecture
+        labels = dict(zip(*self.catalogue.labels(frozenset({key})), strict=True))
+        own = labels.get(model.number, np.zeros(0, np.int8))
+        return self._likeliest(key, self.catalogue.sketch(model.number), own)
 
     def _beside(self, model: Model, plain: Checkpoint) -> dict[str, Newcomer]:
-        """The others of a model's sure family, in the same layout, by path."""
+        """The others of a model's sure family that are stored as it is, or that names do not join
+        to a plain one, in the same layout, by path."""
+        joined = self.catalogue.compared(architecture(plain)) - {model.architecture}
         others = (m for m in self.catalogue.members(model.sure) if m.path != model.path)
-        opened = ((m.path, where_it_lies(m)) for m in others)
+        opened = ((m.path, where_it_lies(m)) for m in others if m.architecture not in joined)
         seen = ((path, self._seen(own, plain)) for path, own in opened if own is not None)
         return {path: new for path, new in seen if new is not None}
 
@@ -131,6 +147,18 @@ def where_it_lies(model: Model) -> Checkpoint | None:
         return found if is_as_it_was(found, model.stamp) else None
     except (InputError, ValueError, TypeError, KeyError):
         return None
+
+
+def _are_left(own: Checkpoint, relative: Checkpoint) -> bool:
+    """Whether names leave tensors of the same sides in both."""
+    groups = align([own, relative])
+    if len(groups) > 1:
+        return False
+    left = [
+        replace(c, tensors={n: c.tensors[n] for n in names})
+        for c, names in zip((own, relative), left_over(groups[0]), strict=True)
+    ]
+    return bool(_sides(left[0]) & _sides(left[1]))
 
 
 def _has_its_own(model: Model) -> bool:

@@ -7,6 +7,7 @@ given the names, shapes and order of rows of the other group, as views of what t
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,9 @@ from mother.layouts.unfolding import Unfolding, unstacked
 MAX_MODELS, MAX_LOOKS, READINGS = 8, 256, 4
 #: tensors that decide whether a model is looked for in full, and elements of each at most
 _DECIDE, _DECIDING = 6, 1 << 24
-#: correlation of a vector with its counterpart, and how far behind all others are
-_ALIKE, _AHEAD = 0.9, 0.05
+#: correlation of a vector with its counterpart, or standard errors of it if these are less; how far
+#: behind all others are, or how many times as far from 1
+_ALIKE, _TOLD, _AHEAD, _CLOSER = 0.9, 6.0, 0.05, 4.0
 #: share of a model's weights that must be left by names to be looked for by content
 _LEFT = 0.05
 #: runs of neighbouring rows up to which they are read run by run
@@ -103,11 +105,7 @@ def _partly(group: Group, look: _Look) -> Iterator[tuple[Checkpoint, Checkpoint]
                 views = {n: permuted(each.tensors[n], (1, 0)) for n in turned}
                 yield each, replace(each, tensors={**each.tensors, **views})
             continue
-        paired = [{layer.tensors[k].name for layer in pair[0].layers} for k in (0, 1)]
-        left = [set(c.tensors) - p for c, p in zip((relative, own), paired, strict=True)]
-        ends = [{_end(name) for name in names} for names in left]
-        ours = {name for name in left[0] if _end(name) not in ends[1]}
-        rest = {name for name in left[1] if _end(name) not in ends[0]}
+        ours, rest = left_over(pair[0])
         if _only(own, rest).parameters < _LEFT * own.parameters:
             continue
         candidates = [_only(c, ours) for c in _spread(most)]
@@ -116,6 +114,16 @@ def _partly(group: Group, look: _Look) -> Iterator[tuple[Checkpoint, Checkpoint]
                 seen = plan.seen(_only(each, rest))
                 kept = _only(each, set(each.tensors) - rest).tensors
                 yield each, replace(seen, tensors={**seen.tensors, **kept})
+
+
+def left_over(pair: Group) -> tuple[set[str], set[str]]:
+    """Of a group of two models, the tensors of each that names leave, but for those that end alike
+    in both and are of other shapes."""
+    paired = [{layer.tensors[k].name for layer in pair.layers} for k in (0, 1)]
+    left = [set(c.tensors) - p for c, p in zip(pair.checkpoints, paired, strict=True)]
+    ends = [{_end(name) for name in names} for names in left]
+    first, second = ({name for name in left[k] if _end(name) not in ends[1 - k]} for k in (0, 1))
+    return first, second
 
 
 def _turned(own: Checkpoint, relative: Checkpoint) -> list[str]:
@@ -276,15 +284,24 @@ def _vectors(
         if _is_vector(tensor):
             flat[_stem(name)].append(name)
     mapped: dict[str, RowMap] = {}
-    values = {n: _centred(t) for n, t in theirs.items() if _is_vector(t)}
+    left: dict[int, list[str]] = defaultdict(list)
     for name, tensor in ours.items():
         if not _is_vector(tensor):
             continue
         rowmap = _of_its_matrix(tensor, beside.get(_stem(name)), flat, theirs)
         if rowmap is None:
-            rowmap = _alike(_centred(tensor), values)
-        if rowmap is not None:
+            left[tensor.size].append(name)
+        else:
             mapped[name] = rowmap
+    taken = {source.name for rowmap in mapped.values() for source in rowmap.sources}
+    for size, names in left.items():
+        free = [n for each in flat.values() for n in each if theirs[n].size == size]
+        pairs = _alike(
+            {n: ours[n].read().astype(np.float64) for n in names},
+            {n: theirs[n].read().astype(np.float64) for n in free if n not in taken},
+        )
+        for name, other in pairs.items():
+            mapped[name] = RowMap((_whole(other, size),), np.zeros(size, int), np.arange(size))
     return mapped
 
 
@@ -321,24 +338,45 @@ def _of_its_matrix(
     return RowMap(tuple(sources), matrix.which, matrix.row)
 
 
-def _centred(tensor: Tensor) -> Array:
-    values = tensor.read().astype(np.float64)
+def _alike(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, str]:
+    """Vectors of one size and those that they are, by name: equal ones, then those of which each is
+    the other's likest, where no other is nearly so.
+
+    >>> draw = np.random.default_rng(0).normal(size=(3, 400))
+    >>> ours = {"a": draw[0], "b": draw[1], "ones": np.ones(400)}
+    >>> _alike(ours, {"c": draw[1] + draw[2] / 2, "d": np.ones(400), "e": draw[2]})
+    {'ones': 'd', 'b': 'c'}
+    """
+    found: dict[str, str] = {}
+    held: dict[bytes, list[str]] = defaultdict(list)
+    for name, values in theirs.items():
+        held[values.tobytes()].append(name)
+    for name, values in ours.items():
+        if equal := held[values.tobytes()]:
+            found[name] = equal.pop(0)
+    own, other = (
+        [n for n in side if n not in {*found, *found.values()}] for side in (ours, theirs)
+    )
+    if not own or not other:
+        return found
+    cosines = (
+        np.stack([_centred(ours[n]) for n in own])
+        @ np.stack([_centred(theirs[n]) for n in other]).T
+    )
+    noise = 1 / math.sqrt(len(ours[own[0]]))
+    for k, m in zip(*np.nonzero(cosines >= min(_ALIKE, _TOLD * noise)), strict=True):
+        best, rest = cosines[k, m], [*np.delete(cosines[k], m), *np.delete(cosines[:, m], k)]
+        second = max(rest, default=-1.0)
+        if best - second >= max(_AHEAD, 2 * noise) or (
+            best >= _ALIKE and _CLOSER * (1 - best) <= 1 - second
+        ):
+            found[own[k]] = other[m]
+    return found
+
+
+def _centred(values: Array) -> Array:
     with np.errstate(all="ignore"):
         values = values - values.mean()
         norm = float(np.linalg.norm(values))
     centred: Array = values / norm if 0 < norm < np.inf else np.zeros_like(values)
     return centred
-
-
-def _alike(own: Array, values: Mapping[str, Array]) -> RowMap | None:
-    """The one vector that is alike, where no other is nearly so."""
-    scores = sorted(
-        ((float(own @ each), name) for name, each in values.items() if each.size == own.size),
-        key=lambda pair: (-pair[0], pair[1]),
-    )
-    if not scores or scores[0][0] < _ALIKE:
-        return None
-    if len(scores) > 1 and scores[1][0] > scores[0][0] - _AHEAD:
-        return None
-    size = own.size
-    return RowMap((_whole(scores[0][1], size),), np.zeros(size, int), np.arange(size))

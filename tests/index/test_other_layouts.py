@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from families import write
+from safetensors.numpy import load_file
 
 from mother.index import Index
 
@@ -90,3 +91,26 @@ def test_without_the_files_it_stays_alone(models: Path, tmp_path: Path) -> None:
         own.unlink()
         index.add([models / "unlike-copy.npz"])
         assert index.graph().edges == ()
+
+
+def test_vectors_under_other_names_are_found_where_names_join_the_rest(
+    models: Path, tmp_path: Path
+) -> None:
+    """As an exporter writes them that folds norms into constants, beside numbers of its own."""
+    for name, kind in (("same", np.float32), ("half", np.float16)):
+        held = {f"self.{n}": w for n, w in load_file(models / "parent.safetensors").items()}
+        for k, bias in enumerate([n for n in held if n.endswith("bias")]):
+            held[f"Constant_{k}"] = held.pop(bias).reshape(1, 1, -1)
+        held |= {"Constant_9": np.full(1, 1e-5, np.float32)}
+        np.savez(tmp_path / f"zz-{name}.npz", **{n: w.astype(kind) for n, w in held.items()})
+    copies, others = sorted(tmp_path.glob("zz*")), sorted(models.glob("*.safetensors"))
+    with made(tmp_path / "1", others) as index:
+        before = index.graph()
+        index.add(copies)
+        last = index.graph()
+    with made(tmp_path / "2", copies, others) as index:
+        assert index.graph().to_json() == last.to_json()
+    assert [e for e in last.edges if not e.child.startswith("zz")] == list(before.edges)
+    told = {e.child: (e.parent, e.relation) for e in last.edges}
+    assert told["zz-same"] == ("parent", "duplicate")
+    assert told["zz-half"] == ("parent", "converted")

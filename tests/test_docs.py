@@ -132,7 +132,7 @@ class Session:
             assert re.fullmatch(r"\.(\[(\w+)\])?", what), line
             assert what == "." or what[2:-1] in EXTRAS, line
         elif words[:2] == ["python", "experiments/tests/loopback_hub.py"]:
-            self.hubs[words[3]] = self.opened.enter_context(serve(Path(words[2])))
+            self.hubs[words[3]] = self.opened.enter_context(serve(Path(words[2]), own=True))
         elif words[0] == "moto_server":
             from moto.server import ThreadedMotoServer
             from s3fs import S3FileSystem
@@ -162,10 +162,10 @@ class Session:
             huggingface_hub.snapshot_download(name)
         elif words[:4] == ["hf", "cache", "rm", "-y"]:
             (name,) = words[4:]
-            known = huggingface_hub.scan_cache_dir(self.cache).repos
-            (repository,) = [r for r in known if f"{r.repo_type}/{r.repo_id}" == name]
-            # not by its revisions: all repositories of the loopback Hub have the same one
-            shutil.rmtree(repository.repo_path)
+            known = huggingface_hub.scan_cache_dir(self.cache)
+            (repository,) = [r for r in known.repos if f"{r.repo_type}/{r.repo_id}" == name]
+            # as `hf` does: what has none of these commits stays
+            known.delete_revisions(*(r.commit_hash for r in repository.revisions)).execute()
         elif words[0] == "python":
             out = self.python(words[1:])
         elif words[0] == "make":

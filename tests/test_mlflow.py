@@ -186,6 +186,11 @@ def test_no_registry(monkeypatch: pytest.MonkeyPatch, registry: Registry) -> Non
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(InputError, match=r"no registry is known; set MLFLOW_TRACKING_URI"):
         mother.recover("models:/plain/1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:5ec2e7@host/mlflow")
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI names no server; set") as raised:
+        mother.recover("models:/plain/1")
+    assert "5ec2e7" not in str(raised.value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     registry.web.faults[f"{API}model-versions/get"] = ["whole"]
     registry.web.files[f"{API}model-versions/get"] = b"<html>"
     with pytest.raises(InputError, match="no MLflow answers there"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import subprocess
@@ -71,6 +73,12 @@ def bucket() -> Iterator[Any]:
 def large(seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     return save({f"layer{k}": rng.normal(size=150_000).astype(np.float32) for k in range(4)})
+
+
+def npz(seed: int) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, w=np.random.default_rng(seed).normal(size=(8, 8)))
+    return out.getvalue()
 
 
 def family(write: Put) -> None:
@@ -197,11 +205,28 @@ def test_credentials_that_are_wrong_or_missing(
     def wrong(*_: Any, **__: Any) -> None:
         raise PermissionError("The AWS Access Key Id you provided does not exist in our records.")
 
-    for call, said in ((lacking, "no credentials"), (wrong, "credentials are not accepted")):
+    def expired(_: Any, call: str, **__: Any) -> None:
+        if call == "head_object":  # whose answer has no words
+            raise OSError(errno.EINVAL, "Bad Request")
+        raise PermissionError("The provided token has expired.")
+
+    refused = (
+        (wrong, "credentials are not accepted"),
+        (expired, r"credentials are .*has expired\.\);"),
+    )
+    for call, said in ((lacking, "no credentials"), *refused):
         monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", call)
-        with pytest.raises(InputError, match=rf"s3://lab/models: {said} .*AWS_PROFILE") as raised:
+        with pytest.raises(InputError, match=rf"s3://lab/models: {said}.*AWS_PROFILE") as raised:
             mother.recover("s3://lab/models")
         assert "5ec2e7" not in str(raised.value)
+
+
+def test_what_is_no_store(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", lambda *_, **__: {})
+    with pytest.raises(InputError, match="what answers there is no server of s3://"):
+        mother.recover("s3://lab/models")
 
 
 def test_a_password_in_an_address_is_not_told(bucket: Any) -> None:
@@ -249,6 +274,15 @@ def test_names_that_are_no_files_names(put: Put, bucket: Any, tmp_path: Path) ->
     with pytest.raises(InputError, match="its key can't be the name of a file"):
         mother.recover("s3://lab/odd/" + 300 * "x")
     assert not (tmp_path / "d.npz").exists()
+
+
+def test_the_same_place_in_two_buckets(put: Put) -> None:
+    for bucket, seed in (("live", 0), ("next", 1)):
+        put(f"{bucket}/x/y/base.npz", npz(seed))
+    paths = [f"memory://lab/{bucket}/x/y/base.npz" for bucket in ("live", "next")]
+    assert [c.id for c in discover(paths)[0]] == ["live/x/y/base", "next/x/y/base"]
+    folders = [path.rpartition("/")[0] for path in paths]
+    assert [c.id for c in discover(folders)[0]] == ["live/x/y/base", "next/x/y/base"]
 
 
 def test_as_many_files_as_are_looked_at(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ from views.serving import served
 
 import mother
 import mother.hub.web
-from mother.checkpoints import open_checkpoint
+from mother.checkpoints import discover, open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
 from mother.graph import ModelGraph
-from mother.hub import shown
+from mother.hub import TRAFFIC, shown
 from mother.hub.schemes import public
 from mother.hub.web import followed
 
@@ -201,6 +201,22 @@ def test_what_passes_is_tried_again(web: Web) -> None:
     for name, values in weights().items():
         assert np.array_equal(c.tensors[name].read(), values)
     assert web.sent < 1.2 * len(data)  # what came is not asked for again
+
+
+def test_what_does_not_pass_is_not_tried_again(web: Web) -> None:
+    before = TRAFFIC.requests
+    with pytest.raises(InputError, match="WRONG_VERSION_NUMBER"):
+        mother.recover(f"{web.at.replace('http:', 'https:')}/a.npz")
+    assert TRAFFIC.requests - before == 1
+
+
+def test_two_versions_and_two_spellings_of_one_file(web: Web) -> None:
+    web.files["/m/ü.npz"] = archive()
+    at = f"{web.at}/m/ü.npz"
+    (one,) = discover([at, f"{web.at}/m/%C3%BC.npz"])[0]
+    assert one.id == "ü"
+    found, _ = discover([f"{at}?versionId=1", f"{at}?versionId=2"])
+    assert [c.id for c in found] == ["ü.npz?versionId=1", "ü.npz?versionId=2"]
 
 
 def test_a_server_without_ranges_when_allowed(web: Web) -> None:

@@ -1,16 +1,16 @@
-"""Walk how-tos to the letter: each command of a page in a fresh checkout with an environment of its
-own and an empty home, by a real shell with real servers, and what it printed beside what is shown.
+"""Walk how-tos to the letter: each command of a page in a fresh checkout with an empty home and a
+new environment, by a real shell with real servers, and what it printed beside what is shown.
 
     python -m experiments.stores.howtos [PAGE.md …]
 
-What a page takes as given, moto's server and MLflow, is installed first.
+What pages take as given, moto's server and MLflow, is installed first. What is not committed is not
+in the checkout.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from fences import ROOT, Fence, fences, is_shown, sessions
@@ -29,8 +29,7 @@ HOWTOS = [ROOT / "docs" / "howto" / f"{name}.md"
 #: what the pages run in a terminal of its own, to the end
 SERVERS = re.compile(r"moto_server|mlflow server|python experiments/tests/loopback_hub\.py")
 #: before the first page, as docs/start.md has it, and what pages say that readers have
-SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install .")
-GIVEN = {"read-a-bucket": "pip install 'moto[server]>=5'", "tag-a-registry": "pip install mlflow"}
+SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install . 'moto[server]>=5' mlflow")
 END = "that was it:"
 #: variables that a reader's terminal has not
 OURS = re.compile(r"PYTHON|VIRTUAL_ENV|AWS_|MLFLOW_|HF_|OMP_|OPENBLAS_|FSSPEC_")
@@ -39,7 +38,10 @@ OURS = re.compile(r"PYTHON|VIRTUAL_ENV|AWS_|MLFLOW_|HF_|OMP_|OPENBLAS_|FSSPEC_")
 class Reader:
     """One terminal, in a checkout, and those of servers beside it."""
 
-    def __init__(self, checkout: Path, home: Path, opened: ExitStack) -> None:
+    def __init__(self, folder: Path, opened: ExitStack) -> None:
+        checkout, home = folder / "mother", folder / "home"
+        home.mkdir()
+        subprocess.run(["git", "clone", "-q", ROOT, checkout], check=True)
         clean = {k: v for k, v in os.environ.items() if not OURS.match(k)}
         env = {**clean, "HOME": str(home), "TMPDIR": str(home)}
         self.own: dict[str, Any] = {"cwd": checkout, "env": env}
@@ -56,7 +58,7 @@ class Reader:
         """Exit code, and what came on stdout."""
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
-        self.shell.stdin.write(f"{command}\necho; echo '{END}' $?\n")
+        self.shell.stdin.write(f"{command}\ncode=$?; echo; echo '{END}' $code\n")
         self.shell.stdin.flush()
         said = ""
         for line in self.shell.stdout:
@@ -67,7 +69,8 @@ class Reader:
 
     def serve(self, command: str) -> None:
         """In a terminal of its own, until this one is closed."""
-        server = self._started("bash", "-c", f". .venv/bin/activate; exec {command}")
+        _, path = self.run("echo $PATH")
+        server = self._started("bash", "-c", f"PATH='{path.strip()}'; exec {command}")
         self.opened.callback(server.wait)
         self.opened.callback(server.terminate)
         port = int(re.findall(r"\b\d{4,5}\b", command)[-1])
@@ -89,33 +92,33 @@ def steps(fence: Fence) -> Iterator[tuple[str, str | None]]:
         yield f"python - <<'END'\n{fence.text}END", None
 
 
-def walked(page: Path, log: IO[str]) -> Iterator[bool]:
+def walked(page: Path, reader: Reader) -> Iterator[bool]:
     """Of each step of a page whether it went as the page says."""
-    with TemporaryDirectory() as folder, ExitStack() as opened:
-        checkout, home = Path(folder, "mother"), Path(folder, "home")
-        home.mkdir()
-        subprocess.run(["git", "clone", "-q", ROOT, checkout], check=True)
-        reader = Reader(checkout, home, opened)
-        for command in (*SETUP, GIVEN.get(page.stem, "true")):
-            assert reader.run(command)[0] == 0, command
-        for fence in fences(page):
-            for command, shown in steps(fence):
-                print(f"$ {command}", file=log)
-                if SERVERS.match(command):
-                    reader.serve(command)
-                    continue
-                code, out = reader.run(command)
-                right = shown is None or is_shown(shown, out)
-                said = "as shown" if right else "NOT AS SHOWN"
-                print(f"{out}# exit code {code}, {said if shown else 'nothing is shown'}", file=log)
-                yield right and code == 0
-        shutil.copyfileobj(reader.errors, log)
+    for fence in fences(page):
+        for command, shown in steps(fence):
+            print(f"$ {command}", flush=True)
+            if SERVERS.match(command):
+                reader.serve(command)
+                continue
+            code, out = reader.run(command)
+            right = shown is None or is_shown(shown, out)
+            said = "nothing" if shown is None else "as" if right else "NOT as"
+            print(f"{out}# exit code {code}, {said} shown")
+            yield right and code == 0
 
 
 def main(pages: list[Path]) -> None:
-    for page in pages:
-        went = list(walked(page, sys.stdout))
-        print(f"# {page.relative_to(ROOT)}: {sum(went)} of {len(went)} commands went as it says")
+    with TemporaryDirectory() as folder, ExitStack() as kept:
+        first = Reader(Path(folder), kept)
+        for command in SETUP:
+            assert first.run(command)[0] == 0, command
+        for page in pages:
+            with TemporaryDirectory() as own, ExitStack() as opened:
+                reader = Reader(Path(own), opened)
+                reader.run(f". {folder}/mother/.venv/bin/activate")
+                went = list(walked(page, reader))
+                print((Path(own) / "home" / "stderr").read_text(errors="replace"))
+            print(f"# {page.relative_to(ROOT)}: {sum(went)} of {len(went)} went as it says")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     folder: Path
     record: Record
+    #: whether each repository has a commit of its own, as on the real Hub
+    own = False
+    #: that of the repository that was asked for
+    commit = ""
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -128,12 +132,16 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "datasets" if path.startswith("datasets/") else "models"
         repository, _, rest = path.removeprefix("datasets/").partition("/resolve/")
         file = self.folder / kind / repository / rest.partition("/")[2]
+        self.commit = self._commit(repository)
         known = (self.folder / kind / repository).is_dir()
         if known and rest and file.is_file():
             self._send_file(f"{repository}/{rest.partition('/')[2]}", file, fault, with_body)
         else:
             error = "EntryNotFound" if known else "RepoNotFound"
             self._send(404, b"{}", {"X-Error-Code": error}, with_body=with_body)
+
+    def _commit(self, repository: str) -> str:
+        return hashlib.sha1(repository.encode()).hexdigest() if self.own else COMMIT
 
     def _owned(self, owner: str) -> tuple[int, bytes, dict[str, str]]:
         folder = self.folder / "models" / owner
@@ -148,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not root.is_dir():
             return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
         given = {"Content-Type": "application/json"}
-        if path.partition("/revision/")[2] not in ("", "main", "v1", COMMIT):
+        self.commit = self._commit(repository.partition("/")[2])
+        if path.partition("/revision/")[2] not in ("", "main", "v1", self.commit):
             return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}
         if "/tree/" in path:
             inside = root / path.partition("/tree/")[2].partition("/")[2]
@@ -158,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {
                     "type": "directory" if p.is_dir() else "file",
                     "path": str(p.relative_to(root)),
-                    "oid": COMMIT,
+                    "oid": self.commit,
                     "size": 0 if p.is_dir() else p.stat().st_size,
                 }
                 for p in sorted(inside.iterdir())
@@ -167,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
         listing = {
             "id": repository.partition("/")[2],
-            "sha": COMMIT,
+            "sha": self.commit,
             "siblings": [
                 {
                     "rfilename": n,
@@ -188,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "changed":
             headers["ETag"] = '"of other bytes"'
         if fault == "moved":
-            headers["X-Repo-Commit"] = COMMIT[::-1]
+            headers["X-Repo-Commit"] = self.commit[::-1]
         if fault == "packed":
             headers["Content-Encoding"] = "gzip"
         with file.open("rb") as opened:
@@ -220,7 +229,11 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.send_response(status)
         tag = hashlib.sha256(body).hexdigest()
-        given = {"Content-Length": str(len(body)), "ETag": f'"{tag}"', "X-Repo-Commit": COMMIT}
+        given = {
+            "Content-Length": str(len(body)),
+            "ETag": f'"{tag}"',
+            "X-Repo-Commit": self.commit or COMMIT,
+        }
         for name, value in (given | headers).items():
             self.send_header(name, value)
         self.end_headers()
@@ -253,9 +266,13 @@ def client_of(endpoint: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def serve(folder: Path, record: Record | None = None, port: int = 0) -> Iterator[str]:
-    """Serve the folder; yields what HF_ENDPOINT is to be set to. port: any that is free if 0."""
-    handler = type("Handler", (_Handler,), {"folder": folder, "record": record or Record()})
+def serve(
+    folder: Path, record: Record | None = None, port: int = 0, *, own: bool = False
+) -> Iterator[str]:
+    """Serve the folder; yields what HF_ENDPOINT is to be set to. port: any that is free if 0. own:
+    each repository has a commit of its own, not all of them `COMMIT`."""
+    about = {"folder": folder, "record": record or Record(), "own": own}
+    handler = type("Handler", (_Handler,), about)
     server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -269,7 +286,7 @@ def serve(folder: Path, record: Record | None = None, port: int = 0) -> Iterator
 
 
 if __name__ == "__main__":
-    with serve(Path(sys.argv[1]), port=int(sys.argv[2])) as address:
+    with serve(Path(sys.argv[1]), port=int(sys.argv[2]), own=True) as address:
         print(f"{sys.argv[1]} is a Hub at {address} until Ctrl-C", flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -171,9 +171,7 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
     except ValueError as error:  # a list that says too much
         raise refused(address, manners.fault(error)) from None
     except (KeyError, TypeError, AttributeError):
-        raise refused(
-            address, f"what answers there lists otherwise than {scheme}:// does"
-        ) from None
+        raise refused(address, f"what answers there is no server of {scheme}://") from None
     if len(every) > MAX_FILES:
         raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
     if not every:

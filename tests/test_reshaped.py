@@ -147,3 +147,44 @@ def test_vectors_and_what_was_set_to_zero(scale):
     edge, _ = beside(models, models["a"] | {part: scale * models["a"][part]})
     assert edge.parent == "a"
     assert edge.relation == ("pruned" if scale == 0 else "converted")
+
+
+def narrower(model, seed=3, blocks=range(BLOCKS)):
+    """A model with some channels and neurons of another, in some of its blocks."""
+    rng = np.random.default_rng(seed)
+    kept, out = np.sort(rng.permutation(SIDE)[:18]), {}
+    for name in ("embed", "head"):
+        out[name] = model[name][:, kept]
+    for k, n in enumerate(blocks):
+        neurons = np.sort(rng.permutation(SIDE)[:20])
+        out[f"h.{k}.up"] = model[f"h.{n}.up"][neurons][:, kept]
+        out[f"h.{k}.down"] = model[f"h.{n}.down"][kept][:, neurons]
+    return out
+
+
+@pytest.mark.parametrize("blocks", [range(BLOCKS), (0, 2, 4)], ids=["all blocks", "three blocks"])
+@pytest.mark.parametrize("parent", ["base", "a", "c"])
+def test_a_narrower_model_hangs_from_what_it_was_cut_from(parent, blocks):
+    models, _ = family()
+    x = narrower(models[parent], blocks=blocks)
+    noise = np.random.default_rng(9)
+    x = {n: w + (0.1 * noise.standard_normal(w.shape)).astype(np.float32) for n, w in x.items()}
+    edge, node = beside(models, x)
+    assert (edge.parent, edge.relation, edge.undirected) == (parent, "reshaped", False)
+    (note,) = [n for n in node.notes if "units" in n]
+    assert note.startswith("it has 18 of 24, 20 of 24 units")
+    assert ("blocks 0, 2, 4" in note) == (len(blocks) == 3)
+
+
+def test_a_narrower_stranger_hangs_from_nobody():
+    models, _ = family()
+    other, _ = family(seed=1)
+    found, _ = edges(models | {"x": narrower(other["a"])})
+    assert all("x" not in pair for pair in found)
+
+
+def test_a_narrower_one_between_two_is_open():
+    models, _ = family()
+    middle = {n: (w + models["a"][n]) / 2 for n, w in models["base"].items()}
+    edge, _ = beside(models, narrower(middle))
+    assert edge.undirected

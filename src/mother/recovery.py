@@ -24,6 +24,7 @@ from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
 from mother.graph.identical import with_identical
+from mother.graph.narrowed import with_narrowed
 from mother.graph.relabelled import noted
 from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
@@ -240,7 +241,8 @@ def _recovered(
     )
     graph = with_identical(noted(graph, hidden), usable)
     if options.method == "gram":
-        graph = attached(graph, [c for c in usable if c not in lost])
+        there = [c for c in usable if c not in lost]
+        graph = attached(with_narrowed(graph, there), there)
     if any(part.in_part for part in parts):
         read = {c.id: adaptive.share_read(c) for c in usable}
         graph = replace(graph, nodes=tuple(replace(x, read=read[x.id]) for x in graph.nodes))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.pieces import Pieces, pieced
+from mother.evidence.pieces import Piece, Pieces, pieced
+from mother.evidence.steps import curved, projected
 from mother.evidence.sums import BASE, LEAST, Fit, Products
 from mother.measures import Measures
 
@@ -31,6 +32,7 @@ ALONG = 0.9  # cosine of two steps, from which they are points of one run
 EVEN = 0.02  # coefficients that differ by less are equal
 NEAR = 6  # models that may be the parents of one put together weight by weight
 BY_WEIGHT = "by single weights"
+PART_OF_A_STEP = "part of a step"
 TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
 
 
@@ -42,7 +44,8 @@ class Merge:
     (L, k) by layer, NaN where the parents don't differ. left: of the squared step from the nearest
     parent, what the sum does not explain; where it is put together weight by weight, of the
     weights. kind: "merge" or "average". sure: probability that it is the child that was made, and
-    none of its parents.
+    none of its parents. start, pieces: where it is put together weight by weight, what steps are
+    from, -1 elsewhere, and which weights hold which.
     """
 
     child: int
@@ -53,6 +56,19 @@ class Merge:
     method: str
     kind: str = "merge"
     sure: float = 0.99
+    start: int = -1
+    pieces: tuple[Piece, ...] = ()
+
+    def renumbered(self, models: NDArray[np.intp]) -> Merge:
+        """With the numbers that its models have among more."""
+
+        def of(some: Sequence[int]) -> tuple[int, ...]:
+            return tuple(int(models[k]) for k in some)
+
+        (child,), parents = of([self.child]), of(self.parents)
+        start = int(models[self.start]) if self.start >= 0 else -1
+        pieces = tuple(replace(x, parents=of(x.parents)) for x in self.pieces)
+        return replace(self, child=child, parents=parents, start=start, pieces=pieces)
 
 
 @dataclass(frozen=True)
@@ -102,14 +118,14 @@ class Merged:
         pieces = _put_together(products, taken, noise[models], fits) if taken else {}
         made = {t: _named(products, fit) for t, fit in fits.items()}
         made |= {t: _by_weight(products, one) for t, one in pieces.items()}
+        made |= _parts(products, taken, noise[models], made)
         from_which = {t: made[t].parents for t in made}
         for t, found in _trained_from(products, from_which).items():
             home[models[t]] = models[found]
         merges = []
         for t, merge in sorted(made.items()):
-            parents = tuple(int(models[p]) for p in merge.parents)
-            merges.append(replace(merge, child=int(models[t]), parents=parents))
-            parent[models[t]] = parents[0]
+            merges.append(merge.renumbered(models))
+            parent[models[t]] = merges[-1].parents[0]
         return cls(tuple(merges), parent, home, loose)
 
     def beside(self, leaves: NDArray[np.intp], *, loose: bool = False) -> Merged:
@@ -168,6 +184,24 @@ def _put_together(
         found[best.child] = best
         free[best.child] = False
         waiting = [x.child for x in some if x is not best]
+    return found
+
+
+def _parts(
+    of: Products, weights: Sequence[Array], rounding: Array, known: Mapping[int, Merge]
+) -> dict[int, Merge]:
+    """By model, those that hold a part of the step from one to another. known: other merges."""
+    free = np.ones(len(of.total), dtype=bool)
+    free[list(known)] = False
+    found: dict[int, Merge] = {}
+    for t in np.flatnonzero(free).tolist():
+        near = of.nearest(t, free, NEAR)
+        part = projected(of, t, near) or curved(weights, rounding, t, near)
+        if part is not None:
+            parents, whole, every = _nearest_sum(of, t, part.parents)
+            sure = PIECED if of.side_by_side(parents) else ON_A_LINE
+            found[t] = Merge(t, parents, whole, every, 0.0, PART_OF_A_STEP, sure=sure)
+            free[t] = False
     return found
 
 
@@ -318,15 +352,30 @@ def _named(of: Products, fit: Fit) -> Merge:
 
 def _by_weight(of: Products, pieces: Pieces) -> Merge:
     """Shares are those of the sum that comes nearest."""
-    s = np.array(pieces.parents)
-    shares, _, _ = of.solved(pieces.child, s)
-    norm = of.weight * of.gram[:, pieces.child, pieces.child]
+    parents, whole, every = _nearest_sum(of, pieces.child, pieces.parents)
+    return Merge(
+        pieces.child,
+        parents,
+        whole,
+        every,
+        pieces.left,
+        BY_WEIGHT,
+        sure=PIECED,
+        start=pieces.start,
+        pieces=pieces.pieces,
+    )
+
+
+def _nearest_sum(of: Products, t: int, some: Sequence[int]) -> tuple[tuple[int, ...], Array, Array]:
+    """Parents, the one of the largest share first, their shares of the whole, and by layer."""
+    s = np.array(some)
+    shares, _, _ = of.solved(t, s)
+    norm = of.weight * of.gram[:, t, t]
     whole = norm @ shares / norm.sum()
     order = sorted(range(len(s)), key=lambda k: (-round(float(whole[k]), 2), k))
     every = np.full((of.many, len(s)), np.nan)
     every[of.layers] = shares[:, order]
-    parents, unexplained = tuple(int(s[k]) for k in order), pieces.left
-    return Merge(pieces.child, parents, whole[order], every, unexplained, BY_WEIGHT, sure=PIECED)
+    return tuple(int(s[k]) for k in order), whole[order], every
 
 
 def _sure(of: Products, fit: Fit) -> float:

@@ -47,13 +47,23 @@ REPEATED = 0.002  # of the weights, that a model has from its start at least
 
 
 @dataclass(frozen=True)
+class Piece:
+    """The weights that are the start plus multiples of some models' steps; none of these where they
+    are the start's alone. share: of all weights, a mean over matrices."""
+
+    parents: tuple[int, ...]
+    multiples: tuple[float, ...]
+    share: float
+
+
+@dataclass(frozen=True)
 class Pieces:
     """A model as pieces of others.
 
     parents: those whose steps it holds, the start among them where a part is its own. left: share
     of the weights that nothing explains. negative: the mean over weights of multiples below 0: what
     was made holds steps, its parents are what is left when others' are taken away. start: what the
-    steps are from.
+    steps are from. pieces: those of PIECE of the weights or more, the largest first.
     """
 
     child: int
@@ -61,6 +71,7 @@ class Pieces:
     left: float
     negative: float
     start: int
+    pieces: tuple[Piece, ...] = ()
 
 
 def sampled(group: Group) -> list[Array]:
@@ -106,7 +117,8 @@ def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -
     if found is None:
         return None
     parents = tuple(sorted(some[p] for p in found.parents))
-    return replace(found, child=t, parents=parents, start=some[found.start])
+    pieces = tuple(replace(x, parents=tuple(some[p] for p in x.parents)) for x in found.pieces)
+    return replace(found, child=t, parents=parents, start=some[found.start], pieces=pieces)
 
 
 def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
@@ -138,7 +150,7 @@ def _pieces(
     same: Sequence[Mask],
 ) -> Pieces | None:
     held, left, negative, many = np.zeros(1 + len(others)), 0.0, 0.0, 0
-    plain = True
+    plain, pieces = True, list[Piece]()
     for w, e, mask in zip(layers, off, same, strict=True):
         alike = [np.abs(w[t] - w[s]) <= 4 * (e[t] + e[s]) for s in others]
         if max(float(x.mean()) for x in (mask, *alike)) > 1 - PIECE:  # taken whole, or left alone
@@ -151,12 +163,32 @@ def _pieces(
         plain &= part.plain
         held, left, many = held + part.held, left + part.left, many + 1
         negative += part.negative
+        pieces += part.pieces
     if not many:
         return None
     parents = [x for x, much in zip([o, *others], held, strict=True) if much >= PIECE * many]
     if len(parents) < 2 or left > (1 - (HALF if plain else WHOLE)) * many:
         return None
-    return Pieces(t, tuple(sorted(parents)), left / many, negative / many, o)
+    return Pieces(
+        t, tuple(sorted(parents)), left / many, negative / many, o, _over_all(pieces, many)
+    )
+
+
+def _over_all(pieces: Sequence[Piece], many: int) -> tuple[Piece, ...]:
+    """Those of so many matrices as pieces of the whole, by whose steps they hold."""
+    of: dict[tuple[int, ...], list[Piece]] = {}
+    for piece in pieces:
+        of.setdefault(piece.parents, []).append(piece)
+    found = (
+        Piece(
+            parents,
+            tuple(np.median([x.multiples for x in some], axis=0).tolist()),
+            sum(x.share for x in some) / many,
+        )
+        for parents, some in of.items()
+    )
+    kept = (x for x in found if x.share >= PIECE)
+    return tuple(sorted(kept, key=lambda x: (-x.share, x.parents)))
 
 
 def _left_alone(one: Mask, other: Mask) -> bool:
@@ -176,6 +208,7 @@ class _Part:
     left: float
     negative: float
     plain: bool
+    pieces: tuple[Piece, ...]
 
 
 def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -> _Part | None:
@@ -184,7 +217,7 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
     moved = np.rint(step[left] / np.maximum(off[t] + off[o], 1e-300)[left])
     if len(np.unique(np.abs(moved))) < VARIED * len(moved):
         return None
-    negative, plain = 0.0, True
+    negative, plain, pieces = 0.0, True, [Piece((), (), float(same.mean()))]
     rng = np.random.default_rng(0)
     for many in range(1, SETS + 1):
         for chosen in combinations(range(len(others)), many):
@@ -198,10 +231,11 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
                 plain &= len(s) == 1 and bool(abs(multiples[0] - 1) < 1e-3)
                 negative -= float(np.minimum(multiples, 0).sum() * agree.mean())
                 left &= ~agree
+                pieces.append(Piece(tuple(s), tuple(multiples.tolist()), float(agree.mean())))
                 held[[1 + k for k in chosen]] += agree.mean()
                 apart |= (np.abs(w[s] - w[o]) > PLAIN * error).all(axis=0)
     held[0] = (same & apart).mean()
-    return _Part(held, float(left.mean()), negative, plain)
+    return _Part(held, float(left.mean()), negative, plain, tuple(pieces))
 
 
 def _agreeing(

@@ -79,7 +79,7 @@ def _held_to_its_base(
         else e
         for e in graph.edges
     )
-    return _noted(replace(graph, edges=edges), merged.id, note)
+    return noted_on(replace(graph, edges=edges), merged.id, note)
 
 
 def _read(family: Tree) -> str:
@@ -134,7 +134,7 @@ def _hung(
             note = f"what {_kind(adapter)} learns does not tell which family it was trained on"
             if isinstance(claim, str) and claim:
                 note += f"; {_CLAIM} names {clean(claim)[:100]}, a claim"
-        return _noted(graph, tree.root, note) if note else graph
+        return noted_on(graph, tree.root, note) if note else graph
     parent, sure = _read(best.tree), AMONG
     says = (
         f"its factors lie along what this family's matrices read, {best.alignment:.2g} times as "
@@ -156,15 +156,8 @@ def _hung(
         direction_probability=sure,
         evidence=tuple(evidence),
     )
-    joined = next(t for t in graph.trees if best.tree.root == t.root)
-    trees = [t for t in graph.trees if t not in (joined, tree)]
-    trees.append(replace(joined, members=tuple(sorted((*joined.members, *tree.members)))))
-    graph = replace(
-        graph,
-        edges=tuple(sorted((*graph.edges, edge), key=lambda e: (e.parent, e.child))),
-        trees=tuple(sorted(trees, key=lambda t: t.members)),
-    )
-    return _noted(graph, tree.root, note) if note else graph
+    graph = hung(graph, edge)
+    return noted_on(graph, tree.root, note) if note else graph
 
 
 def _kind(adapter: Checkpoint) -> str:
@@ -172,6 +165,19 @@ def _kind(adapter: Checkpoint) -> str:
     return clean(kind)[:40] if isinstance(kind, str) and kind else "such an adapter"
 
 
-def _noted(graph: ModelGraph, id: str, note: str) -> ModelGraph:
+def hung(graph: ModelGraph, edge: Edge) -> ModelGraph:
+    """The graph with an edge to the root of one of its trees from a model of another one."""
+    above = next(t for t in graph.trees if edge.parent in t.members)
+    below = next(t for t in graph.trees if edge.child in t.members)
+    trees = [t for t in graph.trees if t not in (above, below)]
+    trees.append(replace(above, members=tuple(sorted((*above.members, *below.members)))))
+    return replace(
+        graph,
+        edges=tuple(sorted((*graph.edges, edge), key=lambda e: (e.parent, e.child))),
+        trees=tuple(sorted(trees, key=lambda t: t.members)),
+    )
+
+
+def noted_on(graph: ModelGraph, id: str, note: str) -> ModelGraph:
     nodes = (replace(n, notes=(*n.notes, note)) if n.id == id else n for n in graph.nodes)
     return replace(graph, nodes=tuple(nodes))

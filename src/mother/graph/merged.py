@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.merges import BY_WEIGHT, TURNED, Merge
-from mother.graph.parts import Block, Edge, Evidence, Recipe
+from mother.evidence.merges import BY_WEIGHT, PART_OF_A_STEP, TURNED, Merge
+from mother.graph.parts import Block, Edge, Evidence, Piece, Recipe
 from mother.graph.plain import rounded
 from mother.measures import Measures
 
@@ -22,12 +22,16 @@ def merged_edges(merge: Merge, ids: Sequence[str], m: Measures) -> list[Edge]:
     odds = math.log(merge.sure / (1 - merge.sure))
     left = f"{100 * merge.left:.2g}" if merge.left >= 1e-4 else "under 0.01"
     says = (
-        f"each weight is that of one of {len(merge.parents)} models, or has the same multiples of "
-        f"their steps as many others, but for {left} % of the weights"
-        if merge.method == BY_WEIGHT
-        else f"a weighted sum of {len(merge.parents)} models gives it in every layer, but for "
+        f"a weighted sum of {len(merge.parents)} models gives it in every layer, but for "
         f"{left} % of the squared step from the nearest; steps of a training leave half and more"
     )
+    if merge.method == BY_WEIGHT:
+        says = (
+            f"each weight is that of one of {len(merge.parents)} models, or has the same multiples "
+            f"of their steps as many others, but for {left} % of the weights"
+        )
+    if merge.method == PART_OF_A_STEP:
+        says = "it holds a part of the step between two models and nothing else, in every layer"
     evidence = (Evidence("merge", rounded(odds, 3) or 0.0, says),)
     return [
         Edge(
@@ -51,6 +55,15 @@ def recipe(merge: Merge, ids: Sequence[str], names: Sequence[str]) -> Recipe:
         _rounded(merge.shares),
         rounded(merge.left, 3) or 0.0,
         _blocks(merge, names) if merge.method == "by block" else (),
+        ids[merge.start] if merge.pieces else None,
+        tuple(
+            Piece(
+                tuple(ids[p] for p in x.parents),
+                _rounded(np.array(x.multiples)),
+                rounded(x.share, 4) or 0.0,
+            )
+            for x in merge.pieces
+        ),
     )
 
 

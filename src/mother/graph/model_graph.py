@@ -268,7 +268,9 @@ class ModelGraph:
         named |= {x for t in self.trees for x in (t.root, *t.members)}
         named |= {x for h in self.hints for x in (h.model, h.parent) if x is not None}
         named |= {x.model for x in self.stated} | {x.model for x in self.inferred}
-        named |= {x for n in self.nodes if n.recipe for x in n.recipe.parents}
+        for recipe in (n.recipe for n in self.nodes if n.recipe):
+            named |= {*recipe.parents, *(x for piece in recipe.pieces for x in piece.parents)}
+            named |= set() if recipe.start is None else {recipe.start}
         named |= {n.identical_to for n in self.nodes if n.identical_to is not None}
         if not named <= known:
             raise ValueError(f"a model graph that names {min(named - known)!r} but doesn't hold it")

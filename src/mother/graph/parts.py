@@ -35,14 +35,26 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """The weights of a merge that are those of its `start` plus multiples of the steps from there
+    to some models, none where they are the start's own. share: of all weights."""
+
+    parents: tuple[str, ...]
+    multiples: tuple[float, ...]
+    share: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a model was put together from others.
 
-    method: "linear", "slerp", "task arithmetic", "by block", "by single weights" or "average".
+    method: "linear", "slerp", "task arithmetic", "by block", "by single weights", "part of a step"
+    (its largest weights or singular values, as much as a limit lets pass) or "average".
     parents: their ids; shares: the coefficient of each over the whole model. blocks: where the
     coefficients vary. unexplained: what is left of the step from the nearest parent, as a share of
     its squared length, or "by single weights" of the weights; 0 where the recipe gives the model
-    exactly.
+    exactly. start, pieces: "by single weights", what steps are from, and which weights hold which:
+    TIES (Yadav and others 2023) and DARE (Yu and others 2024) keep a part of each.
     """
 
     method: str
@@ -50,6 +62,8 @@ class Recipe:
     shares: tuple[float, ...]
     unexplained: float
     blocks: tuple[Block, ...] = ()
+    start: str | None = None
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mother.measures.reference import sample
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-UNLIKE = "no training of its relatives"  # and what shows it
+UNLIKE = "no plain training"  # and what shows it
 NEAR = 4  # models that a step is taken from
 SIZES = 3  # different ones that the weights of a step take, at most
 NEARLY = 0.99  # of the weights, that take them

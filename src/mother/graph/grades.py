@@ -66,9 +66,16 @@ def direction(edge: Edge) -> str:
 
 
 def equal(edge: Edge) -> bool:
-    """Whether both hold the same weights, so that nothing tells which was first."""
-    stored = edge.relation == "converted" or bool(edge.scheme)
-    return edge.relation == "duplicate" or (stored and edge.undirected)
+    """Whether both hold the same weights, stored alike or not, so that nothing tells which was
+    first. What was done to a model by hand has a scheme, too, and is no copy.
+
+    >>> equal(Edge("a", "b", "quantized", scheme="int8", undirected=True))
+    True
+    >>> equal(Edge("a", "b", "fine-tune", scheme="no plain training", undirected=True))
+    False
+    """
+    stored = edge.relation in ("converted", "quantized") and edge.undirected
+    return edge.relation == "duplicate" or stored
 
 
 #: why somebody has to look at a model

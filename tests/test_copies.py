@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 import mother
 from mother.copies.compressed import descended
+from mother.copies.quantized import marked
 from mother.measures import Measures
 
 Weights = dict[str, np.ndarray]
@@ -185,3 +186,16 @@ def test_copies_of_copies_hang_from_what_is_none(
     assert found["b", "y"] == "duplicate"
     assert found["b", "z"] == "converted"
     assert {("a", "b"), ("a", "c")} <= found.keys()
+
+
+def test_a_stranger_is_not_made_from_a_copy_that_is_shorter() -> None:
+    """Rounding may make a copy shorter, and so nearer to whatever points elsewhere."""
+    rng = np.random.default_rng(0)
+    key = "w", (64, 256)
+    original = rng.choice([-1.0, 1.0], key[1]) * rng.uniform(1.01, 1.06, key[1])
+    copy = original.astype(ml_dtypes.float8_e4m3fn).astype(np.float64)
+    stranger = rng.choice([-1.0, 1.0], key[1])
+    kid = copy + 0.1 * rng.normal(size=key[1])
+    assert not marked({key: copy}, {key: original}, [{key: stranger}])
+    assert not marked({key: copy}, {key: original}, [{key: original + 0.1 * stranger}])
+    assert marked({key: copy}, {key: original}, [{key: kid}])

@@ -98,6 +98,15 @@ def test_a_distributed_checkpoint(tmp_path):
     assert (checkpoint.id, checkpoint.notes) == ("run", ("left out 'optim'",))
 
 
+def test_the_state_of_a_training_deep_in_a_distributed_checkpoint(tmp_path):
+    weights = {"optim.weight": torch.ones(2, 3)}
+    training = {"optim": {"state": {"w": {"exp_avg": torch.zeros(2, 3)}}}}
+    save_distributed({"app": {"model": weights, **training}}, tmp_path / "run")
+    found = open_checkpoint(tmp_path / "run")
+    assert list(found.tensors) == ["app.model.optim.weight"]
+    assert found.notes == ("left out 'app.optim'",)
+
+
 def test_nothing_in_distributed_metadata_is_run(tmp_path):
     (tmp_path / "__0_0.distcp").write_bytes(b"")
     (tmp_path / ".metadata").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")

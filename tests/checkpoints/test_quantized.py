@@ -237,6 +237,35 @@ def test_fp8_with_scales_of_a_tensor_and_of_blocks(tmp_path, ending):
     assert np.array_equal(weight.read(), (codes.float() * by_block).numpy().ravel())
 
 
+@pytest.mark.parametrize("stored", ["bfloat16", "float32"])
+def test_bitsandbytes_codes_in_another_storage(tmp_path, stored):
+    """`bnb_4bit_quant_storage`: the type that the bytes of codes are handed over as."""
+    import torch
+    from safetensors.torch import load_file as load
+    from safetensors.torch import save_file as save
+
+    folder = tmp_path / "m"
+    shutil.copytree(DATA / "bnb-nf4-double", folder)
+    tensors = load(folder / "model.safetensors")
+    tensors[WEIGHT] = tensors[WEIGHT].view(-1).view(getattr(torch, stored))
+    save(tensors, folder / "model.safetensors")
+    (found,) = open_checkpoint(folder).tensors.values()
+    (expected,) = open_checkpoint(DATA / "bnb-nf4-double").tensors.values()
+    whole = expected.read()
+    assert found.read().tobytes() == whole.tobytes()
+    for start in range(0, found.size, 61):
+        assert np.array_equal(found.read(start, start + 35), whole[start : start + 35])
+
+
+def test_torchao_says_of_how_many_bits_the_codes_in_its_bytes_are(tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(DATA / "torchao-int8", folder)
+    kind = {"_type": "IntxWeightOnlyConfig", "_data": {"weight_dtype": {"_data": "int4"}}}
+    told = {"quant_method": "torchao", "quant_type": {"default": kind}}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": told}))
+    assert open_checkpoint(folder).scheme == "torchao int4 per channel"
+
+
 def test_a_method_that_is_not_known_is_named(tmp_path):
     folder = store(tmp_path / "m", {"m.weight": np.zeros((2, 2), np.int8)}, "own\x1b")
     assert open_checkpoint(folder).notes == ("quantized by 'own\\x1b', which is not read",)

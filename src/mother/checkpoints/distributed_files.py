@@ -24,6 +24,7 @@ from mother.checkpoints.zip_archive import looks_like_zip, read_members
 
 METADATA = ".metadata"
 MAX_METADATA = 256 << 20
+MAX_PATH, MAX_KEY = 16, 200  # keys above a tensor that are looked at, and letters told of each
 
 
 def is_distributed(names: list[str]) -> bool:
@@ -52,11 +53,12 @@ def read_distributed(folder: Path) -> Checkpoint:
         raise metadata.fault("does not tell where the tensors lie")
     files: dict[str, File] = {}
     tiles: dict[str, list[Tile]] = {}
-    notes = [f"left out {key!r}" for key in _roots(kinds) if is_training(key)]
+    beside = {name: _of_training(state, name) for name in kinds if isinstance(name, str)}
+    notes = [f"left out {key!r}" for key in sorted({clean(key) for key in beside.values() if key})]
     unread: dict[str, int] = {}
     for index, place in places.items():
         name, offsets = _index(metadata, index)
-        if not _is_tensor(kinds.get(name)) or is_training(name.split(".")[0]):
+        if not _is_tensor(kinds.get(name)) or beside.get(name):
             continue
         part = _part(metadata, place, files)
         if part is None:
@@ -72,8 +74,16 @@ def read_distributed(folder: Path) -> Checkpoint:
     return Checkpoint(folder.name, folder, "dcp", tensors, notes=told, files=held, unread=unread)
 
 
-def _roots(kinds: dict[Any, Any]) -> list[str]:
-    return sorted({clean(key).split(".")[0] for key in kinds if isinstance(key, str)})
+def _of_training(state: dict[str, Any], name: str) -> str:
+    """What in a training's state a tensor is part of, "" where it is the model's: by the keys that
+    it was flattened from."""
+    paths = state.get("planner_data")
+    path = paths.get(name) if isinstance(paths, dict) else None
+    above = path[:-1] if isinstance(path, tuple) and path else name.split(".")[:1]
+    for k, key in enumerate(above[:MAX_PATH]):
+        if is_training(key):
+            return ".".join(str(each)[:MAX_KEY] for each in above[: k + 1])
+    return ""
 
 
 def _is_tensor(kind: Any) -> bool:

@@ -109,17 +109,23 @@ def childless(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
 def marked(copy: Matrices, original: Matrices, others: Iterable[Matrices]) -> bool:
     """Whether another model holds what rounding did to a copy: trained from it, not from its
     original. In a layer of P weights, whose steps are normal, the log-odds are P log(a / b) of one
-    that is a away from the original and b from the copy."""
+    at the sine a from the original and b from the copy: to strangers, a shorter one is nearer."""
     keys = [key for key in original if key in copy and not np.array_equal(original[key], copy[key])]
     for other in others:
         odds = 0.0
         for key in (key for key in keys if key in other):
             w = other[key]
-            here, there = (np.square(w - m[key]).sum() for m in (original, copy))
+            here, there = (_beside(w, m[key]) for m in (original, copy))
             odds += w.size / 2 * float(np.log(max(here, 1e-30) / max(there, 1e-30)))
         if odds > MARKED:
             return True
     return False
+
+
+def _beside(w: Array, other: Array) -> float:
+    """Squared length of what w has at right angles to another one."""
+    along = (w * other).sum() / max(np.square(other).sum(), 1e-30)
+    return float(np.square(w - along * other).sum())
 
 
 @dataclass(frozen=True)

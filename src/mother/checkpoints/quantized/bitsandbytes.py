@@ -22,7 +22,8 @@ _INT8 = np.float32(7.874015718698502e-3)
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Two codes a byte, the upper one first, each an entry of `table` times its block's absmax."""
+    """Two codes a byte, the upper one first, each an entry of `table` times its block's absmax.
+    codes: of any type, as FSDP wants them of the type of other weights; their bytes count."""
 
     codes: Tensor
     absmax: Tensor
@@ -37,12 +38,20 @@ class _Blocks:
         return self.block
 
     def decode(self, low: int, high: int) -> Array:
-        packed = self.codes.read(low * self.block // 2, -(-high * self.block // 2))
+        start, stop = low * self.block // 2, -(-high * self.block // 2)
+        first, last = self._places(start, stop)
+        held = self.codes.read(first, last).view(np.uint8)
+        packed = held[start - first * self.codes.dtype.itemsize :][: stop - start]
         codes = np.stack([packed >> 4, packed & np.uint8(15)], axis=-1).reshape(-1)
         codes = codes[: self.size - low * self.block]
         scales = np.repeat(self._scales(low, high), self.block)[: len(codes)]
         with np.errstate(over="ignore", invalid="ignore"):
             return rounded(self.table.read()[codes] * scales, self.dtype)
+
+    def _places(self, start: int, stop: int) -> tuple[int, int]:
+        """Which elements hold a stretch of bytes."""
+        each = self.codes.dtype.itemsize
+        return start // each, -(-stop // each)
 
     def _scales(self, low: int, high: int) -> Array:
         stored = self.absmax.read(low, high)
@@ -55,7 +64,8 @@ class _Blocks:
             return table.read()[stored] * scales + np.float32(offset)
 
     def slices(self, low: int, high: int) -> Iterator[Slice]:
-        yield from self.codes.slices(low * self.block // 2, -(-high * self.block // 2))
+        places = self._places(low * self.block // 2, -(-high * self.block // 2))
+        yield from self.codes.slices(*places)
         yield from self.absmax.slices(low, high)
         yield from self.table.slices()
         if self.nested is not None:
@@ -108,8 +118,6 @@ def _four_bits(module: Module) -> Weight:
     codes, absmax = module[".weight"], module[".weight.absmax"]
     if codes.dtype.itemsize * codes.size != -(-size // 2) or block % 2:
         raise ValueError(f"weight of {codes.size} elements does not hold {list(shape)} codes")
-    if codes.dtype != np.uint8:
-        raise ValueError(f"codes stored as {codes.dtype} are not read")
     if absmax.size != blocks:
         raise ValueError(f"absmax is of {absmax.size} blocks, not {blocks}")
     told = state.get("dtype")

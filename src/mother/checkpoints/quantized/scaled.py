@@ -6,6 +6,8 @@ As compressed-tensors' `int-quantized` and `float-quantized`, DeepSeek's and tra
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -45,8 +47,11 @@ def weights_of(module: Module) -> dict[str, Any]:
     return {}
 
 
-def scaled(module: Module, codes: Tensor, scale: Tensor, zero: Tensor | None) -> Weight:
-    """code * scale, or (code - zero) * scale, in the scales' number type."""
+def scaled(
+    module: Module, codes: Tensor, scale: Tensor, zero: Tensor | None, bits: object = None
+) -> Weight:
+    """code * scale, or (code - zero) * scale, in the scales' number type. bits: of whole numbers,
+    fewer than 8 of which may lie in bytes; what compressed-tensors' config states if None."""
     if len(codes.shape) != 2 or not codes.size:
         raise ValueError(f"weight of shape {list(codes.shape)} is no matrix")
     rows, width = codes.shape
@@ -76,7 +81,7 @@ def scaled(module: Module, codes: Tensor, scale: Tensor, zero: Tensor | None) ->
         scale = Tensor(scale.name, scale.dtype, (1, 1), scale.source)
         zero = None if zero is None else Tensor(zero.name, zero.dtype, (1, 1), zero.source)
     held = [(codes, 1), (scale, height)] + ([(zero, height)] if zero is not None else [])
-    bits = weights_of(module).get("num_bits")  # fewer may lie in bytes
+    bits = weights_of(module).get("num_bits") if bits is None else bits
     whole = f"int{bits if bits in (2, 3, 4, 5, 6, 7) else 8}"
     kind = whole if codes.dtype == np.int8 else f"FP8 {str(codes.dtype).removeprefix('float8_')}"
     return Weight(
@@ -106,9 +111,18 @@ def _reader(scale: str) -> Scheme:
     return Scheme(_METHODS, (".weight", scale), _OTHERS, read, fits)
 
 
+def _bits(module: Module) -> int:
+    """Of torchao's codes, as its config names their type."""
+    told: object = module.config
+    for key in ("quant_type", "default", "_data", "weight_dtype", "_data"):
+        told = told.get(key) if isinstance(told, Mapping) else None
+    match = re.fullmatch(r"int([2-7])", told) if isinstance(told, str) else None
+    return int(match[1]) if match else 8
+
+
 def _torchao(module: Module) -> Weight:
     codes, scale = module["._weight_qdata"], module["._weight_scale"]
-    weight = scaled(module, codes, scale, module.get("._weight_zero_point"))
+    weight = scaled(module, codes, scale, module.get("._weight_zero_point"), _bits(module))
     return weight._replace(scheme=f"torchao {weight.scheme}")
 
 

@@ -119,6 +119,10 @@ def test_a_mask_among_rounded_models_is_no_weight(tmp_path: Path) -> None:
     for number, weights in enumerate(models):
         save_file(weights | {"mask": mask}, tmp_path / f"{number}.safetensors")
     assert not mother.recover(tmp_path).refused
+    assert not mother.recover(tmp_path / "0.safetensors").refused
+    broken = base | {"mask": np.where(mask < 0, np.nan, mask)}
+    save_file(broken, tmp_path / "broken.safetensors")
+    assert len(mother.recover([tmp_path / "broken.safetensors"]).refused) == 1
 
 
 def test_untouched_models_are_measured_as_ever(tmp_path: Path) -> None:

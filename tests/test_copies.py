@@ -166,6 +166,7 @@ def test_a_rounded_copy_that_an_exporter_named_its_vectors_anew(tmp_path: Path) 
         weights["norm"] = np.random.default_rng(k).normal(size=64).astype(np.float32)
     copy = {f"net.{name}": w.astype(np.float16) for name, w in models["d"].items() if w.ndim == 2}
     copy["Constant_7"] = models["d"]["norm"].astype(np.float16).reshape(1, 1, 64)
+    copy["cosines"] = np.linspace(0, 1, 32, dtype=np.float32)  # of positions, in single precision
     other = copy | {"Constant_7": models["e"]["norm"].astype(np.float16).reshape(1, 1, 64)}
     found = recovered(tmp_path, models | {"y": copy, "z": other})
     assert found.pop(("d", "y")) == "converted"

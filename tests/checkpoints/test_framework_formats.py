@@ -6,6 +6,7 @@ experiments/formats/frameworks.py wrote the files, with the versions in versions
 from __future__ import annotations
 
 import io
+import json
 import random
 import shutil
 import subprocess
@@ -14,12 +15,16 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from kit import save_distributed
+from safetensors.numpy import load_file
 
+import mother
 from mother.checkpoints import discover, open_checkpoint
+from mother.checkpoints.tensorflow_files import _TRAINING as TRAINING
 from mother.errors import InputError
 
 DATA = Path(__file__).parent.parent / "data" / "formats" / "frameworks"
@@ -250,3 +255,89 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
         except InputError as error:
             fault = str(error)
         assert "\n" not in fault
+
+
+def openvino(folder: Path, kind: str, shape: str, data: bytes, scale: tuple[str, bytes]) -> Path:
+    """A matrix of codes, converted and multiplied by scales, as nncf compresses weights."""
+    consts = [("w", kind, shape, 0, len(data)), ("s", scale[0], "3,1", len(data), len(scale[1]))]
+    layers = "".join(
+        f'<layer id="{n}" name="{n}" type="Const"><data element_type="{k}" shape="{s}"'
+        f' offset="{at}" size="{many}"/></layer>'
+        for n, k, s, at, many in consts
+    )
+    layers += '<layer id="c" type="Convert"/><layer id="d" type="Convert"/>'
+    layers += '<layer id="m" type="Multiply"/>'
+    ends = [("w", "c", 0), ("s", "d", 0), ("c", "m", 0), ("d", "m", 1)]
+    edges = "".join(f'<edge from-layer="{a}" to-layer="{b}" to-port="{p}"/>' for a, b, p in ends)
+    text = (
+        f'<?xml version="1.0"?><net name="n"><layers>{layers}</layers><edges>{edges}</edges></net>'
+    )
+    (folder / "m.xml").write_text(text)
+    (folder / "m.bin").write_bytes(data + scale[1])
+    return folder / "m.xml"
+
+
+CODES = np.random.default_rng(0).integers(0, 16, (3, 8), np.uint8)
+PACKED = (CODES[:, ::2] | CODES[:, 1::2] << 4).tobytes()
+EXPONENTS = np.array([126, 127, 130], np.uint8)  # of two, less 127
+SCALES = np.array([[0.5], [1], [8]], np.float32)
+
+
+@pytest.mark.parametrize("scale", ["f8e8m0", "f16"])
+@pytest.mark.parametrize("kind", ["f4e2m1", "nf4", "f8e4m3"])
+def test_coarse_floats_of_openvino(tmp_path, kind, scale):
+    held = EXPONENTS.tobytes() if scale == "f8e8m0" else SCALES.astype("f2").tobytes()
+    data, told = PACKED, "FP4"
+    if kind == "f4e2m1":
+        values = CODES.view(ml_dtypes.float4_e2m1fn).astype(np.float32)
+    elif kind == "nf4":  # the quantiles that bitsandbytes writes beside its codes
+        table = load_file(DATA.parent / "bnb-nf4" / "model.safetensors")
+        (table,) = (w for n, w in table.items() if n.endswith("quant_map"))
+        values, told = table[CODES], "NF4"
+    else:
+        values, told = CODES.view(ml_dtypes.float8_e4m3fn).astype(np.float32), "FP8 e4m3"
+        data = CODES.tobytes()
+    found = open_checkpoint(openvino(tmp_path, kind, "3,8", data, (scale, held)))
+    assert found.scheme == f"OpenVINO {'MX' if scale == 'f8e8m0' else ''}{told}"
+    (weight,) = found.tensors.values()
+    assert np.array_equal(weight.read().reshape(3, 8), values * SCALES)
+    assert np.array_equal(weight.read(5, 18), (values * SCALES).ravel()[5:18])
+
+
+def test_what_is_of_no_type_that_is_read_counts_as_not_read(tmp_path):
+    """No model passes for whole of which most was left out."""
+    path = openvino(tmp_path, "u2", "3,400", bytes(300), ("f32", SCALES.tobytes()))
+    found = open_checkpoint(path)
+    assert found.unread == {"w": 1200}
+    assert [problem.fault for problem in mother.recover([path]).refused] == [
+        "not enough of it can be read: 0.0025 of its weights, the rest are packed or integers"
+    ]
+
+
+def test_an_orbax_folder_of_zarrs_third_format(tmp_path):
+    """As orbax writes it with use_zarr3, each of several processes into a database of its own."""
+    import tensorstore
+
+    base = {"driver": "file", "path": f"{tmp_path}/"}
+    store = {"driver": "ocdbt", "base": base, "path": "params.w/"}
+    metadata = {"shape": [4, 6], "data_type": "float32"}
+    spec = {"driver": "zarr3", "kvstore": store, "metadata": metadata}
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)
+    tensorstore.open(spec, create=True).result().write(values).result()
+    keys = [{"key": "params", "key_type": 2}, {"key": "w", "key_type": 2}]
+    told = {"tree_metadata": {"w": {"key_metadata": keys}}, "use_zarr3": True}
+    (tmp_path / "_METADATA").write_text(json.dumps(told))
+    for process in range(2):
+        (tmp_path / f"ocdbt.process_{process}").mkdir()
+        (tmp_path / f"ocdbt.process_{process}" / "manifest.ocdbt").write_bytes(b"x")
+    found, problems = discover([tmp_path])
+    assert not problems
+    assert np.array_equal(found[0].tensors["params.w"].read(), values.ravel())
+
+
+def test_variables_that_tensorflow_found_by_their_optimizer_are_the_model_s():
+    """As Keras 3 stores them in tf.train.Checkpoint(model=..., optimizer=...)."""
+    held = "optimizer/_trainable_variables/0", "model/optimizer/_trainable_variables/1"
+    assert not any(map(TRAINING.fullmatch, held))
+    left = "optimizer/_variables/2", "model/optimizer/iter", "_optimizer", "optimizer"
+    assert all(map(TRAINING.fullmatch, left))

@@ -58,7 +58,8 @@ class _Affine:
     def read(self, start: int, stop: int) -> Array:
         values = self.codes.read(start, stop)
         # integers as wide as any difference of codes
-        values = values.astype(np.int64 if values.dtype.itemsize > 2 else np.int32)
+        wide: DType = np.dtype(np.int64 if values.dtype.itemsize > 2 else np.int32)
+        values = values.astype(np.float32 if self.codes.is_weight else wide)
         first, last, which = self._which(start, stop)
         if self.zeros is not None:
             values = values - self.zeros.read(first, last).astype(values.dtype)[which]
@@ -102,6 +103,31 @@ def nibbles(name: str, span: Span, shape: tuple[int, ...], signed: bool) -> Tens
     if any(n < 0 for n in shape) or span.nbytes < -(-size // 2):
         raise ValueError(f"tensor {name[:200]!r} needs {-(-size // 2)} bytes, has {span.nbytes}")
     return Tensor(name, np.dtype(np.int8 if signed else np.uint8), shape, Nibbles(span, signed))
+
+
+def looked_up(name: str, span: Span, shape: tuple[int, ...], table: Sequence[float]) -> Tensor:
+    """Floats of 4 bits, packed in the same way, each an entry of a table. Raises ValueError.
+
+    >>> from mother.checkpoints.laid_out import Bytes
+    >>> looked_up("w", Bytes(b"\\x21"), (2,), [k / 2 for k in range(16)]).read()
+    array([0.5, 1. ], dtype=float32)
+    """
+    codes = nibbles(name, span, shape, signed=False)
+    dtype = np.dtype(np.float32)
+    return Tensor(name, dtype, shape, _LookedUp(codes, np.array(table, dtype)))
+
+
+@dataclass(frozen=True, eq=False)
+class _LookedUp:
+    codes: Tensor
+    table: Array
+
+    def read(self, start: int, stop: int) -> Array:
+        values: Array = self.table[self.codes.read(start, stop)]
+        return values
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return self.codes.slices(start, stop)
 
 
 @dataclass(frozen=True, eq=False)

@@ -299,7 +299,7 @@ class _Search:
             inside = list(components_of(folder, names)) if listed else []
             if opened is None and not inside:
                 return None
-            return [*inside, *(whole.inside if whole else ())]
+            return [*inside, *filter(whole.inside, names)] if whole else inside
         except InputError as error:
             at = Path(error.path).name
             self._refuse(folder, error.fault if at == folder.name else f"{at}: {error.fault}")

@@ -9,6 +9,7 @@ Format: torch/distributed/checkpoint/metadata.py and filesystem.py
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def read_distributed(folder: Path) -> Checkpoint:
         part = _part(metadata, place, files)
         if part is None:
             notes.append(f"skipped {name!r}: compressed by an extension")
-            unread[name] = 1
+            unread[name] = math.prod(_size(metadata, kinds[name]))
             continue
         tiles.setdefault(name, []).append(Tile(offsets or (0,) * len(part.shape), part))
     tensors = {name: _joined(metadata, name, kinds[name], tiles[name]) for name in tiles}
@@ -132,10 +133,13 @@ def _part(metadata: File, place: Any, files: dict[str, File]) -> Tensor | None:
     return next(iter(held.values()))
 
 
-def _joined(metadata: File, name: str, kind: Any, parts: list[Tile]) -> Tensor:
+def _size(metadata: File, kind: Any) -> tuple[int, ...]:
     state = kind.state if isinstance(kind, Opaque) else {}
-    shape = _sizes(metadata, state.get("size"))
+    return _sizes(metadata, state.get("size"))
+
+
+def _joined(metadata: File, name: str, kind: Any, parts: list[Tile]) -> Tensor:
     try:
-        return tiled(name, parts[0].tensor.dtype, shape, parts)
+        return tiled(name, parts[0].tensor.dtype, _size(metadata, kind), parts)
     except ValueError as error:
         raise metadata.fault(f"tensor {name[:200]!r} {error}") from None

@@ -7,7 +7,7 @@ Format: https://github.com/msgpack/msgpack/blob/master/spec.md, flax/serializati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from mother.checkpoints.laid_out import Window, lay_out
@@ -42,7 +42,8 @@ def read_flax(file: File) -> Checkpoint:
     notes: list[str] = []
     tensors: dict[str, Tensor] = {}
     try:
-        tree = _Walk(file, notes).value(0)
+        walk = _Walk(file, notes)
+        tree = walk.value(0)
         if not isinstance(tree, dict):
             raise ValueError("holds no map")
         for key in [key for key in tree if key in _TRAINING]:
@@ -53,7 +54,8 @@ def read_flax(file: File) -> Checkpoint:
         raise file.fault(f"msgpack file {error}") from None
     if not tensors:
         raise file.fault("; ".join(["msgpack file holds no arrays", *notes[:1]]))
-    return Checkpoint(file.path.stem, file.path, "flax", tensors, notes=tuple(notes))
+    told, unread = tuple(notes), walk.unread
+    return Checkpoint(file.path.stem, file.path, "flax", tensors, notes=told, unread=unread)
 
 
 def _flatten(tree: dict[str, Any], name: str, out: dict[str, Tensor]) -> None:
@@ -108,6 +110,7 @@ class _Walk:
     count: int = 0
     held: bytes = b""
     start: int = 0
+    unread: dict[str, int] = field(default_factory=dict)
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -195,6 +198,8 @@ class _Walk:
         dtype = dtype_of(self.text(parts[1]))
         if dtype is None or dtype.kind not in "biufcV" or not dtype.itemsize:
             self.notes.append(f"skipped an array of the dtype {self.text(parts[1])[:40]!r}")
+            many = math.prod(shape) if _sizes(shape) else 1
+            self.unread[f"array {len(self.unread)}"] = many
             return None
         if not _sizes(shape):
             raise ValueError("holds an array without a shape")

@@ -17,7 +17,7 @@ from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
 from mother.checkpoints.looking import MAX_NAMES
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
-from mother.checkpoints.orbax_files import is_orbax, read_orbax
+from mother.checkpoints.orbax_files import is_of_orbax, is_orbax, read_orbax
 from mother.checkpoints.storage import reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.tensorflow_files import is_saved_model, read_saved_model
@@ -31,12 +31,12 @@ class FolderFormat(NamedTuple):
     """How one format that takes a whole folder is told and read.
 
     matches: whether a folder with these names is of it. read: its checkpoint; raises InputError.
-    inside: the subfolders that are part of it. beside: files that are, and hold no weights.
+    inside: whether a subfolder of that name is part of it. beside: files that are, without weights.
     """
 
     matches: Callable[[list[str]], bool]
     read: Callable[[Path], Checkpoint]
-    inside: tuple[str, ...] = ()
+    inside: Callable[[str], bool] = lambda name: False
     beside: tuple[str, ...] = ()
 
 
@@ -46,11 +46,11 @@ FOLDERS = (
     FolderFormat(is_distributed, read_distributed),
     FolderFormat(is_consolidated, read_consolidated),
     FolderFormat(is_zero, read_zero),
-    FolderFormat(is_orbax, read_orbax, ("d", "ocdbt.process_0", "array_metadatas")),
+    FolderFormat(is_orbax, read_orbax, is_of_orbax),
     FolderFormat(
         is_saved_model,
         read_saved_model,
-        ("variables", "assets"),
+        {"variables", "assets"}.__contains__,
         ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb"),
     ),
 )

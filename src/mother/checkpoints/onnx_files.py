@@ -8,6 +8,7 @@ Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class Graph:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     packed: dict[str, tuple[Span, tuple[int, ...], bool]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
 
 
@@ -102,9 +104,15 @@ def read_onnx(file: File) -> Checkpoint:
     if not tensors:
         raise file.fault("; ".join(["holds no tensors", *graph.notes[:1]]))
     files = (file, *graph.files.values())
-    notes = tuple(graph.notes)
     return Checkpoint(
-        file.path.stem, file.path, "onnx", tensors, notes=notes, files=files, scheme=scheme
+        file.path.stem,
+        file.path,
+        "onnx",
+        tensors,
+        notes=tuple(graph.notes),
+        files=files,
+        scheme=scheme,
+        unread=graph.unread,
     )
 
 
@@ -144,7 +152,14 @@ class _Reader:
             elif each.number == 5:
                 self._initializer(each, "")
             elif each.number == 15:
+                sides = [self.messages.numbers(f, 1 << 10) for f in self._sides(each)]
                 self.into.notes.append("skipped a sparse initializer")
+                name = f"sparse initializer {len(self.into.unread)}"
+                self.into.unread[name] = math.prod(max(n, 0) for side in sides for n in side)
+
+    def _sides(self, message: Field) -> list[Field]:
+        """Of a SparseTensorProto."""
+        return [each for each in self.messages.inside(message) if each.number == 3]
 
     def _node(self, message: Field, depth: int) -> None:
         node, values = Node(), []
@@ -262,6 +277,7 @@ class _Reader:
         elif kind not in _DTYPES:
             if kind != 8:
                 self.into.notes.append(f"skipped {name[:200]!r}: of the data type {kind}")
+                self.into.unread[name] = math.prod(shape)
         else:
             dtype: DType = np.dtype(_DTYPES[kind])
             try:

@@ -7,6 +7,7 @@ Format: https://docs.openvino.ai/latest/documentation/openvino-ir-format.html
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
@@ -16,11 +17,11 @@ from xml.parsers import expat
 import ml_dtypes
 import numpy as np
 
-from mother.checkpoints.affine import Nibbles, affine, nibbles
+from mother.checkpoints.affine import Nibbles, affine, looked_up, nibbles
 from mother.checkpoints.graph_constants import weights_among
 from mother.checkpoints.laid_out import Window, lay_out
 from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean
+from mother.checkpoints.tensor import Array, Checkpoint, Slice, Tensor, clean, dtype_of
 from mother.checkpoints.views import reshaped
 from mother.checkpoints.work import STEP, Work
 
@@ -44,6 +45,31 @@ _DTYPES = {
     "u8": "|u1",
     "boolean": "|b1",
 }
+#: numbers of 4 bits: those of the QLoRA paper (arXiv:2305.14314, appendix E), and OCP's E2M1
+_TABLES = {
+    "nf4": (
+        -1.0,
+        -0.6961928009986877,
+        -0.5250730514526367,
+        -0.39491748809814453,
+        -0.28444138169288635,
+        -0.18477343022823334,
+        -0.09105003625154495,
+        0.0,
+        0.07958029955625534,
+        0.16093020141124725,
+        0.24611230194568634,
+        0.33791524171829224,
+        0.44070982933044434,
+        0.5626170039176941,
+        0.7229568362236023,
+        1.0,
+    ),
+    "f4e2m1": (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6),
+}
+#: what is said of weights of these types that have scales; of scales of one type, OCP's MX
+_FLOATS = {"nf4": "NF4", "f4e2m1": "FP4", "f8e4m3": "FP8 e4m3", "f8e5m2": "FP8 e5m2"}
+_SCALE = "f8e8m0"
 
 
 @dataclass
@@ -83,12 +109,14 @@ def read_openvino(file: File) -> Checkpoint:
         raise file.fault(f"has {file.size} bytes of XML; {MAX_XML} are the most")
     values = File(file.path.with_suffix(".bin"))
     notes: list[str] = []
+    unread: dict[str, int] = {}
     try:
         graph = _parse(file)
         constants = {
             key: tensor
             for key, layer in graph.layers.items()
-            if layer.kind == "Const" and (tensor := _constant(values, layer, notes)) is not None
+            if layer.kind == "Const"
+            and (tensor := _constant(values, layer, notes, unread)) is not None
         }
         tensors, scheme = _numbers(graph, constants, file.work)
     except ValueError as error:
@@ -96,8 +124,16 @@ def read_openvino(file: File) -> Checkpoint:
     tensors = weights_among(tensors)
     if not tensors:
         raise file.fault("; ".join(["holds no constants of numbers", *notes[:1]]))
-    files, name, told = (file, values), file.path.stem, tuple(notes)
-    return Checkpoint(name, file.path, "openvino", tensors, notes=told, files=files, scheme=scheme)
+    return Checkpoint(
+        file.path.stem,
+        file.path,
+        "openvino",
+        tensors,
+        notes=tuple(notes),
+        files=(file, values),
+        scheme=scheme,
+        unread=unread,
+    )
 
 
 def _parse(file: File) -> _Graph:
@@ -137,7 +173,9 @@ def _parse(file: File) -> _Graph:
     return graph
 
 
-def _constant(values: File, layer: _Layer, notes: list[str]) -> Tensor | None:
+def _constant(
+    values: File, layer: _Layer, notes: list[str], unread: dict[str, int]
+) -> Tensor | None:
     kind, data = layer.data.get("element_type", ""), layer.data
     numbers = [data.get(key, "") for key in ("offset", "size")]
     sides = [side.strip() for side in data.get("shape", "").split(",") if side.strip()]
@@ -150,12 +188,16 @@ def _constant(values: File, layer: _Layer, notes: list[str]) -> Tensor | None:
     window = Window(values, offset, size)
     if kind in ("u4", "i4"):
         return nibbles(layer.name, window, shape, signed=kind == "i4")
-    if kind not in _DTYPES:
+    if kind in _TABLES:
+        return looked_up(layer.name, window, shape, _TABLES[kind])
+    dtype = dtype_of("float8_e8m0fnu") if kind == _SCALE else _DTYPES.get(kind)
+    if dtype is None:
         if kind != "string":
             notes.append(f"skipped {layer.name!r}: of the type {clean(kind)[:20]!r}")
+            unread[layer.name] = math.prod(shape)
         return None
     try:
-        return lay_out(layer.name, window, np.dtype(_DTYPES[kind]), shape)
+        return lay_out(layer.name, window, np.dtype(dtype), shape)
     except ValueError as error:
         raise ValueError(f"has a constant {layer.name[:200]!r} that {error}") from None
 
@@ -174,11 +216,11 @@ def _numbers(
             made = _dequantized(tensor, constants[scale], constants.get(zero))
             used |= {key, scale, zero}
             found[made.name] = _reshaped(graph, last, made)
-            bits = 4 if isinstance(tensor.source, Nibbles) else 8 * tensor.dtype.itemsize
+            kind = _kind(graph, key, scale, tensor)
             group = (
                 f" g{tensor.shape[-1]}" if len(tensor.shape) > len(found[made.name].shape) else ""
             )
-            schemes[f"OpenVINO int{bits}{group}"] += made.size
+            schemes[f"OpenVINO {kind}{group}"] += made.size
     for key, tensor in constants.items():
         if key not in used:
             name = tensor.name
@@ -189,10 +231,20 @@ def _numbers(
     return found, max(schemes, key=lambda each: schemes[each], default="")
 
 
+def _kind(graph: _Graph, key: str, scale: str, tensor: Tensor) -> str:
+    """What the codes of a constant are."""
+    kind, scales = (graph.layers[k].data.get("element_type", "") for k in (key, scale))
+    if kind in _FLOATS:
+        told = _FLOATS[kind]
+        return f"MX{told}" if scales == _SCALE else told
+    return f"int{4 if isinstance(tensor.source, Nibbles) else 8 * tensor.dtype.itemsize}"
+
+
 def _chain(graph: _Graph, constants: dict[str, Tensor], key: str) -> tuple[str, str, str] | None:
-    """From integers on: Convert, Subtract of a zero point if any, Multiply by a scale. The ids of
+    """From codes on: Convert, Subtract of a zero point if any, Multiply by a scale. The ids of
     scale and zero point ("" if none), and of the multiplication."""
-    if constants[key].dtype.kind not in "iu":
+    coarse = graph.layers[key].data.get("element_type", "") in _FLOATS
+    if constants[key].dtype.kind not in "iu" and not coarse:
         return None
     at, zero = _next(graph, key, "Convert"), ""
     if not at:

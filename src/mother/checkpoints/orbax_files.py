@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ MAX_METADATA = 64 << 20
 MAX_CHUNK = 1 << 28
 #: what opening an array costs, in units of work: a millisecond
 _OPENING = 1 << 14
+_INSIDE = re.compile(r"d|array_metadatas|ocdbt\.process_\d+")
 _TRAINING = ("opt_state", "optimizer", "step", "rng")
 NEEDS = "needs TensorStore: pip install tensorstore"
 
@@ -39,6 +41,15 @@ def is_orbax(names: list[str]) -> bool:
     True
     """
     return MANIFEST in names or METADATA in names
+
+
+def is_of_orbax(name: str) -> bool:
+    """Whether a subfolder of that name belongs to a checkpoint: the database, of all processes.
+
+    >>> is_of_orbax("ocdbt.process_12"), is_of_orbax("params")
+    (True, False)
+    """
+    return _INSIDE.fullmatch(name) is not None
 
 
 def read_orbax(folder: Path) -> Checkpoint:
@@ -54,7 +65,9 @@ def read_orbax(folder: Path) -> Checkpoint:
     prefetch(Slice(file, 0, file.size) for file in files)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
-    for path in _paths(folder):
+    unread: dict[str, int] = {}
+    paths, driver = _told(folder)
+    for path in paths:
         if path[0] in _TRAINING:
             notes.append(f"left out {'.'.join(path)!r}")
             continue
@@ -64,37 +77,40 @@ def read_orbax(folder: Path) -> Checkpoint:
         except ValueError as error:
             raise refusal(folder, str(error)) from None
         try:
-            opened = _open(store, folder, name, database)
+            opened = _open(store, folder, name, driver, database)
         except ValueError as error:
             notes.append(f"skipped {name!r}: {clean(str(error)).splitlines()[0][:200]}")
+            unread[name] = 1
             continue
         shape, dtype = tuple(opened.shape), dtype_of(opened.dtype.name)
         if dtype is None or math.prod(opened.chunk_layout.read_chunk.shape) > MAX_CHUNK:
             notes.append(f"skipped {name!r}: of {opened.dtype.name}, or in chunks too large")
+            unread[name] = math.prod(shape)
             continue
         tensors[name] = Tensor(name, dtype, shape, _Stored(opened, shape, dtype, tuple(files)))
     if not tensors:
         raise refusal(folder, "; ".join(["an Orbax checkpoint without arrays", *notes[:1]]))
-    return Checkpoint(folder.name, folder, "orbax", tensors, notes=tuple(notes), files=tuple(files))
+    held, told = tuple(files), tuple(notes)
+    return Checkpoint(folder.name, folder, "orbax", tensors, notes=told, files=held, unread=unread)
 
 
-def _paths(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The keys above each array, as the metadata tells them."""
+def _told(folder: Path) -> tuple[list[tuple[str, ...]], str]:
+    """The keys above each array, and TensorStore's driver of them, as the metadata tells."""
     file = File(folder / METADATA)
     if file.size > MAX_METADATA:
         raise file.fault(f"has {file.size} bytes; {MAX_METADATA} are the most")
     try:
-        tree = json.loads(file.read(0, file.size))["tree_metadata"]
-        entries = [entry["key_metadata"] for entry in tree.values()]
+        told = json.loads(file.read(0, file.size))
+        entries = [entry["key_metadata"] for entry in told["tree_metadata"].values()]
+        driver = "zarr3" if told.get("use_zarr3") is True else "zarr"
         paths = [tuple(clean(str(key["key"])) for key in entry) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise file.fault("does not tell what arrays there are") from None
-    for path in paths:
-        if path and not any("/" in key or key in ("", ".", "..") for key in path):
-            yield path
+    plain = (p for p in paths if not any("/" in key or key in ("", ".", "..") for key in p))
+    return list(filter(None, plain)), driver
 
 
-def _open(store: Any, folder: Path, name: str, database: bool) -> Any:
+def _open(store: Any, folder: Path, name: str, driver: str, database: bool) -> Any:
     if database:
         where = {
             "driver": "ocdbt",
@@ -103,7 +119,7 @@ def _open(store: Any, folder: Path, name: str, database: bool) -> Any:
         }
     else:
         where = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}
-    return store.open({"driver": "zarr", "kvstore": where}, open=True, read=True).result()
+    return store.open({"driver": driver, "kvstore": where}, open=True, read=True).result()
 
 
 @dataclass(frozen=True, eq=False)

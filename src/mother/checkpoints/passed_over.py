@@ -97,6 +97,8 @@ def passed_over(
                 if identity(link) not in models:
                     found.setdefault(os.path.realpath(link), Problem(link, _LINK))
             if _ZARR & set(names):
+                if all(identity(folder / name) in taken for name in names):
+                    continue  # of a checkpoint that was read
                 found.setdefault(os.path.realpath(folder), Problem(folder, "Zarr; save it as .npz"))
                 continue
             refused = os.path.realpath(folder) in told  # for what is known by its ending

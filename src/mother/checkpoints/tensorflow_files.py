@@ -49,11 +49,15 @@ _DTYPES = {
     25: ml_dtypes.float8_e4m3fn,
 }
 _STRING = 7
+#: resources and variants, which stand for what is elsewhere
+_HANDLES = (20, 21)
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 #: of an optimizer, or the state of a run
 _TRAINING = re.compile(
-    r"(?:.*/)?(?:\.OPTIMIZER_SLOT/.*|(?:_?optimizer|save_counter|keras_api|_CHECKPOINTABLE)(?:/.*)?"
+    # of an optimizer all but the model's variables, which it holds, too
+    r"(?:.*/)?(?:\.OPTIMIZER_SLOT/.*|_?optimizer(?!/_trainable_variables/)(?:/.*)?"
+    r"|(?:save_counter|keras_api|_CHECKPOINTABLE)(?:/.*)?"
     r"|global_step|beta[12]_power|(?:Adam|adam_[mv]|Momentum|RMSProp|AdamWeightDecay\w*)(?:_\d)?)"
 )
 
@@ -161,8 +165,9 @@ class _Bundle:
         elif entry.kind in _DTYPES:
             self.tensors[name] = self._tensor(name, entry)
             self.sums[name] = (*entry.shape, entry.kind, entry.checksum)
-        elif entry.kind != _STRING:
+        elif entry.kind not in (_STRING, *_HANDLES):
             self.notes.append(f"skipped {name!r}: of the data type {entry.kind}")
+            self.unread[name] = int(np.prod(entry.shape, dtype=object))
 
     def named(self) -> dict[str, Tensor]:
         """The tensors by what the variables are called, where the graph of objects tells. A

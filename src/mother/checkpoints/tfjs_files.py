@@ -41,6 +41,7 @@ def read_tfjs(folder: Path) -> Checkpoint:
     manifest = File(folder / MANIFEST)
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
+    unread: dict[str, int] = {}
     files = [manifest]
     for group in _groups(manifest):
         end = 0
@@ -58,14 +59,15 @@ def read_tfjs(folder: Path) -> Checkpoint:
             end += tensor.nbytes
             if quantized:
                 notes.append(f"skipped {name!r}: quantized to {dtype} with a scale")
+                unread[name] = tensor.size
             elif name in tensors:
                 raise manifest.fault(f"names {name!r} twice")
             else:
                 tensors[name] = tensor
     if not tensors:
         raise manifest.fault("; ".join(["holds no tensors", *notes[:1]]))
-    told = tuple(notes)
-    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=told, files=tuple(files))
+    held, told = tuple(files), tuple(notes)
+    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=told, files=held, unread=unread)
 
 
 def _groups(manifest: File) -> list[dict[str, Any]]:

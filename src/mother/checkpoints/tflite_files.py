@@ -5,6 +5,7 @@ Format: tensorflow/lite/schema/schema.fbs, https://flatbuffers.dev/internals/
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ def read_tflite(file: File) -> Checkpoint:
         raise file.fault("; ".join(["holds no constant tensors", *reader.notes[:1]]))
     scheme = "TFLite int8" if reader.codes > reader.floats else ""
     notes, tensors = tuple(reader.notes), weights_among(reader.tensors)
-    return Checkpoint(file.path.stem, file.path, "tflite", tensors, notes=notes, scheme=scheme)
+    stem, unread = file.path.stem, reader.unread
+    return Checkpoint(stem, file.path, "tflite", tensors, notes=notes, scheme=scheme, unread=unread)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class _Model:
         self.file = file
         self.tensors: dict[str, Tensor] = {}
         self.notes: list[str] = []
+        self.unread: dict[str, int] = {}
         self.codes = 0
         self.floats = 0
 
@@ -167,6 +170,7 @@ class _Model:
         else:
             if kind != _STRING:
                 self.notes.append(f"skipped {name!r}: of the data type {kind}")
+                self.unread[name] = math.prod(max(side, 0) for side in shape)
             return
         self.tensors[name] = self.numbers(name, stored, table.table(4))
 

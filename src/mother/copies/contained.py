@@ -12,6 +12,7 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import (
+    SMALL,
     Duplicate,
     agree,
     chunks,
@@ -73,11 +74,12 @@ def _held(group: Group) -> dict[Checkpoint, list[Tensor]]:
 def _rounded_copies(
     models: Sequence[Checkpoint], held: Mapping[Checkpoint, Sequence[Tensor]]
 ) -> Iterator[Duplicate]:
-    """Pairs of models of which one stores, by one type alone, all tensors of the other rounded to
-    it, and no others."""
-    stored = [{t.dtype for t in c.tensors.values() if t.is_weight} for c in models]
-    for kind in sorted({next(iter(s)) for s in stored if len(s) == 1}, key=str):
-        narrow = [s == {kind} for s in stored]
+    """Pairs of models of which one stores, by the type of most of its weights, all tensors of the
+    other rounded to it; what one of them holds beside is SMALL."""
+    stored = [{t.dtype for t in held[c] if t.size > 1} for c in models]
+    kinds = {t for c, s in zip(models, stored, strict=True) for t in s if str(t) == c.dtype}
+    for kind in sorted(kinds, key=str):
+        narrow = [str(kind) == c.dtype for c in models]
         wide = [kind not in s and _widest(s) > _widest({kind}) for s in stored]
         if not any(wide):
             continue
@@ -91,9 +93,11 @@ def _rounded_copies(
             return (narrow[i] and wide[k]) or (narrow[k] and wide[i])
 
         inside = included(keyed, same, asked)
-        for i, k in sorted(inside):
-            if wide[i] and (k, i) in inside and rest_agrees(models[i], models[k]):
-                yield Duplicate(models[i], models[k], "converted")
+        for i, k in sorted({(i, k) if wide[i] else (k, i) for i, k in inside}):
+            one, other = models[i], models[k]
+            beside = 0 if {(i, k), (k, i)} <= inside else abs(one.parameters - other.parameters)
+            if beside <= SMALL * one.parameters and rest_agrees(one, other):
+                yield Duplicate(one, other, "converted")
 
 
 def _widest(dtypes: Iterable[np.dtype[np.generic]]) -> int:

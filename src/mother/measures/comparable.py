@@ -43,8 +43,8 @@ def ordinary(sketch: Checkpoint) -> bool:
 
 def finite_layers(group: Group, measures: Measures) -> np.ndarray:
     """Layers whose inner products are finite, (L,) bool. Raises for models whose weights are not,
-    or are too large to be squared; unless they are the same in all of them, without a NaN: that is
-    a mask, not a weight."""
+    or are too large to be squared; unless they are the same in all of them, without a NaN, or two
+    numbers in the only one: that is a mask, not a weight."""
     finite = np.ones(len(group.layers), dtype=bool)
     bad: dict[int, str] = {}
     for index, layer in enumerate(group.layers):
@@ -57,7 +57,7 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
             for m, tensor in zip(members, layer.tensors, strict=True)
             if (fault := unfit(tensor))
         }
-        if len(faults) < len(members) or len(members) == 1 or not _is_mask(layer):
+        if len(faults) < len(members) or not _is_mask(layer):
             bad |= {m: f"{fault} in {layer.name}" for m, fault in faults.items()}
     if 2 * measures.sizes[finite].sum() < measures.sizes.sum() and not bad:
         bad |= dict.fromkeys(
@@ -89,7 +89,9 @@ def unfit(tensor: Tensor) -> str | None:
 
 
 def _is_mask(layer: Layer) -> bool:
-    first = layer.tensors[0].read()
-    return not np.isnan(first.astype(np.float64)).any() and all(
-        np.array_equal(first, t.read()) for t in layer.tensors[1:]
-    )
+    first, *others = (t.read().astype(np.float64) for t in layer.tensors)
+    if np.isnan(first).any():
+        return False
+    if not others:
+        return len(np.unique(first)) == 2
+    return all(np.array_equal(first, each) for each in others)

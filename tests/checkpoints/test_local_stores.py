@@ -376,6 +376,7 @@ def test_the_best_by_the_trainer_s_state(tmp_path, text):
     ("path", "expected"),
     [
         ("/a/run/checkpoint-500", ("/a/run", "checkpoint", 500)),
+        ("/a/run/checkpoints/checkpoint_2/model.safetensors", ("/a/run", "checkpoint", 2)),
         ("/a/run/checkpoint-500/unet", ("/a/run/unet", "checkpoint", 500)),
         ("/a/v/checkpoints/epoch=3-step=70.ckpt", ("/a/v", "step", 70)),
         ("/a/kohya-step00000100.safetensors", ("/a/kohya-", "step", 100)),

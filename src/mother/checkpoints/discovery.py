@@ -32,8 +32,8 @@ from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import elsewhere, identity, refusal
-from mother.checkpoints.stores import USUAL, Called, called, named, searched, within
-from mother.checkpoints.stores.place import Elsewhere
+from mother.checkpoints.stores import Called, called, named, searched, within
+from mother.checkpoints.stores.place import USUAL, Elsewhere
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
 from mother.hub import Mirror, is_address, opened_at, shown

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mother.checkpoints.formats import ending
 from mother.checkpoints.stores import hugging_face, interfaces, lm_studio, ollama, runs, wandb
-from mother.checkpoints.stores.place import Elsewhere, Place
+from mother.checkpoints.stores.place import USUAL, Elsewhere, Place
 from mother.checkpoints.tensor import clean
 
 #: the first in which a path lies names what lies there
@@ -17,12 +17,6 @@ STORES = (
     *(hugging_face.STORE, ollama.STORE, lm_studio.STORE, wandb.STORE),
     *(interfaces.STORE, runs.STORE),
 )
-
-#: what weights are called whatever the model
-USUAL = {
-    *("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "weights"),
-    "consolidated",
-}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+#: what weights are called whatever the model
+USUAL = {
+    *("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "weights"),
+    "consolidated",
+}
+
 
 @dataclass(frozen=True)
 class Place:

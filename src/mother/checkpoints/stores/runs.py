@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mother.checkpoints.folders import listing
 from mother.checkpoints.json_files import read_json
-from mother.checkpoints.stores.place import Place, Store
+from mother.checkpoints.stores.place import USUAL, Place, Store
 from mother.errors import InputError
 
 _COUNTED = (
@@ -98,6 +98,8 @@ def step_of(path: Path) -> Step | None:
 
     >>> step_of(Path("/out/tuned/checkpoint-500"))
     Step(run=PosixPath('/out/tuned'), unit='checkpoint', number=500)
+    >>> step_of(Path("/out/tuned/checkpoint-500/model.safetensors")).run
+    PosixPath('/out/tuned')
     >>> step_of(Path("/logs/version_0/checkpoints/epoch=1-step=500.ckpt")).number
     500
     >>> step_of(Path("/models/llama-3")) is None
@@ -109,7 +111,10 @@ def step_of(path: Path) -> Step | None:
         return None
     # of an epoch and a step in it the finer one
     told = next((c for c in counts if "step" in c["unit"].lower()), counts[-1])
-    run = _run(at) / at.name[: counts[0].start()] / path.relative_to(at)
+    below = path.relative_to(at)
+    if below.parts and below.stem in USUAL:  # the step's one model, or the first of several
+        below = below.parent
+    run = _run(at) / at.name[: counts[0].start()] / below
     return Step(run, told["unit"].lower(), int(told["n"]))
 
 

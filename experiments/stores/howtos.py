@@ -74,7 +74,7 @@ class Reader:
         self.opened.callback(server.wait)
         self.opened.callback(server.terminate)
         port = int(re.findall(r"\b\d{4,5}\b", command)[-1])
-        for _ in range(240):
+        for _ in range(1200):
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", port)).close()
                 return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree.ElementTree import Element
+
 from hypothesis import strategies as st
 
 from mother.graph import (
@@ -175,3 +177,24 @@ def graphs(draw: st.DrawFn) -> ModelGraph:
     names = draw(st.lists(name, min_size=1, max_size=8, unique=True))
     parents = draw(st.lists(st.integers(0, 7), min_size=len(names), max_size=len(names)))
     return hostile(names, parents)
+
+
+def crowded() -> ModelGraph:
+    """A child with a long name beside one of two children, half a row apart from one of these."""
+    names = ["base", "long " * 8, "kid", "left of two", "right of two"]
+    return hostile(names, [-1, 0, 0, 2, 2])
+
+
+def overlapping(root: Element) -> list[tuple[str, str]]:
+    """Names that lie in one line and in each other, each 6 wide a letter at least."""
+    boxes = [
+        (float(e.attrib["x"]), float(e.attrib["y"]), e.text or "")
+        for e in root.iter()
+        if e.tag.endswith("text") and "text-anchor" not in e.attrib
+    ]
+    return [
+        (one, other)
+        for k, (x, y, one) in enumerate(boxes)
+        for u, v, other in boxes[k + 1 :]
+        if abs(y - v) < 14 and x < u + 6 * len(other) and u < x + 6 * len(one)
+    ]

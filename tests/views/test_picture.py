@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import html5lib
 import pytest
-from forests import HOSTILE, family, graphs, hostile
+from forests import HOSTILE, crowded, family, graphs, hostile, overlapping
 from hypothesis import given, settings
 
 from mother.errors import UsageError
@@ -50,6 +50,10 @@ def test_nothing_lies_outside_the_picture():
     for element in root.iter(f"{SVG}text"):
         assert 0 < float(element.attrib["x"]) < width
         assert 0 < float(element.attrib["y"]) < height
+
+
+def test_no_name_lies_in_another():
+    assert overlapping(ElementTree.fromstring(svg(crowded()))) == []
 
 
 def test_width_is_support():

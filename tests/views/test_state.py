@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 from browsing import barriers, choose, press, ready, watched
-from forests import family
+from forests import crowded, family, overlapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import expect
@@ -285,6 +286,15 @@ def test_open_a_graph(show, tmp_path):
     tab.set_input_files("#graph-file", path)
     expect(tab.locator("#told")).to_contain_text("graph.json is no model graph")
     expect(tab.locator("#title")).to_have_text("graph.json")
+
+
+def test_no_name_lies_in_another(show):
+    tab = show(crowded())
+    with tab.expect_download() as found:
+        tab.click("#save-svg")
+    text = found.value.path().read_text(encoding="utf-8")
+    assert "left of two<" in text
+    assert overlapping(ElementTree.fromstring(text)) == []
 
 
 def test_files_of_what_is_seen(show):

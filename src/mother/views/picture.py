@@ -121,13 +121,19 @@ def _rows(items: list[Item], roots: Sequence[int], deepest: int) -> dict[int, fl
 
 
 def _columns(items: list[Item], rows: dict[int, float], deepest: int) -> list[float]:
-    """Left edges by depth: as wide as the widest name from which something hangs."""
+    """Left edges by depth: as wide as the widest name beside which something lies further right."""
     widths: list[float] = []
-    for k in rows:
-        widths += [0.0] * (items[k].depth + 1 - len(widths))
-        if items[k].children and items[k].depth < deepest:
-            width = _width(_name(items[k]), bold=items[k].parent < 0)
-            widths[items[k].depth] = max(widths[items[k].depth], width)
+    furthest: dict[int, int] = {}  # by quarter of a row
+    for k, row in rows.items():
+        furthest[round(4 * row)] = max(furthest.get(round(4 * row), 0), items[k].depth)
+    for k, row in rows.items():
+        item = items[k]
+        widths += [0.0] * (item.depth + 1 - len(widths))
+        near = range(round(4 * row) - 3, round(4 * row) + 4)  # less than a row away
+        beside = any(furthest.get(line, 0) > item.depth for line in near)
+        if (item.children and item.depth < deepest) or beside:
+            width = _width(_name(item), bold=item.parent < 0)
+            widths[item.depth] = max(widths[item.depth], width)
     return list(accumulate((w + GAP for w in widths), initial=MARGIN + 4))
 
 

@@ -79,16 +79,22 @@ function tree(root, measure) {
   return { placed, first, rows: last - first + 1, single };
 }
 
-/** The widest name at each depth; of those at the end of a line, none. */
+/** The widest name at each depth, of those beside which something lies further right. */
 function widths(trees) {
   const out = [];
   for (const { placed } of trees) {
-    for (const { data: item } of placed) {
-      out[item.depth] = Math.max(out[item.depth] ?? 0, item.open ? item.width + 10 : 0);
+    const furthest = new Map(); // by quarter of a row
+    for (const { data: item, x } of placed) furthest.set(quarter(x), Math.max(furthest.get(quarter(x)) ?? 0, item.depth));
+    for (const { data: item, x } of placed) {
+      const beside = item.open || LINE.some((k) => furthest.get(quarter(x) + k) > item.depth);
+      out[item.depth] = Math.max(out[item.depth] ?? 0, beside ? item.width + 10 : 0);
     }
   }
   return out;
 }
+
+const LINE = [-3, -2, -1, 0, 1, 2, 3]; // quarters of a row that are less than a row away
+const quarter = (x) => Math.round(4 * x);
 
 /** Trees in columns, each about as high as wanted. */
 function filled(trees, wanted) {

@@ -63,13 +63,13 @@ function named(entries, go) {
   return el("ul", { class: "trees" }, links, entries.length > LOOKED ? el("li", {}, `… ${entries.length - LOOKED} more`) : "");
 }
 
-/** How many are strong, likely and open, as the terminal's summary has it; hidden ancestors are not
- * counted, nor what hangs from them. */
+/** How many models are strong, likely and open (the terminal's summary counts edges, of which a merge
+ * has several); hidden ancestors are not counted, nor what hangs from them. */
 function sure(rows, only) {
   const of = GRADES.map((grade) => [grade, rows.filter(({ edge, values }) => edge && values.grade === grade).length]).filter(([, count]) => count);
   if (!of.length) return "";
   const many_ = of.map(([grade, count], k) => [k ? ", " : "", button(`${count.toLocaleString("en")} ${grade}`, () => only(`grade:${grade}`), { class: "link" })]);
-  return el("p", { class: "sure" }, "Found: ", ...many_.flat(), ".");
+  return el("p", { class: "sure" }, "Models with a parent: ", ...many_.flat(), ".");
 }
 
 /** The same of an index, of which the server has counted. */

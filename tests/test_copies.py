@@ -200,3 +200,18 @@ def test_a_stranger_is_not_made_from_a_copy_that_is_shorter() -> None:
     assert not marked({key: copy}, {key: original}, [{key: stranger}])
     assert not marked({key: copy}, {key: original}, [{key: original + 0.1 * stranger}])
     assert marked({key: copy}, {key: original}, [{key: kid}])
+
+
+def test_equal_floats_beside_other_codes_are_nobodys_copies(tmp_path: Path) -> None:
+    """Four-bit codes of a stranger beside the same embedding: what was compared is equal, and the
+    rest is not known. With zeros, as a padded embedding has, nothing was pruned, either."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(400, 64)).astype(np.float32)
+    table[0] = 0
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        codes = np.random.default_rng(seed).integers(0, 256, (4000, 1), np.uint8)
+        held = {"embed.weight": table, "head.weight": table[::2].copy(), "fc.codes": codes}
+        save_file(held, tmp_path / f"{name}.safetensors")
+    graph = mother.recover(tmp_path, bootstrap=4)
+    assert {(e.relation, e.undirected) for e in graph.edges} == {("relatives", True)}
+    assert all(0.5 < node.compared < 0.95 for node in graph.nodes)

@@ -152,6 +152,13 @@ def by_onnx(weights: Weights, net: Llama, out: Path) -> dict[str, Callable[[], N
         onnx.save(made, path, save_as_external_data=True, location=data, size_threshold=256)
         tell(path, "onnx", weights, relations=SAME, how="external data")
 
+    def newer() -> None:
+        """By the exporter that is torch's own since 2.9, which turns and names matrices anew."""
+        path = place(out, "onnx-dynamo.onnx")
+        tokens = torch.zeros(1, 8, dtype=torch.int64)
+        torch.onnx.export(net, (tokens,), str(path), dynamo=True, external_data=False)
+        tell(path, "onnx", {}, relations=SAME, how="torch.onnx.export with dynamo")
+
     def eight() -> None:
         path = place(out, "onnx-int8.onnx")
         ort.quantize_dynamic(plain, path, weight_type=ort.QuantType.QInt8)
@@ -166,11 +173,12 @@ def by_onnx(weights: Weights, net: Llama, out: Path) -> dict[str, Callable[[], N
         made.model.save_model_to_file(str(path), False)
         tell(path, "onnxruntime", {}, scheme="4", how="MatMulNBits")
 
-    return {"onnx": whole, "onnx-external": beside, "onnx-int8": eight, "onnx-4bit": four}
+    makers = {"onnx": whole, "onnx-external": beside, "onnx-dynamo": newer}
+    return makers | {"onnx-int8": eight, "onnx-4bit": four}
 
 
 def by_openvino(net: Llama, weights: Weights, out: Path) -> dict[str, Callable[[], None]]:
-    def maker(name: str, mode: str | None, options: dict) -> Callable[[], None]:
+    def maker(name: str, mode: str | None, scheme: str, options: dict) -> Callable[[], None]:
         def make() -> None:
             import nncf
             import openvino as ov
@@ -184,16 +192,19 @@ def by_openvino(net: Llama, weights: Weights, out: Path) -> dict[str, Callable[[
             ov.save_model(model, folder / "written.xml", compress_to_fp16=name.endswith("16"))
             plain = weights if name == "openvino" else {}
             relations = ("quantized",) if mode else SAME
-            tell(folder, "openvino", plain, relations=relations, scheme="int" if mode else "")
+            tell(folder, "openvino", plain, relations=relations, scheme=scheme)
 
         return make
 
     four = {"group_size": 64, "ratio": 1.0, "all_layers": True}
     return {
-        "openvino": maker("openvino", None, {}),
-        "openvino-fp16": maker("openvino-fp16", None, {}),
-        "openvino-int8": maker("openvino-int8", "INT8_ASYM", {}),
-        "openvino-int4": maker("openvino-int4", "INT4_ASYM", four),
+        "openvino": maker("openvino", None, "", {}),
+        "openvino-fp16": maker("openvino-fp16", None, "", {}),
+        "openvino-int8": maker("openvino-int8", "INT8_ASYM", "int8", {}),
+        "openvino-int4": maker("openvino-int4", "INT4_ASYM", "int4", four),
+        "openvino-nf4": maker("openvino-nf4", "NF4", "NF4", four),
+        "openvino-fp8": maker("openvino-fp8", "FP8_E4M3", "FP8 e4m3", four),
+        "openvino-mxfp4": maker("openvino-mxfp4", "MXFP4", "MXFP4", {"all_layers": True}),
     }
 
 
@@ -287,9 +298,18 @@ def by_jax_and_tensorflow(weights: Weights, out: Path) -> dict[str, Callable[[],
         model.save_weights(path)
         tell(path, "keras", flat(tree), relations=SAME)
 
+    def orbax_zarr3() -> None:
+        import orbax.checkpoint as ocp
+
+        path = place(out, "orbax-zarr3").absolute()
+        saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True))
+        saver.save(path, {"params": tree}, force=True)
+        tell(path, "orbax-checkpoint", flat(tree), relations=SAME, how="Zarr 3")
+
     return {
         "flax": flax,
         "orbax": orbax,
+        "orbax-zarr3": orbax_zarr3,
         "tensorflow-checkpoint": checkpoint,
         "tensorflow-saved": saved_model,
         "keras": keras,

@@ -26,14 +26,16 @@ def by_bitsandbytes(source: Path, out: Path) -> dict[str, Callable[[], None]]:
 
     half = torch.bfloat16
 
-    def four(kind: str, double: bool) -> Callable[[], None]:
+    def four(kind: str, double: bool, storage: torch.dtype = torch.uint8) -> Callable[[], None]:
         def make() -> None:
             name = f"bnb-{kind}{'-double' if double else ''}"
+            name += "-bf16-storage" if storage == half else ""
             config = BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type=kind,
                 bnb_4bit_use_double_quant=double,
                 bnb_4bit_compute_dtype=half,
+                bnb_4bit_quant_storage=storage,
             )
             model = AutoModelForCausalLM.from_pretrained(
                 source, quantization_config=config, dtype=half, device_map={"": "cpu"}
@@ -62,6 +64,7 @@ def by_bitsandbytes(source: Path, out: Path) -> dict[str, Callable[[], None]]:
     return {
         "bnb-nf4": four("nf4", False),
         "bnb-nf4-double": four("nf4", True),
+        "bnb-nf4-bf16-storage": four("nf4", False, half),
         "bnb-fp4": four("fp4", False),
         "bnb-int8": eight,
     }
@@ -70,7 +73,9 @@ def by_bitsandbytes(source: Path, out: Path) -> dict[str, Callable[[], None]]:
 def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
     from torchao import quantization as ao
 
-    def maker(name: str, config: object, how: str, save: Callable) -> Callable[[], None]:
+    def maker(
+        name: str, config: object, scheme: str, how: str, save: Callable
+    ) -> Callable[[], None]:
         def make() -> None:
             model = AutoModelForCausalLM.from_pretrained(
                 source,
@@ -86,7 +91,7 @@ def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
                 and hasattr(m.weight, "dequantize")
                 and n != "lm_head"
             }
-            tell(place(out, name), "torchao", values, how=how)
+            tell(place(out, name), "torchao", values, scheme=scheme, how=how)
 
         return make
 
@@ -103,11 +108,13 @@ def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
         "int8-dynamic": ao.Int8DynamicActivationInt8WeightConfig(),
         "fp8": ao.Float8WeightOnlyConfig(),
         "int4": ao.IntxWeightOnlyConfig(torch.int4, ao.PerGroup(32)),
+        "int3": ao.IntxWeightOnlyConfig(torch.int3, ao.PerAxis(0)),
     }
     made = {}
     for kind, config in configs.items():
-        made[f"torchao-{kind}"] = maker(f"torchao-{kind}", config, "save_pretrained", safely)
-        made[f"torchao-{kind}-bin"] = maker(f"torchao-{kind}-bin", config, "torch.save", pickled)
+        for end, how, save in (("", "save_pretrained", safely), ("-bin", "torch.save", pickled)):
+            name, scheme = f"torchao-{kind}{end}", kind.split("-")[0].replace("fp", "FP")
+            made[name] = maker(name, config, scheme, how, save)
     return made
 
 

@@ -129,18 +129,19 @@ def _log_odds(m: Source, original: int, copy: int) -> Array:
 
 
 def without_some(original: Aligned, copy: Aligned) -> bool:
-    """Whether all that is left is the original's, and something is: vectors start at constants."""
+    """Whether all that is left is the original's, something is, and something is not: vectors start
+    at constants, and beside what is not read all else may be equal."""
+    if original.keys() != copy.keys():
+        return False
     matrices = {key for key in copy if is_matrix(key[1])} or copy.keys()
-    left = any(b.any() for key in matrices for _, b in chunks(copy[key], copy[key]))
-    return (
-        left
-        and original.keys() == copy.keys()
-        and all(
-            np.array_equal(a[b != 0], b[b != 0])
-            for key in original
-            for a, b in chunks(original[key], copy[key])
-        )
-    )
+    left = lost = False
+    for key in original:
+        for a, b in chunks(original[key], copy[key]):
+            if not np.array_equal(a[b != 0], b[b != 0]):
+                return False
+            left |= key in matrices and bool(b.any())
+            lost |= bool(a[b == 0].any())
+    return left and lost
 
 
 def _rounded_to_grid(original: Aligned, copy: Aligned) -> bool:

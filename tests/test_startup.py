@@ -69,6 +69,21 @@ def test_two_models_are_weighed_without_what_their_weights_do_not_need(tmp_path)
         )
 
 
+def test_work_for_a_server_that_has_ended_ends_in_silence(tmp_path):
+    task = {"do": "place", "path": str(tmp_path / "none"), "models": {}, "folders": []}
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [sys.executable, "-m", "mother.server.work"],
+        input=json.dumps(task).encode(),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
 def test_type_checkers_see_what_is_imported_on_use():
     (block,) = (
         node for node in ast.parse(Path(mother.__file__).read_text()).body if type(node) is ast.If

@@ -5,6 +5,7 @@ What is to be done comes as JSON on stdin; the answer leaves as JSON on stdout."
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -64,6 +65,15 @@ def _placed(found: Placement) -> dict[str, Any]:
     return {**asdict(found), "said": [*in_words(found)]}
 
 
+def main() -> None:
+    """One task. Nothing is said where nobody listens any more, for the server has ended."""
+    try:
+        given = json.load(sys.stdin)
+        json.dump(answer(given, [Path(folder) for folder in given["folders"]]), sys.stdout)
+        sys.stdout.flush()
+    except (BrokenPipeError, KeyboardInterrupt):
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    json.dump(answer(given, [Path(folder) for folder in given["folders"]]), sys.stdout)
+    main()

@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,7 @@ from mother.layouts.content import left_over, may_be_seen, plainness, plan_of
 
 NOTE = "compared in the layout of its relatives, found by content"  # whoever came first
 TRIED = 4  # models that one is looked for in, each of another family
+LOOKS = 256  # pairs of models that are opened for it in one go
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Unlike:
         one."""
         if is_address(new.path):
             return None
-        labels = np.frombuffer(new.labels, np.int8)
-        for other in self._likeliest(new.architecture, new.sketch, labels):
+        own = np.frombuffer(new.labels, np.int8)
+        for other in _Likely(self.catalogue).to(new.architecture, new.sketch, own):
             relative = where_it_lies(other)
             if relative is not None and (found := self._seen(checkpoint, relative)):
                 return found
@@ -62,41 +65,38 @@ class Unlike:
         """Models of the index as they are seen in the layouts of relatives, where they or these
         were just added. ids: of all that were."""
         found: dict[str, Newcomer] = {}
-        for model, others in self._pairs(set(ids)):
-            for other in others:
-                opened, relative = where_it_lies(model), where_it_lies(other)
-                if opened is None or relative is None:
-                    continue
-                if model.sure == other.sure and not _are_left(opened, relative):
-                    continue
-                pair = (opened, model), (relative, other)
-                (plain, _), (foreign, of) = sorted(pair, key=lambda each: _rank(each[0]))
-                if seen := self._seen(foreign, plain):
-                    found |= {of.path: seen} | self._beside(of, plain)
-                    break
+        kin: set[int] = set()  # families that were found in others
+        for model, other in islice(self._pairs(set(ids), kin), LOOKS):
+            opened, relative = where_it_lies(model), where_it_lies(other)
+            if opened is None or relative is None:
+                continue
+            if model.sure == other.sure and not _are_left(opened, relative):
+                continue
+            pair = (opened, model), (relative, other)
+            (plain, _), (foreign, of) = sorted(pair, key=lambda each: _rank(each[0]))
+            if seen := self._seen(foreign, plain):
+                found |= {of.path: seen} | self._beside(of, plain)
+                kin.add(model.sure)
         return list(found.values())
 
-    def _pairs(self, ids: set[str]) -> Iterator[tuple[Model, list[Model]]]:
-        """Models that were just added, with those in whose layout they may be, or these in theirs:
+    def _pairs(self, ids: set[str], kin: set[int]) -> Iterator[tuple[Model, Model]]:
+        """Models that were just added, each with one in whose layout it may be, or that in its own:
         of families where names join some of them, one of each other architecture; of families that
-        are new, the likeliest of all others."""
-        rows = (m for id_ in sorted(ids) for m in self.catalogue.models("id = ?", id_))
+        are new and not yet among their kin, the likeliest of all others."""
         fresh: dict[int, list[Model]] = {}
-        for model in rows:
+        for model in (m for id_ in sorted(ids) for m in self.catalogue.models("id = ?", id_)):
             fresh.setdefault(model.sure, []).append(model)
+        likely = _Likely(self.catalogue)
         for sure, models in fresh.items():
-            family = [m for m in self.catalogue.members(sure) if _has_its_own(m)]
+            members = self.catalogue.members(sure)
+            family = [m for m in members if _has_its_own(m)]
             kinds = {m.architecture: m for m in reversed(family)}
             for model in {m.architecture: m for m in reversed(models) if _has_its_own(m)}.values():
-                yield model, [m for kind, m in kinds.items() if kind != model.architecture]
-            if family and len(models) == len(self.catalogue.members(sure)):
-                yield family[0], self._likeliest_of(family[0])
-
-    def _likeliest_of(self, model: Model) -> list[Model]:
-        key = model.architecture
-        labels = dict(zip(*self.catalogue.labels(frozenset({key})), strict=True))
-        own = labels.get(model.number, np.zeros(0, np.int8))
-        return self._likeliest(key, self.catalogue.sketch(model.number), own)
+                yield from ((model, m) for key, m in kinds.items() if key != model.architecture)
+            if family and len(models) == len(members):
+                for other in likely.to_that_of(family[0]):
+                    if sure not in kin:
+                        yield family[0], other
 
     def _beside(self, model: Model, plain: Checkpoint) -> dict[str, Newcomer]:
         """The others of a model's sure family that are stored as it is, or that names do not join
@@ -119,25 +119,51 @@ class Unlike:
         except InputError:  # torn since it was opened, or not comparable
             return None
 
-    def _likeliest(self, key: str, own: Checkpoint, labels: NDArray[np.int8]) -> list[Model]:
-        """The models that one may be found in, by the key of its architecture, its sketch and its
-        labels: of architectures that names do not join to its own, those first of which the most
-        weights are of the same sides, then those whose labels are most alike."""
-        shares = {
-            other: _share(own, layout)
-            for other, layout in self.catalogue.layouts().items()
-            if may_be_seen(own, layout)
-        }
-        shares = {k: v for k, v in shares.items() if k not in self.catalogue.compared(key)}
-        if not shares:
-            return []
-        numbers, held = self.catalogue.labels(frozenset(shares))
-        alike = dict(zip(numbers, _cosines(held, labels).tolist(), strict=True))
-        every = (m for other in shares for m in self.catalogue.models("architecture = ?", other))
-        rows = [m for m in every if _has_its_own(m)]
-        rows.sort(key=lambda m: (-shares[m.architecture], -alike.get(m.number, 0.0), m.id))
+
+@dataclass
+class _Likely:
+    """The models of an index that others may be found in; what is read of it is read once."""
+
+    catalogue: Catalogue
+    _shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    _rows: dict[str, list[Model]] = field(default_factory=dict)
+
+    def to_that_of(self, model: Model) -> list[Model]:
+        """The same of one of the index."""
+        own = self._labels.get(model.number, np.zeros(0, np.int8))
+        return self.to(model.architecture, self._layouts[model.architecture], own)
+
+    def to(self, key: str, own: Checkpoint, labels: NDArray[np.int8]) -> list[Model]:
+        """Of one by the key of its architecture, its layout and its labels: of architectures that
+        names do not join to its own, those first of which the most weights are of the same sides,
+        then those whose labels are most alike; one of each family, TRIED in all."""
+        if key not in self._shares:
+            self._shares[key] = {
+                other: _share(own, layout)
+                for other, layout in self._layouts.items()
+                if other not in self.catalogue.compared(key) and may_be_seen(own, layout)
+            }
+        shares = self._shares[key]
+        rows = [m for other in shares for m in self._of(other)]
+        alike = {m.number: _cosine(labels, self._labels.get(m.number)) for m in rows}
+        rows.sort(key=lambda m: (-shares[m.architecture], -alike[m.number], m.id))
         first = {m.sure: m for m in reversed(rows)}
         return [m for m in rows if first[m.sure] is m][:TRIED]
+
+    @cached_property
+    def _layouts(self) -> dict[str, Checkpoint]:
+        return self.catalogue.layouts()
+
+    @cached_property
+    def _labels(self) -> dict[int, NDArray[np.int8]]:
+        numbers, held = self.catalogue.labels(frozenset(self._layouts))
+        return dict(zip(numbers, held, strict=True))
+
+    def _of(self, key: str) -> list[Model]:
+        if key not in self._rows:
+            models = self.catalogue.models("architecture = ?", key)
+            self._rows[key] = [m for m in models if _has_its_own(m)]
+        return self._rows[key]
 
 
 def where_it_lies(model: Model) -> Checkpoint | None:
@@ -197,10 +223,10 @@ def _sides(checkpoint: Checkpoint) -> Counter[tuple[int, ...]]:
     return Counter(tuple(sorted(n for n in t.shape if n > 1)) for t in weights)
 
 
-def _cosines(held: NDArray[np.int8], own: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Of labels with those of others, (n,); 0 where there are none."""
-    if own.shape != held.shape[1:]:
-        return np.zeros(len(held))
-    a, b = held.astype(np.float64), own.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b)
-    return np.asarray(a @ b / np.where(lengths > 0, lengths, 1))
+def _cosine(own: NDArray[np.int8], other: NDArray[np.int8] | None) -> float:
+    """Of the labels of two models; 0 where one has none."""
+    if other is None or own.shape != other.shape:
+        return 0.0
+    a, b = own.astype(np.float64), other.astype(np.float64)
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths else 0.0

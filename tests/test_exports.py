@@ -560,6 +560,7 @@ def test_tables_hold_what_models_and_edges_are_known_by():
         assert told == (["0.5", "0.2", "0.3"] if known else ["", "", ""])
         assert edge["grade"] in GRADES
         assert edge["finding"]
+        assert "\\" not in edge["finding"] + edge["evidence"]
         assert edge["changed_most"] == ("b 0.25 / a 0.1" if known else "")
     (kin,) = (edge for edge in found if edge["Target"] == "kin")
     assert kin["hints"] == "claim base_model: base: not known"

@@ -96,7 +96,13 @@ def test_names_are_text_in_it(tmp_path: Path) -> None:
     models = (ModelVerdict(name, tmp_path, "unknown", "because"),)
     text = to_junit(Report(models, (finding,)))
     (case,) = ElementTree.fromstring(text).iter("testcase")
-    assert case.get("name") == 'a"/><failure>\\x00\\x1b[31m\\ud800'
+    spelt = 'a"/><failure>\\x00\\x1b[31m\\ud800'
+    assert case.get("name") == spelt
+    assert case.find("failure").get("message") == f"]]> {spelt}"
+    # a message that has spelled a name already says no more than that
+    again = Finding("denied", "error", name, spelt, Path("a"), 3)
+    (case,) = ElementTree.fromstring(to_junit(Report((), (again,)))).iter("testcase")
+    assert case.find("failure").get("message") == spelt
     assert text == to_junit(Report(models, (finding,)))
     assert "\x1b" not in text
 

@@ -84,7 +84,7 @@ def write(graph: ModelGraph) -> dict[str, str]:
         edges.append((*ends, *(known_of[name] for name in _EDGES[len(ends) :])))
     told = of_models(graph, name=str)
     for source, target in graph.hidden_edges():
-        said = {"grade": told[target].grade, "finding": str(told[target])}
+        said = {"grade": told[target].grade, "finding": _dashed(str(told[target]))}
         ends = (source, target, "Directed", "hidden")
         edges.append((*ends, *(said.get(name) for name in _EDGES[len(ends) :])))
     return {"nodes.csv": _table(nodes), "edges.csv": _table(edges)}
@@ -107,6 +107,7 @@ def _known(
     changed = [(x, name) for x, name in zip(edge.changes, layers, strict=False) if x]
     most = sorted(changed, key=lambda pair: (-pair[0], pair[1]))[:_LAYERS]
     of = {name: rounded(getattr(edge, name)) for name in (*FIGURES, "runner_up_ratio")}
+    why = (f"{_dashed(e.says)} ({e.log_odds:g})" for e in edge.evidence)
     return {
         **of,
         "rank": edge.rank,
@@ -114,13 +115,22 @@ def _known(
         "generalization": rounded(edge.generalization),
         "scheme": edge.scheme or None,
         "grade": verdict.grade,
-        "finding": str(verdict),
+        "finding": _dashed(str(verdict)),
         "runner_up": edge.runner_up,
-        "evidence": " / ".join(f"{e.says} ({e.log_odds:g})" for e in edge.evidence) or None,
+        "evidence": " / ".join(why) or None,
         **{f"probability_{x}": rounded(getattr(edge.probabilities, x, None)) for x in _KINDS},
         "changed_most": " / ".join(f"{name} {x:.3g}" for x, name in most) or None,
         "hints": " / ".join(hints) or None,
     }
+
+
+def _dashed(sentence: str) -> str:
+    """A sentence of ours with dashes for what separates cells, which would be spelled out.
+
+    >>> _dashed("probably fine-tuned; which came first is open")
+    'probably fine-tuned - which came first is open'
+    """
+    return sentence.replace("; ", " - ").replace(", ", " - ")
 
 
 def _agrees(hint: Hint) -> str:

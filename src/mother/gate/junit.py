@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from mother.gate.policy import RULES
 from mother.gate.report import Finding, Report, counts, plain
-from mother.names import spelled
+from mother.names import printable, spelled
 
 _SUITE = "mother check"
 
@@ -43,7 +43,7 @@ def to_junit(report: Report) -> str:
         said = [f"{known.verdict}: {known.reason}", *known.notes] if known else []
         said += [_line(f) for f in findings if not counts(f)]
         if said:
-            ElementTree.SubElement(case, "system-out").text = "\n".join(map(spelled, said))
+            ElementTree.SubElement(case, "system-out").text = "\n".join(map(printable, said))
         cases.append(case)
     failures, errors = (sum(c.find(k) is not None for c in cases) for k in ("failure", "error"))
     counted = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
@@ -63,9 +63,9 @@ def to_junit(report: Report) -> str:
 def _told(case: ElementTree.Element, kind: str, findings: Sequence[Finding]) -> None:
     first = findings[0]
     element = ElementTree.SubElement(
-        case, kind, message=spelled(first.message), type=f"{RULES[first.rule].id} {first.rule}"
+        case, kind, message=printable(first.message), type=f"{RULES[first.rule].id} {first.rule}"
     )
-    element.text = "\n".join(spelled(_line(f)) for f in findings)
+    element.text = "\n".join(printable(_line(f)) for f in findings)
 
 
 def _line(finding: Finding) -> str:

@@ -55,5 +55,5 @@ STORE = Store(
     "credentials come by AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or"
     " AZURE_STORAGE_SAS_TOKEN, or by AZURE_STORAGE_CONNECTION_STRING",
     attempts=1,
-    logs=("azure",),
+    logs=("azure", "asyncio"),
 )

@@ -70,6 +70,14 @@ def by_bitsandbytes(source: Path, out: Path) -> dict[str, Callable[[], None]]:
     }
 
 
+def widened(weight: torch.Tensor) -> torch.Tensor:
+    """What torchao dequantizes a weight to; some kinds do so in the layer's own type alone."""
+    try:
+        return weight.dequantize(torch.float32)
+    except TypeError:
+        return weight.dequantize()
+
+
 def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
     from torchao import quantization as ao
 
@@ -85,7 +93,7 @@ def by_torchao(source: Path, out: Path) -> dict[str, Callable[[], None]]:
             )
             save(model, place(out, name))
             values = {
-                n: m.weight.dequantize(torch.float32)
+                n: widened(m.weight)
                 for n, m in model.named_modules()
                 if isinstance(m, torch.nn.Linear)
                 and hasattr(m.weight, "dequantize")

@@ -237,3 +237,29 @@ def test_steps_of_one_size_are_no_merge():
     rng = np.random.default_rng(10)
     steps = [0.01 * np.rint(rng.normal(0, 2, P)) for _ in range(4)]
     assert by_weight([F.o, *(F.o + s for s in steps)]) == {}
+
+
+SIBLINGS = {
+    "with the base": {0: 0.4, 8: 0.6},
+    "small steps": {0: 0.6, 4: 0.15, 6: 0.25},
+    "rounded": {1: 0.6, 9: 0.4},
+    "of eight": dict.fromkeys(range(1, 9), 0.125),
+}
+
+
+@pytest.mark.parametrize("shares", SIBLINGS.values(), ids=SIBLINGS)
+def test_siblings_that_were_trained_alike_are_no_children_of_a_merge(shares):
+    """Half of each step is common to all, and all grow."""
+    rng = np.random.default_rng(3)
+    base, common = rng.standard_normal((2, P))
+    steps = 0.05 * (common + 0.3 * base + rng.standard_normal((14, P)))
+    models = [base, *(base + step for step in steps)]
+    x = sum(share * models[k] for k, share in shares.items())
+    rounding = np.zeros(16)
+    if 9 in shares:
+        x, rounding[15] = x.astype(ml_dtypes.bfloat16).astype(float), 2**-9 / 3**0.5
+    found = Merged.of(measured([*models, x]), rounding)
+    (merge,) = found.merges
+    assert (merge.child, {*merge.parents}) == (15, {*shares})
+    assert merge.shares == pytest.approx([shares[p] for p in merge.parents], abs=0.011)
+    assert (found.home < 0).all()

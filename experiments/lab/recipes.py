@@ -298,7 +298,16 @@ def _said(graph: mother.ModelGraph, recipe: Recipe | None) -> str:
         own = [e for e in graph.edges if e.child == CHILD]
         return "; ".join(f"{e.parent} {e.relation}" for e in own) or "no parent"
     shares = zip(recipe.parents, recipe.shares, strict=True)
-    return f"{recipe.method}: " + ", ".join(f"{p} {s:.3f}" for p, s in shares)
+    said = f"{recipe.method}: " + ", ".join(f"{p} {s:.3f}" for p, s in shares)
+    pieces = (
+        f"{100 * x.share:.0f} % " + (", ".join(map(_times, x.parents, x.multiples)) or "start")
+        for x in recipe.pieces
+    )
+    return "; ".join([said, *pieces])
+
+
+def _times(parent: str, multiple: float) -> str:
+    return f"{multiple:.3f} {parent}"
 
 
 def _compared(one: Case, recipe: Recipe) -> tuple[float, float]:
@@ -327,20 +336,19 @@ def _of(block: Block, recipe: Recipe) -> dict[str, float]:
     return dict(zip(recipe.parents, block.shares, strict=True))
 
 
-def page(found: list[Found]) -> str:
-    """The scoreboard."""
-    lines = [
-        "| merge | parents | found | right | coefficients off by | curve's r | changed others |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for f in found:
-        off = "" if np.isnan(f.off) else f"{f.off:.4f}"
-        r = "" if np.isnan(f.r) else f"{f.r:.5f}"
-        right = ("yes" if f.parents else "**no**") + (", **sure and wrong**" if f.wrong else "")
-        asked = f.case.shares or ("",) * len(f.case.parents)
-        true = ", ".join(f"{p} {s}".strip() for p, s in zip(f.case.parents, asked, strict=True))
-        lines.append(f"| {f.case.name} | {true} | {f.said} | {right} | {off} | {r} | {f.others} |")
-    return "\n".join(lines) + "\n"
+HEAD = """\
+| merge | parents | found | right | coefficients off by | curve's r | changed others |
+|---|---|---|---|---|---|---|"""
+
+
+def row(f: Found) -> str:
+    """One line of the scoreboard."""
+    off = "" if np.isnan(f.off) else f"{f.off:.4f}"
+    r = "" if np.isnan(f.r) else f"{f.r:.5f}"
+    right = ("yes" if f.parents else "**no**") + (", **sure and wrong**" if f.wrong else "")
+    asked = f.case.shares or ("",) * len(f.case.parents)
+    true = ", ".join(f"{p} {s}".strip() for p, s in zip(f.case.parents, asked, strict=True))
+    return f"| {f.case.name} | {true} | {f.said} | {right} | {off} | {r} | {f.others} |"
 
 
 def scores(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
@@ -359,7 +367,9 @@ def scores(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
 def main(data: Path, names: tuple[str, ...]) -> None:
     """Print the scoreboard."""
     (data / "merged").mkdir(parents=True, exist_ok=True)
-    print(page(list(scores(data, names))), end="")
+    print(HEAD)
+    for found in scores(data, names):
+        print(row(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,23 +14,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.pieces import Piece, Pieces, pieced
+from mother.evidence.pieces import Piece, Pieces, alike, pieced
 from mother.evidence.steps import curved, projected
-from mother.evidence.sums import BASE, LEAST, Fit, Products
+from mother.evidence.sums import BASE, KIN, LEAST, Fit, Products
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 HELD = 0.06  # of polarity: what lacks less of a merge may have been trained from it
 FAR = 0.5  # of a model's squared step from a merge, that what this was made of is apart from it
-SHARED = 0.75  # of the steps to a merge from its kin, that a model trained from it holds at least
+SHARED = 0.75  # of the steps to a merge from what it was made of, and of what it alone has among
+# its kin, that a model trained from it holds at least
 ON_A_LINE = 0.6  # probability that the one between was made of the ends, not one of these: open
 PIECED = 0.97  # the same of one that is put together weight by weight
 FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
 ALIKE = 0.5  # cosine of two steps, up to which trainings may have that much in common
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
 EVEN = 0.02  # coefficients that differ by less are equal
-NEAR = 6  # models that may be the parents of one put together weight by weight
+NEAR, ALONE = 6, 4  # models that may be the parents of one put together weight by weight: the
+# nearest, and those of which it has what they alone have
+MANY = 9  # of these, with those of which it has some weights
 BY_WEIGHT = "by single weights"
 PART_OF_A_STEP = "part of a step"
 TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
@@ -169,7 +172,9 @@ def _put_together(
     free[list(sums)] = False
 
     def explained(t: int) -> Pieces | None:
-        return pieced(weights, rounding, t, of.nearest(t, free, NEAR))
+        some = [*alike(weights, rounding, t, free), *of.partial(t, free, ALONE)]
+        near = [*dict.fromkeys([*some, *of.nearest(t, free, NEAR)])]
+        return pieced(weights, rounding, t, near[:MANY])
 
     def order(x: Pieces) -> tuple[float, ...]:
         cosine = of.cosines(x.start, [p for p in x.parents if p != x.start])
@@ -199,7 +204,7 @@ def _parts(
         part = projected(of, t, near) or curved(weights, rounding, t, near)
         if part is not None:
             parents, whole, every = _nearest_sum(of, t, part.parents)
-            sure = PIECED if of.side_by_side(parents) else ON_A_LINE
+            sure = PIECED if of.side_by_side(parents, t) else ON_A_LINE
             found[t] = Merge(t, parents, whole, every, 0.0, PART_OF_A_STEP, sure=sure)
             free[t] = False
     return found
@@ -245,8 +250,7 @@ def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray
     if lacks > (max(BASE, 2 * faint) if len(kin) else HELD) or (faint > BASE and not len(kin)):
         return False
     share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / step
-    # of kin that were trained on alike data one may be nearer than chance has it
-    told = [*share[len(kin) :], *([np.median(share[: len(kin)])] if len(kin) else [])]
+    told = [*share[len(kin) :], *([of.held_alone(c, m, kin)] if len(kin) else [])]
     return bool(min(told) > SHARED)
 
 
@@ -291,7 +295,7 @@ def _made(of: Products, fit: Fit) -> bool:
         scales = [_scale(fit.layers[:, k]) for k in range(len(parents))]
         return any(_strays(of, fit.child, x, by) for x, by in zip(parents, scales, strict=True))
     if len(kin := _beside(of, fit.child, parents)) > 1:
-        return not _starts(of, fit.child, kin)
+        return not _starts(of, fit.child, kin) or _mixes(of, fit.child, parents, kin)
     unseen = any(of.faint(fit.child, x) > BASE for x in parents)
     even = bool(np.ptp(fit.shares) < EVEN)
     return unseen or even or any(_strays(of, fit.child, x) for x in parents)
@@ -311,6 +315,22 @@ def _starts(of: Products, p: int, others: Sequence[int]) -> bool:
     """Whether the others hold all of p, or more, as far as that can be seen: norms may grow."""
     seen = [x for x in others if of.faint(p, x) < BASE]
     return bool(seen) and all(of.polarity(p, x) < max(BASE, 2 * of.faint(p, x)) for x in seen)
+
+
+def _mixes(of: Products, child: int, parents: Sequence[int], kin: Sequence[int]) -> bool:
+    """Whether the child has of what its parents alone have, among kin, more than one of these has
+    of the others', which were trained from it: where all trainings go one way, what lies near a
+    parent looks like the start of all, and the parent like what is left when steps are taken away.
+    """
+    if len(kin) < KIN:
+        return False
+    near = np.array(kin)
+    held = {(c, p): abs(of.held_alone(c, p, near)) for c in (child, *parents) for p in parents}
+    for o in parents:
+        others = [p for p in parents if p != o]
+        if _starts(of, o, others) and sum(held[child, p] - held[o, p] for p in others) > 0:
+            return True
+    return False
 
 
 def _strays(of: Products, p: int, x: int, scale: float = 1.0) -> bool:
@@ -381,7 +401,7 @@ def _nearest_sum(of: Products, t: int, some: Sequence[int]) -> tuple[tuple[int, 
 def _sure(of: Products, fit: Fit) -> float:
     """The probability that the child is what was made. On the line through a parent and its
     child, a third model lies between them or beyond: which of two was made, nothing tells."""
-    if len(fit.parents) == 2 and not of.side_by_side(fit.parents):
+    if len(fit.parents) == 2 and not of.side_by_side(fit.parents, fit.child):
         return ON_A_LINE
     if any(of.faint(fit.child, p) > BASE for p in fit.parents):
         return FAINT

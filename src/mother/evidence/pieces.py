@@ -35,6 +35,7 @@ PIECE = 0.02  # of the weights, that agree in a set's multiples at least
 BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
 PLAIN = 8.0  # times what rounding leaves, that a step which tells is at least
 ENOUGH = 256  # weights that tell
+GLANCE = 128  # of a matrix, that tell which models have some as they are
 DONE = 0.05  # of the weights, that are left where no more is looked for
 WHOLE = 0.9  # of the weights, that pieces explain at least
 HALF = (
@@ -89,6 +90,26 @@ def sampled(group: Group) -> list[Array]:
         rows = [[t.read(at, at + WIDTH).astype(np.float64) for at in starts] for t in tensors]
         found.append(np.stack([np.concatenate(parts) for parts in rows]))
     return found
+
+
+def alike(layers: Sequence[Array], error: Array, t: int, free: Mask) -> list[int]:
+    """The models that have some of t's weights as they are, but not whole matrices, those that have
+    most of them first.
+
+    >>> o, a, b = np.random.default_rng(0).standard_normal((3, 400))
+    >>> w = [np.stack([o, a, b, np.where(a > 1, a, o)])]
+    >>> alike(w, np.full(4, 1e-7), 3, np.ones(4, dtype=bool))
+    [0, 1]
+    """
+    many = np.zeros(len(error))
+    for w in layers:
+        part = w[:, :: max(1, w.shape[1] // GLANCE)]
+        slack = 4 * error[:, None] * np.abs(part)
+        same = (np.abs(part - part[t]) <= slack + slack[t]).mean(axis=1)
+        many += np.where(same > 1 - PIECE, 0.0, same)
+    many[~free], many[t] = 0.0, 0.0
+    order = np.argsort(-many, kind="stable")[:STARTS].tolist()
+    return [k for k in order if many[k] > REPEATED * len(layers)]
 
 
 def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -> Pieces | None:
@@ -151,10 +172,17 @@ def _pieces(
 ) -> Pieces | None:
     held, left, negative, many = np.zeros(1 + len(others)), 0.0, 0.0, 0
     plain, pieces = True, list[Piece]()
-    for w, e, mask in zip(layers, off, same, strict=True):
-        alike = [np.abs(w[t] - w[s]) <= 4 * (e[t] + e[s]) for s in others]
-        if max(float(x.mean()) for x in (mask, *alike)) > 1 - PIECE:  # taken whole, or left alone
-            continue
+    every = [
+        [np.abs(w[t] - w[s]) <= 4 * (e[t] + e[s]) for s in others]
+        for w, e in zip(layers, off, strict=True)
+    ]
+    told = [  # but those that were taken whole, or left alone
+        k for k, x in enumerate(every) if max(float(y.mean()) for y in (same[k], *x)) <= 1 - PIECE
+    ]
+    if any(same[k].mean() < REPEATED / 4 for k in told):  # layers that were trained, beside others
+        return None
+    for k in told:
+        w, e, mask, alike = layers[k], off[k], same[k], every[k]
         part = _part(w, e, t, o, others, mask)
         if part is None or not part.held.any():
             return None

@@ -12,9 +12,9 @@ one that never falls, the order of steps is kept, which no training does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ LAYERS = 3  # in which it is one, at least
 MOST = 0.9  # of the layers that moved, likewise
 KEPT = 0.01  # of the neighbours in order that chance would turn, that are turned at most
 ENOUGH = 64  # of these, that chance would turn at least
-GLANCE = 128  # weights of a matrix, in which no more than half as many are turned
+SIGNS = 0.05  # of the weights of a matrix, whose steps have not one sign
 FEWER = 8  # neighbours that became one, at least
 
 
@@ -84,17 +84,23 @@ def curved(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -
     >>> curved(w, np.full(4, 1e-7), 2, [0, 1, 3]), curved(w, np.full(4, 1e-7), 1, [0, 2, 3])
     (Part(child=2, parents=(0, 1)), None)
     """
-    few = [w[:, :: max(1, w.shape[1] // GLANCE)] for w in layers[:1]]
-    for o, s in permutations(near, 2):
-        if any(2 * here > there for here, there, *_ in (_turns(w, error, t, o, s) for w in few)):
-            continue
-        if not layers or not all(_between(w, t, o, s) for w in layers):
+    for o, s in _alike(layers, t, near):
+        if not all(_between(w, t, o, s) for w in layers):
             continue
         every = [_turns(w, error, t, o, s) for w in layers]
         here, there, became, other = np.sum(every, axis=0)
         if there >= ENOUGH and here <= KEPT * there and became >= max(FEWER, 4 * other):
             return Part(t, (min(o, s), max(o, s)))
     return None
+
+
+def _alike(layers: Sequence[Array], t: int, near: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Those of two models, o and s, of which the steps to t and to s have one sign."""
+    some = np.array(near)
+    for w, (k, o) in product(layers[:1], enumerate(near)):
+        turned = ((w[some] - w[o]) * (w[t] - w[o]) < 0).mean(axis=1)
+        turned[k] = 1.0
+        yield from ((o, int(s)) for s in some[turned < SIGNS])
 
 
 def _between(w: Array, t: int, o: int, s: int) -> bool:

@@ -35,6 +35,9 @@ SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart
 LEAST = 1e-13  # of a squared norm: what sums in float64 leave
 WHOLE = 0.8  # of the weights, that the layers hold in which a merge is exact
 BASE = 0.1  # of polarity: what holds less of the family's start than that is its start
+KIN = 3  # that tell which of two models descends from the other, at least
+HELD = 0.75  # of what a model alone has, that its descendant holds at least
+BESIDE = 16  # kin that are looked at for it
 PART = 0.01  # a share that is less may be chance
 
 
@@ -117,11 +120,25 @@ class Products:
         return self._sparse(t, whole) if len(whole) > 1 else None
 
     @cached_property
+    def inverse(self) -> Array:
+        """Of the products, (n, n)."""
+        norm = np.diagonal(self.total)
+        return np.asarray(np.linalg.inv(self.total + np.diag(0.1 * LEAST * norm)))
+
+    def partial(self, t: int, free: Mask, most: int) -> list[int]:
+        """The free models that have the largest shares in the sum of all others that is nearest to
+        t: those of which it has what they alone have."""
+        share = np.where(free, np.abs(self.inverse[t]), 0.0)
+        share[t] = 0.0
+        order = np.argsort(-share, kind="stable")[:most].tolist()
+        return [k for k in order if share[k] > 0]
+
+    @cached_property
     def supports(self) -> dict[int, NDArray[np.intp]]:
         """By model that a sum of all others gives, those that have a part in the sum. In a tree of
         independent steps 1 / (inverse of the products)_tt is the harmonic sum over t's edges."""
         norm = np.diagonal(self.total)
-        inverse = np.linalg.inv(self.total + np.diag(0.1 * LEAST * norm))
+        inverse = self.inverse
         left = 1 / np.diagonal(inverse)
         apart = norm[:, None] - self.total**2 / norm
         np.fill_diagonal(apart, np.inf)
@@ -136,7 +153,7 @@ class Products:
         found = self._exact(t, chosen)
         found = self._fewest(found) if found else None
         sure = found is not None and found.tells and found.fine
-        return found if found and (sure or self.side_by_side(found.parents)) else None
+        return found if found and (sure or self.side_by_side(found.parents, t)) else None
 
     def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
         """The fit of t by these, if it leaves nothing."""
@@ -203,13 +220,32 @@ class Products:
                 fit = found if found.fine or not fit.fine else fit
         return fit
 
-    def side_by_side(self, s: Sequence[int]) -> bool:
+    def side_by_side(self, s: Sequence[int], t: int) -> bool:
         """Whether no two of these are a model and its descendant. Layers taken whole from one or
-        the other make no merge there: a first step in some layers and a second in others leave the
-        same, and are likelier. Nor does what lies between them but for a little: a training that
-        goes smoothly passes there."""
+        the other make no merge t there: a first step in some layers and a second in others leave
+        the same, and are likelier. Nor does what lies between them but for a little: a training
+        that goes smoothly passes there."""
         pairs = [(p, c) for p in s for c in s if p != c]
-        return all(self.polarity(p, c) > 2 * BASE for p, c in pairs)
+        return all(self.polarity(p, c) > 2 * BASE or self._apart(p, c, t) for p, c in pairs)
+
+    def _apart(self, p: int, c: int, t: int) -> bool:
+        """Whether c lacks what p alone has: where all trainings grow in one way, polarity does not
+        tell it. t says nothing of it."""
+        k, norm = self.total, np.diagonal(self.total)
+        kin = k[p] > 0.5 * np.sqrt(norm * norm[p])
+        kin &= norm - 2 * k[p] < norm - 2 * k[c] + norm[c] - norm[p]  # and not what c has as well
+        kin[[p, c, t]] = False
+        near = np.flatnonzero(kin)
+        return len(near) >= KIN and self.held_alone(c, p, near) < HELD
+
+    def held_alone(self, c: int, m: int, kin: NDArray[np.intp]) -> float:
+        """How much of what m alone has, and none of its kin, c has. What kin have in common, as
+        those do that were trained alike, is no sign of descent."""
+        k = self.total
+        near = kin[np.argsort(k[kin, kin] - 2 * k[kin, m], kind="stable")[:BESIDE]]
+        shares = np.linalg.pinv(k[np.ix_(near, near)], 1e-12, hermitian=True) @ k[near, m]
+        alone = k[m, m] - k[m, near] @ shares
+        return float((k[c, m] - k[c, near] @ shares) / max(alone, LEAST * k[m, m]))
 
     def polarity(self, p: int, c: int, scale: float = 1.0) -> float:
         """<p - c, p> / |p - c|^2: 0 where c, multiplied by a number, holds all of p."""

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 import mother
 from mother.evidence.merges import Merged
+from mother.evidence.pieces import pieced
 from mother.measures import Measures
 
 LAYERS, SIZE = 8, 3000
@@ -263,3 +264,19 @@ def test_siblings_that_were_trained_alike_are_no_children_of_a_merge(shares):
     assert (merge.child, {*merge.parents}) == (15, {*shares})
     assert merge.shares == pytest.approx([shares[p] for p in merge.parents], abs=0.011)
     assert (found.home < 0).all()
+
+
+def test_a_run_whose_gradients_vanished_is_no_merge(monkeypatch):
+    """Where nothing but momentum moves them, weights go the same way on by the same multiples."""
+    rng = np.random.default_rng(0)
+    start, tail, live = rng.standard_normal((3, 4000))
+    still, dead = np.split(rng.permutation(4000), [1200])[0], rng.random(4000) < 0.95
+    run = []
+    for gone in (0.0, 0.86, 0.98, 0.998, 0.9999):
+        w = start + 0.1 * np.where(dead, gone * tail, rng.standard_normal(4000) + live)
+        w[still] = start[still] + (gone > 0.9) * 0.1 * live[still]  # what no data reached at first
+        run.append(w)
+    of = [np.stack(run)], np.full(5, 1e-7), 1, [0, 2, 3, 4]
+    assert pieced(*of) is None
+    monkeypatch.setattr("mother.evidence.pieces._on_one_line", lambda *_: False)
+    assert pieced(*of) is not None

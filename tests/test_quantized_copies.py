@@ -207,6 +207,12 @@ def test_floats_have_no_cells(dtype, width):
     assert not cells_of(w.astype(np.float64)).few
 
 
+def test_weights_beside_a_far_larger_one_have_no_cells():
+    w = np.random.default_rng(6).standard_t(2.2, size=(64, 1000))
+    w[3, 5] = 900
+    assert not cells_of(w).few
+
+
 def test_heads_of_other_sizes_that_share_a_name_are_not_compared():
     def headed(weights: Weights, classes: int) -> Weights:
         rng = np.random.default_rng(classes)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
@@ -120,8 +121,12 @@ def test_cosines_against_numpy():
 
 
 def test_threshold_is_five_deviations_of_chance():
-    sizes = np.array([4, 100, 2500, 10_000])
-    np.testing.assert_allclose(relatedness.threshold(sizes), [2.5, 0.5, 0.1, 0.1])
+    sizes = np.array([1024, 2500, 10_000])
+    np.testing.assert_allclose(relatedness.threshold(sizes), [5 / 32, 0.1, 0.1], rtol=0.02)
+    # of few weights: the share of the sphere above a cosine, by its exact law
+    few = np.array([16, 64, 256])
+    above = stats.beta.sf(relatedness.threshold(few) ** 2, 0.5, (few - 1) / 2) / 2
+    assert (above < 4 * stats.norm.sf(5)).all()
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(2, 20_000, 100))
     chance = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)

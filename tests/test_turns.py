@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from mother.measures.clustering import minimum_spanning_trees
 from mother.trees.regraft import TURN, Candidates, regraft, rivals, turn_of
+from mother.trees.rooting import orient
+from mother.trees.turns import turning
 
 
 def among(apart: np.ndarray) -> Candidates:
@@ -159,3 +161,31 @@ def test_spanning_trees_are_as_light_as_networkx_has_them(seed: int, n: int, man
         assert sum(one[p, c] for c, p in enumerate(parents) if p >= 0) == wanted
         tree = networkx.Graph([(int(p), c) for c, p in enumerate(parents) if p >= 0])
         assert networkx.is_tree(tree)
+
+
+class Points:
+    """Models as points: all that is asked of a family."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+    def squared(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return np.square(self.x[i] - self.x[j]).sum(axis=1)
+
+
+def test_a_run_that_goes_straight_on_starts_at_one_of_its_ends() -> None:
+    line = Points(np.arange(6.0)[:, None] * np.ones(50))
+    parents = np.array([-1, 0, 1, 2, 3, 4])
+    odds = turning(line, parents)  # type: ignore[arg-type]
+    direction = orient(parents, odds)[1]
+    assert direction[1:] == pytest.approx(0.5, abs=0.02)
+    assert orient(parents, np.zeros(6))[1][5] > 0.8  # were all as likely, it would be told
+
+
+def test_children_that_were_trained_alike_tell_their_parent() -> None:
+    rng = np.random.default_rng(1)
+    drift, own = rng.normal(size=1000), rng.normal(size=(4, 1000))
+    x = np.concatenate([np.zeros((1, 1000)), drift + own])
+    parents = np.array([1, -1, 0, 0, 0])  # from a child's point of view
+    odds = turning(Points(x), parents)  # type: ignore[arg-type]
+    assert orient(parents, odds)[0].tolist() == [-1, 0, 0, 0, 0]

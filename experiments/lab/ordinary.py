@@ -21,7 +21,7 @@ import mother
 def main(folder: Path, most: float) -> None:
     """Print how many models of which relation were tried, and the merges that were found."""
     start, tried, trees, found = time.monotonic(), Counter[str](), 0, list[str]()
-    for tree in sorted(p for p in folder.iterdir() if any(p.glob("*.safetensors"))):
+    for tree in sorted(p for p in folder.iterdir() if (p / "truth.json").exists()):
         if time.monotonic() - start > most:
             break
         graph = mother.recover(tree, bootstrap=0)

@@ -34,9 +34,14 @@ def cosines(m: Measures) -> Array:
 
 
 def threshold(size: NDArray[np.int64] | Array) -> Array:
-    """Cosine above which a layer of that many weights speaks for kinship: RELATED, or five
-    standard deviations of the cosine of independent weights, 1/sqrt(P), where that is more."""
-    return np.asarray(np.maximum(RELATED, 5 / np.sqrt(size)))
+    """Cosine above which a layer of that many weights speaks for kinship: RELATED, or the one that
+    independent weights pass as rarely as a normal number passes five standard deviations, where
+    that is more: (1 - cos^2)^(P / 2) = exp(-25 / 2). Of many weights it is 5 / sqrt(P).
+
+    >>> threshold(np.array([4, 64, 1024, 10_000])).round(3)
+    array([0.999, 0.569, 0.155, 0.1  ])
+    """
+    return np.asarray(np.maximum(RELATED, np.sqrt(-np.expm1(-25 / np.asarray(size)))))
 
 
 def threshold_of_many(

@@ -256,6 +256,11 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
             found = _agreeing(step, w[s] - w[o], error, left, rng)
             if found is not None:
                 agree, multiples = found
+                beside = [q for q in others if q not in s]
+                if many == 1 and _on_one_line(
+                    *(w[x][..., agree] - w[o, agree] for x in (s[0], beside))
+                ):
+                    return None
                 plain &= len(s) == 1 and bool(abs(multiples[0] - 1) < 1e-3)
                 negative -= float(np.minimum(multiples, 0).sum() * agree.mean())
                 left &= ~agree
@@ -264,6 +269,17 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
                 apart |= (np.abs(w[s] - w[o]) > PLAIN * error).all(axis=0)
     held[0] = (same & apart).mean()
     return _Part(held, float(left.mean()), negative, plain, tuple(pieces))
+
+
+def _on_one_line(step: Array, steps: Array) -> bool:
+    """Whether weights that hold the same multiple of a step, (W,), do so in all relatives, whose
+    steps are (k, W), and not all as they were before or after it: where gradients have vanished,
+    momentum takes all weights of a run on by the same multiples."""
+    multiples = steps / np.where(step == 0, np.nan, step)
+    middle = np.nanmedian(multiples, axis=1, keepdims=True)
+    alike = np.abs(multiples - middle) <= PIECE * np.maximum(np.abs(middle), 1)
+    between = np.abs(middle - np.rint(middle)) > PIECE
+    return bool((alike.mean(axis=1) > HALF).all() and between.any())
 
 
 def _agreeing(

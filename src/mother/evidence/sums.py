@@ -35,7 +35,6 @@ SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart
 LEAST = 1e-13  # of a squared norm: what sums in float64 leave
 WHOLE = 0.8  # of the weights, that the layers hold in which a merge is exact
 BASE = 0.1  # of polarity: what holds less of the family's start than that is its start
-COARSE = 1e-10  # squared relative error of rounding, that hides whether anything is left
 KIN = 3  # that tell which of two models descends from the other, at least
 HELD = 0.75  # of what a model alone has, that its descendant holds at least
 BESIDE = 16  # kin that are looked at for it
@@ -154,9 +153,7 @@ class Products:
         found = self._exact(t, chosen)
         found = self._fewest(found) if found else None
         sure = found is not None and found.tells and found.fine
-        return (
-            found if found and (sure or self.side_by_side(found.parents, t, found.tells)) else None
-        )
+        return found if found and (sure or self.side_by_side(found.parents, t)) else None
 
     def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
         """The fit of t by these, if it leaves nothing."""
@@ -223,16 +220,13 @@ class Products:
                 fit = found if found.fine or not fit.fine else fit
         return fit
 
-    def side_by_side(self, s: Sequence[int], t: int, tells: bool = True) -> bool:
+    def side_by_side(self, s: Sequence[int], t: int) -> bool:
         """Whether no two of these are a model and its descendant. Layers taken whole from one or
         the other make no merge t there: a first step in some layers and a second in others leave
         the same, and are likelier. Nor does what lies between them but for a little: a training
         that goes smoothly passes there."""
         pairs = [(p, c) for p in s for c in s if p != c]
-        hid = tells and self.noise[t] > COARSE  # of a finer one next to nothing would be left
-        return all(
-            self.polarity(p, c) > 2 * BASE or (hid and self._apart(p, c, t)) for p, c in pairs
-        )
+        return all(self.polarity(p, c) > 2 * BASE or self._apart(p, c, t) for p, c in pairs)
 
     def _apart(self, p: int, c: int, t: int) -> bool:
         """Whether c lacks what p alone has: where all trainings grow in one way, polarity does not

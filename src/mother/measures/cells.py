@@ -67,8 +67,12 @@ def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
     parts = _parts(rows, length)
     ordered = np.sort(parts, axis=1)
     gap = np.diff(ordered, axis=1)
-    apart = gap > _SAME * np.maximum(-ordered[:, :1], ordered[:, -1:])
+    same = _SAME * np.maximum(-ordered[:, 0], ordered[:, -1])
+    apart = gap > same[:, None]
     many = 1 + apart.sum(axis=1)
+    # beside one that is far larger, others are near to each other, but no value that repeats
+    melted = np.where(apart, 0.0, gap).sum(axis=1) > many * same
+    many = np.where(melted, length, many)
     levels = float(many.mean())
     held = max(float((parts != 0).sum(axis=1).mean()), 1.0)
     most = min(np.inf if length <= max(BLOCKS) else MOST_IN_ROW, parts.shape[1] / 2)

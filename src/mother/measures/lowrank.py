@@ -34,7 +34,8 @@ HELD = 0.99  # of a step's energy, that a low rank holds where the step is of lo
 ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
 AT_ONCE = 1 << 24  # weights of a step that is sketched
-BLOCK = 1 << 22  # weights of which a norm is taken at once
+BLOCK = 1 << 20  # weights of which a norm is taken at once
+PARTS = 4  # so many of these of one tensor, spread over it
 
 
 def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
@@ -181,13 +182,17 @@ def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int
 
 
 def noise_of(layer: Layer, k: int = SKETCH) -> Array:
-    """Standard deviation that rounding leaves on each entry of a member's sketch, (m,)."""
+    """Standard deviation that rounding leaves on each entry of a member's sketch, (m,). The norm of
+    a large tensor is taken of some parts of it."""
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
-        squared = 0.0
-        for start in range(0, tensor.size, BLOCK):  # of a large one no wide copy is made
-            values = tensor.read(start, start + BLOCK).astype(np.float32, copy=False)
-            wide = values.astype(np.float64)
+        blocks = range(0, tensor.size, BLOCK)
+        parts = blocks[:: max(1, -(-len(blocks) // PARTS))]
+        squared, many = 0.0, 0
+        for start in parts:
+            values = tensor.read(start, min(start + BLOCK, tensor.size))
+            wide = values.astype(np.float32, copy=False).astype(np.float64)
             squared += float(wide @ wide)
-        out[i] = np.sqrt(squared) * rounding(tensor)
+            many += len(wide)
+        out[i] = np.sqrt(squared * (tensor.size / max(many, 1))) * rounding(tensor)
     return out / sketch_size(layer.tensors[0].shape, k)

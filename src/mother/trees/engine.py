@@ -30,6 +30,7 @@ from mother.trees.odds import CERTAIN, Odds
 from mother.trees.regraft import Candidates, regraft, rivals, turn_of
 from mother.trees.rooting import orient, settled
 from mother.trees.rules import Rules
+from mother.trees.turns import beside, turning
 
 NEAREST = 16  # candidates for a model's parent
 MOST = 4 * NEAREST  # of those near to a hub that may be its parent
@@ -180,7 +181,7 @@ class Engine:
         return settled(spanning, turned, moved if self.rules.turning else lambda tree: tree)
 
     def _orient(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
-        own = self.odds.own(parents, counts)
+        own = self.odds.own(parents, counts) + turning(self.family, parents)
         return orient(parents, own, prior=self.rules.prior)
 
     def _known(self, which: Bools) -> _Known:
@@ -264,7 +265,7 @@ class Engine:
         """
         out, alone = np.zeros(len(p)), np.ones(len(p), dtype=bool)
         for one, other in ((p, c), (c, p)):
-            at, third = self._beside(parents, one, other)
+            at, third = beside(self.family, parents, one, other)
             a, b = one[at], other[at]
             step, way = self.family.source.pairs(a, b), self.family.source.pairs(third, a)
             weight = self.family.weight[:, None]
@@ -277,37 +278,17 @@ class Engine:
         swapped = 1 / (1 + np.exp(np.clip(out, -CERTAIN, CERTAIN)))
         return np.asarray(np.where(alone, 0.0, swapped))
 
-    def _beside(self, parents: Indices, one: Indices, other: Indices) -> Pair:
-        """The nearest few neighbours in the tree of one end of edges, without the other: of which
-        edge, and which models."""
-        joined: list[list[int]] = [[] for _ in parents]
-        for v, u in enumerate(parents.tolist()):
-            if u >= 0:
-                joined[v].append(u)
-                joined[u].append(v)
-        at, third = list[int](), list[int]()
-        far = dict[int, list[int]]()
-        for e, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-            if a not in far:
-                near = np.array(joined[a], dtype=np.intp)
-                order = np.argsort(self.family.squared(np.full_like(near, a), near), kind="stable")
-                far[a] = near[order[: RIVALS + 1]].tolist()
-            some = [q for q in far[a] if q != b][:RIVALS]
-            at += [e] * len(some)
-            third += some
-        return np.array(at, dtype=np.intp), np.array(third, dtype=np.intp)
-
     def _believed(self, p: Indices, c: Indices, direction: Array, among: Candidates) -> Array:
         """Of each edge, that it is one, the reverse, or neither, (3, E)."""
         near, many = among.nearest, None if self.whole else RIVALS
-        beside = [
+        around = [
             np.array(
                 [k for k in dict.fromkeys((*near[b][:many], *near[a][:many])) if k not in (a, b)]
             )
             for a, b in zip(p.tolist(), c.tolist(), strict=True)
         ]
-        counts = np.array([len(k) for k in beside], dtype=np.intp)
-        third = np.concatenate(beside).astype(np.intp) if len(beside) else np.zeros(0, np.intp)
+        counts = np.array([len(k) for k in around], dtype=np.intp)
+        third = np.concatenate(around).astype(np.intp) if len(around) else np.zeros(0, np.intp)
         ends = (np.repeat(side, counts) for side in (p, c))
         far = np.stack([self.family.squared(third, end) for end in ends])
         step = np.maximum(self.family.squared(p, c), TINY)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.pieces import Piece, Pieces, alike, pieced
-from mother.evidence.steps import curved, projected
+from mother.evidence.steps import projected
 from mother.evidence.sums import BASE, KIN, LEAST, Fit, Products
 from mother.measures import Measures
 
@@ -121,7 +121,7 @@ class Merged:
         pieces = _put_together(products, taken, noise[models], fits) if taken else {}
         made = {t: _named(products, fit) for t, fit in fits.items()}
         made |= {t: _by_weight(products, one) for t, one in pieces.items()}
-        made |= _parts(products, taken, noise[models], made)
+        made |= _parts(products, made)
         from_which = {t: made[t].parents for t in made}
         for t, found in _trained_from(products, from_which).items():
             home[models[t]] = models[found]
@@ -192,16 +192,14 @@ def _put_together(
     return found
 
 
-def _parts(
-    of: Products, weights: Sequence[Array], rounding: Array, known: Mapping[int, Merge]
-) -> dict[int, Merge]:
+def _parts(of: Products, known: Mapping[int, Merge]) -> dict[int, Merge]:
     """By model, those that hold a part of the step from one to another. known: other merges."""
     free = np.ones(len(of.total), dtype=bool)
     free[list(known)] = False
     found: dict[int, Merge] = {}
     for t in np.flatnonzero(free).tolist():
         near = of.nearest(t, free, NEAR)
-        part = projected(of, t, near) or curved(weights, rounding, t, near)
+        part = projected(of, t, near)
         if part is not None:
             parents, whole, every = _nearest_sum(of, t, part.parents)
             sure = PIECED if of.side_by_side(parents, t) else ON_A_LINE

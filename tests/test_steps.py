@@ -47,7 +47,6 @@ PARTS = {
     "its largest half": largest(0.5),
     "its largest singular values": low_rank,
     "some of its rows": lambda step: step * (np.arange(SIDE) % 3 == 0)[:, None],
-    "its signs": lambda step: np.sign(step) * np.abs(step).mean(),
     "all but its largest": lambda step: step - largest(0.05)(step),
 }
 

@@ -1,6 +1,5 @@
 """Models that hold a part of the step from one model to another, and nothing else: its largest
-weights, its largest singular values (a LoRA that was extracted and merged again), some of its rows
-or its signs.
+weights, its largest singular values (a LoRA that was extracted and merged again), some of its rows.
 
 A part that a projection leaves, t - o = P (s - o), has a right angle to what it leaves out:
 

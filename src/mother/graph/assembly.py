@@ -37,7 +37,8 @@ from mother.measures.products import Source
 from mother.sketches.levels import Doubt
 from mother.trees.forest import Forest
 
-TWICE = 2 / 3  # probability, below which what is said is not twice as likely as not
+UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
+NEITHER = 0.55  # probability that an edge is what it says, below which it is told as open
 CERTAIN = 50.0  # log-odds that are not told from more
 WITHIN = "within the error of what was looked at"
 #: relations of those that hold the weights of another one, and are no copies of it
@@ -256,13 +257,13 @@ def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
 
 
 def is_open(direction: float, believed: Probabilities | None) -> bool:
-    """Whether an edge is open: its direction, or the edge itself where that is known, is not twice
-    as likely as not.
+    """Whether the direction of an edge is not told: by odds of less than two to one, or where it is
+    about as likely that the edge is not what it says.
 
     >>> is_open(0.6, None), is_open(0.9, Probabilities(0.45, 0.05, 0.5)), is_open(0.9, None)
     (True, True, False)
     """
-    return (believed.parent if believed else direction) < TWICE
+    return direction < 0.5 + UNSURE or (believed is not None and believed.parent < NEITHER)
 
 
 def among_twins(believed: Probabilities, many: int) -> Probabilities:

@@ -20,7 +20,7 @@ from mother.checkpoints.claims import Claim, Claims, read_all_claims, repository
 from mother.checkpoints.stores.runs import step_of
 from mother.checkpoints.tensor import clean
 from mother.graph import Edge, Hint, ModelGraph
-from mother.graph.assembly import TWICE
+from mother.graph.assembly import UNSURE
 from mother.graph.descent import Descent
 from mother.hub import shown
 from mother.layouts import align
@@ -76,7 +76,7 @@ class _Claimed:
     def __init__(self, graph: ModelGraph, names: Names, groups: dict[str, int]) -> None:
         self.names = names
         self.groups = groups
-        self.descent = Descent(graph, TWICE, {})
+        self.descent = Descent(graph, 0.5 + UNSURE, {})
         self.tree = {m: k for k, tree in enumerate(graph.trees) for m in tree.members}
 
     def hints(self, id: str, claims: Claims) -> Iterator[Hint]:

@@ -171,7 +171,9 @@ def test_what_needs_a_look_comes_first(show):
         "1 model: the weights disagree with what its files claim",
         "2 models: it has a parent, and its files name none",
     ]
-    expect(tab.locator("#panel .sure")).to_have_text("Found: 2 strong, 1 likely, 2 open.")
+    expect(tab.locator("#panel .sure")).to_have_text(
+        "Models with a parent: 2 strong, 1 likely, 2 open."
+    )
     tab.click("#panel .sure >> text=2 open")
     assert "only=grade:open" in hash_of(tab)
     tab.click("#clear")

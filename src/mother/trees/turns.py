@@ -1,9 +1,10 @@
 """What the turns of a tree's ways tell of its root.
 
 Three models on a way turn where the middle one is: cos(m - a, b - m). Where the way goes straight
-on, it leads through the middle one, which is not what both ends were made from; where it turns
-back, they are children of one model that were trained alike. Over the population of trainings the
-log-odds of that are about five times the cosine, in both halves (docs/research/wild.md).
+on, it leads through the middle one, which is not what both ends were made from. Over the population
+of trainings the log-odds of that are about five times the cosine, in both halves
+(docs/research/wild.md). Ways that turn back are straightened by moves of subtrees (regraft.py), or
+are of steps that were undone, and say nothing here.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def _passed(family: Family, parents: Indices, mid: Indices, end: Indices) -> Arr
     """Log-odds of the way from `end` to other neighbours of `mid` leading through it, (E,)."""
     at, third = beside(family, parents, mid, end)
     m, e, squared = mid[at], end[at], family.squared
-    turn = np.nan_to_num(turn_of(squared(e, third), squared(m, third), squared(m, e)))
+    turn = turn_of(squared(e, third), squared(m, third), squared(m, e))
+    turn = np.nan_to_num(turn).clip(0)
     many = np.bincount(at, minlength=len(mid))
     return np.asarray(THROUGH * np.bincount(at, turn, len(mid)) / np.maximum(many, 1))

@@ -51,8 +51,8 @@ function rivalled(edge) {
 
 /** Whether both hold the same weights, so that nothing tells which was first. */
 export function equal(edge) {
-  const stored = edge.relation === "converted" || Boolean(edge.scheme);
-  return edge.relation === "duplicate" || (stored && Boolean(edge.undirected));
+  const stored = ["converted", "quantized"].includes(edge.relation) && edge.undirected;
+  return edge.relation === "duplicate" || stored;
 }
 
 function rescaled(edge) {

@@ -38,12 +38,9 @@ ENOUGH = 256  # weights that tell
 GLANCE = 128  # of a matrix, that tell which models have some as they are
 DONE = 0.05  # of the weights, that are left where no more is looked for
 WHOLE = 0.9  # of the weights, that pieces explain at least
-HALF = (
-    0.5  # likewise, where each is one parent's as it is: what was dropped is that of a lost start
-)
+HALF = 0.5  # likewise, where each is one parent's as it is: the rest is of a lost start
 FINE = 1e-5  # relative error of rounding, above which weights agree by chance
-VARIED = 0.5  # of the weights that moved, how many steps differ at least: coarse formats and sign
-# descent take few
+VARIED = 0.5  # of the weights that moved, how many steps differ at least: coarse formats take few
 REPEATED = 0.002  # of the weights, that a model has from its start at least
 
 

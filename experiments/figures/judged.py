@@ -81,7 +81,7 @@ def measured(checkpoints: list[Checkpoint], truth: Truth, threads: int) -> tuple
         assert all(copy.relation == "converted" for copy in copies), f"copies among {ids}"
         place = {id: k for k, id in enumerate(ids)}
         parents = np.array([place.get(above.get(id, ""), -1) for id in ids], dtype=np.intp)
-        measures = measure(group, threads=threads)
+        measures = measure(group, moments=True, threads=threads)
         found.append(Kind(group, measures, originals(group, copies), parents))
     return tuple(found)
 

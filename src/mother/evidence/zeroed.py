@@ -16,10 +16,10 @@ from mother.evidence.untouched import picked
 from mother.layouts import Layer
 from mother.measures import is_matrix
 from mother.measures.products import Array, Bools, Indices
-from mother.measures.shapes import as_matrix
+from mother.measures.shapes import as_matrix, spans
 
 ZEROED = 3.0  # log-odds of the child, where rows of zeros are its alone
-ROWS, COLUMNS = 64, 256  # of a matrix that are looked at, and the first weights of each
+ROWS = 64  # of a matrix that are looked at
 SEVERAL = 2  # rows of zeros that are no chance, in one matrix
 
 
@@ -88,12 +88,10 @@ def _whole(layer: Layer) -> bool:
 
 
 def _of_layer(layer: Layer) -> Bools:
-    height, width = as_matrix(layer.tensors[0].shape)
-    rows = np.unique(np.linspace(0, height - 1, min(height, ROWS)).astype(int)).tolist()
-    out = np.empty((len(layer.tensors), len(rows)), dtype=bool)
-    for zero, tensor in zip(out, layer.tensors, strict=True):
-        zero[:] = [not tensor.read(r * width, r * width + min(width, COLUMNS)).any() for r in rows]
-    return out
+    shape = layer.tensors[0].shape
+    height = as_matrix(shape)[0]
+    looked = spans(shape, np.unique(np.linspace(0, height - 1, min(height, ROWS)).astype(int)))
+    return np.stack([~tensor.parts(looked).any(axis=1) for tensor in layer.tensors])
 
 
 ZEROED_ROWS = Kind("zeroed", "structured pruning: Li and others 2017", _of)

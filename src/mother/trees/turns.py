@@ -9,6 +9,8 @@ are of steps that were undone, and say nothing here.
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 
 from mother.evidence.family import Family
@@ -24,19 +26,16 @@ Pair = tuple[Indices, Indices]
 def beside(family: Family, parents: Indices, one: Indices, other: Indices) -> Pair:
     """The nearest few neighbours in the tree of one end of edges, without the other: of which
     edge, and which models."""
-    joined: list[list[int]] = [[] for _ in parents]
-    for v, u in enumerate(parents.tolist()):
-        if u >= 0:
-            joined[v].append(u)
-            joined[u].append(v)
+    joined: list[list[tuple[float, int]]] = [[] for _ in parents]
+    c = np.flatnonzero(parents >= 0)
+    lengths = family.squared(c, parents[c])
+    for v, u, length in zip(c.tolist(), parents[c].tolist(), lengths.tolist(), strict=True):
+        joined[v].append((length, u))
+        joined[u].append((length, v))
+    near = [[k for _, k in sorted(own, key=itemgetter(0))[: BESIDE + 1]] for own in joined]
     at, third = list[int](), list[int]()
-    far = dict[int, list[int]]()
     for e, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-        if a not in far:
-            near = np.array(joined[a], dtype=np.intp)
-            order = np.argsort(family.squared(np.full_like(near, a), near), kind="stable")
-            far[a] = near[order[: BESIDE + 1]].tolist()
-        some = [q for q in far[a] if q != b][:BESIDE]
+        some = [k for k in near[a] if k != b][:BESIDE]
         at += [e] * len(some)
         third += some
     return np.array(at, dtype=np.intp), np.array(third, dtype=np.intp)
@@ -48,18 +47,14 @@ def turning(family: Family, parents: Indices) -> Array:
     Args:
         parents: (n,) intp, a tree, -1 at its root; directions do not count.
     """
-    out = np.zeros(len(parents))
     c = np.flatnonzero(parents >= 0)
     p = parents[c]
-    out[c] = _passed(family, parents, c, p) - _passed(family, parents, p, c)
-    return out
-
-
-def _passed(family: Family, parents: Indices, mid: Indices, end: Indices) -> Array:
-    """Log-odds of the way from `end` to other neighbours of `mid` leading through it, (E,)."""
+    mid, end = np.append(c, p), np.append(p, c)
     at, third = beside(family, parents, mid, end)
     m, e, squared = mid[at], end[at], family.squared
     turn = turn_of(squared(e, third), squared(m, third), squared(m, e))
-    turn = np.nan_to_num(turn).clip(0)
-    many = np.bincount(at, minlength=len(mid))
-    return np.asarray(THROUGH * np.bincount(at, turn, len(mid)) / np.maximum(many, 1))
+    straight = np.bincount(at, np.nan_to_num(turn).clip(0), len(mid))
+    passed = THROUGH * straight / np.maximum(np.bincount(at, minlength=len(mid)), 1)
+    out = np.zeros(len(parents))
+    out[c] = passed[: len(c)] - passed[len(c) :]
+    return out

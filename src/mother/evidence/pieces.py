@@ -274,9 +274,9 @@ def _on_one_line(step: Array, steps: Array) -> bool:
     momentum takes all weights of a run on by the same multiples."""
     multiples = steps / np.where(step == 0, np.nan, step)
     middle = np.nanmedian(multiples, axis=1, keepdims=True)
-    alike = np.abs(multiples - middle) <= PIECE * np.maximum(np.abs(middle), 1)
+    together = np.abs(multiples - middle) <= PIECE * np.maximum(np.abs(middle), 1)
     between = np.abs(middle - np.rint(middle)) > PIECE
-    return bool((alike.mean(axis=1) > HALF).all() and between.any())
+    return bool((together.mean(axis=1) > HALF).all() and between.any())
 
 
 def _agreeing(

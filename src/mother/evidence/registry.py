@@ -7,7 +7,7 @@ from mother.evidence.kinds import Kind
 from mother.evidence.trained import TRAINED
 from mother.evidence.untouched import UNTOUCHED
 from mother.evidence.ways import RANKS
-from mother.evidence.zeroed import ZEROED_ROWS
+from mother.evidence.zeroed import ZEROED
 
 KINDS: dict[str, Kind] = {}
 
@@ -21,4 +21,4 @@ register(UNTOUCHED)
 register(RANKS)
 register(TRAINED)
 register(COUNTERS)
-register(ZEROED_ROWS)
+register(ZEROED)

@@ -170,7 +170,8 @@ def test_a_narrower_model_hangs_from_what_it_was_cut_from(parent, blocks):
     noise = np.random.default_rng(9)
     x = {n: w + (0.1 * noise.standard_normal(w.shape)).astype(np.float32) for n, w in x.items()}
     edge, node = beside(models, x)
-    assert (edge.parent, edge.relation, edge.undirected) == (parent, "reshaped", False)
+    # the first of all wide ones may have been grown from it
+    assert (edge.parent, edge.relation, edge.undirected) == (parent, "reshaped", parent == "base")
     (note,) = [n for n in node.notes if "units" in n]
     assert note.startswith("it has 18 of 24, 20 of 24 units")
     assert ("blocks 0, 2, 4" in note) == (len(blocks) == 3)

@@ -117,6 +117,14 @@ def run(folder: Path, graph: ModelGraph, text: str, *more: str) -> Result:
     return CliRunner().invoke(cli, arguments)
 
 
+def test_that_files_state_nothing_is_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "alone.npz", w=np.ones((8, 8), np.float32))
+    (tmp_path / "graph.json").write_text(mother.recover(tmp_path).to_json())
+    done = CliRunner().invoke(cli, ["infer", str(tmp_path / "graph.json"), "--from-files"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "mother: nothing is stated of these models; --attributes TABLE tells\n"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

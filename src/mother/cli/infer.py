@@ -90,6 +90,10 @@ def infer(
     elif output is not None:
         write_atomically(output, found.to_csv())
     print_lines(_lines(found, heads_only=output is not None), plain=plain)
+    if not found.attributes:
+        print(
+            "mother: nothing is stated of these models; --attributes TABLE tells", file=sys.stderr
+        )
     if found.strangers:
         print(f"mother: {_named(found.strangers)}", file=sys.stderr)
     refused(found.faults)

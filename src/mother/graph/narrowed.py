@@ -21,7 +21,7 @@ from mother.layouts.narrowed import Narrowing, namesakes, narrowed
 LOOKS = 64  # pairs of trees that are looked at
 MEMBERS = 64  # of a tree, that may be the parent
 WEIGHTS = 1 << 24  # of a model, that distances are of
-SURE = 0.9  # probability that the narrower model was made from the wider one, and this one
+SURE = 0.9  # probability that it was made from a wider one that was made from another wide one
 SIBLINGS = 0.25  # of the step to the next best parent, from which it may be that one
 COPIES = ("duplicate", "converted", "quantized", "pruned", "adapter")
 
@@ -109,14 +109,16 @@ def _hung(
 ) -> ModelGraph:
     own = models[below.root]
     place = _placed(graph, above, own, found, models)
-    open_ = place.share > SIBLINGS
+    # a wider one may have been grown from it, but not one that went on from another wide one
+    went_on = any(e.child == place.parent and not e.undirected for e in graph.edges)
+    open_ = place.share > SIBLINGS or not went_on
     sizes = ", ".join(f"{n} of {many}" for many, n in found.sizes)
     kept = f"it has {sizes} units" if sizes else "it has all units"
     if found.blocks:
         kept += f" and blocks {said([found.blocks[k] for k in sorted(found.blocks)])}"
     odds = rounded(float(np.log(SURE / (1 - SURE))), 3) or 0.0
     says = (
-        f"its units are alike some of this model's, by a cosine of {found.cosine:.2f} in the middle"
+        f"its units are like some of the parent's, by a cosine of {found.cosine:.2f} in the middle"
     )
     edge = Edge(
         place.parent,

@@ -1,7 +1,7 @@
 """Models of another width than their relatives: channels of the stream, heads, neurons or filters
 that were left out, blocks, too, all at once, and trained on (Muralidharan and others 2024).
 
-In a matrix of which one axis is known each unit of the other is alike one unit of the larger
+In a matrix of which one axis is known each unit of the other is like one unit of the larger
 model's, and no other. What starts it are axes of one size, or of labels that one model has more of:
 a vocabulary, pixels, classes. A map of N units to n, once found, is tried wherever N stands beside
 n: the stream is one axis in all matrices, and in a chain what one layer writes the next one reads.
@@ -27,7 +27,7 @@ WIDTH = 256  # units of the known axis that are looked at
 LARGEST = 1 << 26  # weights of a matrix that are read: of a larger one rows of labels alone
 MATRICES = 48  # that are looked at
 MAPS = 8  # of one size, that are tried
-DISTINCT = 0.9  # of the units, that are alike each another one
+DISTINCT = 0.9  # of the units, each of which is like another one
 NAMED = 0.5  # of the matrices, that have a namesake
 FOUND = 0.5  # of the weights of those looked at, whose units are found
 _NUMBER = re.compile(r"\d+")
@@ -182,9 +182,9 @@ class _Search:
 
 
 def matched(x: Array, y: Array, units: Units, most: int) -> tuple[float, Units] | None:
-    """Of units along the second axis of x, (a, n, k), which of y, (b, N, k), they are alike, where
+    """Of units along the second axis of x, (a, n, k), which of y, (b, N, k), they are like, where
     the rows of x are those `units` of y: the cosine in the middle, and (n,) units; None where they
-    are alike none.
+    are like none.
 
     >>> w = np.random.default_rng(0).standard_normal((60, 20, 1))
     >>> matched(w[:, [3, 1, 7]], w, np.arange(60), 9)[1]

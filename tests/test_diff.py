@@ -66,6 +66,21 @@ def test_hidden_ancestors_that_came_and_went():
     assert (difference(kept, same).inferred, difference(kept, same).dropped) == ((), ())
 
 
+def test_two_that_nothing_tells_apart_may_be_drawn_the_other_way():
+    ends = [node("base"), node("kid")]
+    for known in (
+        {"relation": "fine-tune", "direction_probability": 0.6, "undirected": True},
+        {"relation": "duplicate"},
+        {"relation": "converted", "undirected": True},
+    ):
+        old, new = (
+            graph(ends, [Edge(*pair, **known)]) for pair in (("base", "kid"), ("kid", "base"))
+        )
+        assert difference(old, new) == Difference()
+        told = graph(ends, [Edge("kid", "base", "fine-tune", direction_probability=0.97)])
+        assert len(difference(old, told).turned) == 1
+
+
 def test_nothing_changed():
     assert difference(OLD, OLD) == Difference()
     turned = replace(OLD, nodes=OLD.nodes[::-1], edges=OLD.edges[::-1])

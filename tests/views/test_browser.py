@@ -131,7 +131,7 @@ def test_an_architecture_is_called_by_a_model_that_has_it(show):
     tab.click("#as-list")
     assert tab.locator("#table .c-architecture").all_inner_texts()[1:3] == ["like alone"] * 2
     choose(tab, "tuned")
-    expect(tab.locator("#panel")).to_contain_text("Architecturelike alonea1")
+    expect(tab.locator("#panel")).to_contain_text("Architecturelike alone a1")
     tab.click("#as-tree")
     tab.focus("#tree")
     press(tab, "End", "c")
@@ -368,7 +368,7 @@ def test_print_the_evidence_of_one_edge(show):
     assert tab.evaluate("() => window.printed")
     for words in (
         *("fine-tuned from base", "mother compare /models/base /models/tuned", "method gram"),
-        *("sha256 " + "0123456789abcdef" * 4, "Files of base:", "direction_probability 0.98"),
+        *("sha256 " + "0123456789abcdef" * 4, "Files of base:", "direction_probability 98 %"),
     ):
         expect(tab.locator("#panel")).to_contain_text(words)
     expect(tab.locator(".record")).to_contain_text(f"mother {mother.__version__}")

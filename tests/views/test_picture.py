@@ -37,7 +37,7 @@ def test_what_is_drawn():
     assert {"fine-tune", "unheard-of", "direction unknown"} <= set(shown)  # legend
     titles = [e.text for e in root.iter(f"{SVG}title")]
     assert (
-        "lora: probably LoRA-tuned (rank 8) from base; 90 % sure of the direction; "
+        "lora: likely: probably LoRA-tuned (rank 8) from base; 90 % sure of the direction; "
         "1 % of its weights' norm changed; found in 87 % of resamplings"
     ) in titles
     dashed = [e for e in root.iter(f"{SVG}path") if "stroke-dasharray" in e.attrib]

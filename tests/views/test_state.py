@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from playwright.sync_api import expect
 from serving import served
 
-from mother.graph import Edge, Inference, ModelGraph, Node, Statement, Tree
+from mother.graph import Edge, HiddenAncestor, Inference, ModelGraph, Node, Statement, Tree
 from mother.graph.grades import needs
-from mother.graph.parts import Relabelled
+from mother.graph.parts import Hint, Probabilities, Relabelled
 from mother.graph.verdict import STEPS, of_models, of_root
+from mother.views.blocks import grid
 from mother.views.page import page as page_of
 
 
@@ -150,7 +152,7 @@ def test_what_is_inferred_is_told_apart_from_what_is_stated(show):
     expect(tab.locator("#matches")).to_have_text("1 match")  # a guess passes no filter
     tab.click("#clear")
     choose(tab, "lora")
-    expect(tab.locator("#panel")).to_contain_text("mit (over 99 %)its parent says mit")
+    expect(tab.locator("#panel")).to_contain_text("mit (over 99 %) its parent says mit")
 
 
 def test_a_link_to_a_comparison_and_to_nobody(show):
@@ -184,6 +186,33 @@ def test_what_needs_a_look_comes_first(show):
     assert tab.locator("#table .cells .c-name").count() == 3
     tab.click("#clear")
     expect(tab.locator("#matches")).to_be_empty()
+
+
+def test_the_overview_claims_nothing_that_was_not_looked_at(show):
+    calm = star(3)
+    asked = "What files claim was not asked: mother recover --hints does."
+    tab = show(calm)
+    looks = tab.locator("#panel .looks")
+    expect(looks).to_contain_text("Nothing else: no direction is open, no support is low.")
+    expect(looks).to_contain_text(asked)
+    claim = Hint("leaf-0000", "claim", "README.md", "base_model: root", "root", True)
+    many_ = (Hint(f"leaf-{k:04}", "claim", "README.md", "root", "root", True) for k in (1, 2))
+    looks = show(replace(calm, hints=(claim, *many_))).locator("#panel .looks")
+    expect(looks).to_contain_text("no claim is contradicted.")
+    expect(looks).not_to_contain_text(asked)
+    untold = replace(calm, edges=tuple(replace(e, support=None) for e in calm.edges))
+    looks = show(untold).locator("#panel .looks")
+    expect(looks).to_contain_text("Nothing else: no direction is open.")
+    looks = show(replace(calm, edges=(), trees=())).locator("#panel .looks")
+    expect(looks).to_contain_text("Nothing: no model here has a parent that is known.")
+
+
+def test_a_tree_is_as_large_as_it_has_models(show):
+    ids = ("base", "left", "right")
+    hidden = (HiddenAncestor("hidden:1", ("left", "right"), "base"),)
+    nodes = tuple(Node(i, i, "npz", "a", 1) for i in ids)
+    tab = show(ModelGraph("gram", nodes, (), (Tree("base", ids),), hidden))
+    expect(tab.locator("#panel .trees .number")).to_have_text("3 models")
 
 
 def test_the_legend_and_the_sliders_filter(show):
@@ -260,6 +289,17 @@ def test_the_map(show):
     assert between["deep", "lora"] == between["lora", "deep"]
 
 
+def test_the_map_says_what_it_can_not_show(show):
+    tab = show(chain(200), "#view=map")
+    shape = tab.locator("#map canvas").bounding_box()
+    assert shape["width"] - shape["height"] < 450  # the tree and the names, which stay in view
+    tab = show(ModelGraph("gram", family().nodes[:2], trees=(Tree("alone", ("alone",)),)))
+    tab.click("#as-map")
+    expect(tab.locator("#map .about")).to_contain_text("No family")
+    tab = show(family(), "#view=map&model=left")
+    expect(tab.locator("#map .about")).to_contain_text("no distance between any two is known")
+
+
 def test_columns_of_ones_own(show, tmp_path):
     tab = show(family())
     own = tmp_path / "own.csv"
@@ -284,10 +324,64 @@ def test_open_a_graph(show, tmp_path):
     expect(tab.locator("#title")).to_have_text("graph.json")
     choose(tab, "deep")
     expect(tab.locator("#panel")).to_contain_text("probably trained further from tuned")
+    assert tab.locator(".heat td.cell").count() == 4
     path.write_text("[]")
     tab.set_input_files("#graph-file", path)
     expect(tab.locator("#told")).to_contain_text("graph.json is no model graph")
     expect(tab.locator("#title")).to_have_text("graph.json")
+
+
+def test_an_opened_graph_says_what_its_page_says(show, tmp_path):
+    """Independent: the panel of every model, from JavaScript and from Python."""
+    hints = (
+        Hint("lora", "claim", "lora/README.md", "base_model: base", "base", True),
+        Hint("copy", "date", "copy.npz", "2024-05-01T12:00:00Z", "base", False),
+        Hint("deep", "claim", "deep/config.json", "_name_or_path: tuned", "tuned"),
+        Hint("deep", "date", "deep.npz", "2024-05-01T12:00:00Z", "tuned"),
+        Hint("base", "date", "base.npz", "2024-05-01T12:00:00Z"),
+    )
+    stated = (Statement("base", "licence", ("mit", "x"), source="base/README.md"),)
+    guess = Inference("lora", "size", number=1.5, probability=0.9, low=1.0, high=2.0, why="kin")
+    known = family()
+    graph = replace(known, hints=known.hints + hints, stated=stated, inferred=(guess,))
+    path = tmp_path / "graph.json"
+    path.write_text(graph.to_json(), encoding="utf-8")
+    ours, theirs = show(graph), show(star(3))
+    theirs.set_input_files("#graph-file", path)
+    expect(theirs.locator("#title")).to_have_text("graph.json")
+    for node in graph.nodes:
+        for tab in (ours, theirs):
+            tab.evaluate("(id) => { window.location.hash = `model=${id}` }", node.id)
+            expect(tab.locator("#panel-title")).to_have_text(node.id)
+        # the tool that a graph was found by does not stand in it
+        shown = [tab.inner_text("#panel").split("For the record") for tab in (ours, theirs)]
+        assert shown[0][0] == shown[1][0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["embed.weight", "h.0.attn.weight", "h.0.mlp.weight", "h.1.attn.weight"],
+        [
+            "a.0.b.1.w",
+            "a.0.b.2.w",
+            "a.1.b.1.w",
+            "0.x.*.y",
+            "12.*",
+            "a.٣.b",
+            "h.1234567.w",
+            "h.01.w",
+        ],
+        ["enc.0.w", "enc.1.w", "dec.0.w", "norm"],
+    ],
+)
+def test_the_table_of_layers_is_that_of_blocks_py(show, names):
+    tab = show(star(1))
+    script = tab.locator("script[type=module]").text_content()
+    body = script.split("const m_blocks = ")[1].split("\n})();")[0]
+    found = tab.evaluate(f"(names) => {{ const m = {body}\n}})(); return m.grid(names) }}", names)
+    assert found == json.loads(json.dumps(asdict(grid(names))))
 
 
 def test_no_name_lies_in_another(show):
@@ -431,7 +525,33 @@ def test_filters_of_5000_models_take_less_than_100_ms(show):
     assert tab.locator("#table .cells .row").count() < 80
 
 
-FIGURE = st.none() | st.floats(0, 2, allow_nan=False).map(lambda x: float(f"{x:.4g}"))
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_nothing_on_the_page_is_certain(show, p):
+    """Whatever is chosen, listed, compared, coloured or kept for the record."""
+    known = family()
+    edge = replace(known.edges[0], direction_probability=p, support=p, generalization=p)
+    edge = replace(edge, probabilities=Probabilities(p, 1 - p, 0.0), changes=())
+    tab = show(replace(known, edges=(edge, *known.edges[1:])), "#view=list")
+    read = []
+    for key in ("support", "direction_probability", "generalization"):
+        tab.select_option("#colour", value=key)
+        expect(tab.locator("#table")).to_contain_text("99 %" if p else "under 1 %")
+        read += [tab.inner_text("body"), tab.inner_text("#table")]
+    choose(tab, "tuned")
+    tab.evaluate("() => { document.querySelector('.record').open = true }")
+    read.append(tab.inner_text("#panel"))
+    tab.fill("#search", "")
+    tab.click("#compare")
+    tab.locator("#table .c-name button", has_text="deep").click()
+    expect(tab.locator("#panel-title")).to_have_text("Two models")
+    read.append(tab.inner_text("#panel"))
+    for text in read:
+        assert not re.search(r"(?<![\d.])0 %|100 %|[01]\.00", text)
+        assert not re.search(r"(probability|support|generalization) [01]\b(?![.\d])", text)
+
+
+FIGURE = st.none() | st.floats(0, 300, allow_nan=False).map(lambda x: float(f"{x:.4g}"))
+CHANCE = st.floats(0, 1, allow_nan=False).map(lambda x: float(f"{x:.4g}"))
 EDGES = st.builds(
     Edge,
     st.sampled_from(["base", "x\u202ey", "<b>"]),
@@ -440,13 +560,14 @@ EDGES = st.builds(
     st.sampled_from([None, "specialization", "<b>"]),
     FIGURE,
     FIGURE,
-    st.none() | st.floats(0, 1, allow_nan=False).map(lambda x: float(f"{x:.4g}")),
+    st.none() | CHANCE,
     st.none() | st.integers(0, 100).map(lambda n: n / 100),
     st.none() | st.integers(0, 64),
     st.booleans(),
+    probabilities=st.none() | st.builds(Probabilities, CHANCE, CHANCE, CHANCE),
     runner_up=st.none() | st.just("other"),
     scheme=st.sampled_from(["", "Q4_K_M", "<i>"]),
-    share=st.none() | st.sampled_from([-0.2, 0.0001, 0.3, 0.5, 1.5]),
+    share=st.none() | st.sampled_from([-0.5, -0.25, -0.2, 0.0001, 0.125, 0.3, 0.5, 1.5]),
     runner_up_ratio=st.none() | st.sampled_from([1.0, 1.05, 1.1, 3.0]),
     relabelled=st.none()
     | st.builds(
@@ -465,7 +586,7 @@ def test_verdicts_of_opened_graphs_are_those_of_verdict_py(show):
     tab = show(family())
     edges = []
 
-    @given(st.lists(EDGES, min_size=1, max_size=3), st.sampled_from(["gram", "mother"]))
+    @given(st.lists(EDGES, min_size=1, max_size=3), st.sampled_from(["gram", "mother", ""]))
     @settings(max_examples=150, deadline=None, database=None)
     def draw(several, method):
         edges.append((several, method))

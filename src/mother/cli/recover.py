@@ -257,8 +257,9 @@ def _closing(paths: Sequence[str], output: Path | None, html: Path | None) -> It
         follow = f"mother recover {given} -o graph.json --html page.html"
         if output is not None:
             follow = f"mother report {shlex.quote(str(output))} -o page.html"
-        if html is None:
-            yield f"next: {printable(follow)}"
+        if html is not None:
+            follow = f"mother check {given} --html check.html"
+        yield f"next: {printable(follow)}"
 
 
 def _read_stages(path: Path) -> dict[str, str]:

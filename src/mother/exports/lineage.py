@@ -117,14 +117,17 @@ def aside(edge: Edge, id: str, graph: ModelGraph) -> str:
 
     >>> aside(Edge("a", "b", "duplicate"), "a", ModelGraph("gram"))
     'same weights as b'
+    >>> aside(Edge("a", "b", "lora", support=0.3), "b", ModelGraph("gram"))
+    'related to a: open: perhaps LoRA-tuned from a; found in 30 % of resamplings'
     >>> aside(Edge("a", "b", "lora", support=0.3), "a", ModelGraph("gram"))
-    'related to b: open: perhaps LoRA-tuned from a; found in 30 % of resamplings'
+    'related to b: open: b is perhaps LoRA-tuned from a; found in 30 % of resamplings'
     """
     name = spelled(other(edge, id))
     if edge.relation == "duplicate":
         return f"same weights as {name}"
     verdict = verdict_of(edge, graph)
-    return f"related to {name}: {verdict.grade}: {verdict}"
+    whose = f"{name} is " if id == edge.parent else ""
+    return f"related to {name}: {verdict.grade}: {whose}{verdict}"
 
 
 def verdict_of(edge: Edge, graph: ModelGraph) -> Verdict:

@@ -16,6 +16,7 @@ from mother.names import spelled
 
 #: what no parent was found for is tagged with
 NO_PARENT = "No parent among the models compared."
+_LEAST = 0.001  # of a probability: nothing measured is certain
 
 
 def tags(
@@ -57,7 +58,8 @@ def _of(lineage: Lineage, named: dict[str, str], link: str) -> dict[str, str]:
             out[f"mother.parent.{number}"] = named[other.parent]
         out["mother.relation"] = edge.relation
         if edge.probabilities is not None:
-            out["mother.probability"] = f"{edge.probabilities.parent:.3f}"
+            sure = min(max(edge.probabilities.parent, _LEAST), 1 - _LEAST)
+            out["mother.probability"] = f"{sure:.3f}"
         out["mother.finding"] = f"{verdict.grade}: {verdict.sentence}"
         evidence = lineage.accounts[0]
     else:

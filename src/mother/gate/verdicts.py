@@ -177,8 +177,8 @@ def way(line: Line) -> str:
     >>> from mother.graph import Edge
     >>> edge = Edge("base", "mid", "fine-tune", distance=0.1, direction_probability=0.99)
     >>> way((Step("copy", "tuned", "mid"), Step("edge", "mid", "base", edge)))
-    "base -> mid = tuned (fine-tuned; 99 % sure of the direction; 10 % of its weights' norm \
-changed)"
+    "base -> mid = tuned (strong: fine-tuned; 99 % sure of the direction; 10 % of its weights' \
+norm changed)"
     """
     said = printable(line[-1].parent, 200)
     for k, step in enumerate(reversed(line)):
@@ -189,7 +189,7 @@ changed)"
         said += f" {sign} {printable(step.child, 200)}"
     edges = [step.edge for step in line if step.edge is not None]
     if len(edges) == 1:
-        return f"{said} ({of_edge(edges[0], beside=True)})"
+        return f"{said} ({grade(edges[0])}: {of_edge(edges[0], beside=True)})"
     sure = [x for e in edges for x in (e.direction_probability, joined(e)) if x is not None]
     doubt = "open: " if any(grade(e) == "open" for e in edges) else ""
     figures = [f"{doubt}each step {certainty(min(sure))} sure or more"] if sure else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mother.graph.grades import grade
+from mother.graph.grades import equal, grade
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, HiddenAncestor, Node
 
@@ -55,9 +55,12 @@ def difference(old: ModelGraph, new: ModelGraph) -> Difference:
     called = {id_: renamed.get(id_, id_) for id_ in olds}
     before = {_ends(edge, called): edge for edge in old.edges}
     now = {(edge.parent, edge.child): edge for edge in new.edges}
-    turned = {ends for ends in now if ends not in before and ends[::-1] in before}
-    lost = [e for ends, e in before.items() if ends not in now and ends[::-1] not in turned]
+    reverse = {ends for ends in now if ends not in before and ends[::-1] in before}
+    # of two that say nothing of who was first, how they are drawn is no finding
+    turned = {ends for ends in reverse if _points(before[ends[::-1]]) or _points(now[ends])}
+    lost = [e for ends, e in before.items() if ends not in now and ends[::-1] not in reverse]
     kept = [(before[ends], edge) for ends, edge in now.items() if ends in before]
+    kept += [(before[ends[::-1]], now[ends]) for ends in now if ends in reverse - turned]
     gone = [id_ for id_ in olds if called[id_] not in news]
     inferred = {frozenset(h.children): h for h in new.hidden}
     dropped = {frozenset(called.get(c, c) for c in h.children): h for h in old.hidden}
@@ -66,7 +69,7 @@ def difference(old: ModelGraph, new: ModelGraph) -> Difference:
         tuple(sorted(gone)),
         tuple(sorted(renamed.items())),
         tuple(id_ for id_ in olds if id_ in news and _other(olds[id_], news[id_])),
-        tuple(e for ends, e in now.items() if ends not in before and ends not in turned),
+        tuple(e for ends, e in now.items() if ends not in before and ends not in reverse),
         tuple(lost),
         tuple(now[ends] for ends in now if ends in turned),
         tuple(Regraded(b, e) for b, e in kept if _told(b) != _told(e)),
@@ -101,6 +104,11 @@ def _other(one: Node, two: Node) -> bool:
 
 def _ends(edge: Edge, called: Mapping[str, str]) -> tuple[str, str]:
     return called.get(edge.parent, edge.parent), called.get(edge.child, edge.child)
+
+
+def _points(edge: Edge) -> bool:
+    """Whether an edge says which of the two came first."""
+    return not (edge.undirected or equal(edge))
 
 
 def _told(edge: Edge) -> tuple[str, str]:

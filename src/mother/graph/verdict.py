@@ -248,11 +248,13 @@ def of_models(
 def of_parents(
     edges: Sequence[Edge], graph: ModelGraph, *, beside: bool = False, name: Name = printable
 ) -> Verdict:
-    """All edges to one model together.
+    """All edges to one model together, figures by parent.
 
-    >>> two = (Edge("a", "m", "merge", share=0.3), Edge("b", "m", "merge", share=0.7))
+    >>> two = (Edge("a", "m", "merge", share=0.3), Edge("b", "m", "merge", None, 0.1, share=0.7))
     >>> of_parents(two, ModelGraph("gram")).sentence
     'probably merged from b (share 0.7) and a (share 0.3)'
+    >>> of_parents(two, ModelGraph("gram")).figures
+    ("b: 10 % of its weights' norm changed",)
     """
     n = resamplings(graph)
     if len(edges) == 1:
@@ -266,11 +268,8 @@ def of_parents(
     opened = [edge.parent for edge in edges if direction(edge) == "open"]
     if opened:
         sentence += f"; whether it or {some(opened, name)} came first is open"
-    figures = tuple(
-        f"{name(edge.parent)}: {figure}"
-        for edge in edges
-        for figure in _figures(edge, n, graph.method)
-    )
+    each = [(edge.parent, ", ".join(_figures(edge, n, graph.method))) for edge in edges]
+    figures = tuple(f"{name(parent)}: {told}" for parent, told in each if told)
     return Verdict(worst, sentence, figures)
 
 

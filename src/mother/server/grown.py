@@ -42,6 +42,7 @@ class Grown:
             **self._looked(version),
             "tool": __version__,
             "inferred": False,
+            "claims": False,
             "whole": False,
             "version": version,
         }

@@ -73,6 +73,7 @@ class Summary(BaseModel):
     refused: list[dict[str, str]] = Field(description="inputs that could not be read, and why")
     palette: dict[str, Any]
     inferred: bool = Field(False, description="whether attributes are inferred of any model")
+    claims: bool = Field(False, description="whether it is known what files claim")
     attributes: list[dict[str, Any]] = Field(description="what models can be coloured by")
     called: dict[str, str] = Field(description="architectures, by a model of each")
     tool: str = Field(description="the version of mother that shows it")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_NUMBER = re.compile(r"(?<=\.)\d{1,6}(?=\.)|^\d{1,6}(?=\.)")
+_NUMBER = re.compile(r"(?<=\.)\d{1,6}(?=\.)|^\d{1,6}(?=\.)", re.ASCII)
 
 
 @dataclass(frozen=True)

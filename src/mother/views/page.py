@@ -29,6 +29,7 @@ from mother.views.palette import OTHER, RELATIONS
 MODULES = (
     "names.js",
     "verdict.js",
+    "blocks.js",
     "graphs.js",
     "address.js",
     "filters.js",
@@ -138,6 +139,7 @@ def view(graph: ModelGraph, title: str) -> dict[str, Any]:
             "called": called((node.architecture, node.id) for node in graph.nodes),
             "tool": __version__,
             "inferred": bool(graph.inferred),
+            "claims": bool(graph.hints),
         },
         "grids": grids,
         "items": [

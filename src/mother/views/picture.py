@@ -190,7 +190,8 @@ def _item(
         if edge is not None and edge.support is not None:
             yield _text(x - 20, y - 4, _share(edge.support), fill=_SOFT, size=9, anchor="middle")
     called = ancestor(item.hidden) if item.hidden else printable(item.id)
-    words = f"{called}: {told[item.id]}" if item.id in told else called
+    said = told.get(item.id, Verdict("", ""))
+    words = ": ".join((called, *filter(None, (said.grade, str(said)))))
     dot = 'fill="#ffffff" stroke-dasharray="2 2"' if item.hidden else f'fill="{colour}"'
     yield f"<g><title>{escape(words)}</title>"
     yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {dot} stroke="{colour}"/>'

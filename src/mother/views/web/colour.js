@@ -2,10 +2,9 @@
 
 import { el, part } from "./dom.js";
 import { between } from "./filters.js";
-import { count, figure, percent, printable, shortened } from "./names.js";
+import { count, figure, isChance, percent, printable, shortened } from "./names.js";
 
 const SERIES = ["fine-tune", "continuation", "lora", "quantized", "merge", "pruned", "converted"];
-const SHARES = ["support", "direction_probability"];
 const STEPS = 6;
 const RAMP = [
   ["#b9d4f0", "#8db9e6", "#5f9bd8", "#3b7cc2", "#205c9f", "#0f3d73"],
@@ -42,11 +41,11 @@ function coloured(attribute, palette, dark, called) {
     }
     return { key, of: (values) => colours.get(values[key]) ?? null, entries };
   }
-  const low = SHARES.includes(key) ? 0 : attribute.low;
-  const high = SHARES.includes(key) ? 1 : attribute.high;
+  const low = isChance(key) ? 0 : attribute.low;
+  const high = isChance(key) ? 1 : attribute.high;
   const wide = high > low && low > 0 && high / low > 50;
   const place = (x) => (wide ? Math.log(x / low) / Math.log(high / low) : (x - low) / (high - low || 1));
-  const says = key === "parameters" ? count : SHARES.includes(key) ? percent : figure;
+  const says = key === "parameters" ? count : isChance(key) ? percent : figure;
   const step = (x) => Math.max(0, Math.min(STEPS - 1, Math.floor(place(x) * STEPS)));
   const from = (k) => (wide ? low * (high / low) ** (k / STEPS) : low + ((high - low) * k) / STEPS);
   return {

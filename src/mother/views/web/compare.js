@@ -18,7 +18,7 @@ const ROWS = [
   ["Relation to it", (d) => d.edge?.relation],
   ["Stage", (d) => d.edge?.stage],
   ["Changed", (d) => d.edge && moved(d.edge.distance)],
-  ["Direction", (d) => d.edge && (d.edge.undirected ? "open" : percent(d.edge.direction_probability))],
+  ["Direction", (d) => d.edge && (equal(d.edge) ? "not told" : d.edge.undirected ? "open" : percent(d.edge.direction_probability))],
   ["Support", (d) => d.edge && percent(d.edge.support)],
   ["Polarity", (d) => d.edge && figure(d.edge.polarity)],
 ];

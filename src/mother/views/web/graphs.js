@@ -1,5 +1,6 @@
 /** graph.json, opened in the page, as the page would have been made from it (page.py). */
 
+import { grid } from "./blocks.js";
 import { inOrder, printable } from "./names.js";
 import { ancestor, needs, ofChild, ofHidden, ofParents, ofRoot } from "./verdict.js";
 
@@ -26,14 +27,28 @@ export async function opened(file, palette) {
   }
 }
 
-/** Of each model the edge that it hangs by: from its main parent, if it was merged. */
+/** Of each model the edge that it hangs by: from its main parent, if it was merged. Shares that
+ * differ by less than they are known by count as equal. */
 function main(edges) {
   const by = new Map();
+  const share = (edge) => Math.round(100 * (edge.share ?? 0));
   for (const edge of edges) {
     const before = by.get(edge.child);
-    if (!before || (edge.share ?? 0) > (before.share ?? 0)) by.set(edge.child, edge);
+    if (!before || share(edge) > share(before) || (share(edge) === share(before) && edge.parent < before.parent)) by.set(edge.child, edge);
   }
   return [...by.values()];
+}
+
+/** What a file says, and whether the tree agrees; as hints.py has it. */
+function hinting({ kind, source, says, parent, agrees }) {
+  const of = parent === null || parent === undefined ? null : printable(parent);
+  const [known, date] = [agrees === true || agrees === false, kind === "date"];
+  let verdict;
+  if (of === null) verdict = date ? "no parent to compare it with" : "unknown, it names none of the other inputs, or several";
+  else if (!known) verdict = date ? `tells nothing of ${of}` : `unknown, the weights don't tell whether it comes from ${of}`;
+  else if (date) verdict = agrees ? `agrees, later than its parent ${of}` : `disagrees, earlier than its parent ${of}`;
+  else verdict = agrees ? `the tree agrees, it comes from ${of} there` : `the tree disagrees, it does not come from ${of} there`;
+  return `${printable(kind)} ${printable(says)} (${printable(source)}): ${verdict}`;
 }
 
 /** Architectures by the first model of each. */
@@ -72,6 +87,9 @@ function seen(graph, palette) {
   const roots = list("trees").map((tree) => String(tree.root));
   for (const id of [...nodes.keys(), ...ancestors.keys(), ...below.keys()].sort()) if (!hanging.has(id) && !roots.includes(id)) roots.push(id);
   const resamplings = Number(graph.options?.bootstrap) || 0;
+  const method = String(graph.method ?? "");
+  const known = attributes(list("stated"), list("inferred"));
+  const grids = Object.create(null);
   const items = [];
   const drawn = new Set();
   const stack = [...roots].reverse().map((id) => [id, -1]);
@@ -90,7 +108,7 @@ function seen(graph, palette) {
     if (node) {
       out.node = { ...node };
       delete out.node.id;
-      const shown = said.map(({ kind, source, says, agrees }) => ({ says: `${kind} ${says} (${source})`, agrees }));
+      const shown = said.map((hint) => ({ says: hinting(hint), agrees: hint.agrees ?? null }));
       if (shown.length) out.node.hints = shown;
     }
     if (h) Object.assign(out, { hidden: { polarity: h.polarity }, called: ancestor(h) });
@@ -98,19 +116,37 @@ function seen(graph, palette) {
     if (edge) {
       const { parent, child, changes, ...figures } = edge;
       out.edge = Object.fromEntries(Object.entries(figures).filter(([, value]) => value !== null && value !== false));
+      if (changes?.length && node) {
+        out.changes = changes.map((x) => x ?? "-").join(" ");
+        grids[node.architecture] ??= grid((graph.layers?.[node.architecture] ?? []).map(String));
+      }
     }
     const others = own.filter((x) => x !== edge);
     if (edge && others.length) out.edge.also = others.map(({ parent, share }) => ({ name: String(parent), share }));
-    out.told = h ? ofHidden(h) : own.length ? ofParents(own, resamplings, graph.method) : under.has(id) ? ofChild(under.get(id), id) : below.has(id) || from.has(id) ? ofRoot(from.get(id) ?? []) : ["", "no relative among the inputs"];
+    out.told = h ? ofHidden(h) : own.length ? ofParents(own, resamplings, method) : under.has(id) ? ofChild(under.get(id), id) : below.has(id) || from.has(id) ? ofRoot(from.get(id) ?? []) : ["", "no relative among the inputs"];
     if (typeof node?.compared === "number" && node.compared < WHOLE) out.told.push(`${Math.trunc(100 * node.compared)} % of its weights compared`);
     const why = needs(own, node, said, hints.length > 0);
     if (why.length) out.needs = why;
-    return out;
+    return { ...out, ...known.get(id) };
   }
 
   return {
-    about: { title: "", method: String(graph.method ?? ""), refused: list("refused"), palette, called: called(list("nodes")), tool: "" },
-    grids: {},
+    about: { title: "", method, refused: list("refused"), palette, called: called(list("nodes")), tool: "", inferred: list("inferred").length > 0, claims: hints.length > 0 },
+    grids,
     items,
   };
+}
+
+/** By model what is stated and what is inferred of it, apart from each other. */
+function attributes(stated, inferred) {
+  const by = new Map();
+  const value = ({ texts, number }) => (typeof number === "number" ? number : (texts ?? []).join(", "));
+  const put = (kind, one, more) => {
+    const model = String(one.model);
+    if (!by.has(model)) by.set(model, {});
+    (by.get(model)[kind] ??= Object.create(null))[one.attribute] = { value: value(one), ...more };
+  };
+  for (const one of stated) put("stated", one, { source: one.source ?? "" });
+  for (const one of inferred) put("inferred", one, { why: one.why ?? "", probability: one.probability, low: one.low, high: one.high });
+  return by;
 }

@@ -8,10 +8,10 @@ import { many, moved, printable, shortened } from "./names.js";
 import { copy, csv } from "./save.js";
 
 const MOST = 400; // models of a family that are drawn
-const CELLS = [8, 28]; // pixels of a cell, at least and at most
+const CELLS = [11, 28]; // pixels of a cell, at least and at most
 const ACROSS = 640; // pixels of the map, about
 const NAMED = 170; // pixels of a name
-const STEP = 12;
+const [STEP, TREE] = [12, 240]; // pixels of a level of the tree, and of all of them at most
 
 /** Squared distances by place, (n, n), of entries in the order of the forest; null where a step
  * between the two is not known. */
@@ -49,14 +49,23 @@ export class Matrix {
     for (const { key, parent } of this.entries) depth.set(key, (depth.get(parent) ?? -1) + 1);
     this.depth = depth;
     this.cell = Math.round(Math.max(CELLS[0], Math.min(CELLS[1], ACROSS / Math.max(1, this.entries.length))));
-    this.left = NAMED + STEP * (Math.max(0, ...depth.values()) + 2);
-    const left = entries.length - this.entries.length;
+    const levels = Math.max(0, ...depth.values()) + 2;
+    this.step = Math.min(STEP, TREE / levels);
+    this.left = NAMED + this.step * levels;
     this.about.replaceChildren(
-      `${many(this.entries.length, "model")} of one family${left ? `, ${left} more are not drawn` : ""}: the distance along the tree, as a share of the root's norm. `,
+      `${this.#told(entries.length - this.entries.length)} `,
       button("Copy as CSV", () => copy(this.text(), "Distances copied"), { id: "copy-distances" }),
     );
     this.canvas.setAttribute("aria-label", `Distances of ${many(this.entries.length, "model")}; as text by Copy as CSV`);
     this.paint();
+  }
+
+  #told(left) {
+    const { length } = this.entries.filter(({ hidden }) => !hidden);
+    if (length < 2) return "No family: what stands alone has no distance to anything. Choose a model that has relatives.";
+    const drawn = `${many(length, "model")} of one family${left ? `, ${left.toLocaleString("en")} more are not drawn` : ""}`;
+    const known = this.squares.some((row, k) => row.some((x, j) => j !== k && !Number.isNaN(x)));
+    return known ? `${drawn}: the distance along the tree, as a share of the root's norm.` : `${drawn}: no distance between any two is known, for their ancestor is not among the inputs.`;
   }
 
   text() {
@@ -74,18 +83,18 @@ export class Matrix {
     const c = this.canvas.getContext("2d");
     c.scale(ratio, ratio);
     c.textBaseline = "middle";
-    c.font = "11px system-ui, sans-serif";
+    c.font = `${Math.min(11, this.cell - 2)}px system-ui, sans-serif`;
     const place = new Map(entries.map((entry, k) => [entry.key, k]));
     const most = Math.sqrt(this.squares.reduce((top, row) => row.reduce((a, x) => (x > a ? x : a), top), 0)) || 1;
     entries.forEach((entry, k) => {
-      const [x, y] = [6 + STEP * this.depth.get(entry.key), (k + 0.5) * this.cell];
+      const [x, y] = [6 + this.step * this.depth.get(entry.key), (k + 0.5) * this.cell];
       const up = place.get(entry.parent);
       c.strokeStyle = look.theme.faint;
       c.setLineDash(entry.edge ? [] : [2, 2]);
       if (up !== undefined) {
         c.beginPath();
-        c.moveTo(x - STEP, (up + 0.5) * this.cell);
-        c.lineTo(x - STEP, y);
+        c.moveTo(x - this.step, (up + 0.5) * this.cell);
+        c.lineTo(x - this.step, y);
         c.lineTo(left - NAMED - 6, y);
         c.stroke();
       }

@@ -55,20 +55,25 @@ export function moved(x) {
   return `${two(size)} ${unit}`;
 }
 
-/** Two digits of a figure; of two as near, the even one, as Python rounds. */
+/** Two digits of a figure. */
 export function two(x) {
-  if (Math.abs(x) < 0.001 || x >= 100) return digits(x, 2);
+  return Math.abs(x) < 0.001 || x >= 100 ? digits(x, 2) : String(rounded(x, 2));
+}
+
+/** To so many digits; of two as near, the even one, as Python rounds. */
+function rounded(x, many) {
   // only what is exact in binary lies halfway between two
-  if (!Number.isInteger(1024 * x)) return String(Number(x.toPrecision(2)));
-  const scale = 10 ** (1 - Math.floor(Math.log10(x)));
-  return String(whole(scale * x) / scale);
+  if (x === 0 || !Number.isInteger(1024 * x)) return Number(x.toPrecision(many));
+  const power = many - 1 - Math.floor(Math.log10(Math.abs(x)));
+  return power < 0 ? whole(x / 10 ** -power) * 10 ** -power : whole(x * 10 ** power) / 10 ** power;
 }
 
 /** So many digits of a figure, as Python's format "g" has them. */
 export function digits(x, many) {
   if (x === 0) return "0";
-  const [shown, power] = x.toExponential(many - 1).split("e");
-  if (power >= -4 && power < many) return String(Number(x.toPrecision(many)));
+  const near = rounded(x, many);
+  const [shown, power] = near.toExponential(many - 1).split("e");
+  if (power >= -4 && power < many) return String(near);
   const bare = shown.includes(".") ? shown.replace(/\.?0+$/, "") : shown;
   return `${bare}e${power.replace(/^([+-])(\d)$/, "$10$2")}`;
 }
@@ -76,7 +81,7 @@ export function digits(x, many) {
 /** A whole number; of two as near, the even one, as Python rounds. */
 export function whole(x) {
   const low = Math.floor(x);
-  return x - low === 0.5 ? low + (low % 2) : Math.round(x);
+  return x - low === 0.5 ? low + Math.abs(low % 2) : Math.round(x);
 }
 
 /** A probability, or a share of resamplings: never 0 % or 100 %, for nothing measured is certain.
@@ -90,6 +95,13 @@ export function percent(x) {
 /** A share that is less than the whole: never 100 %. */
 export function part(x) {
   return `${x < 0.1 ? two(100 * x) : Math.floor(100 * x)} %`;
+}
+
+const CHANCES = ["support", "direction_probability", "generalization"];
+
+/** Whether what is known under that name is a probability. */
+export function isChance(key) {
+  return CHANCES.includes(key);
 }
 
 /** The same in the room of two digits. */

@@ -11,11 +11,12 @@ const LOOKED = 5; // models named of each kind
 
 export function overview(about, roots, rows, { go, only, source }) {
   const trees = [...roots].filter((r) => r.below).sort((a, b) => b.below - a.below);
+  const sizes = rows && sized(rows);
   const alone = roots.length - trees.length;
   return [
     el("h2", { id: "panel-title", tabindex: "-1" }, "Overview"),
     el("p", {}, "Choose a model to see where it comes from and how sure that is. Choose a second one with Shift to compare."),
-    rows ? looks(rows, go, only) : noted(about.looks, go),
+    rows ? looks(rows, about, go, only) : noted(about.looks, go),
     ...files(rows ?? [], go),
     source.place ? placing(source, { go, allowed: about.weights }) : "",
     el(
@@ -26,7 +27,7 @@ export function overview(about, roots, rows, { go, only, source }) {
         "ul",
         { class: "trees" },
         trees.slice(0, SHOWN).map((root) =>
-          el("li", {}, button(nameOf(root), () => go(root.key), { class: "link" }), el("span", { class: "number" }, many(root.below + (root.hidden ? 0 : 1), "model"))),
+          el("li", {}, button(nameOf(root), () => go(root.key), { class: "link" }), el("span", { class: "number" }, many(sizes?.get(root.key) ?? root.below + (root.hidden ? 0 : 1), "model"))),
         ),
         trees.length > SHOWN ? el("li", {}, `… ${trees.length - SHOWN} more`) : "",
         alone ? el("li", { class: "note" }, `${many(alone, "model")} without a relative`) : "",
@@ -94,7 +95,27 @@ function noted(known, go) {
   );
 }
 
-function looks(rows, go, only) {
+/** How many models each root's tree holds; rows stand below their parents. */
+function sized(rows) {
+  const root = new Map();
+  const sizes = new Map();
+  for (const { key, parent, hidden } of rows) {
+    root.set(key, root.get(parent) ?? key);
+    sizes.set(root.get(key), (sizes.get(root.get(key)) ?? 0) + (hidden ? 0 : 1));
+  }
+  return sizes;
+}
+
+/** That nobody has to look at anything, and what was not measured. */
+function calm(rows, about) {
+  const edges = rows.filter(({ edge }) => edge);
+  if (!edges.length) return "Nothing: no model here has a parent that is known.";
+  const supported = edges.some(({ edge }) => typeof edge.support === "number");
+  const none = ["no direction is open", supported && "no support is low", about.claims && "no claim is contradicted"];
+  return `Nothing else: ${none.filter(Boolean).join(", ")}.`;
+}
+
+function looks(rows, about, go, only) {
   const of = new Map(Object.keys(NEEDS).map((why) => [why, []]));
   for (const entry of rows) for (const why of entry.needs) of.get(why)?.push(entry);
   const found = [...of].filter(([, entries]) => entries.length);
@@ -103,7 +124,7 @@ function looks(rows, go, only) {
     { class: "looks" },
     el("h3", {}, "Needs a look"),
     sure(rows, only),
-    found.length ? "" : el("p", {}, "Nothing else: no direction is open, no support low, no claim contradicted."),
+    found.length ? "" : el("p", {}, calm(rows, about)),
     found.map(([why, entries]) =>
       el(
         "div",
@@ -112,5 +133,6 @@ function looks(rows, go, only) {
         named(entries, go),
       ),
     ),
+    about.claims || !rows.length ? "" : el("p", { class: "note" }, "What files claim was not asked: mother recover --hints does."),
   );
 }

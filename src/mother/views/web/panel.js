@@ -2,7 +2,7 @@
 
 import { breakable, button, el } from "./dom.js";
 import { heat } from "./heat.js";
-import { bytes, count, figure, many, part, percent, printable } from "./names.js";
+import { bytes, count, figure, isChance, many, part, percent, printable } from "./names.js";
 import { ADVERBS, NEEDS, stage } from "./verdict.js";
 
 const ENDS = 3; // stops of a long path, at either end
@@ -81,7 +81,7 @@ function record({ node, edge }, parent, about) {
     el("p", {}, `Found by mother${about.tool ? ` ${printable(about.tool)}` : ""}, method ${printable(about.method)}, from the weights alone.`),
     el("p", {}, "The same on the command line: ", el("code", {}, printable(command))),
     parent?.node && edge ? el("div", {}, el("p", {}, `Files of ${nameOf(parent.entry)}:`), el("ul", { class: "files" }, files(parent))) : "",
-    edge ? el("p", {}, `Figures: ${Object.entries(edge).filter(([, x]) => typeof x === "number").map(([key, x]) => `${key} ${x}`).join(", ")}`) : "",
+    edge ? el("p", {}, `Figures: ${Object.entries(edge).filter(([, x]) => typeof x === "number").map(([key, x]) => `${key} ${isChance(key) ? percent(x) : x}`).join(", ")}`) : "",
   );
 }
 
@@ -118,7 +118,7 @@ function section(words, ...children) {
 
 function fact(term, value, says, note) {
   if (value === null || value === undefined || value === "") return null;
-  return el("div", {}, el("dt", {}, term), el("dd", {}, says(value), note ? el("small", {}, note) : ""));
+  return el("div", {}, el("dt", {}, term), el("dd", {}, says(value), note ? [" ", el("small", {}, note)] : ""));
 }
 
 /** Grade, sentence and figures, as everywhere. */

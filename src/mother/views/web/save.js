@@ -1,7 +1,7 @@
 /** What is seen, as files, and as text to paste. */
 
 import { font, tint } from "./draw.js";
-import { announce } from "./dom.js";
+import { alarm, announce } from "./dom.js";
 import { share } from "./names.js";
 
 /** Hand a file to the reader. */
@@ -22,8 +22,9 @@ export async function copy(text, words) {
     field.value = text;
     document.body.append(field);
     field.select();
-    document.execCommand("copy");
+    const copied = document.execCommand("copy");
     field.remove();
+    if (!copied) return void alarm("The browser lets nothing be copied here");
   }
   announce(words);
 }

@@ -26,6 +26,7 @@ const STEPS = {
   contains: ["built around", ""],
   relatives: ["a relative", "of"],
 };
+const UNITS = Object.assign(Object.create(null), { mother: "as the paper measures it", "": "in its method's own measure" });
 const SEEN = ["duplicate", "converted", "quantized", "pruned"];
 export const ADVERBS = { strong: "", likely: "probably ", open: "perhaps " };
 const WEAK = { direction: "which came first is open", support: "found in fewer than 90 % of resamplings", rival: "a second parent is about as near" };
@@ -94,7 +95,7 @@ function figures(edge, resamplings, method) {
   return [
     known(joined(edge)) && `${percent(joined(edge))} sure that one was made from the other`,
     known(p) && !edge.undirected && `${percent(p)} sure of the direction`,
-    known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method === "mother" ? `weight distance ${digits(edge.distance, 3)}, as the paper measures it` : changed(edge.distance)),
+    known(edge.distance) && edge.relation !== "duplicate" && !rescaled(edge) && (method in UNITS ? `weight distance ${digits(edge.distance, 3)}, ${UNITS[method]}` : changed(edge.distance)),
     known(edge.support) && found(edge.support, resamplings),
     edge.relabelled && unhidden(edge.relabelled),
   ].filter(Boolean);
@@ -153,7 +154,8 @@ export function ofParents(edges, resamplings, method) {
   let sentence = [`${ADVERBS[worst]}${what}`, before, some(edges.map(shared), String)].join(" ");
   const open = edges.filter((e) => direction(e) === "open").map((e) => e.parent);
   if (open.length) sentence += `; whether it or ${some(open)} came first is open`;
-  return [worst, sentence, ...edges.flatMap((e) => figures(e, resamplings, method).map((f) => `${printable(e.parent)}: ${f}`))];
+  const each = edges.map((e) => [printable(e.parent), figures(e, resamplings, method).join(", ")]);
+  return [worst, sentence, ...each.filter(([, told]) => told).map(([parent, told]) => `${parent}: ${told}`)];
 }
 
 export function ofRoot(edges) {

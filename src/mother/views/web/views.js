@@ -6,7 +6,7 @@ import { part } from "./dom.js";
 import { arrange } from "./layout.js";
 import { List } from "./list.js";
 import { Matrix } from "./matrix.js";
-import { figure } from "./names.js";
+import { figure, isChance, percent } from "./names.js";
 import { likened, nameOf } from "./panel.js";
 import { all, careful, note, page, root } from "./state.js";
 import { Table } from "./table.js";
@@ -138,7 +138,7 @@ export function fillTable() {
     const entries = await all();
     const key = part("colour").value;
     const passed = page.state.found ? entries.filter((entry) => page.state.found.has(entry.key)) : entries;
-    table.show(passed, page.look ?? looks(), key ? { key, title: title(key), says: key === "architecture" ? (x) => likened(x, page.about.called) : figure } : null);
+    table.show(passed, page.look ?? looks(), key ? { key, title: title(key), says: key === "architecture" ? (x) => likened(x, page.about.called) : isChance(key) ? percent : figure } : null);
   });
 }
 

@@ -24,6 +24,9 @@ from safetensors.numpy import load_file
 
 import mother
 from mother.checkpoints import discover, open_checkpoint
+from mother.checkpoints.counted import counts_among
+from mother.checkpoints.tensor import constant
+from mother.checkpoints.tensorflow_files import _COUNTS as COUNTS
 from mother.checkpoints.tensorflow_files import _TRAINING as TRAINING
 from mother.errors import InputError
 
@@ -131,11 +134,18 @@ def test_an_archive_of_nemo(tmp_path):
     same(open_checkpoint(tmp_path / "a.nemo"), state())
 
 
+ADAM = {"state": {0: {"step": torch.tensor(12.0)}}, "param_groups": [{"lr": 0.1}]}
+
+
+def counts(checkpoint):
+    return {name: int(tensor.read()[0]) for name, tensor in checkpoint.steps.items()}
+
+
 def save_agent(path, how=zipfile.ZIP_STORED, **options):
     """As Stable-Baselines3 does."""
     with zipfile.ZipFile(path, "w", how) as archive:
         archive.writestr("data", "{}")
-        for name, saved in (("policy", state()), ("policy.optimizer", {"step": torch.ones(3)})):
+        for name, saved in (("policy", state()), ("policy.optimizer", ADAM)):
             content = io.BytesIO()
             torch.save(saved, content, **options)
             archive.writestr(f"{name}.pth", content.getvalue())
@@ -149,6 +159,31 @@ def test_an_agent_is_found_among_other_archives(tmp_path, new):
     found, problems = discover([tmp_path])
     assert ([c.id for c in found], problems) == (["agent"], [])
     same(found[0], state())
+    assert counts(found[0]) == {"policy.optimizer.pth ": 12}
+
+
+def test_an_agent_is_read_without_the_state_of_its_optimizer(tmp_path):
+    save_agent(tmp_path / "a.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip") as whole,
+        zipfile.ZipFile(tmp_path / "b.zip", "w") as damaged,
+    ):
+        for name in whole.namelist():
+            damaged.writestr(name, b"x" * 99 if "optimizer" in name else whole.read(name))
+    agent = open_checkpoint(tmp_path / "b.zip")
+    same(agent, state())
+    assert not agent.steps
+
+
+def test_steps_that_frameworks_count():
+    assert counts(open_checkpoint(DATA / "flax_model.msgpack")) == {"step": 3}
+    of_keras = {"optimizer/iter": np.array([9]), "optimizer/rate": np.array([0.1])}
+    found = counts_among({name: constant(name, x) for name, x in of_keras.items()})
+    assert list(found) == ["optimizer/iter"]
+    for name in ("optimizer/iter", "model/optimizer/_iterations", "global_step"):
+        assert TRAINING.fullmatch(name)
+        assert COUNTS.fullmatch(name)
+    assert not COUNTS.fullmatch("save_counter")
 
 
 def test_an_agent_that_was_compressed_is_refused(tmp_path):

@@ -79,6 +79,14 @@ def test_the_state_dict_is_found_among_a_training_script_s_things(tmp_path, form
     check(checkpoint, net.state_dict())
     assert "read from 'model.state_dict'" in checkpoint.notes
     assert "left out 'optimizer'" in checkpoint.notes
+    assert {name: t.read().tolist() for name, t in checkpoint.steps.items()} == {"optimizer": [1]}
+
+
+@pytest.mark.parametrize("step", [1 << 60, -1, torch.ones(2), "7", None])
+def test_what_is_no_count_of_steps_is_none(tmp_path, step):
+    adam = {"state": {0: {"step": step}}, "param_groups": []}
+    torch.save({"model": {"w": torch.ones(3)}, "optimizer": adam}, tmp_path / "a.pt")
+    assert not open_checkpoint(tmp_path / "a.pt").steps
 
 
 @pytest.mark.parametrize("form", FORMS)

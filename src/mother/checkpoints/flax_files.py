@@ -7,12 +7,16 @@ Format: https://github.com/msgpack/msgpack/blob/master/spec.md, flax/serializati
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from mother.checkpoints.counted import counts_among
 from mother.checkpoints.laid_out import Window, lay_out
 from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Checkpoint, Tensor, clean, dtype_of
+from mother.checkpoints.tensor import Checkpoint, Tensor, clean, constant, dtype_of
 from mother.checkpoints.views import Tile, reshaped, tiled
 
 MAX_DEPTH = 64
@@ -46,16 +50,20 @@ def read_flax(file: File) -> Checkpoint:
         tree = walk.value(0)
         if not isinstance(tree, dict):
             raise ValueError("holds no map")
-        for key in [key for key in tree if key in _TRAINING]:
-            notes.append(f"left out {key!r}")
-            del tree[key]
+        training = {key: tree.pop(key) for key in _TRAINING if key in tree}
+        notes += [f"left out {key!r}" for key in training]
         _flatten(tree, "", tensors)
+        numbers = {k: n for k, n in training.items() if isinstance(n, int) and n < 1 << 53}
+        left_out = {k: constant(k, np.array([n], np.int64)) for k, n in numbers.items()}
+        with suppress(ValueError):  # without it the model is as whole
+            _flatten(training, "", left_out)
     except ValueError as error:
         raise file.fault(f"msgpack file {error}") from None
     if not tensors:
         raise file.fault("; ".join(["msgpack file holds no arrays", *notes[:1]]))
-    told, unread = tuple(notes), walk.unread
-    return Checkpoint(file.path.stem, file.path, "flax", tensors, notes=told, unread=unread)
+    told, unread, steps = tuple(notes), walk.unread, counts_among(left_out)
+    name = file.path.stem
+    return Checkpoint(name, file.path, "flax", tensors, notes=told, unread=unread, steps=steps)
 
 
 def _flatten(tree: dict[str, Any], name: str, out: dict[str, Tensor]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mother.checkpoints.counted import counts_among
 from mother.checkpoints.cudnn import in_keras_layout
 from mother.checkpoints.hdf5 import MAGIC, read_datasets
 from mother.checkpoints.laid_out import Span, Window
 from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Checkpoint, Tensor
+from mother.checkpoints.tensor import Checkpoint
 from mother.checkpoints.zip_archive import Member, span
 
 #: the member of a .keras archive with the weights
@@ -41,16 +42,13 @@ def _checkpoint(file: File, where: Span, kind: str) -> Checkpoint:
         found, notes, unread = read_datasets(where, file.work)
     except ValueError as error:
         raise file.fault(f"HDF5 file {error}") from None
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in found.items():
-        if name.split("/")[0] in _TRAINING:
-            notes.append(f"left out {name!r}")
-        else:
-            tensors[name] = tensor
+    left_out = {n: t for n, t in found.items() if n.split("/")[0] in _TRAINING}
+    notes += [f"left out {name!r}" for name in left_out]
+    tensors = {n: t for n, t in found.items() if n not in left_out}
     if not tensors:
         raise file.fault("; ".join(["HDF5 file holds no arrays of numbers", *notes[:1]]))
     tensors, layers = in_keras_layout(tensors)
     if layers:
         notes.append(f"cuDNN's layers are seen as Keras's own: {', '.join(layers)}")
-    told = tuple(notes)
-    return Checkpoint(file.path.stem, file.path, kind, tensors, notes=told, unread=unread)
+    told, steps, name = tuple(notes), counts_among(left_out), file.path.stem
+    return Checkpoint(name, file.path, kind, tensors, notes=told, unread=unread, steps=steps)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mother.checkpoints.counted import counts_among
 from mother.checkpoints.storage import File, prefetch, refusal
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean, dtype_of
 from mother.checkpoints.work import Work
@@ -31,6 +32,8 @@ MAX_CHUNK = 1 << 28
 _OPENING = 1 << 14
 _INSIDE = re.compile(r"d|array_metadatas|ocdbt\.process_\d+")
 _TRAINING = ("opt_state", "optimizer", "step", "rng")
+#: of these, what counts steps
+_COUNTS = ("step", "count")
 NEEDS = "needs TensorStore: pip install tensorstore"
 
 
@@ -64,14 +67,16 @@ def read_orbax(folder: Path) -> Checkpoint:
     # TensorStore knows nothing of bytes that come when they are read
     prefetch(Slice(file, 0, file.size) for file in files)
     tensors: dict[str, Tensor] = {}
+    left_out: dict[str, Tensor] = {}
     notes: list[str] = []
     unread: dict[str, int] = {}
     paths, driver = _told(folder)
     for path in paths:
-        if path[0] in _TRAINING:
-            notes.append(f"left out {'.'.join(path)!r}")
+        training, name = path[0] in _TRAINING, ".".join(path)
+        if training:
+            notes.append(f"left out {name!r}")
+        if training and path[-1] not in _COUNTS:
             continue
-        name = ".".join(path)
         try:
             work.spend(_OPENING)
         except ValueError as error:
@@ -79,19 +84,29 @@ def read_orbax(folder: Path) -> Checkpoint:
         try:
             opened = _open(store, folder, name, driver, database)
         except ValueError as error:
-            notes.append(f"skipped {name!r}: {clean(str(error)).splitlines()[0][:200]}")
-            unread[name] = 1
-            continue
-        shape, dtype = tuple(opened.shape), dtype_of(opened.dtype.name)
-        if dtype is None or math.prod(opened.chunk_layout.read_chunk.shape) > MAX_CHUNK:
-            notes.append(f"skipped {name!r}: of {opened.dtype.name}, or in chunks too large")
-            unread[name] = math.prod(shape)
-            continue
-        tensors[name] = Tensor(name, dtype, shape, _Stored(opened, shape, dtype, tuple(files)))
+            fault, many = clean(str(error)).splitlines()[0][:200], 1
+        else:
+            shape, dtype = tuple(opened.shape), dtype_of(opened.dtype.name)
+            if dtype is not None and math.prod(opened.chunk_layout.read_chunk.shape) <= MAX_CHUNK:
+                held = left_out if training else tensors
+                held[name] = Tensor(name, dtype, shape, _Stored(opened, shape, dtype, tuple(files)))
+                continue
+            fault, many = f"of {opened.dtype.name}, or in chunks too large", math.prod(shape)
+        if not training:
+            notes.append(f"skipped {name!r}: {fault}")
+            unread[name] = many
     if not tensors:
         raise refusal(folder, "; ".join(["an Orbax checkpoint without arrays", *notes[:1]]))
-    held, told = tuple(files), tuple(notes)
-    return Checkpoint(folder.name, folder, "orbax", tensors, notes=told, files=held, unread=unread)
+    return Checkpoint(
+        folder.name,
+        folder,
+        "orbax",
+        tensors,
+        notes=tuple(notes),
+        files=tuple(files),
+        unread=unread,
+        steps=counts_among(left_out),
+    )
 
 
 def _told(folder: Path) -> tuple[list[tuple[str, ...]], str]:

@@ -238,7 +238,9 @@ class Checkpoint:
     weights are quantized, "Q4_K_M" or "GPTQ 4 bit g128", empty where they are not: its tensors are
     those of the model that was quantized then, decoded as they are read; `unread` are the tensors
     that no reader opened, with how many weights each holds at least; `blocks` are the numbers
-    of its blocks among its relatives, empty where they are its own, see `layouts.blocks`.
+    of its blocks among its relatives, empty where they are its own, see `layouts.blocks`; `steps`
+    are how many steps optimizers had made, of one number each, where their state lies beside the
+    weights, by the name of the state.
     """
 
     id: str
@@ -252,6 +254,7 @@ class Checkpoint:
     scheme: str = ""
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
     blocks: tuple[int, ...] = field(default=(), repr=False)
+    steps: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def shown(self) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
+from mother.checkpoints.counted import counts_among
 from mother.checkpoints.laid_out import MAX_DIMENSIONS, Bytes, Window, lay_out
 from mother.checkpoints.protobuf import Field, Messages
 from mother.checkpoints.storage import File, refusal
@@ -61,6 +63,9 @@ _TRAINING = re.compile(
     r"|global_step|beta[12]_power|(?:Adam|adam_[mv]|Momentum|RMSProp|AdamWeightDecay\w*)(?:_\d)?)"
 )
 
+#: of these, what counts steps
+_COUNTS = re.compile(r"(?:.*/)?(?:iter|iterations|_iterations|global_step)")
+
 
 def is_tf_index(file: File, start: bytes) -> bool:
     """Whether a file is the index of a TensorFlow checkpoint, by its last bytes."""
@@ -96,6 +101,7 @@ def read_saved_model(folder: Path) -> Checkpoint:
         notes=read.notes,
         files=read.files,
         unread=read.unread,
+        steps=read.steps,
     )
 
 
@@ -111,9 +117,15 @@ def read_tf_index(file: File) -> Checkpoint:
     if not tensors:
         raise file.fault("; ".join(["holds no tensors of numbers", *bundle.notes[:1]]))
     files = (file, *bundle.shards.values())
-    notes, name = tuple(bundle.notes), file.path.stem
     return Checkpoint(
-        name, file.path, "tensorflow", tensors, notes=notes, files=files, unread=bundle.unread
+        file.path.stem,
+        file.path,
+        "tensorflow",
+        tensors,
+        notes=tuple(bundle.notes),
+        files=files,
+        unread=bundle.unread,
+        steps=counts_among(bundle.left_out),
     )
 
 
@@ -139,6 +151,7 @@ class _Bundle:
         self.little = True
         self.shards: dict[int, File] = {}
         self.tensors: dict[str, Tensor] = {}
+        self.left_out: dict[str, Tensor] = {}
         self.notes: list[str] = []
         self.unread: dict[str, int] = {}
         self.called: dict[str, str] = {}
@@ -159,6 +172,9 @@ class _Bundle:
             self._objects(entry)
         elif _TRAINING.fullmatch(name.removesuffix(_VALUE)):
             self.notes.append(f"left out {name!r}")
+            if _COUNTS.fullmatch(name.removesuffix(_VALUE)) and entry.kind in _DTYPES:
+                with suppress(ValueError):  # without it the model is as whole
+                    self.left_out[name] = self._tensor(name, entry)
         elif entry.sliced:
             self.notes.append(f"skipped {name!r}: stored in slices")
             self.unread[name] = int(np.prod(entry.shape, dtype=object))

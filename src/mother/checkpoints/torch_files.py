@@ -6,13 +6,16 @@ Format: torch/serialization.py, `_save` and `_legacy_save`.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from mother.checkpoints.affine import affine
+from mother.checkpoints.counted import torch_counts
 from mother.checkpoints.laid_out import Span, Window, lay_out
 from mother.checkpoints.pickle_data import read_pickle
 from mother.checkpoints.pickled_objects import Storage, StridedView
@@ -211,7 +214,20 @@ def _checkpoint(
         raise file.fault("holds no tensors")
     told = tuple(notes)
     found = Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=told, unread=unread)
-    return replace(found, scheme=scheme_of(tensors.values()))
+    steps = _steps(tree, where, little)
+    return replace(found, scheme=scheme_of(tensors.values()), steps=steps)
+
+
+def _steps(tree: Any, where: Callable[[Storage], Span], little: bool) -> dict[str, Tensor]:
+    """What optimizers counted; of what can't be read as one number nothing is said."""
+    found = dict[str, Tensor]()
+    for name, held in torch_counts(tree).items():
+        if isinstance(held, int) and 0 <= held < 1 << 53:
+            found[name] = constant(name, np.array([held], np.int64))
+        elif isinstance(held, StridedView) and math.prod(held.shape) == 1:
+            with suppress(ValueError):
+                found[name] = _strided(name, held, where, little)
+    return found
 
 
 def _tensor(name: str, view: View, where: Callable[[Storage], Span], little: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mother.evidence.counters import COUNTERS
 from mother.evidence.kinds import Kind
+from mother.evidence.optimizers import OPTIMIZERS
 from mother.evidence.trained import TRAINED
 from mother.evidence.untouched import UNTOUCHED
 from mother.evidence.ways import RANKS
@@ -21,4 +22,5 @@ register(UNTOUCHED)
 register(RANKS)
 register(TRAINED)
 register(COUNTERS)
+register(OPTIMIZERS)
 register(ZEROED)

@@ -1,0 +1,96 @@
+"""Steps that optimizers counted whose state lies beside the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mother
+from mother.evidence.optimizers import AROUND, Stepped
+
+
+def save(path: Path, weights: list[torch.Tensor], steps: int) -> None:
+    adam = {"state": {0: {"step": steps}}, "param_groups": [{"lr": 1e-3}]}
+    model = {f"{k}.weight": w for k, w in enumerate(weights)}
+    torch.save({"model": model, "optimizer": adam}, path)
+
+
+def drawn(scale: float) -> list[torch.Tensor]:
+    return [scale * torch.randn(24, 24) for _ in range(4)]
+
+
+def walk(start: list[torch.Tensor], many: int) -> list[list[torch.Tensor]]:
+    """A run whose steps grow and shrink weights in turn: nothing but counts tells its ends."""
+    found = [start]
+    for _ in range(many):
+        found.append([w + 0.05 * torch.randn_like(w) for w in found[-1]])
+    return found
+
+
+def test_the_checkpoints_of_a_run_follow_their_counts(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    for k, weights in enumerate(walk(drawn(1.0), 5)):
+        # the later, the smaller: as if the run went the other way
+        save(tmp_path / f"{9 - k}.pt", [w * 0.97**k for w in weights], 100 * (k + 1))
+    graph = mother.recover(tmp_path)
+    assert {(e.parent, e.child) for e in graph.edges} == {
+        (str(9 - k), str(8 - k)) for k in range(5)
+    }
+    for edge in graph.edges:
+        (said,) = (x for x in edge.evidence if x.kind == "optimizer")
+        assert said.log_odds == 3
+        assert said.says == "the child's optimizer had made 100 steps more"
+
+
+def test_fine_tunes_whose_optimizer_began_anew_are_not_told_by_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = drawn(1.0)
+    save(tmp_path / "base.pt", base, 90_000)
+    for k in range(3):
+        tuned = [w + 0.05 * torch.randn_like(w) for w in base]
+        save(tmp_path / f"tuned-{k}.pt", tuned, 400 + k)
+    graph = mother.recover(tmp_path)
+    assert {(e.parent, e.child) for e in graph.edges} == {("base", f"tuned-{k}") for k in range(3)}
+    assert not [x for e in graph.edges for x in e.evidence if x.kind == "optimizer"]
+
+
+def told(at: np.ndarray, counts: list[list[float]]) -> np.ndarray:
+    """Signs of what is said of all ordered pairs of models at places of a plane."""
+    n = len(at)
+    i, j = (side.reshape(-1) for side in np.indices((n, n)))
+    found = Stepped(np.array(counts), lambda a, b: ((at[a] - at[b]) ** 2).sum(axis=-1))
+    return np.sign(found.log_odds(i, j)).reshape(n, n)
+
+
+def test_two_runs_from_one_start_are_told_each_by_itself() -> None:
+    k = np.arange(1.0, 5.0)
+    ways = np.array([k, 0 * k]).T, np.array([0 * k, k]).T
+    signs = told(np.concatenate(ways), [[10, 20, 30, 40, 11, 21, 31, 41]])
+    run = np.sign(np.subtract.outer(-k, -k))
+    np.testing.assert_array_equal(signs[:4, :4], run)
+    np.testing.assert_array_equal(signs[4:, 4:], run)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [[10.0, 20.0]],  # of two models alone either may have begun anew
+        [[np.nan] * 3],
+        [[10.0, 30.0, 20.0]],  # not in the order of the way
+        [[10.0, 20.0, 30.0], [30.0, 20.0, 10.0]],  # one optimizer further, the other less far
+        [[10.0, 10.0, 10.0]],
+    ],
+)
+def test_where_nothing_is_said(counts: list[list[float]]) -> None:
+    at = np.arange(float(len(counts[0])))[:, None]
+    assert not told(at, counts).any()
+
+
+def test_a_long_run_among_others_is_told_throughout() -> None:
+    n = 3 * AROUND
+    at = np.arange(float(n))[:, None]
+    signs = told(at, [list(np.arange(float(n)) ** 2)])
+    assert (np.diag(signs, 1) == 1).all()

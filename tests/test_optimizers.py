@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import mother
+from mother.checkpoints import open_checkpoint
 from mother.evidence.optimizers import AROUND, Stepped
 
 
@@ -16,6 +18,14 @@ def save(path: Path, weights: list[torch.Tensor], steps: int) -> None:
     adam = {"state": {0: {"step": steps}}, "param_groups": [{"lr": 1e-3}]}
     model = {f"{k}.weight": w for k, w in enumerate(weights)}
     torch.save({"model": model, "optimizer": adam}, path)
+
+
+def save_folder(path: Path, weights: list[torch.Tensor], steps: int) -> None:
+    """As transformers' Trainer does."""
+    path.mkdir()
+    save_file({f"{k}.weight": w for k, w in enumerate(weights)}, path / "model.safetensors")
+    adam = {"state": {0: {"step": torch.tensor(float(steps))}}, "param_groups": []}
+    torch.save(adam, path / "optimizer.pt")
 
 
 def drawn(scale: float) -> list[torch.Tensor]:
@@ -30,11 +40,12 @@ def walk(start: list[torch.Tensor], many: int) -> list[list[torch.Tensor]]:
     return found
 
 
-def test_the_checkpoints_of_a_run_follow_their_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "write"), [(".pt", save), ("", save_folder)])
+def test_the_checkpoints_of_a_run_follow_their_counts(tmp_path: Path, end, write) -> None:
     torch.manual_seed(1)
     for k, weights in enumerate(walk(drawn(1.0), 5)):
         # the later, the smaller: as if the run went the other way
-        save(tmp_path / f"{9 - k}.pt", [w * 0.97**k for w in weights], 100 * (k + 1))
+        write(tmp_path / f"{9 - k}{end}", [w * 0.97**k for w in weights], 100 * (k + 1))
     graph = mother.recover(tmp_path)
     assert {(e.parent, e.child) for e in graph.edges} == {
         (str(9 - k), str(8 - k)) for k in range(5)
@@ -55,6 +66,15 @@ def test_fine_tunes_whose_optimizer_began_anew_are_not_told_by_it(tmp_path: Path
     graph = mother.recover(tmp_path)
     assert {(e.parent, e.child) for e in graph.edges} == {("base", f"tuned-{k}") for k in range(3)}
     assert not [x for e in graph.edges for x in e.evidence if x.kind == "optimizer"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000])
+def test_a_damaged_state_beside_the_weights_costs_nothing(tmp_path: Path, content: bytes) -> None:
+    save_folder(tmp_path / "a", drawn(1.0), 5)
+    assert [t.read().tolist() for t in open_checkpoint(tmp_path / "a").steps.values()] == [[5]]
+    (tmp_path / "a" / "optimizer.pt").write_bytes(content)
+    whole = open_checkpoint(tmp_path / "a")
+    assert (len(whole.tensors), whole.steps) == (4, {})
 
 
 def told(at: np.ndarray, counts: list[list[float]]) -> np.ndarray:

@@ -18,10 +18,11 @@ from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
 from mother.checkpoints.looking import MAX_NAMES
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
 from mother.checkpoints.orbax_files import is_of_orbax, is_orbax, read_orbax
-from mother.checkpoints.storage import reason, refusal
+from mother.checkpoints.storage import File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.tensorflow_files import is_saved_model, read_saved_model
 from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
+from mother.checkpoints.torch_files import steps_in
 from mother.checkpoints.unpacking import unpacked
 from mother.checkpoints.zero_files import is_zero, read_zero
 from mother.errors import InputError
@@ -77,6 +78,8 @@ _VARIANT = re.compile(
     r"(?:\.[\w-]+\.(?:safetensors|bin)|\.(?:safetensors|bin)\.index\.[\w-]+\.json)"
 )
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.\w+)")
+#: states of optimizers: of transformers' Trainer, and of accelerate
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 #: weight endings of what is no model: the state of a training run
 _TRAINING_STATE = re.compile(
     r"(?:optimizer|optim|scheduler|scaler|training_args|rng_state|random_states|trainer_state"
@@ -198,7 +201,20 @@ def _open_whole(folder: Path, names: list[str]) -> Checkpoint | None:
     if "config.json" in names:
         config, faults = read_config(folder / "config.json")
         notes.extend(faults)
-    return unpacked(replace(checkpoint, path=folder, config=config, notes=tuple(notes)))
+    steps = {**checkpoint.steps, **_steps_beside(folder, names)}
+    told = tuple(notes)
+    return unpacked(replace(checkpoint, path=folder, config=config, notes=told, steps=steps))
+
+
+def _steps_beside(folder: Path, names: list[str]) -> dict[str, Tensor]:
+    """What an optimizer counted whose state lies beside the weights, as trainers write it; on the
+    Hub it is left there."""
+    for path in (folder / name for name in _OPTIMIZERS if name in names):
+        if not path.is_symlink():
+            with suppress(InputError):
+                file = File(path)
+                return {} if file.remote else steps_in(file)
+    return {}
 
 
 def _first_whole(folder: Path, weights: str, names: list[str]) -> tuple[str, Checkpoint]:

@@ -23,6 +23,7 @@ from mother.checkpoints.state_dict import View, pick_tensors
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, constant, dtype_of, scheme_of
 from mother.checkpoints.zip_archive import Member, content, read_members, span
+from mother.errors import InputError
 
 MAX_PICKLE = 64 << 20
 #: bytes of a file on the Hub that its pickles are looked for in at first
@@ -116,6 +117,16 @@ def read_torch_zip(file: File, members: Mapping[str, Member]) -> Checkpoint:
     """The checkpoint in a torch zip archive; reads its data.pkl only. Raises InputError."""
     held = TorchFile.of(file, members)
     return _checkpoint(file, held.tree, held.where, held.little)
+
+
+def steps_in(file: File) -> dict[str, Tensor]:
+    """What the optimizers counted whose states torch.save wrote into a file of their own; nothing
+    where it can't be read: the model beside is as whole without it."""
+    try:
+        held = TorchFile.of(file)
+    except InputError:
+        return {}
+    return _steps(held.tree, held.where, held.little)
 
 
 def _is_little(file: File, member: Member | None) -> bool:

@@ -37,7 +37,7 @@ class Keys:
 
     # fsspec's
 
-    def info(self, path: str) -> dict[str, Any]:
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
         return {"type": "directory", "name": path}
 
     def ls(self, folder: str, detail: bool) -> list[dict[str, Any]]:

@@ -197,9 +197,11 @@ def test_a_folder_without_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_passes_is_tried_again(web: Web) -> None:
     web.files["/a.safetensors"] = data = save(weights())
     web.faults["/a.safetensors"] = ["503", "", "cut", "429", "cut", ""]
+    before = TRAFFIC.again
     c = open_checkpoint(f"{web.at}/a.safetensors")
     for name, values in weights().items():
         assert np.array_equal(c.tensors[name].read(), values)
+    assert TRAFFIC.again - before == 4  # which a terminal shows while it waits
     assert web.sent < 1.2 * len(data)  # what came is not asked for again
 
 

@@ -31,8 +31,39 @@ from mother.hub import TRAFFIC
 
 #: of one prefix: more than a page of Azure's list, and as many as Google's emulator takes soon
 KEYS = {"az": 6_000, "gs": 100}
-#: that of every emulator of Azure
+#: those of every emulator of Azure
+ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def environment(port: int, key: str = KEY) -> dict[str, str]:
+    """The variables by which the libraries of S3, Google's store and Azure's ask a port of this
+    machine. key: that of the account in Azure."""
+    at = f"http://127.0.0.1:{port}"
+    azure = {
+        "DefaultEndpointsProtocol": "http",
+        "AccountName": ACCOUNT,
+        "AccountKey": key,
+        "BlobEndpoint": f"{at}/{ACCOUNT}",
+    }
+    return {
+        "AWS_ENDPOINT_URL": at,
+        "AWS_ACCESS_KEY_ID": "AKIAME",
+        "AWS_SECRET_ACCESS_KEY": "5ec2e7",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "STORAGE_EMULATOR_HOST": at,
+        "FSSPEC_GS_TOKEN": "anon",
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # as mother has it
+        "AZURE_STORAGE_CONNECTION_STRING": ";".join(f"{k}={v}" for k, v in azure.items()),
+    }
+
+
+def file_system(scheme: str, port: int, key: str = KEY) -> Any:
+    """As mother and fsspec reach it from now on."""
+    os.environ |= environment(port, key)
+    fsspec.config.set_conf_env(fsspec.config.conf)
+    fsspec.get_filesystem_class(scheme).clear_instance_cache()
+    return fsspec.filesystem(scheme)
 
 
 @contextmanager
@@ -116,29 +147,30 @@ def tried(scheme: str, fs: Any) -> None:
           f"{time.monotonic() - start:.0f} s")  # fmt: skip
 
 
-def main(azurite: str) -> None:
-    emulator = Path(sys.executable).with_name("gcp-storage-emulator")
+@contextmanager
+def google() -> Iterator[int]:
+    emulator = str(Path(sys.executable).with_name("gcp-storage-emulator"))
+    words = ("start", "--host=127.0.0.1", "--port=PORT", "--in-memory", "--default-bucket=lab")
+    with running(emulator, *words) as port:
+        yield port
+
+
+@contextmanager
+def azure(azurite: str) -> Iterator[int]:
     with TemporaryDirectory() as folder:
-        google = (str(emulator), "start", "--host=127.0.0.1", "--port=PORT", "--in-memory")
-        with running(*google, "--default-bucket=lab") as port:
-            os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
-            tried("gs", fsspec.filesystem("gs"))
-        azure = (azurite, "--silent", "--location", folder, "--blobPort", "PORT")
-        with running(*azure, "--skipApiVersionCheck") as port:
-            told = {
-                "DefaultEndpointsProtocol": "http",
-                "AccountName": "devstoreaccount1",
-                "AccountKey": KEY,
-                "BlobEndpoint": f"http://127.0.0.1:{port}/devstoreaccount1",
-            }
-            connection = ";".join(f"{name}={value}" for name, value in told.items())
-            os.environ["AZURE_STORAGE_CONNECTION_STRING"] = connection
-            fs = fsspec.filesystem("az")
-            fs.mkdir("lab")
-            tried("az", fs)
-            os.environ["AZURE_STORAGE_CONNECTION_STRING"] = connection.replace("Eby8", "Fby8")
-            fsspec.get_filesystem_class("az").clear_instance_cache()
-            print(run("recover", "az://lab/models"))
+        words = ("--silent", "--location", folder, "--blobPort", "PORT", "--skipApiVersionCheck")
+        with running(azurite, *words) as port:
+            file_system("az", port).mkdir("lab")
+            yield port
+
+
+def main(azurite: str) -> None:
+    with google() as port:
+        tried("gs", file_system("gs", port))
+    with azure(azurite) as port:
+        tried("az", file_system("az", port))
+        file_system("az", port, KEY.replace("Eby8", "Fby8"))
+        print(run("recover", "az://lab/models"))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from safetensors.numpy import save
 
-#: that of every emulator of Azure
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+from experiments.stores.clouds import environment
+
 MODEL = "models/ein Kind, ü/model.safetensors"
 BODY = save({"w": np.random.default_rng(0).standard_normal((64, 64), np.float32)})
 #: what stores call the keys that a page may have
@@ -130,16 +129,7 @@ def main(keys: int) -> None:
     handler = type("Keys", (Handler,), {"keys": keys})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        at = f"http://127.0.0.1:{server.server_port}"
-        os.environ |= {
-            "AWS_ENDPOINT_URL": at,
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
-            "STORAGE_EMULATOR_HOST": at,
-            "FSSPEC_GS_TOKEN": "anon",
-            "AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;"
-            f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={at}/{ACCOUNT}",
-        }
+        os.environ |= environment(server.server_port)
         for scheme in ("s3", "gs", "az"):
             program = f"from experiments.stores.lists import looked; looked({scheme!r})"
             subprocess.run([sys.executable, "-c", program], check=False)

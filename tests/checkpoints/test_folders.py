@@ -161,7 +161,7 @@ def test_checkpoints_in_a_checkpoint_s_folder_are_their_own(tmp_path):
     for place in (folder, folder / "checkpoint-500", folder / "checkpoint-1000"):
         save(place / "model.safetensors")
         save_json(place / "config.json", {})
-    assert ids(tmp_path) == ["checkpoint-1000", "checkpoint-500", "run"]
+    assert ids(tmp_path) == ["checkpoint-500", "checkpoint-1000", "run"]
     assert open_checkpoint(folder).id == "run"
 
 

@@ -6,6 +6,7 @@ and Lightning, which are too heavy here."""
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -204,6 +205,30 @@ def test_shards_that_two_snapshots_share_are_one_model(tmp_path):
     assert found.notes[-1].endswith("snapshots/" + "b" * 40)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_download_that_did_not_end(tmp_path, listed):
+    """What fetches the rest is said once, and not that there are blobs besides."""
+    repository = tmp_path / "models--org--big"
+    snapshot = repository / "snapshots" / COMMIT
+    names = [f"model-0000{k}-of-00003.safetensors" for k in (1, 2, 3)]
+    snapshot.mkdir(parents=True)
+    for seed, name in enumerate(names[:-1]):
+        save(repository / "blobs" / (str(seed) * 64), seed)
+        (snapshot / name).symlink_to(f"../../blobs/{str(seed) * 64}")
+    if listed:
+        told = json.dumps({"weight_map": dict(zip("abc", names, strict=True))})
+        (snapshot / "model.safetensors.index.json").write_text(told)
+    for _ in names[:-1]:
+        found, problems = discover([tmp_path])
+        assert found == []
+        (problem,) = problems
+        fetches = f"`hf download org/big --revision {COMMIT}` fetches it"
+        assert problem.fault.endswith(f" is missing; {fetches}")
+        assert passed_over([tmp_path], found, problems) == []
+        (snapshot / names[1]).unlink(missing_ok=True)  # one of several is no model, either
+        (repository / "blobs" / ("1" * 64)).unlink(missing_ok=True)
+
+
 def test_hostile_caches(tmp_path):
     """Revisions that are pipes, circles and endless names; a link to a blob that is gone."""
     repository = tmp_path / "models--org--kid"
@@ -219,7 +244,8 @@ def test_hostile_caches(tmp_path):
     (gone / "model.safetensors").symlink_to("../../blobs/gone")
     found, (problem,) = discover([tmp_path])
     assert [c.id for c in found] == ["org/kid@a\x1b[31m"]
-    assert problem.fault == "model.safetensors: a link that leads nowhere"
+    fetches = "`hf download org/kid --revision gone` fetches it"
+    assert problem.fault == f"model.safetensors: a link that leads nowhere; {fetches}"
     result = run("recover", tmp_path)
     assert result.code == 2
     assert "\x1b" not in result.out + result.err
@@ -323,6 +349,19 @@ def test_steps_of_transformers_and_accelerate(tmp_path):
     assert set(ids(tmp_path)) == {"tuned" if id == "out/tuned" else id for id in RUNS.values()}
 
 
+def test_steps_come_in_their_order(tmp_path):
+    steps = [f"checkpoint-{n}" for n in (500, 1000, 1500, 10_000)]
+    for seed, step in enumerate(steps):
+        save(tmp_path / "run" / step / "model.safetensors", seed)
+    assert ids(tmp_path) == steps
+    told = run("check", tmp_path).out
+    assert re.findall(r"^\w+ +(checkpoint-\d+)", told, re.M) == steps
+    index = tmp_path / "index"
+    assert run("index", "create", index).code == run("index", "add", index, tmp_path).code == 0
+    listed = run("index", "list", index).out.splitlines()
+    assert [line.partition("\t")[0] for line in listed] == steps
+
+
 def test_lightning_s_versions(tmp_path):
     logs = tmp_path / "project/lightning_logs"
     for seed, version in enumerate(("version_0", "version_1")):
@@ -347,12 +386,12 @@ def test_best_and_last_are_links(tmp_path):
     found, problems = discover([tmp_path])
     assert problems == []
     assert [c.id for c in found] == [
-        "20240101-resnet/checkpoint-10",
         "20240101-resnet/checkpoint-9",
+        "20240101-resnet/checkpoint-10",
         "20240101-resnet/last",
         "run/checkpoint-500",
     ]
-    assert any("model_best" in note for note in found[1].notes)
+    assert any("model_best" in note for note in found[0].notes)
     assert any("run/best" in note for note in found[3].notes)
     assert passed_over([tmp_path], found) == []
 
@@ -366,7 +405,7 @@ def test_the_best_by_the_trainer_s_state(tmp_path, text):
         folder = tmp_path / f"tuned/checkpoint-{step}"
         save(folder / "model.safetensors", step)
         (folder / "trainer_state.json").write_text(told)
-    nine, ten = discover([tmp_path])[0][::-1]
+    nine, ten = discover([tmp_path])[0]
     assert ten.notes == ()
     best = ("the best of its run, trainer_state.json of checkpoint-10 says",)
     assert nine.notes == (best if "tuned" in text else ())

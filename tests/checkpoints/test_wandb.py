@@ -35,6 +35,19 @@ def test_a_folder_of_artifacts_that_are_no_versions(tmp_path):
     assert ids(tmp_path) == ["kid"]
 
 
+def test_runs_and_what_waits_for_an_upload(tmp_path):
+    """As wandb 0.31 leaves them where it is offline."""
+    at = tmp_path / "wandb" / "offline-run-20261130_233410-q8xvogsm" / "files"
+    save(at / "model.safetensors", model(0))
+    save(at / "sub" / "other.safetensors", model(1))
+    staged = save(tmp_path / "data/artifacts/staging/x.safetensors", model(2))
+    staged.rename(staged.with_name("tmppk7lse5_"))
+    (tmp_path / "wandb" / "latest-run").symlink_to(at.parent.name)
+    run = at.parent.name
+    assert ids(tmp_path) == [run, f"{run}/sub/other", "staging/tmppk7lse5_"]
+    assert "wandb sync" in discover([tmp_path])[0][2].notes[0]
+
+
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
     """Writes a manifest of files that are in the cache."""

@@ -31,8 +31,8 @@ from mother.checkpoints.ids import Found, by_address, identified
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
-from mother.checkpoints.storage import elsewhere, identity, refusal
-from mother.checkpoints.stores import Called, called, named, searched, within
+from mother.checkpoints.storage import MISSING, NOWHERE, elsewhere, identity, refusal
+from mother.checkpoints.stores import Called, called, fetched, named, searched, within
 from mother.checkpoints.stores.place import USUAL, Elsewhere
 from mother.checkpoints.tensor import Checkpoint, Problem, clean, printable
 from mother.errors import InputError, UsageError
@@ -213,7 +213,8 @@ class _Search:
         return len(self.found) + len(self.problems) + self.repeats
 
     def _refuse(self, path: Path, fault: str) -> None:
-        self.problems.append(Problem(path, fault))
+        more = fetched(path) if fault.endswith((NOWHERE, MISSING)) else ""
+        self.problems.append(Problem(path, fault + printable(more)))
 
     def _visit_folder(self, folder: Path, depth: int) -> None:
         real = os.path.realpath(folder)
@@ -317,7 +318,7 @@ class _Search:
                     self._add_others(others)
                 elif not (ending(name) or is_weights(folder / name)):
                     continue
-                elif shards and len(present.intersection(shards[1])) > 1:
+                elif shards and len(shards[1]) > 1:
                     done.update(shards[1])
                     self._add_shards(folder, *shards)
                 else:

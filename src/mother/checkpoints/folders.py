@@ -18,7 +18,7 @@ from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
 from mother.checkpoints.looking import MAX_NAMES
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
 from mother.checkpoints.orbax_files import is_of_orbax, is_orbax, read_orbax
-from mother.checkpoints.storage import File, reason, refusal
+from mother.checkpoints.storage import MISSING, File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.tensorflow_files import is_saved_model, read_saved_model
 from mother.checkpoints.tfjs_files import is_tfjs, read_tfjs
@@ -324,7 +324,7 @@ def _open_shards(folder: Path, places: list[str]) -> dict[str, Checkpoint]:
     shards: dict[str, Checkpoint] = {}
     for place in places:
         if not os.path.lexists(folder / place):
-            raise refusal(folder, f"the shard {clean(place)} is missing")
+            raise refusal(folder, f"the shard {clean(place)} {MISSING}")
         shards[place] = open_file(folder / place)
     return shards
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mother.checkpoints.stores import Called
 from mother.checkpoints.tensor import Checkpoint, clean
+from mother.names import counted
 
 
 @dataclass
@@ -20,7 +21,8 @@ class Found:
 
 
 def identified(found: Iterable[Found]) -> list[Checkpoint]:
-    """The checkpoints with unique ids, sorted by them."""
+    """The checkpoints with unique ids, in their order, and that of the numbers in them: a run's by
+    steps."""
     found = sorted(found, key=lambda f: clean(str(f.checkpoint.path)))
     one_run = len({each.called.run for each in found if each.called.step}) == 1
     clashes: dict[str, list[Found]] = {}
@@ -36,7 +38,7 @@ def identified(found: Iterable[Found]) -> list[Checkpoint]:
                 count += 1
                 unique = f"{label}#{count}"
             named[unique] = _finished(each, unique)
-    return [named[label] for label in sorted(named)]
+    return [named[label] for label in sorted(named, key=counted)]
 
 
 def by_address(found: Found, root: Path, address: str) -> Called:

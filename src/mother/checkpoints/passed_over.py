@@ -77,7 +77,7 @@ def passed_over(
     """
     taken = {identity(file.path) for c in checkpoints for file in c.files}
     taken |= {identity(c.path) for c in checkpoints if not c.files}
-    told = {identity(p.path) for p in problems}
+    told = {identity(path) for p in problems for path in (p.path, *_shards(p.path))}
     models = {identity(c.path) for c in checkpoints} | told
     found: dict[str, Problem] = {}
     seen = 0
@@ -105,6 +105,7 @@ def passed_over(
             for name in names:
                 real = identity(folder / name)
                 if refused and ending(name):
+                    told.add(real)  # which a blob may be that was looked at before
                     continue
                 # of a blob and the links to it a link is what people know
                 new = real not in found or (folder / name).is_symlink()
@@ -112,8 +113,8 @@ def passed_over(
                     what = _what(folder / name)
                     if what is not None:
                         found[real] = Problem(folder / name, what)
-    parts = {identity(p) for c in checkpoints for p in _parts(c)}
-    return sorted((p for real, p in found.items() if real not in parts), key=lambda p: str(p.path))
+    told |= {identity(p) for c in checkpoints for p in _parts(c)}
+    return sorted((p for real, p in found.items() if real not in told), key=lambda p: str(p.path))
 
 
 def beside(problem: Problem, checkpoints: Sequence[Checkpoint]) -> bool:
@@ -223,5 +224,10 @@ def _parts(checkpoint: Checkpoint) -> Iterator[Path]:
         except OSError:
             continue
         yield from (folder / name for name in parts_of(file.path.name, names))
-        shards = shard_set(file.path.name)
-        yield from (folder / name for name in (shards[1] if shards else ()))
+        yield from _shards(file.path)
+
+
+def _shards(path: Path) -> Iterator[Path]:
+    """The set that a file is a shard of by its name."""
+    shards = shard_set(path.name)
+    yield from (path.parent / name for name in (shards[1] if shards else ()))

@@ -39,6 +39,7 @@ FETCHED = 8
 #: bytes that a hash takes at a time
 HASHED = 1 << 22
 CHANGED = "has changed since it was opened"
+NOWHERE, MISSING = "a link that leads nowhere", "is missing"
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
 
@@ -93,7 +94,7 @@ def open_regular(path: Path, named: Path | None = None) -> int:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         return os.open(path, flags)
     except FileNotFoundError:
-        gone = "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
+        gone = NOWHERE if path.is_symlink() else "no such file or folder"
         raise refusal(path, f"{gone}{elsewhere(named or path)}") from None
     except OSError as error:
         raise refusal(path, f"can't be opened: {reason(error)}") from None

@@ -28,6 +28,7 @@ from mother.graph.placement import Placement, in_words
 from mother.hub import is_hub_address
 from mother.index import Index, executors
 from mother.methods.refinement import READ
+from mother.names import counted
 from mother.options import Options
 from mother.sketches.windows import BUDGET, MATRICES
 from mother.views.explanation import odds
@@ -200,7 +201,7 @@ def remove(folder: Path, ids: tuple[str, ...]) -> None:
 def list_(folder: Path, as_json: bool) -> None:
     """List the models: id, and where it was read."""
     with Index(folder) as opened:
-        models = opened.models()
+        models = sorted(opened.models(), key=lambda model: counted(model.id))
     if as_json:
         rows = [{"id": m.id, "path": m.path, "architecture": m.architecture} for m in models]
         click.echo(json.dumps(rows, indent=1))

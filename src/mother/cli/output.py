@@ -127,7 +127,9 @@ def progress_bar(*, models: bool = False) -> Iterator[Report | None]:
         """What was asked of servers, lists of files among it."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{TRAFFIC.requests:,} requests" if TRAFFIC.requests else "")
+            again = f", {TRAFFIC.again:,} of them again" if TRAFFIC.again else ""
+            many = f"{TRAFFIC.requests:,} request{'s' * (TRAFFIC.requests > 1)}{again}"
+            return Text(many if TRAFFIC.requests else "")
 
     done = (MofNCompleteColumn(),) if models else (DownloadColumn(), TransferSpeedColumn())
     columns = (TextColumn("reading"), BarColumn(), *done, Looking(), Requests())

@@ -29,6 +29,7 @@ from mother.graph.descent import Descent
 from mother.graph.facts import copies, of_files
 from mother.graph.verdict import certainty
 from mother.layouts import align
+from mother.names import counted
 from mother.options import Options, Progress
 from mother.recovery import recover_checkpoints
 
@@ -141,7 +142,7 @@ def _inputs(graph: ModelGraph, checkpoints: Sequence[Checkpoint], gguf: Sequence
         paths[id_] = path
         groups[id_] = len(groups)
     claims = read_all_claims(paths, [*(c.path for c in checkpoints), *gguf])
-    return Inputs(graph, dict(sorted(paths.items())), claims, groups)
+    return Inputs(graph, {id_: paths[id_] for id_ in sorted(paths, key=counted)}, claims, groups)
 
 
 def _gguf_files(given: Iterable[Path], opened: Sequence[Path]) -> list[Path]:

@@ -10,14 +10,23 @@ from typing import Any
 
 from mother.hub import stores
 from mother.hub.mirrors import Entry
+from mother.hub.patience import TIMEOUT
 from mother.hub.stores import Ask, Store, entry, read
+
+#: seconds that an answer which is no file's may take with all that its library tries
+LONGEST = 200.0
+
+
+def options() -> dict[str, Any]:
+    """How long a server is waited for that says nothing while a file is read."""
+    return {"connection_timeout": int(TIMEOUT), "read_timeout": int(TIMEOUT)}
 
 
 def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
     """The blob at a path, or those below it."""
     from fsspec.asyn import sync
 
-    about = ask(lambda: fs.info(path))
+    about = ask(lambda: fs.info(path, timeout=LONGEST))
     if about["type"] != "directory":
         yield "", entry(about)
         return
@@ -31,7 +40,7 @@ def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:
             return [blob async for blob in await anext(told)], told.continuation_token
 
     def page(token: str | None) -> tuple[list[tuple[str, Entry]], str | None]:
-        blobs, after = sync(fs.loop, got, token)
+        blobs, after = sync(fs.loop, got, token, timeout=LONGEST)
         found = [
             (name, entry({"size": blob.size, "etag": blob.etag}))
             for blob in blobs
@@ -49,7 +58,7 @@ def _is_folder(blob: Any) -> bool:
 
 
 STORE = Store(
-    dict,
+    options,
     listed,
     read,
     "credentials come by AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or"

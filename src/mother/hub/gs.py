@@ -12,15 +12,21 @@ from typing import Any
 
 from mother.hub import stores
 from mother.hub.mirrors import Entry
+from mother.hub.patience import TIMEOUT
 from mother.hub.stores import Ask, Store, entry, read
 
 
 def options() -> dict[str, Any]:
-    """None; but gcsfs is told to keep to HTTP, before it is imported. Else it asks over gRPC before
-    each range what kind of bucket that is, and waits for minutes where a proxy lets none through.
-    Zonal buckets can't be read otherwise: who sets the variable to "true" has them."""
+    """How long a silent server is waited for, without which gcsfs waits for ever.
+
+    gcsfs is told to keep to HTTP, too, before it is imported. Else it asks over gRPC before each
+    range what kind of bucket that is, and waits for minutes where a proxy lets none through. Zonal
+    buckets can't be read otherwise: who sets the variable to "true" has them."""
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    return {}
+    from aiohttp import ClientTimeout
+
+    silent = ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+    return {"requests_timeout": silent}
 
 
 def listed(fs: Any, path: str, ask: Ask) -> Iterator[tuple[str, Entry]]:

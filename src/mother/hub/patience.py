@@ -56,6 +56,7 @@ def patiently(where: str, work: Callable[[], T], manners: Manners) -> T:
             last = attempt == manners.attempts or not manners.passes(error)
             if last or (asked is not None and asked > LONGEST_WAIT):
                 raise InputError(printable(where), printable(manners.fault(error))) from None
+        TRAFFIC.failed()
         sleep(FIRST_WAIT * 2 ** (attempt - 1) if asked is None else asked)
     raise AssertionError
 

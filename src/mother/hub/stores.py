@@ -299,7 +299,8 @@ def _manners(scheme: str, store: Store, secret: str) -> Manners:
 
     def fault(error: Exception) -> str:
         code, name = status(first(error)), type(error).__name__
-        why = scrubbed(str(error).replace(secret, "…") if secret else str(error)) or name
+        why = scrubbed(str(error).replace(secret, "…") if secret else str(error)).strip(" ,")
+        why = why or ("nothing was answered in time" if "Timeout" in name else name)
         if isinstance(error, FileNotFoundError):
             return why if why in STATED else "nothing lies there, or nothing that may be seen"
         if isinstance(error, PermissionError) or code in (401, 403):

@@ -6,7 +6,8 @@ import threading
 
 
 class Traffic:
-    """Counts of requests, attempts that failed among them, and of the bytes of files that came.
+    """Counts of requests, attempts that failed among them, of these alone, and of the bytes of
+    files that came.
 
     >>> traffic = Traffic()
     >>> traffic.asked(); traffic.came(1500)
@@ -15,13 +16,18 @@ class Traffic:
     """
 
     def __init__(self) -> None:
-        self.requests = self.bytes = 0
+        self.requests = self.bytes = self.again = 0
         self._lock = threading.Lock()
 
     def asked(self) -> None:
         """One more request."""
         with self._lock:
             self.requests += 1
+
+    def failed(self) -> None:
+        """One of them came to nothing and is made again."""
+        with self._lock:
+            self.again += 1
 
     def came(self, count: int) -> None:
         """So many more bytes."""
@@ -38,7 +44,7 @@ class Traffic:
         """Requests and bytes so far, and count from nothing again."""
         with self._lock:
             found = self.requests, self.bytes
-            self.requests = self.bytes = 0
+            self.requests = self.bytes = self.again = 0
         return found
 
     def __str__(self) -> str:

@@ -89,6 +89,17 @@ def named(path: Path) -> list[Elsewhere] | None:
     return next((found for s in STORES if (found := s.named(path)) is not None), None)
 
 
+def fetched(path: Path) -> str:
+    """What gets what is absent at a path, as the end of a sentence; "" where nothing is known to.
+
+    >>> fetched(Path("/hub/models--org--base/snapshots/main"))
+    '; `hf download org/base --revision main` fetches it'
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (without following symlinks)
+    command = next((told for store in STORES if (told := store.fetches(absolute))), "")
+    return f"; `{command}` fetches it" if command else ""
+
+
 def _bare(path: Path) -> str:
     """The name without the ending of weights; also without one that no format has, ".th", and that
     is no part of a name, ".2"."""

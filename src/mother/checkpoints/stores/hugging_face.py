@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -37,15 +38,35 @@ def is_snapshot(folder: Path) -> bool:
 
 def place(path: Path) -> Place | None:
     """The repository as its id is, with the revision where that is not main."""
-    snapshot = next((p for p in (path, *path.parents) if is_snapshot(p)), None)
+    snapshot = _snapshot(path)
     if snapshot is None:
         return None
     repository, commit = snapshot.parent.parent, snapshot.name
-    name = "/".join(repository.name.removeprefix(_MODELS).split("--"))
+    name = _name(repository)
     revision = _revision(repository, commit)
     label = f"{name}@{revision}" if revision else name
     inside = path.relative_to(snapshot).parts
     return Place(label, inside, repository.parent, f"{name}@{commit}")
+
+
+def fetches(path: Path) -> str:
+    """What ends a download that did not come to its end."""
+    snapshot = _snapshot(path)
+    if snapshot is None:
+        return ""
+    repository = snapshot.parent.parent
+    revision = _revision(repository, snapshot.name, whole=True)
+    words = ["hf", "download", _name(repository), *(("--revision", revision) if revision else ())]
+    return shlex.join(words)
+
+
+def _snapshot(path: Path) -> Path | None:
+    """That of a repository in which a path lies."""
+    return next((p for p in (path, *path.parents) if is_snapshot(p)), None)
+
+
+def _name(repository: Path) -> str:
+    return "/".join(repository.name.removeprefix(_MODELS).split("--"))
 
 
 def searched(folder: Path, names: list[str]) -> list[str]:
@@ -60,9 +81,9 @@ def searched(folder: Path, names: list[str]) -> list[str]:
     return names
 
 
-def _revision(repository: Path, commit: str) -> str:
+def _revision(repository: Path, commit: str, *, whole: bool = False) -> str:
     """What a commit is called: "" where it is main, else the first name that means it, or the
-    start of the commit."""
+    start of the commit, or all of it."""
     refs = repository / "refs"
     if _commit(refs / "main") == commit:
         return ""
@@ -70,7 +91,7 @@ def _revision(repository: Path, commit: str) -> str:
     first = next(named, None)
     if first is not None:
         return first.relative_to(refs).as_posix()
-    return commit[:SHOWN] if _COMMIT.fullmatch(commit) else commit
+    return commit[:SHOWN] if _COMMIT.fullmatch(commit) and not whole else commit
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -90,4 +111,4 @@ def _commit(ref: Path) -> str:
         return ""
 
 
-STORE = Store(place, searched)
+STORE = Store(place, searched, fetches=fetches)

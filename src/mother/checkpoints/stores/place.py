@@ -51,14 +51,20 @@ def _none(path: Path) -> list[Elsewhere] | None:
     return None
 
 
+def _nothing(path: Path) -> str:
+    return ""
+
+
 class Store(NamedTuple):
     """How one program keeps checkpoints in folders.
 
     place: of an absolute path, without the ending of a file, where in such a store it lies, None
     where in none. searched: which of the names in a folder are looked at, and in which order.
     named: the weights that a file names, None where it is no file that does; raises InputError.
+    fetches: the command that gets what is absent at an absolute path, "" where none is known.
     """
 
     place: Callable[[Path], Place | None]
     searched: Callable[[Path, list[str]], list[str]] = _all
     named: Callable[[Path], list[Elsewhere] | None] = _none
+    fetches: Callable[[Path], str] = _nothing

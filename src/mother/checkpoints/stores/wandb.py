@@ -1,6 +1,9 @@
 """Artifacts of Weights & Biases on this disk: artifacts/NAME:vN, where `Artifact.download` puts
 them, and manifests, wandb_manifest.json, whose files may lie in the cache under their hash alone.
 
+Runs that were offline keep files in wandb/offline-run-DATE-ID/files, and those of artifacts under a
+name of no meaning in artifacts/staging, until they are uploaded.
+
 Layout: https://docs.wandb.ai/guides/artifacts, `wandb/sdk/artifacts` in its source.
 """
 
@@ -28,12 +31,20 @@ MAX_MANIFEST = 64 << 20
 MAX_WEIGHTS = 10_000
 #: a colon, or a dash where the file system takes no colon
 _VERSION = re.compile(r"(?P<name>.+)[:-](?P<version>v\d+)")
+_RUN = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-\w+")
+_STAGING = ("artifacts", "staging")
 #: what the folders of the cache are called by: the hash that names the files in them
 _HASHES = ("md5", "xxh128")
 
 
 def place(path: Path) -> Place | None:
-    """NAME:vN, and the file where its name tells more than that it is a model."""
+    """NAME:vN, or the run, and the file where its name tells more than that it is a model."""
+    if (path.parent.parent.name, path.parent.name) == _STAGING:
+        note = "waits for an upload to Weights & Biases, by `wandb sync`"
+        return Place("staging", (path.name,), path.parent.parent, note=note)
+    run = next((p for p in path.parents if _RUN.fullmatch(p.name)), None)
+    if run is not None and (inside := path.relative_to(run).parts)[:1] == ("files",):
+        return Place(run.name, inside[1:], run.parent)
     home = next((p for p in (path, *path.parents) if _is_artifact(p)), None)
     if home is None:
         return None

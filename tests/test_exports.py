@@ -204,6 +204,19 @@ def test_the_leaves_of_a_star_stand_in_columns_in_dot():
     assert "nodesep" not in few
 
 
+def test_a_long_chain_stands_in_rows_in_dot():
+    """Or Graphviz draws a ribbon: 200 steps, 764 inches by half an inch. Independent: where the
+    way from the root is a multiple of twelve steps long."""
+    nodes = tuple(Node(f"s{k}", "/m", "npz", "a", 1) for k in range(40))
+    edges = tuple(Edge(f"s{k}", f"s{k + 1}", "lora") for k in range(39))
+    text = dot.write(ModelGraph("gram", nodes, edges))
+    assert re.findall(r"-> n(\d+) .*constraint=false", text) == ["12", "24", "36"]
+    assert "constraint" not in dot.write(ModelGraph("gram", nodes[:12], edges[:11]))
+    hidden = HiddenAncestor("h", ("s39",), "s35")
+    text = dot.write(ModelGraph("gram", nodes, edges[:38], hidden=(hidden,)))
+    assert re.findall(r"-> n(\d+) .*constraint=false", text) == ["12", "24", "36", "40"]
+
+
 def from_trees(roots, label, children):
     """Nameless nodes join models of which nobody knows which came first; the first is at 0."""
     names, directed, mutual = set(), set(), set()

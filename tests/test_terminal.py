@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from dataclasses import replace
 from itertools import islice, pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from mother.cli.output import print_lines
+from mother.cli.recover import _closing as closing
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node, Refused, Tree
 from mother.views.terminal import count, forest, printable, summary, wrapped
 
@@ -281,6 +284,23 @@ def test_the_summary():
         "9 models in 3 trees; 5 edges: 2 strong, 2 likely, 1 open; 1 hidden ancestor, not among "
         "the inputs; 1 input not read"
     ]
+
+
+@pytest.mark.parametrize(
+    ("output", "html", "said"),
+    [
+        (None, None, ["next: mother recover 'my models' -o graph.json --html page.html"]),
+        ("g.json", None, ["written: g.json", "next: mother report g.json -o page.html"]),
+        (None, "p.html", ["written: p.html", "next: mother check 'my models' --html check.html"]),
+        ("g\x1b.json", "p.html", ["written: 'g\\x1b.json', p.html"]),
+    ],
+)
+def test_what_was_written_and_the_next_command(monkeypatch, output, html, said):
+    paths = [name and Path(name) for name in (output, html)]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert [*closing(["my models"], *paths)][: len(said)] == said
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert [*closing(["my models"], *paths)] == said[:-1] or (output and html)  # a script's output
 
 
 def test_a_figure_stays_with_its_unit():

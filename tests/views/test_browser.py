@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from browsing import barriers, choose, press, ready, watched
-from forests import HOSTILE, family, hostile
+from forests import HOSTILE, LAYERS, family, hostile
 from playwright.sync_api import expect
 
 import mother
@@ -360,7 +360,8 @@ def test_print_shows_the_forest(show, view):
 
 
 def test_print_the_evidence_of_one_edge(show):
-    tab = show(family())
+    long = "model.layers.0.self_attn.query_projection.weight"
+    tab = show(replace(family(), layers={"a1": (*LAYERS[:-1], long)}))
     choose(tab, "tuned")
     tab.evaluate("() => { window.print = () => { window.printed = true; } }")
     tab.click("#print")
@@ -372,6 +373,8 @@ def test_print_the_evidence_of_one_edge(show):
     ):
         expect(tab.locator("#panel")).to_contain_text(words)
     expect(tab.locator(".record")).to_contain_text(f"mother {mother.__version__}")
+    names = tab.locator(".heat tbody th").all_inner_texts()
+    assert long.replace("layers.0", "layers.*") in names  # whole on paper
     expect(tab.locator(".stage")).to_be_hidden()
     expect(tab.locator(".record code").first).to_be_visible()
 

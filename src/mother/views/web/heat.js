@@ -38,7 +38,7 @@ export function heat({ grid, values }, top = largest(values)) {
         el(
           "tr",
           {},
-          el("th", { scope: "row", title: printable(kind) }, shortened(printable(kind), 30)),
+          el("th", { scope: "row", title: printable(kind) }, el("span", { class: "brief" }, shortened(printable(kind), 30)), el("span", { class: "whole" }, printable(kind))),
           blocks.map((block, column) => cell(kind, row, block, column)),
         ),
       ),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import mother
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.evidence import kinship as relatedness
@@ -118,6 +119,62 @@ def test_cosines_against_numpy():
                 a, b = (models[k][name].astype(np.float64).ravel() for k in (i, j))
                 cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
                 assert found[index, i, j] == pytest.approx(cosine, abs=1e-6)
+
+
+def with_means(models):
+    """Measured with moments; every weight of a matrix has one mean, the larger the later."""
+    moved = [
+        {n: w + 0.1 * (k + 1) if w.ndim > 1 else w for n, w in m.items()}
+        for k, m in enumerate(models)
+    ]
+    held = [
+        Checkpoint(f"{i:03}", Path("x"), "npz", {n: constant(n, w) for n, w in m.items()})
+        for i, m in enumerate(moved)
+    ]
+    return align(held)[0], measure(align(held)[0], moments=True)
+
+
+def test_agreement_is_pearsons_correlation():
+    rng = np.random.default_rng(1)
+    models = [tuned(fresh(rng), rng) for _ in range(3)]
+    group, m = with_means(models)
+    found = relatedness.agreement(m)
+    for index, layer in enumerate(group.layers):
+        weights = np.stack([t.read() for t in layer.tensors])
+        if len(layer.shape) > 1:
+            np.testing.assert_allclose(found[index], np.corrcoef(weights), atol=1e-5)
+
+
+def test_weights_that_are_all_equal_agree_in_nothing():
+    models = [{"w": np.full((200, 300), 0.7, np.float32)} for _ in range(2)]
+    held = [
+        Checkpoint(str(k), Path("x"), "npz", {n: constant(n, w) for n, w in m.items()})
+        for k, m in enumerate(models)
+    ]
+    m = measure(align(held)[0], moments=True)
+    assert np.isnan(relatedness.agreement(m)).all()
+
+
+def test_pruned_weights_agree_in_what_is_left():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(3, 1, (2, 400, 100))
+    keep = rng.random(one.shape) < 0.3
+    models = {"a": {"w": one}, "pruned": {"w": np.where(keep, one, 0)}, "stranger": {"w": other}}
+    assert {frozenset(t.members) for t in mother.recover(models).trees} == {
+        frozenset({"a", "pruned"}),
+        frozenset({"stranger"}),
+    }
+
+
+def test_a_common_mean_is_no_kinship():
+    rng = np.random.default_rng(0)
+    roots = [fresh(rng) for _ in range(2)]
+    group, m = with_means([tuned(root, rng) for root in roots for _ in range(2)])
+    kin = relatedness.kinship(m) > 1
+    np.testing.assert_array_equal(kin, np.kron(np.eye(2, dtype=bool), np.ones((2, 2), dtype=bool)))
+    first, _ = relatedness.kinship_of_first(group)
+    np.testing.assert_array_equal(first > 1, kin[0])
+    assert (relatedness.kinship(replace(m, moments=np.zeros((0, 0, 6)))) > 1).all()
 
 
 def test_threshold_is_five_deviations_of_chance():

@@ -74,8 +74,8 @@ class Measurements:
 
     @property
     def kinship(self) -> Array:
-        """Median over layers of the cosine of two models against what chance allows, (n, n):
-        above 1 for relatives (docs/method.md)."""
+        """Median over layers of the cosine of two models' weights, about their means, against what
+        chance allows, (n, n): above 1 for relatives (docs/method.md)."""
         return kin.kinship(self._measures)
 
     def distances(self, kind: str = "relative") -> Array:
@@ -282,7 +282,7 @@ def measure(
         tuple(refused),
         alone,
         group,
-        read(group, threads=options.workers, memory=memory),
+        read(group, moments=True, threads=options.workers, memory=memory),
         options,
     )
     return m if layers is None else m.over(layers)

@@ -33,9 +33,11 @@ def at_cosines(rng, cosines):
 
 @pytest.mark.parametrize("budget", [16 << 10, 64 << 10, 1 << 20])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_it_says_what_kinship_says(budget, dtype):
+@pytest.mark.parametrize("mean", [0, 1])
+def test_it_says_what_kinship_says(budget, dtype, mean):
     rng = np.random.default_rng(budget)
     first, others = at_cosines(rng, np.linspace(0, 0.99, 200))
+    first, *others = ({n: w + mean for n, w in m.items()} for m in (first, *others))
     new, held = model(first, dtype, budget), [model(w, dtype, budget) for w in others]
     relatives, strangers = Glance.at(new).told([Glance.at(other) for other in held])
     kin, unsure = kinships(new, held)

@@ -18,6 +18,7 @@ RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we ha
 MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
 SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
 ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
+FLAT = 1e-5  # of a squared norm: less about the mean may be what single precision left of nothing
 _EXACT = 1e-9  # standard error of a cosine that was looked at whole
 _ROUNDING = 1e-9  # of a sum of weights: more than its rounding
 _FEW = 1 << 14  # values, of which the distribution function is taken one by one
@@ -31,6 +32,32 @@ def cosines(m: Measures) -> Array:
     product = norm * norm.transpose(0, 2, 1)
     # beside a layer of zeros, what rounding left of an inner product is no cosine
     return np.asarray(m.gram / np.where(product == 0, np.nan, product))
+
+
+def agreement(m: Measures) -> Array:
+    """The same of their weights about the mean of each: independent weights whose means are not 0
+    have a cosine, and agree in nothing. NaN, too, of a layer whose weights are all equal; as
+    `cosines` where no moments were measured.
+
+    >>> w = np.array([[1.0, 2.0, 3.0, 2.0], [3.0, 4.0, 3.0, 2.0]])
+    >>> moments = np.zeros((1, 2, 6))
+    >>> moments[0, :, 0] = w.mean(axis=1)
+    >>> m = Measures(("w",), ((2, 2),), np.array([4]), (w @ w.T)[None], moments=moments)
+    >>> cosines(m)[0, 0, 1].round(2), agreement(m)[0, 0, 1].round(2)
+    (np.float64(0.92), np.float64(0.0))
+    """
+    if not len(m.moments):
+        return cosines(m)
+    both = m.overlap if len(m.overlap) else np.ones_like(m.gram)  # share of the weights
+    own = np.maximum(np.diagonal(both, axis1=1, axis2=2), 1e-300)
+    mean = (m.moments[:, :, 0] / own)[:, :, None]  # of the weights that it has
+    count = m.sizes[:, None, None] * both
+    norm = m.norms - count * mean**2
+    norm = np.sqrt(np.where(norm > FLAT * m.norms, norm, np.nan))
+    turned = (0, 2, 1)
+    return np.asarray(
+        (m.gram - count * mean * mean.transpose(turned)) / norm / norm.transpose(turned)
+    )
 
 
 def threshold(size: NDArray[np.int64] | Array) -> Array:
@@ -68,7 +95,7 @@ def allowed(sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
 
 
 def kinship(m: Measures) -> Array:
-    """Median over a pair's layers of cosine / threshold, (n, n): above 1 for relatives.
+    """Median over a pair's layers of agreement / threshold, (n, n): above 1 for relatives.
 
     A median, weighted by the square root of layer size (how sharply a layer can tell), is not
     moved by replaced heads nor by layers that start alike in all models, as normalisation scales
@@ -77,7 +104,7 @@ def kinship(m: Measures) -> Array:
     if not m.names:
         return np.zeros(m.gram.shape[1:])
     chosen = m.over(told_by(m.shapes))
-    return _kinship(cosines(chosen), chosen.sizes, _seen(chosen))
+    return _kinship(agreement(chosen), chosen.sizes, _seen(chosen))
 
 
 def unsure(m: Measures) -> list[tuple[int, int]]:
@@ -92,7 +119,7 @@ def unsure(m: Measures) -> list[tuple[int, int]]:
     if not (m.names and len(m.sampled)):
         return []
     chosen = m.over(told_by(m.shapes))
-    cosine, seen = cosines(chosen), _seen(chosen)
+    cosine, seen = agreement(chosen), _seen(chosen)
     share = cosine / threshold(chosen.sizes)[:, None, None]
     (tree,) = minimum_spanning_trees(-weighted_median(share, np.sqrt(seen))[None])
     j = np.flatnonzero(tree >= 0)
@@ -113,6 +140,7 @@ def kinship_of_first(group: Group) -> tuple[Array, NDArray[np.bool_]]:
     seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
     for row, layer in zip(cosine, chosen, strict=True):
         weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        weights -= weights.mean(axis=1, keepdims=True)
         norm = np.sqrt(np.square(weights).sum(axis=1))
         product = norm * norm[0]
         row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import telling
-from mother.evidence.kinship import allowed, weighted_median
+from mother.evidence.kinship import FLAT, allowed, weighted_median
 from mother.measures.clustering import groups, joined
 from mother.sketches.points import DIMENSIONS, projected
 from mother.sketches.samples import Samples
@@ -83,6 +83,7 @@ def directions(samples: Samples) -> Points:
     for k, weight in enumerate(share):
         columns = slice(samples.columns[k], samples.columns[k + 1])
         part = samples.rows[:, columns]
+        part = part - part.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
         norm = np.sqrt(np.square(part, dtype=np.float64).sum(axis=1, keepdims=True))
         unit[:, columns] = part * (np.sqrt(weight) / np.where(norm > 0, norm, 1))
     return projected(unit)
@@ -108,8 +109,9 @@ def _near(cosine: Points, least: float) -> tuple[Indices, Indices]:
 def related(samples: Samples, i: Indices, j: Indices) -> NDArray[np.bool_]:
     """Whether the two of each pair are relatives, (E,), as `kinship` says."""
     ii, jj, ij = samples.products(i, j)
-    product = np.sqrt(ii * jj)
-    share = (
-        ij / np.where(product == 0, np.nan, product) / allowed(samples.sizes, samples.seen)[:, None]
-    )
+    own, other = samples.means(i), samples.means(j)
+    size = samples.sizes[:, None]
+    one, two = ii - size * own**2, jj - size * other**2
+    product = np.sqrt(np.where((one > FLAT * ii) & (two > FLAT * jj), one * two, np.nan))
+    share = (ij - size * own * other) / product / allowed(samples.sizes, samples.seen)[:, None]
     return weighted_median(share, np.sqrt(samples.seen)) > 1

@@ -10,7 +10,7 @@ import numpy as np
 from mother.checkpoints import Checkpoint
 from mother.copies.duplicates import Duplicate
 from mother.evidence.direction import Pairs
-from mother.evidence.kinship import allowed, cosines, kinship
+from mother.evidence.kinship import agreement, allowed, kinship
 from mother.evidence.ranks import unchanged
 from mother.evidence.relabelled import Relabelling
 from mother.evidence.relation import new_layers
@@ -38,7 +38,7 @@ def of_kinship(m: Measures, related: bool) -> Evidence:
         return Evidence("kinship", 0.0, "no layer could be compared: kinship is unknown")
     kin = float(kinship(m)[0, 1])
     odds = CHANCE * (kin * abs(kin) - 1)
-    cosine, chance = cosines(m)[:, 0, 1], allowed(m.sizes, m.seen)
+    cosine, chance = agreement(m)[:, 0, 1], allowed(m.sizes, m.seen)
     matrices = np.array([is_matrix(shape) for shape in m.shapes], dtype=bool)
     apart = np.abs(cosine / chance - kin)
     apart[~matrices if matrices.any() else ~np.ones_like(matrices)] = np.inf

@@ -25,8 +25,8 @@ BEYOND = 3.0  # standard errors of a cosine of these, within which the others ar
 
 @dataclass(frozen=True)
 class Glance:
-    """Weights of a sketch by which kinship is told, layers of norm 1 after one another, in single
-    precision, (S,); NaN where a layer is 0.
+    """Weights of a sketch by which kinship is told, layers of mean 0 and norm 1 after one another,
+    in single precision, (S,); NaN where a layer's weights are equal.
 
     layout: what must be equal for two to be compared. ends: where layers begin, and where the last
     one ends, (L + 1,). sizes, seen: weights in each, and looked at, (L,), as in `Measures`. among:
@@ -52,7 +52,7 @@ class Glance:
         told = told_by([t.shape for t in tensors])
         chosen = [t for t, ok in zip(tensors, told, strict=True) if ok]
         share = None if most is None else most // max(1, len(chosen))
-        layers = [_of_norm_1(_corner(t.kept, share)) for t in chosen]
+        layers = [_about_mean(_corner(t.kept, share)) for t in chosen]
         sizes, kept, held = (
             np.array(of, dtype=np.int64)
             for of in ([t.size for t in chosen], [t.kept.size for t in chosen], [*map(len, layers)])
@@ -92,8 +92,9 @@ def _corner(window: Tensor, most: int | None) -> NDArray[Any]:
     return values.reshape(rows, columns)[: max(1, most // across), :across].reshape(-1)
 
 
-def _of_norm_1(values: NDArray[Any]) -> NDArray[np.float32]:
+def _about_mean(values: NDArray[Any]) -> NDArray[np.float32]:
     wide = values.astype(np.float64)
+    wide -= wide.mean() if wide.size else 0.0
     with np.errstate(all="ignore"):
         return np.asarray(wide / np.sqrt(np.square(wide).sum()), dtype=np.float32)
 

@@ -139,6 +139,21 @@ class Samples:
                 out[kind, :, pairs] = sums.T * scale
         return out[0], out[1], out[2]
 
+    def means(self, models: Indices) -> Array:
+        """Mean weight of each layer of some models, (L, E).
+
+        >>> rows = np.array([[1.0, 2.0, 3.0]], np.float32)
+        >>> Samples(("w",), ((2, 3),), np.array([0, 3]), rows).means(np.array([0, 0]))
+        array([[2., 2.]])
+        """
+        out = np.empty((len(self.names), len(models)))
+        step = max(1, HELD // max(1, self.rows.shape[1]))
+        for at in range(0, len(models), step):
+            rows = self.rows[models[at : at + step]].astype(np.float64)
+            sums = np.add.reduceat(rows, self.columns[:-1], axis=1)
+            out[:, at : at + step] = sums.T / self.held[:, None]
+        return out
+
     def finite(self) -> NDArray[np.bool_]:
         """The layers that hold numbers in all models, (L,)."""
         known = np.isfinite(self.rows.sum(axis=0, dtype=np.float64))

@@ -94,6 +94,28 @@ def test_a_byte_that_is_no_weight(tmp_path):
     assert freed(tmp_path) == {}
 
 
+def test_what_lies_beside_the_weights_tells_models_apart(tmp_path):
+    """The same file of weights under another configuration, tokenizer or scale is another model;
+    a card is none of it, and a checkpoint with its optimizer holds all that the last model does."""
+    weights = model(layers=2, width=32)
+    beside = {
+        "base": {"config.json": "{}", "README.md": "one"},
+        "mirror": {"config.json": "{}", "README.md": "other"},
+        "scaled": {"config.json": '{"rope_scaling": 2}'},
+        "bare": {},
+        "checkpoint-9": {"config.json": "{}", "optimizer.pt": "state"},
+        "spoken": {"config.json": "{}", "tokenizer.json": "[]"},
+    }
+    for name, files in beside.items():
+        size = save(tmp_path / name / "model.safetensors", weights).stat().st_size
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text)
+    save(tmp_path / "alone.safetensors", weights)
+    kept = "checkpoint-9"
+    copies = ("alone", "bare", "base", "mirror")
+    assert freed(tmp_path) == dict.fromkeys(copies, (kept, size))
+
+
 def test_what_links_keep_is_not_counted(tmp_path):
     weights = model(layers=2, width=32)
     save(tmp_path / "in/a.safetensors", weights)

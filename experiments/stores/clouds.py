@@ -103,7 +103,8 @@ def run(*words: str) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         try:
-            cli(list(words), standalone_mode=False)
+            with contextlib.suppress(SystemExit):  # something was refused, and is told
+                cli(list(words), standalone_mode=False)
         except MotherError as error:
             print(error)
     return out.getvalue()

@@ -275,6 +275,8 @@ def _fault(error: Exception) -> str:
             told = ""
         if told:
             return f"the registry answers {error}: {' '.join(told.split())[:200]}"
+        if error.response.status_code == 404:
+            return f"{NO_MLFLOW} ({error}); check MLFLOW_TRACKING_URI"
     if isinstance(error, json.JSONDecodeError):
         return f"{NO_MLFLOW}; check MLFLOW_TRACKING_URI"
     return SERVER.fault(error)

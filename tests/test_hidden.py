@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mother
 from mother.trees.latent import hidden_ancestors, saved
 
 NOBODY = -1
@@ -73,7 +74,27 @@ def test_no_ancestor_that_makes_the_tree_no_shorter() -> None:
         )
         assert kept.tolist() == parents.tolist()
         assert hidden == []
-        assert doubted.tolist() == [False, True, True]
+        assert not doubted.any()
+
+
+def test_children_that_decay_alike_are_told_where_distances_know_of_no_ancestor() -> None:
+    """Equal decay and equal steps in two generations: all lack alike, as siblings do."""
+    draw = np.random.default_rng(0)
+
+    def tuned(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        step = {n: 0.09 * draw.standard_normal(w.shape) for n, w in weights.items()}
+        return {n: 0.997 * w + step[n] for n, w in weights.items()}
+
+    models = {"root": {str(k): draw.standard_normal((200, 100)) for k in range(4)}}
+    for kid in "abcd":
+        models[kid] = tuned(models["root"])
+        models |= {f"{kid}{k}": tuned(models[kid]) for k in range(3)}
+    graph = mother.recover(models, bootstrap=0)
+    assert graph.hidden == ()
+    told = {(e.parent, e.child) for e in graph.edges if not e.undirected}
+    true = {("root" if len(c) == 1 else c[0], c) for c in models if c != "root"}
+    assert told <= true
+    assert len(told) > 12  # of 16
 
 
 @given(st.lists(st.floats(0.1, 9.0), min_size=3, max_size=8))

@@ -50,7 +50,8 @@ def hidden_ancestors(
 
     Returns:
         Parents (n,), hidden ancestors, and (n,) the models that lack says to be their parents'
-        siblings where distances know of no ancestor: which of the two came first is open.
+        siblings where too few are beside them for distances to tell: which of the two came first is
+        open.
 
     >>> D2 = np.full(3, 2.0)
     >>> far = lambda members: 2.0 * (1 - np.eye(len(members)))
@@ -94,6 +95,7 @@ def hidden_ancestors(
         top = next(i for i in group if parents[i] < 0 or not twin[i])
         around = np.array(group + ([int(parents[top])] if parents[top] >= 0 else []))
         between = n == 2 and (reverse[child] > SIBLINGS * squared[child]).all()
+        doubted[group] &= len(around) < SEVERAL
         if len(group) > 1 and (between or saved(apart(around)) > SHORTER):
             out[group], doubted[group] = -1, False
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))

@@ -286,21 +286,24 @@ def test_the_summary():
     ]
 
 
+CHECK = "mother check 'my models' --html check.html"
+
+
 @pytest.mark.parametrize(
-    ("output", "html", "said"),
+    ("output", "html", "written", "follow"),
     [
-        (None, None, ["next: mother recover 'my models' -o graph.json --html page.html"]),
-        ("g.json", None, ["written: g.json", "next: mother report g.json -o page.html"]),
-        (None, "p.html", ["written: p.html", "next: mother check 'my models' --html check.html"]),
-        ("g\x1b.json", "p.html", ["written: 'g\\x1b.json', p.html"]),
+        (None, None, [], "mother recover 'my models' -o graph.json --html page.html"),
+        ("g.json", None, ["written: g.json"], "mother report g.json -o page.html"),
+        (None, "p.html", ["written: p.html"], CHECK),
+        ("g\x1b.json", "p.html", ["written: 'g\\x1b.json', p.html"], CHECK),
     ],
 )
-def test_what_was_written_and_the_next_command(monkeypatch, output, html, said):
+def test_what_was_written_and_the_next_command(monkeypatch, output, html, written, follow):
     paths = [name and Path(name) for name in (output, html)]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert [*closing(["my models"], *paths)][: len(said)] == said
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert [*closing(["my models"], *paths)] == said[:-1] or (output and html)  # a script's output
+    assert [*closing(["my models"], *paths)] == written  # a script's output
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert [*closing(["my models"], *paths)] == [*written, f"next: {follow}"]
 
 
 def test_a_figure_stays_with_its_unit():

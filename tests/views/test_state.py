@@ -296,6 +296,13 @@ def test_the_map_says_what_it_can_not_show(show):
     tab = show(ModelGraph("gram", family().nodes[:2], trees=(Tree("alone", ("alone",)),)))
     tab.click("#as-map")
     expect(tab.locator("#map .about")).to_contain_text("No family")
+    known = family()
+    large = tuple(Node(f"kid-{k}", "x", "npz", "a", 1) for k in range(9))
+    hidden = HiddenAncestor("hidden:0", tuple(node.id for node in large))
+    trees = (Tree("hidden:0", hidden.children, True), *known.trees)
+    graph = replace(known, nodes=large + known.nodes, hidden=(hidden, *known.hidden), trees=trees)
+    tab = show(graph, "#view=map")  # of the family of which something is known
+    expect(tab.locator("#map .about")).to_contain_text("5 models of one family: the distance")
     tab = show(family(), "#view=map&model=left")
     expect(tab.locator("#map .about")).to_contain_text("no distance between any two is known")
 

@@ -227,7 +227,7 @@ def _said(p: Placement) -> list[str]:
     first, *below = in_words(p)
     lines = [first]
     if p.edge is not None:
-        lines += [f"  {odds(e.log_odds)}: {e.says}" for e in p.edge.evidence]
+        lines += [f"  {odds(e.log_odds)}: {printable(e.says)}" for e in p.edge.evidence]
         if p.edge.runner_up is not None and p.edge.runner_up_ratio is not None:
             ratio = f"{p.edge.runner_up_ratio:.3g} times as far"
             lines.append(f"  next best parent: {printable(p.edge.runner_up)}, {ratio}")

@@ -142,17 +142,28 @@ export function fillTable() {
   });
 }
 
-/** The family of the model that is chosen, or the largest. */
+/** The family of the model that is chosen, or that in which most distances are known. */
 function fillMap() {
   return careful(async () => {
     const entries = await all();
-    const largest = [...entries].filter((e) => e.parent === null).sort((a, b) => b.below - a.below)[0];
     const top = page.forest.only ?? (page.state.selected && root(page.state.selected));
-    const key = top?.entry.key ?? largest?.key;
+    const key = top?.entry.key ?? mostKnown(entries);
     const inside = new Set([key]);
     for (const entry of entries) if (inside.has(entry.parent)) inside.add(entry.key);
     map.show(entries.filter((entry) => inside.has(entry.key)), page.look);
   });
+}
+
+/** The key of the root below which most steps have a distance; of several the first. */
+function mostKnown(entries) {
+  const root = new Map();
+  const known = new Map();
+  for (const { key, parent, edge } of entries) {
+    const top = root.get(parent) ?? key;
+    root.set(key, top);
+    known.set(top, (known.get(top) ?? 0) + (typeof edge?.distance === "number" ? 1 : 0));
+  }
+  return [...known].reduce((best, one) => (one[1] > best[1] ? one : best), [entries[0]?.key, 0])[0];
 }
 
 /** To where models are chosen by the keyboard. */

@@ -153,7 +153,9 @@ def _forest(graph: Path, exact: bool) -> ModelGraph:
         return ModelGraph.load(graph)
     source = graph if elsewhere else graph.resolve()
     with progress_bar() as progress:
-        forest = mother.recovery.recover([source], progress=progress, explain=True, exact=exact)
+        forest = mother.recovery.recover(
+            [source], progress=progress, explain=True, hints=not elsewhere, exact=exact
+        )
     left_unread(forest)
     for r in forest.refused:
         click.echo(f"mother: {printable(f'{r.path}: {r.fault}')}", err=True)

@@ -14,6 +14,7 @@ from kit import model, run, save, tuned
 
 import mother
 from mother.graph.comparison import Comparison
+from mother.views.comparing import layers
 
 ROOT = model(0)
 EVIL = "layer\x1b[31m\u202e\n" + "x" * 200
@@ -62,6 +63,21 @@ def test_the_parts_add_up_to_the_direction(pair) -> None:
     assert [x.name for x in c.layers if x.log_odds is None] == [
         x.name for x in c.layers if x.name.endswith("bias")
     ]
+
+
+def test_layers_are_told_from_the_parent_whichever_is_named_first(pair) -> None:
+    kid = tuned(ROOT, 1, by=0.1)
+    one, other = pair(ROOT, kid), pair(kid, ROOT)
+    assert (one.parent, other.parent) == ("a", "b")
+    assert one.from_parent == one.layers
+    for here, there in zip(one.layers, other.from_parent, strict=True):
+        for figure in ("change", "polarity", "log_odds"):
+            expected = getattr(here, figure)
+            told = expected if expected is None else pytest.approx(expected, rel=1e-4, abs=1e-4)
+            assert getattr(there, figure) == told
+    shown = [line for line in layers(other) if ".weight" in line]
+    assert shown
+    assert all(float(line.split()[3]) < 0.5 for line in shown)  # a child's polarity
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -138,7 +138,12 @@ def test_search_compare_and_place(tab, tmp_path):
         tab.click("#weigh")
         expect(panel).to_contain_text("tuned is probably fine-tuned from base", timeout=60_000)
         expect(panel).to_contain_text("where chance allows")  # as much as the command line says
-        expect(panel).to_contain_text("Most changed of 6 layers")
+        expect(panel).to_contain_text(
+            "Most changed of 6 layers, as a share of the norm in the parent"
+        )
+        rows = panel.locator("table.pair:has(caption) tbody tr").all_inner_texts()
+        assert len(rows) >= 6
+        assert all(float(row.split()[3]) < 0.5 for row in rows)  # as of the child, named first
         expect(panel).to_contain_text("Loudest on the direction")
         expect(panel).to_contain_text("grade likely (strong, likely or open)")
         assert barriers(tab) == []

@@ -44,7 +44,7 @@ def compare(a: str, b: str, base: str | None, download: bool, as_json: bool, exa
     print_lines(map(Text, lines(result)))
     if any(layer.change for layer in result.layers):
         click.echo()
-        names, changes = zip(*((x.name, x.change) for x in result.layers), strict=True)
+        names, changes = zip(*((x.name, x.change) for x in result.from_parent), strict=True)
         print_lines(heat(names, changes))
     print_lines(map(Text, not_compared(result)))
     said_of_traffic()

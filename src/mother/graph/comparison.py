@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mother.graph.parts import Evidence, Probabilities, Relabelled
+from mother.graph.plain import rounded
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,32 @@ class Comparison:
     read: tuple[float, float] | None = None
     generalization: float | None = None
 
+    @property
+    def from_parent(self) -> tuple[LayerEvidence, ...]:
+        """The layers as they are where a is the parent, whichever of the two was named first.
+
+        With x = |b| / |a|, <a - b, a> = |a|^2 (1 - cosine x) gives x, and the two polarities add
+        up to 1.
+
+        >>> layer = LayerEvidence("w", 4, cosine=0.8, change=1.0, polarity=0.0, log_odds=-2.0)
+        >>> told = Comparison("a", "b", "fine-tune", "b", layers=(layer,)).from_parent[0]
+        >>> told.change, told.polarity, told.log_odds
+        (0.8, 1.0, 2.0)
+        """
+        return tuple(map(_reversed, self.layers)) if self.parent == "b" else self.layers
+
     def _repr_html_(self) -> str:
         """What a notebook shows: a table."""
         from mother.views.tables import of_comparison  # a view of it; it needs none
 
         return of_comparison(self)
+
+
+def _reversed(layer: LayerEvidence) -> LayerEvidence:
+    """A layer as of b and a."""
+    odds = None if layer.log_odds is None else -layer.log_odds
+    if layer.polarity is None or layer.change is None:
+        return replace(layer, log_odds=odds)
+    share = (1 - layer.polarity * layer.change**2) / layer.cosine if layer.cosine else 0.0
+    change = rounded(layer.change / share) if share > 0 else None
+    return replace(layer, change=change, polarity=rounded(1 - layer.polarity), log_odds=odds)

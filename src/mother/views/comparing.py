@@ -143,15 +143,17 @@ def reasons(c: Comparison) -> Iterator[str]:
 
 def layers(c: Comparison) -> Iterator[str]:
     """The layers that say most of the direction, and those that changed most."""
-    telling = [layer for layer in c.layers if layer.log_odds]
-    if c.parent is not None and telling:
+    seen, told = c.from_parent, c.parent is not None
+    telling = [layer for layer in seen if layer.log_odds]
+    if told and telling:
         loud = sorted(telling, key=lambda layer: -abs(layer.log_odds or 0.0))
         yield "\nloudest on the direction: log-odds for it, against it below 0"
-        yield from _table(loud[:_LOUDEST], c.parent)
-    moved = sorted(c.layers, key=lambda layer: -(layer.change or 0.0))
+        yield from _table(loud[:_LOUDEST], told)
+    moved = sorted(seen, key=lambda layer: -(layer.change or 0.0))
     if moved:
-        yield "\nchanged most"
-        yield from _table(moved[:_SHOWN], c.parent)
+        whose = "the parent's norm" if told else f"the norm in {printable(c.a)}"
+        yield f"\nchanged most, as a share of {whose}"
+        yield from _table(moved[:_SHOWN], told)
     if len(moved) > _SHOWN:
         same = sum(layer.change == 0.0 for layer in moved)
         yield f"… {len(moved) - _SHOWN} more layers, {same} in all unchanged (--json has all)"
@@ -165,13 +167,11 @@ def not_compared(c: Comparison) -> Iterator[str]:
         yield f"not compared: … {len(c.not_compared) - _SHOWN} more"
 
 
-def _table(rows: Sequence[LayerEvidence], parent: str | None) -> Iterator[str]:
-    heads = ("change", "cosine", "polarity", *(["log-odds"] if parent is not None else []))
+def _table(rows: Sequence[LayerEvidence], told: bool) -> Iterator[str]:
+    """told: whether one is the parent, so that log-odds are for or against that."""
+    heads = ("change", "cosine", "polarity", *(["log-odds"] if told else []))
     yield f"{'layer':40} " + " ".join(f"{head:>8}" for head in heads)
     for row in rows:
-        figures = [row.change, row.cosine, row.polarity]
-        if parent is not None:
-            reverse = parent == "b" and row.log_odds is not None
-            figures.append(-(row.log_odds or 0.0) if reverse else row.log_odds)
+        figures = [row.change, row.cosine, row.polarity, *([row.log_odds] if told else [])]
         cells = " ".join(f"{'-' if x is None else f'{x:.3f}':>8}" for x in figures)
         yield f"{shortened(printable(row.name), 40):40} {cells}"

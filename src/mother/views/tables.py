@@ -36,7 +36,7 @@ def of_comparison(comparison: Comparison) -> str:
     from mother.views.comparing import relation
 
     said = "".join(f"<p>{escape(printable(line))}</p>" for line in relation(comparison))
-    found, layers = comparison.evidence, comparison.layers
+    found, layers = comparison.evidence, comparison.from_parent
     reasons = ([_cell(e.kind), _cell(e.log_odds), escape(printable(e.says))] for e in found)
     why = _table(_WHY, reasons, len(found))
     figures = ((x.name, x.weights, x.cosine, x.change, x.polarity, x.log_odds) for x in layers)

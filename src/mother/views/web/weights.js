@@ -62,21 +62,30 @@ async function work(run, said, ask, show) {
  * those that changed most, and what was not compared. */
 function measured(c) {
   const [first, ...more] = c.said;
-  const telling = c.parent ? c.layers.filter((x) => x.log_odds) : [];
+  const seen = c.parent === "b" ? c.layers.map(reversed) : c.layers;
+  const telling = c.parent ? seen.filter((x) => x.log_odds) : [];
   const loud = [...telling].sort((x, y) => Math.abs(y.log_odds) - Math.abs(x.log_odds)).slice(0, LOUDEST);
-  const moved = [...c.layers].sort((x, y) => (y.change ?? 0) - (x.change ?? 0)).slice(0, SHOWN);
+  const moved = [...seen].sort((x, y) => (y.change ?? 0) - (x.change ?? 0)).slice(0, SHOWN);
   return [
     el("p", { class: "claim" }, printable(first)),
     el("ul", { class: "told" }, more.filter((line) => line.trim()).map((line) => el("li", {}, printable(line.trim())))),
     layers("Loudest on the direction: log-odds for it, against it below 0", loud, c.parent),
-    layers(`Most changed of ${many(c.layers.length, "layer")}`, moved, c.parent),
+    layers(`Most changed of ${many(c.layers.length, "layer")}, as a share of the norm in ${c.parent ? "the parent" : printable(c.a)}`, moved, c.parent),
   ].filter(Boolean);
+}
+
+/** A layer as of b and a; `from_parent` of comparison.py. */
+function reversed(layer) {
+  const known = (x) => x !== null && x !== undefined;
+  const odds = known(layer.log_odds) ? -layer.log_odds : null;
+  if (!known(layer.polarity) || !known(layer.change)) return { ...layer, log_odds: odds };
+  const share = layer.cosine ? (1 - layer.polarity * layer.change ** 2) / layer.cosine : 0;
+  return { ...layer, change: share > 0 ? layer.change / share : null, polarity: 1 - layer.polarity, log_odds: odds };
 }
 
 function layers(caption, rows, parent) {
   if (!rows.length) return "";
-  const odds = (x) => (parent === "b" && typeof x.log_odds === "number" ? -x.log_odds : x.log_odds);
-  const columns = [["Change", (x) => x.change], ["Cosine", (x) => x.cosine], ["Polarity", (x) => x.polarity], ...(parent ? [["Log-odds", odds]] : [])];
+  const columns = [["Change", (x) => x.change], ["Cosine", (x) => x.cosine], ["Polarity", (x) => x.polarity], ...(parent ? [["Log-odds", (x) => x.log_odds]] : [])];
   return el(
     "table",
     { class: "pair" },

@@ -411,7 +411,7 @@ def test_other_bytes_than_listed(models: Path) -> None:
         ({"rfilename": "x.bin", "size": -1}, "does not tell the size of x.bin"),
         ({"rfilename": "x.bin", "size": None}, "does not tell the size of x.bin"),
         ({"rfilename": "x.bin", "size": 2**61}, "can't be mirrored"),
-        ({"size": 1}, "can't be read"),
+        ({"size": 1}, "is no Hub"),
     ],
 )
 def test_a_list_that_lies(

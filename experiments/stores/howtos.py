@@ -58,7 +58,7 @@ class Reader:
         """Exit code, and what came on stdout."""
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
-        self.shell.stdin.write(f"{command}\ncode=$?; echo; echo '{END}' $code\n")
+        self.shell.stdin.write(f"{command}\ncode=$?; echo; echo '{END}' $code; (exit $code)\n")
         self.shell.stdin.flush()
         said = ""
         for line in self.shell.stdout:
@@ -95,7 +95,11 @@ def steps(fence: Fence) -> Iterator[tuple[str, str | None]]:
 def walked(page: Path, reader: Reader) -> Iterator[bool]:
     """Of each step of a page whether it went as the page says."""
     for fence in fences(page):
-        for command, shown in steps(fence):
+        each = list(steps(fence))
+        for (command, shown), (after, code_shown) in zip(
+            each, [*each[1:], ("", None)], strict=True
+        ):
+            wanted = int(code_shown or 0) if after == "echo $?" else 0
             print(f"$ {command}", flush=True)
             if SERVERS.match(command):
                 reader.serve(command)
@@ -104,7 +108,7 @@ def walked(page: Path, reader: Reader) -> Iterator[bool]:
             right = shown is None or is_shown(shown, out)
             said = "nothing" if shown is None else "as" if right else "NOT as"
             print(f"{out}# exit code {code}, {said} shown")
-            yield right and code == 0
+            yield right and code == wanted
 
 
 def main(pages: list[Path]) -> None:

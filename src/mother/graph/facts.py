@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Node
-from mother.names import printable
+from mother.names import counted, printable
 
 #: what copies are whose bytes are others, by relation
 _COPIES = {
@@ -91,6 +91,7 @@ def copies(graph: ModelGraph) -> Iterator[str]:
     """Which models are there twice, what they take, and which copies are other bytes."""
     doubles = [node for node in graph.nodes if node.duplicate_of is not None]
     equal = [node for node in graph.nodes if node.identical_to is not None]
+    equal.sort(key=lambda node: counted(node.id))
     if equal:
         total = size(sum(node.freed or 0 for node in equal))
         there = "1 model is" if len(equal) == 1 else f"{len(equal)} models are"

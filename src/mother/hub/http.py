@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mother.hub import patience
-from mother.hub.patience import PASSING, TIMEOUT, Manners, retry_after
+from mother.hub.patience import NO_ANSWERS, PASSING, TIMEOUT, Manners, retry_after
 from mother.hub.traffic import TRAFFIC
 
 T = TypeVar("T")
@@ -79,6 +79,8 @@ def fault(error: Exception) -> str:
         return "the Hub has disabled access to it"
     if isinstance(error, EntryNotFoundError):
         return "the Hub lists it and does not have it; try again, or another revision"
+    if isinstance(error, NO_ANSWERS):
+        return f"what answers at {constants.ENDPOINT} is no Hub; check HF_ENDPOINT"
     if not isinstance(error, HfHubHTTPError):
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return f"{constants.ENDPOINT} can't be read: {why}; check the network and HF_ENDPOINT"

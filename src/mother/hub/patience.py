@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import sleep
@@ -21,6 +22,8 @@ LONGEST_WAIT = 60.0
 TIMEOUT = 30.0
 #: answers of HTTP after which the same request may go well
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
+#: what is raised where an answer is of another kind than the server's that is asked
+NO_ANSWERS = (KeyError, TypeError, AttributeError, json.JSONDecodeError)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mother.errors import InputError
 from mother.hub.addresses import is_hidden
 from mother.hub.files import ChangedError, RangedFile
 from mother.hub.mirrors import Entry, Opened, digest, mirror
-from mother.hub.patience import ATTEMPTS, PASSING, Manners, patiently
+from mother.hub.patience import ATTEMPTS, NO_ANSWERS, PASSING, Manners, patiently
 from mother.hub.schemes import public, refused, scrubbed
 from mother.hub.traffic import TRAFFIC
 
@@ -168,10 +168,8 @@ def placed(address: str, called: str = "", name: str = "") -> Opened:
 
     try:
         every = dict(islice(store.listed(fs, path, ask), MAX_FILES + 1))
-    except ValueError as error:  # a list that says too much
+    except (ValueError, *NO_ANSWERS) as error:  # a list that says too much, or what is none
         raise refused(address, manners.fault(error)) from None
-    except (KeyError, TypeError, AttributeError):
-        raise refused(address, f"what answers there is no server of {scheme}://") from None
     if len(every) > MAX_FILES:
         raise refused(address, f"holds more than {MAX_FILES} files; name a folder in it")
     if not every:
@@ -298,6 +296,8 @@ def _manners(scheme: str, store: Store, secret: str) -> Manners:
         return isinstance(error, OSError) and not not_let_in(error)
 
     def fault(error: Exception) -> str:
+        if isinstance(error, NO_ANSWERS):
+            return f"what answers there is no server of {scheme}://"
         code, name = status(first(error)), type(error).__name__
         why = scrubbed(str(error).replace(secret, "…") if secret else str(error)).strip(" ,")
         why = why or ("nothing was answered in time" if "Timeout" in name else name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mother.graph import Hint, ModelGraph
-from mother.names import printable, shortened
+from mother.names import counted, printable, shortened
 
 HEADING = (
     "not from the weights, but what files say (anyone can write it, and copying changes dates):"
@@ -14,12 +14,12 @@ HEADING = (
 
 
 def hints(graph: ModelGraph, longest: int | None = None) -> Iterator[str]:
-    """All hints of a graph under a heading; nothing if it has none. longest: letters of a name, of
-    which the middle is left out."""
+    """All hints of a graph under a heading, a run's in the order of its steps; nothing if it has
+    none. longest: letters of a name, of which the middle is left out."""
     if graph.hints:
         yield ""
         yield HEADING
-    for hint in graph.hints:
+    for hint in sorted(graph.hints, key=lambda hint: counted(hint.model)):
         hint = hint if longest is None else _short(hint, longest)
         yield f"  {printable(hint.model)}: {said(hint)}"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import click
@@ -20,7 +22,7 @@ MISSING = 0.2
 @click.option(
     "--population",
     type=click.Path(path_type=Path, exists=True),
-    help="Folder of families that were trained, each with its plan.json.",
+    help="Folder of families that were trained, each with its plan.json; one half is judged.",
 )
 @click.option("--families", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--split", type=click.Path(path_type=Path, exists=True), multiple=True)
@@ -64,6 +66,7 @@ def attributes(
         raw.write_text(table_as_csv(rows), encoding="utf-8")
     command = f"python -m experiments attributes --models {models} --seeds {seeds}"
     command += f" --population FOLDER --families {families}" if population else ""
+    command += " --split FOLDER" * len(split)
     write(page(_read(raw), _read(large)), NAME, out, command, time.perf_counter() - start)
     click.echo(out / f"{NAME}.md")
 
@@ -84,22 +87,25 @@ def _rows(
     graphs: Path,
 ) -> Iterator[dict[str, object]]:
     from experiments.attributes import trained, worlds
+    from experiments.attributes.page import FOUND, GRAPHS
     from experiments.attributes.trial import trials
 
+    kept = []
+    if population is not None:
+        made = sorted(p for p in population.iterdir() if any(p.glob("*.safetensors")))
+        judged = [p for p in made if _half(p) == "judge"][:families]
+        kept.append(trained.population(judged, graphs, MISSING))
+    if splits:
+        kept.append(trained.splits(splits, graphs, MISSING))
     for seed in range(seeds):
         true = worlds.simulated(models, seed)
         found = worlds.recovered(true, WRONG, seed)
-        fewer = worlds.without(found, MISSING, seed)
-        several = [("true", true), ("recovered", found), ("a fifth missing", fewer)]
-        pairs = []
-        if population is not None:
-            made = sorted(p for p in population.iterdir() if any(p.glob("*.safetensors")))
-            pairs.append(trained.population(made[:families], graphs))
-        pairs += [trained.split(folder, graphs) for folder in splits]
-        for true, found in pairs:
-            several += [("true", true), ("recovered", found)]
-        for graph, world in several:
-            for share in HIDDEN:
-                for by_subtree in (False, True):
-                    for row in trials(world, share, by_subtree, seed):
-                        yield {"graph": graph, **row, "split": world.name}
+        for three in [(true, found, worlds.without(found, MISSING, seed)), *kept]:
+            several = dict(zip(GRAPHS, three, strict=True))
+            for share, by_subtree in product(HIDDEN, (False, True)):
+                for row in trials(several, share, by_subtree, seed, compared=[FOUND]):
+                    yield {**row, "split": row["world"]}
+
+
+def _half(folder: Path) -> str:
+    return str(json.loads((folder / "plan.json").read_text())["half"])

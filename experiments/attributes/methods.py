@@ -1,8 +1,8 @@
 """What the default is compared with: shares, nearest neighbours, label propagation, like steps.
 
-Each takes a pedigree's model graph without broods as an adjacency, and what is stated as one column
-a value: (n, values), a row of zeros where nothing is. It gives the probability of each value, (n,
-values).
+Each takes who is joined to whom and what is stated as a column for each value: (n, characters,
+values), a row of zeros where nothing is; a category is one character, a set one for each element.
+It gives the probability of each value, likewise.
 """
 
 from __future__ import annotations
@@ -24,14 +24,29 @@ ALIKE = 9  # steps that are most like a model's own
 Method = Callable[[csr_array, Array], Array]
 
 
+def each(method: Method) -> Method:
+    """A method of one character, (n, values), for each of several."""
+
+    def run(joined: csr_array, stated: Array) -> Array:
+        many = range(stated.shape[1])
+        return np.stack([method(joined, stated[:, k]) for k in many], axis=1)
+
+    return run
+
+
 def adjacency(graph: ModelGraph) -> csr_array:
     """Who is joined to whom, (n, n) of models and hidden ancestors, both ways."""
+    above = parents(graph)
+    return csr_array(above + above.T)
+
+
+def parents(graph: ModelGraph) -> csr_array:
+    """(n, n) of models and hidden ancestors, 1 where the column is a parent of the row."""
     row = {id_: k for k, id_ in enumerate(graph.ids)}
     pairs = [(row[e.parent], row[e.child]) for e in graph.edges]
     pairs += [(row[p], row[c]) for p, c in graph.hidden_edges()]
-    a, b = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    one = np.ones(2 * len(a))
-    return csr_array((one, (np.append(a, b), np.append(b, a))), shape=(len(row), len(row)))
+    above, below = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    return csr_array((np.ones(len(above)), (below, above)), shape=(len(row), len(row)))
 
 
 def majority(joined: csr_array, stated: Array) -> Array:
@@ -69,8 +84,8 @@ def propagation(joined: csr_array, stated: Array) -> Array:
 
 
 def step_features(graph: ModelGraph) -> Array:
-    """(models, features) of the step that made each: whether there is one, its relation, rank and
-    length, what part of the layers it left alone, and how uneven it is; each of spread 1."""
+    """(models, features) of the step that made each, as the graph has it: whether there is one, its
+    relation, rank and length, what part of the layers it left alone, and how uneven it is."""
     row = {node.id: k for k, node in enumerate(graph.nodes)}
     relations = {r: k for k, r in enumerate(sorted({e.relation for e in graph.edges}))}
     out = np.zeros((len(row), 5 + len(relations)))
@@ -83,8 +98,13 @@ def step_features(graph: ModelGraph) -> Array:
         figures = out[row[edge.child]]
         figures[:5] = 1.0, np.log1p(edge.rank or 0), length, still, ratio
         figures[5 + relations[edge.relation]] = 1.0
-    spread = out.std(0)
-    return np.asarray((out - out.mean(0)) / np.where(spread > 0, spread, 1))
+    return out
+
+
+def standard(features: Array) -> Array:
+    """Each of mean 0 and spread 1, and none far out."""
+    spread = features.std(0)
+    return np.clip((features - features.mean(0)) / np.where(spread > 0, spread, 1), -4, 4)
 
 
 def like_steps(features: Array) -> Method:
@@ -98,7 +118,7 @@ def like_steps(features: Array) -> Method:
         votes[: len(features)] = stated[told][near.reshape(len(features), -1)].sum(1)
         return _mixed(votes, majority(joined, stated))
 
-    return run
+    return each(run)
 
 
 def _mixed(votes: Array, base: Array) -> Array:
@@ -106,9 +126,9 @@ def _mixed(votes: Array, base: Array) -> Array:
     return np.asarray(mixed / mixed.sum(1, keepdims=True))
 
 
-STEPS = "like steps"
+STEPS, NETWORK = "like steps", "graph network"
 METHODS: dict[str, Method] = {
-    "majority": majority,
-    "nearest neighbours": neighbours,
-    "label propagation": propagation,
+    "majority": each(majority),
+    "nearest neighbours": each(neighbours),
+    "label propagation": each(propagation),
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.attributes.methods import METHODS, STEPS
+from experiments.attributes.methods import METHODS, NETWORK, STEPS
 from experiments.attributes.trial import OURS
 from experiments.figures.pages import Page, Row, markdown, spread
 from experiments.figures.pictures import COLOURS, panels
@@ -15,166 +15,175 @@ from experiments.figures.pictures import OURS as BLUE
 from mother.attributes.inference import LIKELY
 
 NAME = "attributes"
-OTHERS = (*METHODS, STEPS)
-ALL = (*OTHERS, OURS)
+SIMPLE = tuple(METHODS)
+ALL = (*METHODS, STEPS, NETWORK, OURS)
+TRUE, FOUND, FEWER = GRAPHS = ("true", "recovered", "a fifth missing")
+SHARES, WAYS = ("0.9", "0.7", "0.5", "0.2"), ("cells", "subtrees")
 QUESTION = """
 What the graph knows of a model that its card does not say. Of models of which everything is known a
-share is hidden, one by one (*cells*) or by whole subtrees, and inferred from the rest by every
-method: *majority*, what most models state; *nearest neighbours*, votes of those the fewest steps
-away, as in arXiv:2503.10633; *label propagation* (Zhu, Ghahramani and Lafferty 2003); *like steps*,
-votes of the nine models whose own step is most alike in relation, rank, length, share of layers
-left alone and unevenness, whoever their relatives are; and *ancestral states*, the default of
-`mother infer`.
+share is hidden, one by one (*cells*) or by whole subtrees, the same ones whatever the graph, and
+inferred from the rest by every method: *majority*, what most models state; *nearest neighbours*,
+votes of those the fewest steps away, as in arXiv:2503.10633; *label propagation* (Zhu, Ghahramani
+and Lafferty 2003); *like steps*, votes of the nine models that look most alike and were made by the
+most similar steps, whoever their relatives are; *graph network*, GraphSAGE (Hamilton, Ying and
+Leskovec 2017) on plain torch, two layers over parents, children and siblings; and *ancestral
+states*, the default of `mother infer`. Like steps and the graph network see the weights: of models
+moments and spectra, of steps length, which layers moved, moments, spectra, ranks and how they lie
+to what was there. Ancestral states see the graph and what is stated, no more.
 
 *hub*: simulated models, siblings more alike than parent and child, licences that drift to
 permissive ones and languages to English. arXiv:2508.06811 found these directions; its rates were
-not at hand, those here are ours. *population*: small networks, trained with recipes drawn at
-random; their graphs are recovered by `mother.recover`. Graphs are true, recovered (of the hub 5 %
-of the edges wrong, and merges hung from one parent), and recovered with a fifth of the models
-missing. A graph neural network was not tried.
+not at hand, those here are ours; a hub has no weights. *population*: small networks, trained with
+recipes drawn at random, of the half of the [population](population.md) (other architectures, other
+optimizers) that nothing here was tuned on. *splits*: models of the builder's splits. The last two are
+recovered by `mother.recover`, of the hub 5 % of the edges are wrong and merges hang from one parent.
 """
 CLEARLY = 0.02  # of accuracy, or of the numbers' spread, by which a method tells more than another
+Key = tuple[str, str, str]
+
+
+class Figures:
+    """Rows by world, attribute and kind."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows: dict[Key, list[Row]] = {}
+        for row in rows:
+            key = (str(row["world"]), str(row["attribute"]), str(row["kind"]))
+            self.rows.setdefault(key, []).append(row)
+
+    def some(self, key: Key, **wanted: str) -> list[Row]:
+        return [r for r in self.rows[key] if all(str(r[k]) == v for k, v in wanted.items())]
+
+    def of(self, key: Key, figure: str, **wanted: str) -> list[float]:
+        rows = self.some(key, **wanted)
+        return [float(str(r[figure])) for r in rows if r.get(figure) not in (None, "")]
+
+    def mean(self, key: Key, figure: str, **wanted: str) -> float:
+        return float(np.mean(self.of(key, figure, **wanted) or [np.nan]))
 
 
 def page(rows: Sequence[Row], scale: Sequence[Row]) -> Page:
     """scale: rows of `experiments.attributes.scale`."""
-    every = ((str(r["world"]), str(r["attribute"]), str(r["kind"])) for r in rows)
-    names = list(dict.fromkeys(every))
+    found = Figures(rows)
     parts = [
+        "## What that comes to\n\nOn recovered graphs, all shares hidden together. *Ahead*: of the "
+        "best of majority, nearest neighbours and label propagation, in accuracy or, of numbers, "
+        "in units of their spread. *Calibration*: expected calibration error over ten bins of the "
+        f"cells of all seeds; *said*: of those with a probability of {LIKELY:g} and more, all "
+        "others being told as *not known*. *Inside*: intervals that hold their number, of which "
+        "0.90 should. *Told*: in how many trials of ten `mother infer` says anything at all, "
+        "because relatives tell more than chance.",
+        _verdict(found),
         "## Accuracy\n\nOf the best guess for every hidden cell, of sets by element; of numbers "
-        "the error, in units of the numbers' spread (less is better). Means over graphs and seeds, "
-        "with the standard deviation.",
-        _accuracy(rows, names),
-        "## Calibration\n\nExpected calibration error over ten bins, of all hidden cells of an "
-        "attribute together, and the largest share of cells, the surest first, of which 95 % are "
-        "right. Of numbers: how many intervals of 90 % hold the number. *Said*: the error of those "
-        "cells alone of which a value is said, with a probability of a half and more; all others "
-        "are *not known*. By seed: the error of the cells of each seed.",
-        _calibration(rows, names),
+        "the error, in units of the numbers' spread (less is better). On recovered graphs; means "
+        "over seeds, with the standard deviation.",
+        _by_share(found, _figure),
+        "## Calibration error\n\nExpected calibration error over ten bins, of each trial by "
+        "itself: of few cells it is some hundredths by chance alone. Of numbers, of ancestral "
+        "states, how many intervals of 0.90 hold the number.",
+        _by_share(found, lambda kind: "inside" if kind == "number" else "calibration"),
+        "## Coverage\n\nThe largest share of cells, the surest first, of which 95 % are right.",
+        _by_share(found, lambda kind: None if kind == "number" else "coverage"),
         "## True graphs, recovered ones, and ones where a fifth is missing\n\nThe default alone, "
-        "all shares hidden together.",
-        _graphs(rows, names),
-        _verdict(rows, names),
-        _places(rows, names),
+        "all shares hidden together: accuracy, or error.",
+        _graphs(found),
+        _places(found),
         *([_scale(scale)] if scale else []),
     ]
-    return Page("Attributes", QUESTION, "\n\n".join(parts), rows, _picture(rows, names), "Accuracy")
-
-
-def _of(rows: Iterable[Row], figure: str, **wanted: str) -> list[float]:
-    return [
-        float(str(r[figure]))
-        for r in rows
-        if r.get(figure) not in (None, "") and all(str(r[k]) == v for k, v in wanted.items())
-    ]
+    text = "\n\n".join(parts)
+    return Page("Attributes", QUESTION, text, rows, _picture(found), "Accuracy")
 
 
 def _figure(kind: str) -> str:
     return "error" if kind == "number" else "accuracy"
 
 
-_Names = Sequence[tuple[str, str, str]]
-
-
-def _accuracy(rows: Sequence[Row], names: _Names) -> str:
+def _by_share(found: Figures, of_kind: Callable[[str], str | None]) -> str:
     body = []
-    for world, name, kind in names:
-        for by in ("cells", "subtrees"):
-            for share in ("0.9", "0.7", "0.5", "0.2"):
-                at = {"world": world, "attribute": name, "by": by, "hidden": share}
-                cells = [spread(_of(rows, _figure(kind), method=m, **at)) for m in ALL]
+    for key in found.rows:
+        world, name, kind = key
+        figure = of_kind(kind)
+        for by in WAYS if figure else ():
+            for share in SHARES:
+                at = {"graph": FOUND, "by": by, "hidden": share}
+                cells = [spread(found.of(key, figure or "", method=m, **at)) for m in ALL]
                 if any(c != "–" for c in cells):
                     body.append([world, f"{name} ({kind})", f"{float(share):.0%} {by}", *cells])
     return markdown(["world", "attribute", "hidden", *ALL], body)
 
 
-def _calibration(rows: Sequence[Row], names: _Names) -> str:
-    body = []
-    for world, name, kind in names:
-        at = {"world": world, "attribute": name}
-        if kind == "number":
-            inside = spread(_of(rows, "inside", method=OURS, **at))
-            body.append([world, name, *["–"] * len(OTHERS), f"{inside} inside", "–", "–"])
-            continue
-        told = []
-        for m in ALL:
-            sure = np.mean(_of(rows, "coverage", method=m, **at) or [np.nan])
-            told.append(f"{pooled(rows, method=m, **at):.3f}, {sure:.0%}")
-        of_seed = (pooled(rows, method=OURS, seed=str(k), **at) for k in _seeds(rows))
-        said = pooled(rows, of_those=LIKELY, method=OURS, **at)
-        body.append([world, name, *told, f"{said:.3f}", spread(of_seed, 3)])
-    return markdown(["world", "attribute", *ALL, "said", "by seed"], body)
-
-
-def _seeds(rows: Iterable[Row]) -> list[str]:
-    return sorted({str(r["seed"]) for r in rows})
-
-
-def pooled(rows: Iterable[Row], of_those: float = 0.0, **wanted: str) -> float:
+def pooled(rows: Iterable[Row], of_those: float = 0.0) -> float:
     """The calibration error of all cells of some rows together; of_those: with such a probability
     and more, a multiple of a tenth."""
     sums: np.ndarray = np.zeros((0, 3))
     for r in rows:
-        if r.get("bins") and all(str(r[k]) == v for k, v in wanted.items()):
+        if r.get("bins"):
             own = np.array([[float(x) for x in b.split("/")] for b in str(r["bins"]).split()])
             sums = own if not len(sums) else sums + own
     sums = sums[round(of_those * len(sums)) :]
     return float(np.abs(sums[:, 1] - sums[:, 2]).sum() / sums[:, 0].sum()) if sums.sum() else np.nan
 
 
-def _graphs(rows: Sequence[Row], names: _Names) -> str:
-    graphs = list(dict.fromkeys(str(r["graph"]) for r in rows))
+def _verdict(found: Figures) -> str:
     body = []
-    for world, name, kind in names:
-        at = {"world": world, "attribute": name, "method": OURS}
-        cells = [spread(_of(rows, _figure(kind), graph=g, **at)) for g in graphs]
-        body.append([world, f"{name} ({kind})", *cells])
-    return markdown(["world", "attribute", *graphs], body)
+    for key in found.rows:
+        world, name, kind = key
+        gain = _gains(found, key)
+        ahead = gain[OURS] - max(gain[m] for m in SIMPLE)
+        ours = found.some(key, method=OURS, graph=FOUND)
+        told = np.mean([str(r["follows"]) == "True" for r in ours])
+        if kind == "number":
+            sure = [f"{found.mean(key, 'inside', method=OURS, graph=FOUND):.3f} inside", "–"]
+        else:
+            sure = [_three(pooled(ours)), _three(pooled(ours, LIKELY))]
+        best = max((m for m in ALL if m != OURS), key=lambda m: gain[m])
+        bits = found.mean(key, "bits", method=OURS, graph=FOUND)
+        tens = f"{10 * told:.0f}"
+        over = f"{best} {gain[best] - gain[OURS]:+.3f}"
+        body.append([world, f"{name} ({kind})", f"{ahead:+.3f}", over, *sure, f"{bits:.2f}", tens])
+    head = ["world", "attribute", "ahead", "best of all others, and by how much it is ahead"]
+    return markdown([*head, "calibration", "said", "bits a model", "told"], body)
 
 
-def _verdict(rows: Sequence[Row], names: _Names) -> str:
-    """For each attribute whether the default is the best, and what bits relatives give."""
-    lines = ["## What that comes to", ""]
-    for world, name, kind in names:
-        sign = -1 if kind == "number" else 1
-        at = {"world": world, "attribute": name}
-        found = {m: _of(rows, _figure(kind), method=m, **at) or [np.nan] for m in ALL}
-        means = {m: sign * float(np.mean(values)) for m, values in found.items()}
-        best = max(OTHERS, key=lambda m: means[m])
-        ahead = means[OURS] - means[best]
-        bits = np.mean(_of(rows, "bits", method=OURS, **at) or [np.nan])
-        said = "ahead of" if ahead > 0.002 else "level with" if ahead > -0.005 else "behind"
-        lines.append(
-            f"- {world}, {name}: {said} the best other method, {best}, by {ahead:+.3f}; relatives "
-            f"tell {bits:.2f} bits a model."
-        )
-    return "\n".join(lines)
+def _three(x: float) -> str:
+    return "–" if np.isnan(x) else f"{x:.3f}"
 
 
-def _places(rows: Sequence[Row], names: _Names) -> str:
+def _gains(found: Figures, key: Key) -> Mapping[str, float]:
+    """By method, how much more it tells than majority, on recovered graphs."""
+    sign, figure = (-1 if key[2] == "number" else 1), _figure(key[2])
+    mean = {m: found.mean(key, figure, method=m, graph=FOUND) for m in ALL}
+    return {m: sign * (mean[m] - mean["majority"]) for m in ALL if not np.isnan(mean[m])}
+
+
+def _graphs(found: Figures) -> str:
+    body = []
+    for key in found.rows:
+        world, name, kind = key
+        figure, sign = _figure(kind), -1 if kind == "number" else 1
+        cells = [spread(found.of(key, figure, graph=g, method=OURS)) for g in GRAPHS]
+        mean = {g: found.mean(key, figure, graph=g, method=OURS) for g in GRAPHS}
+        less = sign * (mean[FOUND] - mean[TRUE])
+        body.append([world, f"{name} ({kind})", *cells, f"{less:+.3f}"])
+    return markdown(["world", "attribute", *GRAPHS, "recovered over true"], body)
+
+
+def _places(found: Figures) -> str:
     """Where attributes live: where those are alike that tell clearly more of them than majority."""
     body = []
-    for world, name, kind in names:
-        sign = -1 if kind == "number" else 1
-        at = {"world": world, "attribute": name}
-        mean = {m: np.mean(_of(rows, _figure(kind), method=m, **at) or [np.nan]) for m in ALL}
-        gain = {m: sign * float(mean[m] - mean["majority"]) for m in ALL}
+    for key in found.rows:
+        gain = _gains(found, key)
         lives = [x for x, m in (("nodes", OURS), ("edges", STEPS)) if gain[m] > CLEARLY]
         lives.sort(key=lambda x: -gain[OURS if x == "nodes" else STEPS])
-        body.append(
-            [
-                world,
-                name,
-                f"{gain[OURS]:+.3f}",
-                f"{gain[STEPS]:+.3f}",
-                ", ".join(lives) or "nowhere",
-            ]
-        )
+        told = [f"{gain[m]:+.3f}" for m in (OURS, STEPS, NETWORK)]
+        body.append([*key[:2], *told, ", ".join(lives) or "nowhere"])
     return (
-        "## Where attributes live\n\nBy how much relatives (ancestral states) and steps alike are "
-        "ahead of majority, over all graphs and shares hidden. *Nodes*: relatives are, by more "
-        f"than {CLEARLY}; *edges*: like steps are; the one that tells more stands first.\n\n"
-        + markdown(["world", "attribute", "relatives", "like steps", "lives on"], body)
+        "## Where attributes live\n\nBy how much relatives (ancestral states), steps alike and "
+        "both together (the graph network) are ahead of majority, over all shares hidden. "
+        f"*Nodes*: relatives are, by more than {CLEARLY}; *edges*: like steps are; the one that "
+        "tells more stands first. A number format stands in the file itself and needs no "
+        "guess.\n\n"
+        + markdown(["world", "attribute", "relatives", "steps", "both", "lives on"], body)
     )
 
 
@@ -183,24 +192,22 @@ def _scale(rows: Sequence[Row]) -> str:
     keys = ("models", "attributes", "processor", "clock", "gigabytes")
     body = [[f"{float(str(r[k])):,.{int(k == 'gigabytes')}f}" for k in keys] for r in rows]
     return (
-        "## How it grows\n\n`mother infer graph.json --attributes stated.csv -o inferred.csv`, a "
-        "process of one thread, of a simulated hub with half of the cells hidden; reading and "
-        "writing are in it. Other work ran on the same two cores, so the clock tells less than "
-        "the processor's time. By `python -m experiments attributes --scale MODELS`.\n\n"
-        + markdown(head, body)
+        "## How it grows\n\n`mother infer graph.json --attributes stated.csv -o inferred.csv`, of "
+        "a simulated hub with half of the cells hidden; reading and writing are in it. By "
+        "`python -m experiments attributes --scale MODELS`.\n\n" + markdown(head, body)
     )
 
 
-def _picture(rows: Sequence[Row], names: _Names) -> Figure:
-    chosen = [n for n in names if n[2] != "number"][:6]
+def _picture(found: Figures) -> Figure:
+    chosen = [key for key in found.rows if key[2] != "number"]
+    chosen = [k for k in chosen if k[0] == "hub"][:3] + [k for k in chosen if k[0] != "hub"][:3]
     with panels(2, 3, width=2.6, height=2.2) as (figure, axes):
-        for ax, (world, name, _) in zip(axes, chosen, strict=False):
+        for ax, key in zip(axes, chosen, strict=False):
             for k, method in enumerate(ALL):
-                x = [0.2, 0.5, 0.7, 0.9]
-                at = {"world": world, "attribute": name, "by": "cells", "method": method}
-                y = [np.mean(_of(rows, "accuracy", hidden=str(h), **at) or [np.nan]) for h in x]
+                at = {"graph": FOUND, "by": "cells", "method": method}
+                y = [found.mean(key, "accuracy", hidden=h, **at) for h in SHARES]
                 colour = BLUE if method == OURS else COLOURS[k + 1]
-                ax.plot(x, y, "o-", ms=3, color=colour, label=method)
-            ax.set(title=f"{world}: {name}", xlabel="share hidden")
+                ax.plot([float(h) for h in SHARES], y, "o-", ms=3, color=colour, label=method)
+            ax.set(title=f"{key[0]}: {key[1]}", xlabel="share hidden")
         axes[0].legend()
     return figure

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from scipy.sparse import csr_array
 
 from experiments.attributes.methods import (
     METHODS,
+    NETWORK,
     STEPS,
     Method,
     adjacency,
     like_steps,
+    parents,
+    standard,
     step_features,
 )
+from experiments.attributes.network import graph_network
 from experiments.attributes.worlds import World
 from mother.attributes.columns import Column, column
 from mother.attributes.guesses import Guesses, guessed
@@ -93,14 +97,41 @@ def coverage(right: Mask, chance: Array) -> float:
 
 
 def trials(
-    world: World, share: float, by_subtree: bool, seed: int, names: Sequence[str] | None = None
+    worlds: Mapping[str, World],
+    share: float,
+    by_subtree: bool,
+    seed: int,
+    compared: Collection[str] = (),
+    names: Sequence[str] | None = None,
 ) -> Iterator[Row]:
-    """A row a method and attribute."""
-    rng = np.random.default_rng((seed, int(share * 100), by_subtree))
-    whole = pedigree(world.graph)
-    open_ = hidden(whole, share, by_subtree, rng)
-    joined = adjacency(world.graph)
-    methods = {**METHODS, STEPS: like_steps(step_features(world.graph))}
+    """Rows, one an attribute, a graph and a method. worlds: the same models by different graphs,
+    the true one first; the same cells are hidden of all. compared: graphs with which methods other
+    than the default are tried. names: of attributes; all, where none."""
+    rng = np.random.default_rng((seed, round(100 * share), by_subtree))
+    first = next(iter(worlds.values()))
+    chosen = hidden(pedigree(first.graph), share, by_subtree, rng)
+    gone = {node.id for node, x in zip(first.graph.nodes, chosen.tolist(), strict=True) if x}
+    for name, world in worlds.items():
+        open_ = np.array([node.id in gone for node in world.graph.nodes])
+        methods = _methods(world) if name in compared else {}
+        at = {"graph": name, "world": world.name, "seed": seed, "hidden": share}
+        at |= {"by": "subtrees" if by_subtree else "cells", "n": int(open_.sum())}
+        yield from _of_world(world, open_, methods, at, names)
+
+
+def _methods(world: World) -> dict[str, Method]:
+    seen = step_features(world.graph)
+    if world.figures is not None:
+        seen = np.concatenate([seen, world.figures], axis=1)
+    seen = standard(seen)
+    network = graph_network(parents(world.graph), seen)
+    return {**METHODS, STEPS: like_steps(seen), NETWORK: network}
+
+
+def _of_world(
+    world: World, open_: Mask, methods: dict[str, Method], at: Row, names: Sequence[str] | None
+) -> Iterator[Row]:
+    whole, joined = pedigree(world.graph), adjacency(world.graph)
     for name, values in world.truth.items():
         if names is not None and name not in names:
             continue
@@ -108,16 +139,16 @@ def trials(
         kept: list[Value | None] = [
             None if h else v for v, h in zip(values, open_.tolist(), strict=True)
         ]
-        stated = replace(column(name, kept, true.kind))
-        at = {"world": world.name, "attribute": name, "kind": true.kind, "seed": seed}
-        at |= {"hidden": share, "by": "subtrees" if by_subtree else "cells", "n": int(open_.sum())}
+        stated = column(name, kept, true.kind)
         found = guessed(whole, stated)
+        of = {**at, "attribute": name, "kind": true.kind}
+        case = _Case(of, true, stated, found, open_, joined, methods)
         if true.numbers is not None:
-            yield from _numbers(_Case(at, true, stated, found, open_, joined, methods), world)
+            yield from _numbers(case, world)
         elif true.held is not None:
-            yield from _sets(_Case(at, true, stated, found, open_, joined, methods))
+            yield from _sets(case)
         else:
-            yield from _values(_Case(at, true, stated, found, open_, joined, methods))
+            yield from _values(case)
 
 
 @dataclass(frozen=True)
@@ -139,11 +170,11 @@ def _values(case: _Case) -> Iterator[Row]:
     assert stated.codes is not None
     joined = case.joined
     names = [true.names[k] for k in true.codes[open_]]
-    told = np.zeros((joined.shape[0], len(stated.names)))
+    told = np.zeros((joined.shape[0], 1, len(stated.names)))
     rows = np.flatnonzero(stated.codes >= 0)
-    told[rows, stated.codes[rows]] = 1
+    told[rows, 0, stated.codes[rows]] = 1
     for method, run in case.methods.items():
-        chance = run(joined, told)[: len(open_)][open_]
+        chance = run(joined, told)[: len(open_), 0][open_]
         best = chance.argmax(1)
         right = np.array([stated.names[k] == n for k, n in zip(best, names, strict=True)])
         yield {**at, "method": method, **Told(right, chance.max(1)).figures()}
@@ -151,12 +182,9 @@ def _values(case: _Case) -> Iterator[Row]:
         assert found.best is not None
         assert found.chance is not None
         best = found.best[open_]
-        known = best < len(stated.names)
-        every = (*stated.names, "")
-        place = np.where(known, best, -1)
-        right = np.array([every[k] == n for k, n in zip(place, names, strict=True)])
+        right = np.array([stated.names[k] == n for k, n in zip(best, names, strict=True)])
         figures = Told(right, found.chance[open_]).figures()
-        yield {**at, "method": OURS, **figures, "bits": found.bits}
+        yield {**at, "method": OURS, **figures, "bits": found.bits, "follows": found.follows}
 
 
 def _sets(case: _Case) -> Iterator[Row]:
@@ -168,16 +196,15 @@ def _sets(case: _Case) -> Iterator[Row]:
     place = {n: k for k, n in enumerate(true.names)}
     order = [place[n] for n in stated.names]
     truth = true.held[open_][:, order] == 1
+    told = np.zeros((joined.shape[0], len(order), 2))
+    for k in range(2):
+        told[: len(open_), :, k] = stated.held == k
     for method, run in case.methods.items():
-        chance = np.zeros((int(open_.sum()), len(order)))
-        for k in range(len(order)):
-            told = np.zeros((joined.shape[0], 2))
-            rows = np.flatnonzero(stated.held[:, k] >= 0)
-            told[rows, stated.held[rows, k]] = 1
-            chance[:, k] = run(joined, told)[: len(open_)][open_, 1]
+        chance = run(joined, told)[: len(open_)][open_, :, 1]
         yield {**at, "method": method, **_binary(truth, chance)}
     if found is not None and found.held is not None:
-        yield {**at, "method": OURS, **_binary(truth, found.held[open_]), "bits": found.bits}
+        figures = _binary(truth, found.held[open_])
+        yield {**at, "method": OURS, **figures, "bits": found.bits, "follows": found.follows}
 
 
 def _binary(truth: Mask, chance: Array) -> Row:
@@ -194,12 +221,12 @@ def _numbers(case: _Case, world: World) -> Iterator[Row]:
     y, given = scale(true.numbers), scale(stated.numbers)
     rows = np.flatnonzero(np.isfinite(given))
     mean, spread = given[rows].mean(), y.std()
-    told = np.zeros((joined.shape[0], 2))
+    told = np.zeros((joined.shape[0], 1, 2))
     low, high = given[rows].min(), given[rows].max()
-    told[rows, 1] = (given[rows] - low) / (high - low)
-    told[rows, 0] = 1 - told[rows, 1]
+    told[rows, 0, 1] = (given[rows] - low) / (high - low)
+    told[rows, 0, 0] = 1 - told[rows, 0, 1]
     for method, run in case.methods.items():
-        guess = low + (high - low) * run(joined, told)[: len(open_), 1]
+        guess = low + (high - low) * run(joined, told)[: len(open_), 0, 1]
         guess = np.full_like(guess, mean) if method == "majority" else guess
         error = float(np.sqrt(np.mean((guess - y)[open_] ** 2)) / spread)
         yield {**at, "method": method, "error": error}
@@ -207,4 +234,5 @@ def _numbers(case: _Case, world: World) -> Iterator[Row]:
         middle, low, high = scale(found.ends)
         error = float(np.sqrt(np.mean((middle - y)[open_] ** 2)) / spread)
         inside = float(((low <= y) & (y <= high))[open_].mean())
-        yield {**at, "method": OURS, "error": error, "inside": inside, "bits": found.bits}
+        row = {**at, "method": OURS, "error": error, "inside": inside}
+        yield {**row, "bits": found.bits, "follows": found.follows}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.hub.phylogeny import family_sizes, grown
 from mother.attributes.table import Value
@@ -30,12 +31,14 @@ ORGANIZATIONS, DATASETS = 200, 1000
 @dataclass(frozen=True)
 class World:
     """A graph, and of each attribute the value of every model, by its place. logarithms: numbers
-    whose errors are told on that scale."""
+    whose errors are told on that scale. figures: (models, features) what weights show of a model
+    and of its step; None where there are no weights."""
 
     name: str
     graph: ModelGraph
     truth: dict[str, list[Value]]
     logarithms: frozenset[str] = frozenset()
+    figures: NDArray[np.float64] | None = None
 
 
 def simulated(n: int, seed: int) -> World:

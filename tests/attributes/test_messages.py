@@ -69,7 +69,7 @@ def check_category(p: Pedigree, codes: list[int], stay: list[float]) -> None:
     states = np.full(p.rows, -1)
     states[: p.models] = codes[: p.models]
     character = np.zeros(p.families, dtype=np.intp)
-    told = categories.States.of(p, states, 2, character)
+    told = categories.States.of(p, states, 2, character, closed=True)
     evidence = np.maximum(told.evidence(p, states), -8)
     each = np.resize(stay, len(p.child))
     target, root = np.array([0.7, 0.3]), np.array([0.4, 0.6])

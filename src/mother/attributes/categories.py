@@ -14,24 +14,30 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+from scipy.special import gammaln
 
 from mother.attributes.pedigree import Array, Indices, Pedigree
 
 #: values of one family that are told apart; rarer ones are one
 MOST = 16
 ROUNDS = 3  # of messages where there are merges
-STEPS = 25  # of expectation and maximization, at most
-SETTLED = 0.01  # change of a rate, as a share of it, below which steps end
+STEPS, FEW = 25, 4  # of expectation and maximization, at most; where rates are nearly known
+HALVINGS = 24  # of where a rate may be
+SETTLED = 0.02  # change of a rate, as a share of it, below which steps end
 SURE = 1e-6  # no link changes a value with less than this, nor with more than one less this
 #: how many links a guess counts for, that rates of all kinds are alike and most values stay
 PRIOR, STAYING = 4.0, 0.8
+WEIGHTS = np.geomspace(
+    0.5, 1e4, 18
+)  # of a guess at shares, in cells, of which the likeliest counts
 _NEVER = -40.0  # log of the chance that a stated value is another
 
 
 @dataclass(frozen=True)
 class Rates:
     """rate: (kinds,) changes a length; power: of lengths, 0 where they do not matter. target, root:
-    (characters, values), what is drawn on a change and by founders, each row adding up to 1."""
+    (characters, values), what is drawn on a change and by founders; what a row lacks to 1 is drawn
+    from values that nobody states."""
 
     rate: Array
     power: float
@@ -47,19 +53,22 @@ class Rates:
 @dataclass(frozen=True)
 class States:
     """Which values are told apart in each family: states (families, K), numbers of values. A value
-    beyond the last stands for all that no other state of the family stands for. character:
-    (families,) which of several characters it is that a family shows."""
+    beyond the last stands for all that no other state of the family stands for, values that nobody
+    states among them. character: (families,) which of several characters it is that a family
+    shows."""
 
     states: Indices
     values: int
     character: Indices
 
     @staticmethod
-    def of(pedigree: Pedigree, codes: Indices, values: int, character: Indices) -> States:
-        """codes: (rows,) the stated value of each row, or -1."""
-        if values <= MOST:
-            every = np.broadcast_to(np.arange(values), (pedigree.families, values))
-            return States(every, values, character)
+    def of(
+        pedigree: Pedigree, codes: Indices, values: int, character: Indices, *, closed: bool
+    ) -> States:
+        """codes: (rows,) the stated value of each row, or -1. closed: there are no other values."""
+        if closed or values <= MOST:
+            every = np.arange(values if closed else values + 1)
+            return States(np.tile(every, (pedigree.families, 1)), values, character)
         known = np.flatnonzero(codes >= 0)
         pairs = pedigree.family[known] * values + codes[known]
         pairs, many = np.unique(pairs, return_counts=True)
@@ -231,19 +240,24 @@ def fitted(
     values: int,
     power: float,
     character: Indices,
+    *,
+    closed: bool,
+    near: Rates | None = None,
 ) -> Rates:
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
-    drawn towards a common rate and the values' shares as by `PRIOR` links.
+    drawn towards a common rate as by `PRIOR` links, and towards the values' shares.
 
     codes: (rows,) the number of the value that each row states, from 0, or -1. character:
-    (families,) what it is a value of; all characters change at the same rates.
+    (families,) what it is a value of; all characters change at the same rates. closed: there are no
+    values but those. near: rates of much the same rows, from which a few steps lead there.
     """
-    states = States.of(pedigree, codes, values, character)
-    share = shares(states, pedigree, codes)
-    rates = Rates(np.full(len(pedigree.kinds), -np.log(STAYING)), power, share, share)
+    states = States.of(pedigree, codes, values, character, closed=closed)
+    share = shares(states, pedigree, codes, closed=closed)
+    rate = np.full(len(pedigree.kinds), -np.log(STAYING)) if near is None else near.rate
+    rates = Rates(rate, power, share, share)
     evidence = states.evidence(pedigree, codes)
     found = None
-    for _ in range(STEPS):
+    for _ in range(STEPS if near is None else FEW):
         target, root = states.shares(rates.target), states.shares(rates.root)
         found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, found)
         before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
@@ -258,19 +272,46 @@ def fitted(
     return rates
 
 
-def shares(states: States, pedigree: Pedigree, codes: Indices) -> Array:
-    """(characters, values) of all that is stated, with one more, spread over all."""
+def shares(states: States, pedigree: Pedigree, codes: Indices, *, closed: bool) -> Array:
+    """(characters, values) of all that is stated. Unless they are `closed`, values that nobody
+    states have as large a share as those that one row states (Good 1953)."""
     told = np.flatnonzero(codes >= 0)
     place = states.character[pedigree.family[told]] * states.values + codes[told]
     many = (int(states.character.max(initial=0)) + 1) * states.values
-    counts = np.bincount(place, minlength=many).reshape(-1, states.values) + 1 / states.values
-    return np.asarray(counts / counts.sum(1, keepdims=True))
+    counts = np.bincount(place, minlength=many).reshape(-1, states.values)
+    known = np.ones(counts.shape) if closed else np.maximum(counts > 0, 1e-9)
+    found = drawn_towards(known / known.sum(1, keepdims=True), counts)
+    new = 0.0 if closed else float((counts == 1).sum()) / (float(counts.sum()) + 1)
+    return np.asarray(found * (1 - new))
+
+
+def drawn_towards(centre: Array, counts: Array) -> Array:
+    """(characters, values) shares of which counts were drawn, (characters, values), if they vary
+    around the centre, as much as makes the counts likeliest (Dirichlet and multinomial).
+
+    >>> drawn_towards(np.full((1, 2), 0.5), np.array([[51.0, 49.0]])).round(3)
+    array([[0.5, 0.5]])
+    >>> drawn_towards(np.full((1, 2), 0.5), np.array([[99.0, 1.0]])).round(2)
+    array([[0.98, 0.02]])
+    """
+    some = counts > 0
+    m, n, whole = centre[some], counts[some], counts.sum(1)
+
+    def likelihood(weight: float) -> float:
+        each = gammaln(weight * m + n) - gammaln(weight * m)
+        rows = gammaln(weight) - gammaln(weight + whole)
+        return float(each.sum() + rows.sum())
+
+    best = max(WEIGHTS.tolist(), key=likelihood)
+    return np.asarray((counts + best * centre) / (whole + best)[:, None])
 
 
 def _rates(pedigree: Pedigree, kept: Array, changed: Array, power: float) -> Array:
     """(kinds,) the rates under which so many values stay, kept, and change."""
-    length = pedigree.length**power
-    kind, kinds = pedigree.kind, len(pedigree.kinds)
+    length, kind, kinds = pedigree.length**power, pedigree.kind, len(pedigree.kinds)
+    if not power:  # all links of a kind are alike
+        kept, changed = (np.bincount(kind, x, kinds) for x in (kept, changed))
+        length, kind = np.ones(kinds), np.arange(kinds)
     whole, every = np.zeros(len(kind), dtype=np.intp), np.array([PRIOR])
     common = _likeliest(length, kept, changed, whole, every * STAYING, every * (1 - STAYING))
     stay = np.exp(-np.repeat(common, kinds))
@@ -284,7 +325,7 @@ def _likeliest(
     0: by halving, on a logarithmic scale. stay, change: (kinds,) what is counted beforehand, of
     length 1."""
     low, high = np.full(len(stay), -15.0), np.full(len(stay), 4.0)
-    for _ in range(40):
+    for _ in range(HALVINGS):
         rate = np.exp((low + high) / 2)
         slope = length * (changed / np.expm1(rate[kind] * length) - kept)
         rises = np.bincount(kind, slope, len(stay)) + change / np.expm1(rate) - stay > 0
@@ -299,5 +340,6 @@ def _drawn(states: States, found: Array, before: Array, share: Array) -> Array:
     own = states.states >= 0
     place = (states.character[:, None] * wide + states.states)[own]
     counts = np.bincount(place, found[own], len(share) * wide).reshape(-1, wide)
-    whole = counts[:, :-1] + counts[:, -1:] * before + PRIOR * share
-    return np.asarray(whole / whole.sum(1, keepdims=True))
+    seen = share.sum(1, keepdims=True)  # the rest are values that nobody states
+    whole = counts[:, :-1] + counts[:, -1:] * before
+    return drawn_towards(share / seen, whole) * seen

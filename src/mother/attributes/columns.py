@@ -17,6 +17,7 @@ KINDS = ("category", "set", "number", "text")
 #: a number that takes no more values than this, each so often, is one of few
 FEW, OFTEN = 12, 3
 MOSTLY = 0.9  # where so many of the values are numbers, the others are mistakes
+LARGEST = 1e150  # numbers whose squares can be summed
 ELEMENTS = 64  # of sets, the most frequent
 
 
@@ -91,6 +92,8 @@ def _number(name: str, value: Value) -> float:
     found = number(value)
     if found is None:
         raise UsageError(f"{name}: {value!r} is no number")
+    if found and not 1 / LARGEST <= abs(found) <= LARGEST:
+        raise UsageError(f"{name}: {value!r} is beyond {LARGEST:g}, or as close to 0")
     return found
 
 

@@ -17,6 +17,8 @@ from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
 INTERVAL = 0.9  # how probable it is that a number lies in its interval
 FITTED = 15_000  # rows that rates are fitted to; of larger graphs families drawn at random
 FITTED_SETS = 60_000  # the same, rows of all elements together
+FOLDS = 3  # parts of what is stated, of which each is foretold from the others
+NOBODYS = 1e-6  # a smaller share is of a value that is stated elsewhere
 AT_ONCE = 300_000  # rows in work
 BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
 _SEED = 0
@@ -67,63 +69,42 @@ def guessed(whole: Pedigree, values: Column) -> Guesses | None:
 
 def _category(whole: Pedigree, codes: Indices, values: int) -> Guesses:
     codes = _rows(whole, codes, -1)
-    part, rows = whole.part(_drawn(whole, codes >= 0, FITTED))
-    fit = _fitted(part, codes[rows], values, np.zeros(part.families, dtype=np.intp))
+    fit = _fitted(whole, codes[:, None], values, FITTED)
     best, chance = np.zeros(whole.models, dtype=np.intp), np.zeros(whole.models)
-    right = np.full(whole.models, np.nan)
     for part, rows in _parts(whole):
         one = np.zeros(part.families, dtype=np.intp)
         states, expected = _expected(part, codes[rows], values, fit, one)
-        outside = expected[: part.models]
-        models, family = rows[: part.models], part.family[: part.models]
         top, surely = states.likeliest(part, expected, fit.shares[0])
+        models = rows[: part.models]
         best[models], chance[models] = top[: part.models], surely[: part.models]
-        place = _place(states.states[family], codes[models], values)
-        right[models] = np.where(place >= 0, outside[np.arange(len(place)), place], np.nan)
-    told = np.flatnonzero(codes >= 0)
-    bits = _bits(right[told], codes[told], values)
-    if not _follows(*bits):
-        share = np.bincount(codes[told], minlength=values) / len(told)
-        best[:], chance[:] = share.argmax(), share.max()
-    return Guesses(_heard(whole, codes >= 0), *bits, best=best, chance=chance)
+    return Guesses(_heard(whole, codes >= 0), *fit.gained, best=best, chance=chance)
 
 
 def _set(whole: Pedigree, held: NDArray[np.int8]) -> Guesses:
     """Each element is a character of its own, there or not; all change at the same rates."""
     elements = held.shape[1]
-    told = _rows(whole, held.max(1), -1) >= 0
-    part, rows = whole.part(_drawn(whole, told, FITTED_SETS // elements))
-    codes = _rows(whole, held, -1)[rows].T.ravel().astype(np.intp)
-    many = part.times(elements)
-    which = np.repeat(np.arange(elements), part.families)
-    fit = _fitted(many, codes, 2, which)
+    padded = _rows(whole, held, -1)
+    fit = _fitted(whole, padded, 2, FITTED_SETS // elements, closed=True)
     found = np.zeros(held.shape)
-    right = np.full(held.shape, np.nan)
     for part, rows in _parts(whole):
         models = rows[: part.models]
         for k in range(elements):
-            codes = _rows(part, held[models, k], -1)
             which = np.full(part.families, k, dtype=np.intp)
-            _, outside = _expected(part, codes, 2, fit, which)
-            outside = outside[: part.models]
-            found[models, k] = outside[:, 1]
-            right[models, k] = outside[np.arange(len(models)), codes[: part.models]]
-    some = told[: whole.models]
-    gained = [_gained(right[some, k], held[some, k], 2) for k in range(elements)]
-    gain = np.sum(gained, axis=0)
-    bits = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
-    if not _follows(*bits):
-        found[:] = (held[some] == 1).mean(0)
-    return Guesses(_heard(whole, told), *bits, held=found)
+            _, outside = _expected(part, padded[rows, k], 2, fit, which)
+            found[models, k] = outside[: part.models, 1]
+    return Guesses(_heard(whole, padded.max(1) >= 0), *fit.gained, held=found)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Rates; shares: (characters, values), of what is stated."""
+    """Rates; shares: (characters, values), of what is stated; gained: bits a model, and the
+    standard error. closed: see `categories.States`."""
 
     rates: categories.Rates
     shares: Array
     sure: _Sure
+    gained: tuple[float, float]
+    closed: bool
 
 
 @dataclass(frozen=True)
@@ -141,45 +122,108 @@ class _Sure:
         return np.asarray(told + (1 - self.trust) * base / base.sum(1, keepdims=True))
 
 
-def _fitted(part: Pedigree, codes: Indices, values: int, character: Indices) -> _Fit:
-    """The rates, with lengths or without, that foretell better what is stated, each from all
-    others, and what makes their beliefs as sure as they are right."""
-    told = np.flatnonzero(codes >= 0)
-    found = []
+def _fitted(whole: Pedigree, codes: Any, values: int, most: int, *, closed: bool = False) -> _Fit:
+    """The rates, with lengths or without, that foretell better what is stated, and what makes their
+    beliefs as sure as they are right. codes: (rows, characters); most: rows that are looked at."""
+    part, own, which = _several(whole, codes, _drawn(whole, codes.max(1) >= 0, most))
+    many = codes.shape[1]
+    tried: list[tuple[categories.Rates, _Trial]] = []
     for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
-        rates = categories.fitted(part, codes, values, of_length, character)
-        states, outside = _outside(part, codes, values, rates, character)
-        share = categories.shares(states, part, codes)
-        family = part.family[told]
-        every, base = outside[told], states.shares(share)[family]
-        place = _place(states.states[family], codes[told], values)
+        near = tried[0][0] if tried else None
+        rates = categories.fitted(part, own, values, of_length, which, closed=closed, near=near)
+        tried.append((rates, _tried(part, own, which, values, many, rates, closed)))
+    rates, trial = min(tried, key=lambda pair: pair[1].cost)
+    states = categories.States.of(part, own, values, which, closed=closed)
+    share = categories.shares(states, part, own, closed=closed)
+    return _Fit(rates, share, trial.sure, trial.gained, closed)
 
-        def cost(
-            at: Array, every: Array = every, base: Array = base, place: Indices = place
-        ) -> float:
-            sure = _Sure(*at).of(every, base)[np.arange(len(place)), place]
-            right = float(np.log(sure).sum()) + DOUBTED * float(np.log(1 - at[1]))
-            return -right / max(len(place), 1)
 
-        best = minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS))
-        found.append((float(best.fun), of_length, _Fit(rates, share, _Sure(*best.x.tolist()))))
-    return min(found, key=lambda fit: fit[:2])[2]
+def _several(whole: Pedigree, codes: Any, families: Mask) -> tuple[Pedigree, Indices, Indices]:
+    """Some families once for each character: the pedigree, its rows' codes, and the character of
+    each of its families."""
+    part, rows = whole.part(families)
+    many = codes.shape[1]
+    which = np.repeat(np.arange(many), part.families)
+    own = codes[rows].T.ravel().astype(np.intp)
+    return (part if many == 1 else part.times(many)), own, which
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """How well rates foretell what is hidden from them, and how sure they may be."""
+
+    cost: float
+    sure: _Sure
+    gained: tuple[float, float]
+
+
+def _tried(
+    part: Pedigree,
+    codes: Indices,
+    which: Indices,
+    values: int,
+    many: int,
+    near: categories.Rates,
+    closed: bool,
+) -> _Trial:
+    """Each of `FOLDS` parts of what is stated, foretold by rates that are fitted to the others.
+    which: the character of each family, of `many`."""
+    rng = np.random.default_rng(_SEED)
+    rows = part.rows // many
+    fold = np.tile(rng.integers(FOLDS, size=rows), many)
+    beliefs, base, place, of = [], [], [], []
+    for k in range(FOLDS):
+        kept = np.where(fold == k, -1, codes)
+        rates = categories.fitted(part, kept, values, near.power, which, closed=closed, near=near)
+        states, outside = _outside(part, kept, values, rates, which, closed)
+        share = categories.shares(states, part, kept, closed=closed)
+        held = np.flatnonzero((fold == k) & (codes >= 0))
+        family = part.family[held]
+        narrow = ((0, 0), (0, categories.MOST + 1 - states.states.shape[1]))
+        beliefs.append(np.pad(outside[held], narrow))
+        base.append(np.pad(states.shares(share)[family], narrow, constant_values=1e-12))
+        own = np.where(share[which[family], codes[held]] > NOBODYS, codes[held], values)
+        of.append(held % rows)
+        place.append(_place(states.states[family], own, values))
+    outside, shares, at = np.concatenate(beliefs), np.concatenate(base), np.concatenate(place)
+    here = np.arange(len(at))
+
+    def cost(x: Array) -> float:
+        right = float(np.log(_Sure(*x).of(outside, shares)[here, at]).sum())
+        return -(right + DOUBTED * float(np.log(1 - x[1]))) / max(len(at), 1)
+
+    best = minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS))
+    sure = _Sure(*best.x.tolist())
+    gain = np.log2(sure.of(outside, shares)[here, at] / shares[here, at])
+    _, model = np.unique(np.concatenate(of), return_inverse=True)
+    return _Trial(float(best.fun), sure, _mean(np.bincount(model, gain)))
+
+
+def _mean(gain: Array) -> tuple[float, float]:
+    """And the standard error."""
+    n = max(len(gain), 1)
+    return float(gain.sum() / n), float(gain.std() / np.sqrt(n)) if len(gain) else 0.0
 
 
 def _expected(
     part: Pedigree, codes: Indices, values: int, fit: _Fit, character: Indices
 ) -> tuple[categories.States, Array]:
     """(rows, K) what all others let expect of each row, as sure as it is right."""
-    states, outside = _outside(part, codes, values, fit.rates, character)
+    states, outside = _outside(part, codes, values, fit.rates, character, fit.closed)
     base = states.shares(fit.shares)[part.family]
     return states, fit.sure.of(outside, base)
 
 
 def _outside(
-    part: Pedigree, codes: Indices, values: int, rates: categories.Rates, character: Indices
+    part: Pedigree,
+    codes: Indices,
+    values: int,
+    rates: categories.Rates,
+    character: Indices,
+    closed: bool,
 ) -> tuple[categories.States, Array]:
     """The same, as sure as the rates have it."""
-    states = categories.States.of(part, codes, values, character)
+    states = categories.States.of(part, codes, values, character, closed=closed)
     evidence, stay = states.evidence(part, codes), rates.staying(part)
     target, root = states.shares(rates.target), states.shares(rates.root)
     return states, categories.beliefs(part, evidence, stay, target, root).outside
@@ -189,18 +233,6 @@ def _place(states: Indices, codes: Indices, values: int) -> Indices:
     """Which of (n, K) states stands for each of n codes; -1 for none."""
     fits = np.where(states == codes[:, None], 2, states == values)
     return np.where(codes >= 0, fits.argmax(1), -1)
-
-
-def _gained(right: Array, codes: Indices, values: int) -> Array:
-    """In bits, how much more probable what is stated is to relatives than by the shares of what all
-    other models state."""
-    share = np.bincount(codes, minlength=values) - 1 + 1 / values
-    return np.asarray(np.log2(right) - np.log2(share[codes] / share.sum()))
-
-
-def _bits(right: Array, codes: Indices, values: int) -> tuple[float, float]:
-    gain = _gained(right, codes, values)
-    return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
 
 
 def _number(whole: Pedigree, values: Array) -> Guesses | None:
@@ -218,13 +250,16 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
     fits = []
     for scale in scales:
         own = scale.to(padded[rows])
-        at = np.isfinite(own)
         for of_length in lengths:
             drift = numbers.fitted(part, own, of_length)
-            found = numbers.estimates(part, own, drift)
-            density = _density(own[at], found.mean[at], found.variance[at])
-            fits.append((scale.cost(padded[rows][at]) - float(density.mean()), drift, scale))
-    _, drift, scale = min(fits, key=lambda fit: fit[0])
+            held, mean, variance = _foretold(part, own, drift)
+            gain = (_density(held, mean, variance) - _density(held, 0.0, 1.0)) / np.log(2)
+            cost = scale.cost(values[told]) - float(_density(held, mean, variance).mean())
+            off = np.abs(held - mean) / np.sqrt(variance)
+            fits.append((cost, drift, scale, _mean(gain), off))
+    _, drift, scale, bits, off = min(fits, key=lambda fit: fit[0])
+    if len(off) < INTERVAL / (1 - INTERVAL):  # of so few no interval is known
+        bits = bits[0], np.inf
     mean, variance = np.zeros((2, whole.models))
     own = scale.to(padded)
     for part, rows in _parts(whole):
@@ -232,19 +267,31 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
         models = rows[: part.models]
         mean[models] = found.mean[: part.models]
         variance[models] = found.variance[: part.models]
-    own = own[told]
-    gain = _density(own, mean[told], variance[told]) - _density(own, 0.0, 1.0)
-    gain /= np.log(2)
-    bits = float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
     if not _follows(*bits):
         mean[:], variance[:] = 0.0, 1.0
-    off = np.sort(np.abs(own - mean[told]) / np.sqrt(variance[told]))
-    reach = off[min(len(off), int(np.ceil(INTERVAL * (len(off) + 1)))) - 1] * np.sqrt(variance)
+        off = np.abs(own[told])
+    most = min(len(off), int(np.ceil(INTERVAL * (len(off) + 1))))
+    reach = np.sort(off)[most - 1] * np.sqrt(variance)
     return Guesses(
         _heard(whole, np.isfinite(padded)),
         *bits,
         ends=scale.back(np.stack([mean, mean - reach, mean + reach])),
     )
+
+
+def _foretold(part: Pedigree, own: Array, near: numbers.Drift) -> tuple[Array, Array, Array]:
+    """What is stated, and the means and variances that it is foretold to have, each of `FOLDS`
+    parts from the others."""
+    fold = np.random.default_rng(_SEED).integers(FOLDS, size=part.rows)
+    found = []
+    for k in range(FOLDS):
+        kept = np.where(fold == k, np.nan, own)
+        drift = numbers.fitted(part, kept, near.power, near)
+        held = np.flatnonzero((fold == k) & np.isfinite(own))
+        by = numbers.estimates(part, kept, drift)
+        found.append(np.stack([own[held], by.mean[held], by.variance[held]]))
+    held, mean, variance = np.concatenate(found, axis=1)
+    return held, mean, variance
 
 
 class _Scale:

@@ -16,7 +16,7 @@ import numpy as np
 from mother.attributes.pedigree import Array, Indices, Pedigree
 
 ROUNDS = 3  # of messages where there are merges
-STEPS = 30  # of expectation and maximization
+STEPS, FEW = 25, 4  # of expectation and maximization; where the drift is nearly known
 PRIOR = 4.0  # how many links a guess counts for, that all kinds of relation are alike
 LEAST = 1e-4  # least variance of a link, in units of that of all numbers
 _STATED = 1e8  # precision of what is stated, in the same units
@@ -128,14 +128,15 @@ def _down(
     return found, means, variances
 
 
-def fitted(pedigree: Pedigree, values: Array, power: float) -> Drift:
+def fitted(pedigree: Pedigree, values: Array, power: float, near: Drift | None = None) -> Drift:
     """The drift by maximum likelihood (expectation and maximization), that of each kind drawn
-    towards the common one as by `PRIOR` links. values: as above."""
+    towards the common one as by `PRIOR` links. values: as above. near: that of much the same rows,
+    from which a few steps lead there."""
     kinds = len(pedigree.kinds)
     pull, shift = np.full(kinds, 0.9), np.zeros(kinds)
-    drift = Drift(pull, shift, np.full(kinds, 0.3), power, 0.0, 1.0)
+    drift = near or Drift(pull, shift, np.full(kinds, 0.3), power, 0.0, 1.0)
     to_brood = np.array([name.startswith("to ") for name in pedigree.kinds], dtype=bool)
-    for _ in range(STEPS):
+    for _ in range(STEPS if near is None else FEW):
         found = estimates(pedigree, values, drift)
         pull, shift, spread = np.ones(kinds), np.zeros(kinds), drift.spread
         for some, free in ((to_brood, True), (~to_brood, False)):

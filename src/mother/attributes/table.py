@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LARGEST = 1 << 30  # bytes of a table
 MOST_ATTRIBUTES = 1000
 LONGEST = 1000  # letters of a value, or of an attribute's name
+TOLD = 80  # letters of what is no value
 IDS = ("id", "model", "name")  # what the column of models is called, else it is the first
 #: what stands where nothing is stated
 NOTHING = {"", "?", "n/a", "na", "nan", "none", "null", "unknown"}
@@ -75,9 +77,7 @@ def stated(graph: ModelGraph, table: Any) -> Stated:
     if hasattr(table, "to_dict") and hasattr(table, "columns"):
         return _placed(graph, "the table", *_frame(table))
     if isinstance(table, Mapping):
-        names = sorted({str(name) for row in table.values() for name in row})
-        rows = ((str(id_), [row.get(name) for name in names]) for id_, row in table.items())
-        return _placed(graph, "the table", names, rows, 1)
+        return _placed(graph, "the table", *_mapping(table))
     raise UsageError(f"{type(table).__name__} is no table: a path, a pandas frame or a mapping is")
 
 
@@ -111,6 +111,25 @@ def _read(path: str | PathLike[str]) -> tuple[list[str], Iterator[tuple[str, lis
             yield id_.strip(), row
 
     return head[:at] + head[at + 1 :], cells(), 2
+
+
+def _mapping(
+    table: Mapping[Any, Any],
+) -> tuple[list[str], Iterator[tuple[str, list[Any]]], int]:
+    rows = []
+    for id_, row in table.items():
+        if not isinstance(row, Mapping):
+            raise UsageError(f"of {id_!r} the table holds no attributes but {_short(row)}")
+        rows.append((str(id_), {str(name): cell for name, cell in row.items()}))
+        if len(rows[-1][1]) < len(row):
+            raise InputError("the table", f"names an attribute of {id_!r} twice")
+    names = sorted({name for _, row in rows for name in row})
+    return names, ((id_, [row.get(name) for name in names]) for id_, row in rows), 1
+
+
+def _short(cell: object) -> str:
+    text = repr(cell)
+    return text if len(text) <= TOLD else text[: TOLD - 1] + "…"
 
 
 def _frame(frame: pandas.DataFrame) -> tuple[list[str], Iterator[tuple[str, list[Any]]], int]:
@@ -155,7 +174,10 @@ def _placed(
                     same[cell] = value(cell)
                 column[at] = same[cell]
             elif cell is not None:
-                column[at] = value(cell)
+                try:
+                    column[at] = value(cell)
+                except UsageError as fault:
+                    raise InputError(name, f"row {number}: {fault}") from None
     if number < first:
         raise InputError(name, "holds no rows")
     if not row_of:
@@ -170,20 +192,35 @@ def value(cell: object) -> Value | None:
     >>> value(" mit "), value("en; fr"), value("1e-5"), value("N/A"), value(float("nan"))
     ('mit', ('en', 'fr'), '1e-5', None, None)
     """
+    if hasattr(cell, "tolist"):  # of numpy, pandas, torch
+        cell = cell.tolist()
+    if cell is None:
+        return None
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, int | float) or hasattr(cell, "__float__"):
-        number = float(cell)
-        return number if number - number == 0 else None
-    if isinstance(cell, Sequence | set | frozenset) and not isinstance(cell, str):
-        parts = {str(x).strip()[:LONGEST] for x in cell if x is not None}
-        return tuple(sorted(x for x in parts if x.lower() not in NOTHING))
-    text = str(cell).strip()
+    if hasattr(cell, "__float__"):
+        return _finite(cell)
+    if isinstance(cell, Sequence | set | frozenset) and not isinstance(cell, str | bytes):
+        texts = {_single(x) for x in cell if x is not None}
+        return tuple(sorted(x for x in texts if x.lower() not in NOTHING))
+    text = _single(cell)
     if text.lower() in NOTHING:
         return None
-    if ";" in text or "|" in text:
-        return value(_SEPARATOR.split(text))
-    return text[:LONGEST]
+    return value(_SEPARATOR.split(text)) if ";" in text or "|" in text else text
+
+
+def _finite(cell: Any) -> float | None:
+    try:
+        number = float(cell)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{_short(cell)} is no number that a computer can hold") from None
+    return number if math.isfinite(number) else None
+
+
+def _single(cell: object) -> str:
+    if isinstance(cell, bytes | bytearray | complex | Mapping | Sequence) and not isinstance(cell, str):
+        raise UsageError(f"{_short(cell)} is no value: text, a number or several texts is")
+    return str(cell).strip()[:LONGEST]
 
 
 def number(text: Value) -> float | None:
@@ -197,4 +234,4 @@ def number(text: Value) -> float | None:
     if not isinstance(text, str) or not _NUMBER.fullmatch(text):
         return None
     found = float(text)
-    return found if found - found == 0 else None
+    return found if math.isfinite(found) else None

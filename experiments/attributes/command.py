@@ -14,6 +14,7 @@ import click
 HIDDEN = (0.9, 0.7, 0.5, 0.2)
 WRONG = 0.05  # of a hub's edges, as many as the page on hubs finds wrong
 MISSING = 0.2
+OFTEN = 50  # rows after which they are kept
 
 
 @click.command()
@@ -53,17 +54,19 @@ def attributes(
 
     start = time.perf_counter()
     large = out / f"{scale.NAME}.csv"
+    out.mkdir(parents=True, exist_ok=True)
     if hub is not None:
         row = scale.timed(hub, 0, graphs / f"hub-{hub}")
-        out.mkdir(parents=True, exist_ok=True)
         large.write_text(table_as_csv([*_read(large), row]), encoding="utf-8")
         click.echo(large)
         return
-    rows = []
+    rows: list[dict[str, object]] = []
     raw = out / f"{NAME}.csv"
     for row in _rows(models, seeds, population, families, split, graphs):
         rows.append(row)
-        raw.write_text(table_as_csv(rows), encoding="utf-8")
+        if len(rows) % OFTEN == 0:  # what is cut short leaves what it found
+            raw.write_text(table_as_csv(rows), encoding="utf-8")
+    raw.write_text(table_as_csv(rows), encoding="utf-8")
     command = f"python -m experiments attributes --models {models} --seeds {seeds}"
     command += f" --population FOLDER --families {families}" if population else ""
     command += " --split FOLDER" * len(split)
@@ -92,7 +95,7 @@ def _rows(
 
     kept = []
     if population is not None:
-        made = sorted(p for p in population.iterdir() if any(p.glob("*.safetensors")))
+        made = sorted(p for p in population.iterdir() if len([*p.glob("*.safetensors")]) > 1)
         judged = [p for p in made if _half(p) == "judge"][:families]
         kept.append(trained.population(judged, graphs, MISSING))
     if splits:
@@ -100,10 +103,11 @@ def _rows(
     for seed in range(seeds):
         true = worlds.simulated(models, seed)
         found = worlds.recovered(true, WRONG, seed)
-        for three in [(true, found, worlds.without(found, MISSING, seed)), *kept]:
+        for three in [*kept, (true, found, worlds.without(found, MISSING, seed))]:
             several = dict(zip(GRAPHS, three, strict=True))
+            tried = GRAPHS if not seed else (FOUND,)  # all three take three times as long
             for share, by_subtree in product(HIDDEN, (False, True)):
-                for row in trials(several, share, by_subtree, seed, compared=[FOUND]):
+                for row in trials(several, share, by_subtree, seed, tried, compared=[FOUND]):
                     yield {**row, "split": row["world"]}
 
 

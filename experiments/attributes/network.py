@@ -7,6 +7,8 @@ what is stated is hidden from it, and is what it has to tell (as in Shi and othe
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array
@@ -53,7 +55,7 @@ def _mean_over(joined: csr_array) -> Tensor:
     own = (diags_array(1 / many) @ joined).tocoo()
     at = torch.tensor(np.stack([own.row, own.col]), dtype=torch.int64)
     values = torch.tensor(own.data, dtype=torch.float32)
-    return torch.sparse_coo_tensor(at, values, own.shape).coalesce()
+    return torch.sparse_coo_tensor(at, values, own.shape, check_invariants=True).coalesce()
 
 
 def _seen(known: Tensor, y: Tensor, at: np.ndarray) -> Tensor:
@@ -71,7 +73,7 @@ class _Sage(nn.Module):
         widths = (inputs, WIDTH, WIDTH)
         self.layers = nn.ModuleList(
             nn.ModuleList(nn.Linear(a, b, bias=k == 0) for k in range(4))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         )
         self.last = nn.Linear(WIDTH, out.numel())
 

@@ -33,10 +33,10 @@ to what was there. Ancestral states see the graph and what is stated, no more.
 
 *hub*: simulated models, siblings more alike than parent and child, licences that drift to
 permissive ones and languages to English. arXiv:2508.06811 found these directions; its rates were
-not at hand, those here are ours; a hub has no weights. *population*: small networks, trained with
-recipes drawn at random, of the half of the [population](population.md) (other architectures, other
-optimizers) that nothing here was tuned on. *splits*: models of the builder's splits. The last two are
-recovered by `mother.recover`, of the hub 5 % of the edges are wrong and merges hang from one parent.
+not at hand, those here are ours. Of its edges 5 % are wrong, and merges hang from one parent; a hub
+has no weights. *population*: small networks, trained with recipes drawn at random, of the half of
+the [population](population.md) that nothing was tuned on (other architectures, other optimizers).
+*splits*: models of the builder's splits. The last two are recovered by `mother.recover`.
 """
 CLEARLY = 0.02  # of accuracy, or of the numbers' spread, by which a method tells more than another
 Key = tuple[str, str, str]

@@ -199,7 +199,7 @@ class _Figures:
 
 
 def _joined(families: Iterable[Family], name: str) -> tuple[World, World, World]:
-    """Families beside each other; a model of which an attribute is not known is left out."""
+    """Families beside each other."""
     every = list(families)
     names = list(dict.fromkeys(a for f in every for row in f.known.values() for a in row))
     true, found, fewer = (_world(every, which, names, name) for which in range(3))
@@ -215,7 +215,7 @@ def _world(families: Sequence[Family], which: int, names: Sequence[str], name: s
     figures: list[Array] = []
     for number, family in enumerate(families):
         graph, known = family.graphs[which], family.known
-        whole = [n for n in graph.nodes if len(known.get(n.id, ())) == len(names)]
+        whole = [n for n in graph.nodes if n.id in known]
         ids = {n.id: f"{number}/{n.id}" for n in whole}
         nodes += [replace(n, id=ids[n.id]) for n in whole]
         truth += [known[n.id] for n in whole]
@@ -229,6 +229,6 @@ def _world(families: Sequence[Family], which: int, names: Sequence[str], name: s
         for h in graph.hidden:
             below = tuple(rows[c] for c in h.children if c in rows)
             hidden.append(HiddenAncestor(rows[h.id], below, rows.get(h.parent or "")))
-    values = {a: [row[a] for row in truth] for a in names}
+    values = {a: [row.get(a) for row in truth] for a in names}
     graph = ModelGraph("", tuple(nodes), tuple(edges), hidden=tuple(hidden))
     return World(name, graph, values, LOGARITHMS, np.array(figures))

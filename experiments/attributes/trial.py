@@ -25,7 +25,6 @@ from experiments.attributes.worlds import World
 from mother.attributes.columns import Column, column
 from mother.attributes.guesses import Guesses, guessed
 from mother.attributes.pedigree import Pedigree, pedigree
-from mother.attributes.table import Value
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -101,22 +100,26 @@ def trials(
     share: float,
     by_subtree: bool,
     seed: int,
+    tried: Collection[str],
     compared: Collection[str] = (),
     names: Sequence[str] | None = None,
 ) -> Iterator[Row]:
     """Rows, one an attribute, a graph and a method. worlds: the same models by different graphs,
-    the true one first; the same cells are hidden of all. compared: graphs with which methods other
-    than the default are tried. names: of attributes; all, where none."""
+    the true one first; the same cells are hidden of all. tried: graphs that rows are of. compared:
+    those with which methods other than the default are tried. names: of attributes; all, where
+    none."""
     rng = np.random.default_rng((seed, round(100 * share), by_subtree))
     first = next(iter(worlds.values()))
     chosen = hidden(pedigree(first.graph), share, by_subtree, rng)
     gone = {node.id for node, x in zip(first.graph.nodes, chosen.tolist(), strict=True) if x}
     for name, world in worlds.items():
-        open_ = np.array([node.id in gone for node in world.graph.nodes])
+        if name not in tried:
+            continue
+        shut = np.array([node.id in gone for node in world.graph.nodes])
         methods = _methods(world) if name in compared else {}
         at = {"graph": name, "world": world.name, "seed": seed, "hidden": share}
-        at |= {"by": "subtrees" if by_subtree else "cells", "n": int(open_.sum())}
-        yield from _of_world(world, open_, methods, at, names)
+        at["by"] = "subtrees" if by_subtree else "cells"
+        yield from _of_world(world, shut, methods, at, names)
 
 
 def _methods(world: World) -> dict[str, Method]:
@@ -129,19 +132,18 @@ def _methods(world: World) -> dict[str, Method]:
 
 
 def _of_world(
-    world: World, open_: Mask, methods: dict[str, Method], at: Row, names: Sequence[str] | None
+    world: World, shut: Mask, methods: dict[str, Method], at: Row, names: Sequence[str] | None
 ) -> Iterator[Row]:
     whole, joined = pedigree(world.graph), adjacency(world.graph)
     for name, values in world.truth.items():
         if names is not None and name not in names:
             continue
         true = column(name, values)
-        kept: list[Value | None] = [
-            None if h else v for v, h in zip(values, open_.tolist(), strict=True)
-        ]
+        kept = [None if h else v for v, h in zip(values, shut.tolist(), strict=True)]
+        open_ = shut & np.array([v is not None for v in values])
         stated = column(name, kept, true.kind)
         found = guessed(whole, stated)
-        of = {**at, "attribute": name, "kind": true.kind}
+        of = {**at, "n": int(open_.sum()), "attribute": name, "kind": true.kind}
         case = _Case(of, true, stated, found, open_, joined, methods)
         if true.numbers is not None:
             yield from _numbers(case, world)
@@ -220,7 +222,7 @@ def _numbers(case: _Case, world: World) -> Iterator[Row]:
     scale = np.log if at["attribute"] in world.logarithms else np.asarray
     y, given = scale(true.numbers), scale(stated.numbers)
     rows = np.flatnonzero(np.isfinite(given))
-    mean, spread = given[rows].mean(), y.std()
+    mean, spread = given[rows].mean(), np.nanstd(y)
     told = np.zeros((joined.shape[0], 1, 2))
     low, high = given[rows].min(), given[rows].max()
     told[rows, 0, 1] = (given[rows] - low) / (high - low)

@@ -30,13 +30,13 @@ ORGANIZATIONS, DATASETS = 200, 1000
 
 @dataclass(frozen=True)
 class World:
-    """A graph, and of each attribute the value of every model, by its place. logarithms: numbers
-    whose errors are told on that scale. figures: (models, features) what weights show of a model
-    and of its step; None where there are no weights."""
+    """A graph, and of each attribute the value of every model, by its place; None where it has
+    none. logarithms: numbers whose errors are told on that scale. figures: (models, features) what
+    weights show of a model and of its step; None where there are no weights."""
 
     name: str
     graph: ModelGraph
-    truth: dict[str, list[Value]]
+    truth: dict[str, list[Value | None]]
     logarithms: frozenset[str] = frozenset()
     figures: NDArray[np.float64] | None = None
 
@@ -73,7 +73,7 @@ def simulated(n: int, seed: int) -> World:
     )
     graph = ModelGraph("truth", nodes, edges)
     draw = _Drawing(parents, relations, rng)
-    truth: dict[str, list[Value]] = {
+    truth: dict[str, list[Value | None]] = {
         "license": draw.category(LICENCES, FOUNDERS, LATER),
         "task": draw.category(TASKS, (1 / 6,) * 6, (0.4, 0.2, 0.1, 0.1, 0.1, 0.1), keeps=0.3),
         "organization": draw.category(
@@ -114,7 +114,7 @@ class _Drawing:
         founders: Sequence[float],
         later: Sequence[float],
         keeps: float = 0.0,
-    ) -> list[Value]:
+    ) -> list[Value | None]:
         """keeps: how much more often than `KEEPS` a value is kept."""
         n, rng = len(self.parents), self.rng
         first = rng.choice(len(names), n, p=founders).tolist()
@@ -136,7 +136,7 @@ class _Drawing:
 
     def sets(
         self, names: Sequence[str], share: float, gains: Sequence[float], loses: float
-    ) -> list[Value]:
+    ) -> list[Value | None]:
         n, rng, many = len(self.parents), self.rng, len(names)
         first = rng.random((n, many)) < share * rng.random((n, many))
         lost, won = rng.random((n, many)) < loses, rng.random((n, many)) < np.array(gains)
@@ -155,7 +155,7 @@ class _Drawing:
         every = np.array(names)
         return [tuple(every[row].tolist()) for row in held]
 
-    def numbers(self) -> list[Value]:
+    def numbers(self) -> list[Value | None]:
         """Lengths of cards: shorter from step to step, on a logarithmic scale, with heavy tails."""
         n, rng = len(self.parents), self.rng
         brood, own = rng.standard_t(5, n) * 0.4, rng.standard_t(5, n) * 0.3

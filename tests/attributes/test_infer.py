@@ -148,6 +148,59 @@ def test_what_is_no_table_is_refused_in_one_line(
     assert "\n" not in str(fault)
 
 
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({}, "holds no attributes, only ids"),
+        ({"base": "mit"}, "of 'base' the table holds no attributes but 'mit'"),
+        ({"base": {1: "x", "1": "y"}}, "names an attribute of 'base' twice"),
+        ({"base": {"a": 10**400}}, "row 1: 1000000000000000000000"),
+        ({"base": {"a": b"mit"}}, "b'mit' is no value: text, a number or several texts is"),
+        ({"base": {"a": {"b": 1}}}, "{'b': 1} is no value"),
+        ({"base": {"a": [["x"]]}}, "['x'] is no value"),
+        ({"base": {"a": 1e308}, "other": {"a": 1.0}}, "a: 1e+308 is beyond 1e+150"),
+        ({"base": {"a": 5e-324}, "other": {"a": 1.0}}, "or as close to 0"),
+        (pandas.DataFrame(), "holds no attributes, only ids"),
+        (pandas.DataFrame([[1, 2]], ["base"], ["a", "a"]), "names the attribute 'a' twice"),
+        (["base"], "list is no table: a path, a pandas frame or a mapping is"),
+    ],
+)
+def test_what_is_no_table_in_python_is_refused_in_one_line(
+    graph: ModelGraph, table: object, says: str
+) -> None:
+    with pytest.raises((mother.InputError, mother.UsageError)) as fault:
+        mother.infer(graph, table)
+    assert says in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_scalars_and_arrays_of_numpy_and_pandas_are_values(graph: ModelGraph) -> None:
+    told = pandas.DataFrame(
+        {
+            "flag": [np.True_, np.False_, None],
+            "word": [np.str_("x"), np.str_("y"), pandas.NA],
+            "many": [np.array(["en", "fr"]), ["de"], None],
+            "rate": [np.float32(0.5), np.int64(3), float("nan")],
+        },
+        index=["base", "other", "tuned-1"],
+    )
+    found = {(c.model, c.attribute): c.value for c in mother.infer(graph, told)}
+    values = [found["base", name] for name in told]
+    assert values == ["true", "x", ("en", "fr"), 0.5]
+    assert [found["tuned-1", name] for name in told] == [None] * 4
+
+
+def test_of_too_few_numbers_no_interval_is_known(graph: ModelGraph) -> None:
+    told = {"base": {"rate": 1.5}, "tuned-1": {"rate": 1.6}, "other": {"rate": 9.5}}
+    assert {c.status for c in mother.infer(graph, told)} == {"stated", "not known"}
+
+
+def test_a_frame_as_spreadsheets_write_it_is_read(tmp_path: Path, graph: ModelGraph) -> None:
+    text = "\ufeffid;license\r\n" + "".join(f"{x};mit\r\n" for x in TUNED)
+    done = run(tmp_path, graph, text, "--plain")
+    assert "license (category): 8 state it" in done.output
+
+
 def test_one_value_is_nothing_to_tell_apart_and_strangers_are_told(
     tmp_path: Path, graph: ModelGraph
 ) -> None:

@@ -96,6 +96,40 @@ def test_beliefs_are_those_of_all_ways(p: Pedigree, codes: list[int], stay: list
     check_category(p, codes, stay)
 
 
+def test_shares_are_as_even_as_foretells_other_families_best() -> None:
+    """Ten families, each of which says one value four times: forty cells, ten draws."""
+    parents = [-1 if k % 4 == 0 else k - k % 4 for k in range(40)]
+    p = forest(parents, [0] * 40, [0.1] * 40)
+    codes = np.full(p.rows, -1)
+    first = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    codes[:40] = np.repeat(first, 4)
+    states = categories.States.of(p, codes, 3, np.zeros(p.families, dtype=np.intp), closed=True)
+    found = categories.shares(states, p, codes, closed=True)[0]
+
+    def foretold(weight: float) -> float:
+        whole = np.bincount(codes[:40], minlength=3)
+        total = 0.0
+        for family in np.unique(p.family[:40]):
+            own = np.bincount(codes[:40][p.family[:40] == family], minlength=3)
+            share = (whole - own + weight / 3) / (40 - own.sum() + weight)
+            total += float(own @ np.log(share))
+        return total
+
+    weight = max(categories.WEIGHTS, key=foretold)
+    np.testing.assert_allclose(found, (np.array([16, 12, 12]) + weight / 3) / (40 + weight))
+    assert found.max() < 0.36  # and not 0.4
+
+
+def test_values_that_nobody_states_have_the_share_of_those_stated_once() -> None:
+    p = forest([-1] * 9, [0] * 9, [0.1] * 9)
+    codes = np.full(p.rows, -1)
+    codes[:9] = [0, 0, 0, 0, 0, 0, 1, 2, 3]
+    states = categories.States.of(p, codes, 4, np.zeros(p.families, dtype=np.intp), closed=False)
+    found = categories.shares(states, p, codes, closed=False)
+    assert found.sum() == pytest.approx(1 - 3 / 10)
+    np.testing.assert_allclose(states.shares(found)[0, -1], 0.3)
+
+
 def merged() -> Pedigree:
     """Two founders with a merge, and its child."""
     nodes = tuple(Node(x, "", "npz", "a", 1) for x in "abmc")

@@ -273,14 +273,27 @@ def fitted(
 
 
 def shares(states: States, pedigree: Pedigree, codes: Indices, *, closed: bool) -> Array:
-    """(characters, values) of all that is stated. Unless they are `closed`, values that nobody
-    states have as large a share as those that one row states (Good 1953)."""
+    """(characters, values) of all that is stated, as even as foretells best what each family states
+    from what the others do. Unless they are `closed`, values that nobody states have as large a
+    share as those that one row states (Good 1953)."""
     told = np.flatnonzero(codes >= 0)
-    place = states.character[pedigree.family[told]] * states.values + codes[told]
-    many = (int(states.character.max(initial=0)) + 1) * states.values
-    counts = np.bincount(place, minlength=many).reshape(-1, states.values)
+    pairs = pedigree.family[told] * states.values + codes[told]
+    pairs, own = np.unique(pairs, return_counts=True)
+    family, code = np.divmod(pairs, states.values)
+    which = states.character[family]
+    counts = np.zeros((int(states.character.max(initial=0)) + 1, states.values))
+    np.add.at(counts, (which, code), own)
     known = np.ones(counts.shape) if closed else np.maximum(counts > 0, 1e-9)
-    found = drawn_towards(known / known.sum(1, keepdims=True), counts)
+    centre, whole = known / known.sum(1, keepdims=True), counts.sum(1)
+    of_family = np.bincount(family, own, pedigree.families)
+    others, every = counts[which, code] - own, whole[which] - of_family[family]
+
+    def likelihood(weight: float) -> float:
+        foretold = (others + weight * centre[which, code]) / (every + weight)
+        return float(own @ np.log(foretold))
+
+    weight = max(WEIGHTS.tolist(), key=likelihood)
+    found = (counts + weight * centre) / (whole + weight)[:, None]
     new = 0.0 if closed else float((counts == 1).sum()) / (float(counts.sum()) + 1)
     return np.asarray(found * (1 - new))
 

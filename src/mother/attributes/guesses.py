@@ -16,14 +16,14 @@ from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
 
 INTERVAL = 0.9  # how probable it is that a number lies in its interval
 FITTED = 15_000  # rows that rates are fitted to; of larger graphs families drawn at random
-FITTED_SETS = 60_000  # the same, rows of all elements together
-FOLDS = 3  # parts of what is stated, of which each is foretold from the others
+FITTED_SETS = 20_000  # the same, rows of all elements together
+FOLDS = 6  # parts of what is stated, of which each is foretold from the others
 NOBODYS = 1e-6  # a smaller share is of a value that is stated elsewhere
 AT_ONCE = 300_000  # rows in work
 BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
 _SEED = 0
-_POWERS, _TRUSTS = (0.0, 1.5), (0.01, 0.99)  # see `_Sure`
-DOUBTED = 2.0  # beliefs that are taken to have been wrong before any was tried
+_POWERS, _TRUSTS = (0.25, 1.5), (0.05, 0.99)  # see `_Sure`
+DOUBTED = 2.0  # beliefs that are taken to have been wrong, and right, before any was tried
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Fit:
 @dataclass(frozen=True)
 class _Sure:
     """What makes beliefs as sure as they are right: to a power, and mixed with what is stated
-    altogether. The power 0 says no more than that, the trust is how often a belief tells at all."""
+    altogether. A low power is little belief, the trust is how often a belief tells at all."""
 
     power: float
     trust: float
@@ -127,15 +127,31 @@ def _fitted(whole: Pedigree, codes: Any, values: int, most: int, *, closed: bool
     beliefs as sure as they are right. codes: (rows, characters); most: rows that are looked at."""
     part, own, which = _several(whole, codes, _drawn(whole, codes.max(1) >= 0, most))
     many = codes.shape[1]
-    tried: list[tuple[categories.Rates, _Trial]] = []
+    fits: list[categories.Rates] = []
     for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
-        near = tried[0][0] if tried else None
+        near = fits[0] if fits else None
         rates = categories.fitted(part, own, values, of_length, which, closed=closed, near=near)
-        tried.append((rates, _tried(part, own, which, values, many, rates, closed)))
-    rates, trial = min(tried, key=lambda pair: pair[1].cost)
+        fits.append(rates)
+    rates = max(fits, key=lambda r: _likelihood(part, own, values, r, which, closed))
+    trial = _tried(part, own, which, values, many, rates, closed)
     states = categories.States.of(part, own, values, which, closed=closed)
     share = categories.shares(states, part, own, closed=closed)
     return _Fit(rates, share, trial.sure, trial.gained, closed)
+
+
+def _likelihood(
+    part: Pedigree,
+    codes: Indices,
+    values: int,
+    rates: categories.Rates,
+    which: Indices,
+    closed: bool,
+) -> float:
+    """The logarithm of how likely what is stated is, each from all others."""
+    told = np.flatnonzero(codes >= 0)
+    states, outside = _outside(part, codes, values, rates, which, closed)
+    place = _place(states.states[part.family[told]], codes[told], values)
+    return float(np.log(np.maximum(outside[told, place], 1e-12)).sum())
 
 
 def _several(whole: Pedigree, codes: Any, families: Mask) -> tuple[Pedigree, Indices, Indices]:
@@ -152,7 +168,6 @@ def _several(whole: Pedigree, codes: Any, families: Mask) -> tuple[Pedigree, Ind
 class _Trial:
     """How well rates foretell what is hidden from them, and how sure they may be."""
 
-    cost: float
     sure: _Sure
     gained: tuple[float, float]
 
@@ -190,13 +205,13 @@ def _tried(
 
     def cost(x: Array) -> float:
         right = float(np.log(_Sure(*x).of(outside, shares)[here, at]).sum())
-        return -(right + DOUBTED * float(np.log(1 - x[1]))) / max(len(at), 1)
+        return -(right + DOUBTED * float(np.log(x[1] * (1 - x[1])))) / max(len(at), 1)
 
     best = minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS))
     sure = _Sure(*best.x.tolist())
     gain = np.log2(sure.of(outside, shares)[here, at] / shares[here, at])
     _, model = np.unique(np.concatenate(of), return_inverse=True)
-    return _Trial(float(best.fun), sure, _mean(np.bincount(model, gain)))
+    return _Trial(sure, _mean(np.bincount(model, gain)))
 
 
 def _mean(gain: Array) -> tuple[float, float]:

@@ -218,7 +218,9 @@ def _finite(cell: Any) -> float | None:
 
 
 def _single(cell: object) -> str:
-    if isinstance(cell, bytes | bytearray | complex | Mapping | Sequence) and not isinstance(cell, str):
+    if isinstance(cell, bytes | bytearray | complex | Mapping | Sequence) and not isinstance(
+        cell, str
+    ):
         raise UsageError(f"{_short(cell)} is no value: text, a number or several texts is")
     return str(cell).strip()[:LONGEST]
 

@@ -323,7 +323,7 @@ def _rates(pedigree: Pedigree, kept: Array, changed: Array, power: float) -> Arr
     """(kinds,) the rates under which so many values stay, kept, and change."""
     length, kind, kinds = pedigree.length**power, pedigree.kind, len(pedigree.kinds)
     if not power:  # all links of a kind are alike
-        kept, changed = (np.bincount(kind, x, kinds) for x in (kept, changed))
+        kept, changed = (np.bincount(kind, x, kinds).astype(np.float64) for x in (kept, changed))
         length, kind = np.ones(kinds), np.arange(kinds)
     whole, every = np.zeros(len(kind), dtype=np.intp), np.array([PRIOR])
     common = _likeliest(length, kept, changed, whole, every * STAYING, every * (1 - STAYING))
@@ -355,4 +355,4 @@ def _drawn(states: States, found: Array, before: Array, share: Array) -> Array:
     counts = np.bincount(place, found[own], len(share) * wide).reshape(-1, wide)
     seen = share.sum(1, keepdims=True)  # the rest are values that nobody states
     whole = counts[:, :-1] + counts[:, -1:] * before
-    return drawn_towards(share / seen, whole) * seen
+    return np.asarray(drawn_towards(share / seen, whole) * seen)

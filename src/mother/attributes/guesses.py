@@ -211,7 +211,7 @@ def _tried(
     sure = _Sure(*best.x.tolist())
     gain = np.log2(sure.of(outside, shares)[here, at] / shares[here, at])
     _, model = np.unique(np.concatenate(of), return_inverse=True)
-    return _Trial(sure, _mean(np.bincount(model, gain)))
+    return _Trial(sure, _mean(np.bincount(model, gain).astype(np.float64)))
 
 
 def _mean(gain: Array) -> tuple[float, float]:

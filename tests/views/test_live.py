@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from browsing import WINDOW, barriers, choose, press, ready, watched
@@ -10,6 +12,7 @@ from playwright.sync_api import expect
 from serving import served
 
 import mother
+from mother.graph import Inference, Statement
 from mother.views.page import page
 
 #: asks a source everything; values are compared without lists, which only details hold
@@ -65,7 +68,17 @@ def module(name):
     return text.split("\n})();")[0] + "\n})()"
 
 
-@pytest.mark.parametrize("graph", [family(), hostile(HOSTILE, HALVED)])
+GUESSED = replace(
+    family(),
+    stated=(Statement("base", "licence", ("mit",)), Statement("base", "size", number=2.0)),
+    inferred=(
+        Inference("lora", "licence", ("apache-2.0",), probability=0.9, why="kin"),
+        Inference("lora", "size", number=3.0, low=1.0, high=4.0),
+    ),
+)
+
+
+@pytest.mark.parametrize("graph", [family(), GUESSED, hostile(HOSTILE, HALVED)])
 def test_it_says_what_the_page_from_disk_says(tab, graph, tmp_path):
     """Independent: there JavaScript answers from the graph in the page, here Python does."""
     inside = page(graph).split('id="graph">')[1].split("</script>")[0]

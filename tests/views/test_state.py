@@ -147,12 +147,39 @@ def test_what_is_inferred_is_told_apart_from_what_is_stated(show):
     tab = show(replace(family(), stated=stated, inferred=(guess,)))
     tab.select_option("#colour", label="licence")
     legend = tab.locator("#legend li").all_inner_texts()
-    assert {"mit", "hatched: inferred, not stated"} <= set(legend)
-    tab.click("#legend >> text=mit")
-    expect(tab.locator("#matches")).to_have_text("1 match")  # a guess passes no filter
+    assert {"mit", "mit, inferred"} <= set(legend)
+    tab.click("#legend [aria-label='Only mit']")
+    expect(tab.locator("#matches")).to_have_text("1 match")  # what is stated, and no guess
+    tab.click("#legend [aria-label='Only mit, inferred']")
+    expect(tab.locator("#matches")).to_have_text("2 matches")
+    tab.click("#legend [aria-label='Only mit']")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    assert "only=?licence:mit" in hash_of(tab)
     tab.click("#clear")
+    tab.click("#as-list")
+    cells = tab.locator("#table .cells [class^='c-~']")
+    told = [text for text in cells.all_inner_texts() if text]
+    assert told == ["mit", "mit, inferred"]
+    tab.evaluate("() => { navigator.clipboard.writeText = async (x) => { window.copied = x } }")
+    tab.click("#copy-csv")
+    assert tab.evaluate("() => window.copied").count("mit") == 1  # a table holds what is stated
+    tab.click("#inferred")
+    expect(tab.locator("#legend [aria-label='Only mit, inferred']")).to_have_count(0)
+    tab.click("#inferred")
+    tab.click("#as-tree")
     choose(tab, "lora")
     expect(tab.locator("#panel")).to_contain_text("mit (over 99 %) its parent says mit")
+
+
+def test_inferred_figures_are_a_filter_of_their_own(show):
+    stated = (Statement("base", "tokens", number=2.0, source="x"),)
+    guess = Inference("lora", "tokens", number=5.0, probability=0.9, low=4.0, high=6.0)
+    tab = show(replace(family(), stated=stated, inferred=(guess,)), "#colour=~tokens")
+    tab.click("#legend [aria-label='Only inferred']")
+    expect(tab.locator("#matches")).to_have_text("1 match")
+    press(tab, "Escape")
+    tab.click("#legend [aria-label='Only from 2']")
+    expect(tab.locator("#matches")).to_have_text("1 match")
 
 
 def test_a_link_to_a_comparison_and_to_nobody(show):

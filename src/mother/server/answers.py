@@ -195,24 +195,32 @@ def _words(item: dict[str, Any]) -> str:
 
 
 def attributes(parts: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """What the models can be coloured by: figures with their range, words with what they say.
-    parts: what is known of nodes and edges."""
+    """What the models can be coloured by: figures with their range, words with what they say; and
+    which of it is inferred of any model: for figures, whether some is. parts: what is known of
+    nodes and edges."""
     seen: dict[str, Counter[Any]] = {}
+    guessed: dict[str, set[Any]] = {}
     for part in parts:
         for key, value in (_scalars(part) or {}).items():
             if key not in _NO_COLOUR:
                 # one scale for what is stated and what is inferred
                 of = f"~{key[1:]}" if key.startswith("?") else key
                 seen.setdefault(of, Counter())[value] += 1
+                if key.startswith("?"):
+                    guessed.setdefault(of, set()).add(value)
     order = {key: k for k, key in enumerate((*_EDGE, *_NODE))}
     found: list[dict[str, Any]] = []
     for key in sorted(seen, key=lambda key: (order.get(key, len(order)), key)):
         values = seen[key]
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            found.append({"key": key, "low": min(values), "high": max(values)})
+            known: dict[str, Any] = {"low": min(values), "high": max(values)}
+            known |= {"guessed": True} if key in guessed else {}
         else:
             words = sorted(values, key=lambda v: (-values[v], _utf16(v)))
-            found.append({"key": key, "values": words})
+            known = {"values": words}
+            if key in guessed:
+                known["guessed"] = [word for word in words if word in guessed[key]]
+        found.append({"key": key, **known})
     return found
 
 

@@ -12,13 +12,16 @@ const RAMP = [
 ];
 
 /** A scale for one attribute: `of(values)` is a colour or null, `guess(values)` that of what is
- * inferred, `entries` the legend. */
+ * inferred, `entries` the legend, `guesses` that of what is inferred. */
 export function scale(attribute, palette, dark, called = {}) {
   const other = palette.other[dark ? 1 : 0];
-  if (!attribute) return { key: "", of: () => other, guess: () => null, entries: [] };
+  if (!attribute) return { key: "", of: () => other, guess: () => null, entries: [], guesses: [] };
   const found = coloured(attribute, palette, dark, called);
   const inferred = attribute.key.startsWith("~") && `?${attribute.key.slice(1)}`;
-  return { ...found, guess: (values) => (inferred in values ? found.of({ [attribute.key]: values[inferred] }) : null) };
+  const guesses = attribute.values
+    ? (attribute.guessed ?? []).map((v) => [`${shortened(printable(v), 28)}, inferred`, found.of({ [attribute.key]: v }), [`${inferred}:${v}`]])
+    : attribute.guessed ? [["inferred", "var(--soft)", [between(inferred, attribute.low, attribute.high)]]] : [];
+  return { ...found, guesses, guess: (values) => (inferred in values ? found.of({ [attribute.key]: values[inferred] }) : null) };
 }
 
 function coloured(attribute, palette, dark, called) {
@@ -66,12 +69,12 @@ export function title(key) {
 export function showLegend(scale, { hidden, undirected, inferred, support, dots, has, filter }) {
   const swatch = (colour, kind) => el("span", { class: `swatch ${kind}`, "--colour": colour, "aria-hidden": "true" });
   const line = (colour, words, kind = "") => el("li", {}, swatch(colour, kind), words);
-  const choice = ([words, colour, only]) =>
-    el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(only.every(has)), "aria-label": `Only ${words}`, onclick: () => filter(only) }, swatch(colour, dots ? "round" : ""), words));
+  const choice = ([words, colour, only], kind) =>
+    el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(only.every(has)), "aria-label": `Only ${words}`, onclick: () => filter(only) }, swatch(colour, kind), words));
   const held = part("legend").contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
   part("legend").replaceChildren(
-    ...scale.entries.map(choice),
-    ...(inferred ? [line("var(--soft)", "hatched: inferred, not stated", "hatched")] : []),
+    ...scale.entries.map((entry) => choice(entry, dots ? "round" : "")),
+    ...(inferred ? scale.guesses.map((entry) => choice(entry, "hatched")) : []),
     ...(hidden ? [line("var(--faint)", "hidden ancestor", "dashed")] : []),
     ...(undirected ? [el("li", {}, el("button", { type: "button", class: "pick", "aria-pressed": String(has("needs:direction")), "aria-label": "Only direction unknown", onclick: () => filter(["needs:direction"]) }, swatch("var(--soft)", "diamond"), "direction unknown"))] : []),
     ...(support ? [el("li", {}, "width and number: support in %")] : []),

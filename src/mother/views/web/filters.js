@@ -32,8 +32,9 @@ export class Filters {
     for (const one of this.only) {
       const at = one.indexOf(":");
       const key = one.slice(0, at);
-      if (!wanted.has(key)) wanted.set(key, []);
-      wanted.get(key).push(one.slice(at + 1));
+      const attribute = key.replace(/^\?/, "~"); // what is inferred of it is another choice, no other attribute
+      if (!wanted.has(attribute)) wanted.set(attribute, []);
+      wanted.get(attribute).push([key, one.slice(at + 1)]);
     }
     const root = new Map();
     const out = [];
@@ -48,10 +49,8 @@ export class Filters {
   #passes({ edge, values, needs }, wanted) {
     if (this.support > 0 && !(edge?.support >= this.support)) return false;
     if (this.distance < Infinity && !(edge?.distance <= this.distance)) return false;
-    for (const [key, any] of wanted) {
-      const given = key === "needs" ? needs : [values[key]];
-      if (!any.some((one) => given.some((value) => fits(value, one)))) return false;
-    }
+    const passes = ([key, one]) => (key === "needs" ? needs : [values[key]]).some((value) => fits(value, one));
+    for (const any of wanted.values()) if (!any.some(passes)) return false;
     return true;
   }
 }

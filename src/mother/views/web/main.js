@@ -17,7 +17,7 @@ const LOOK_AGAIN = 5000; // milliseconds
 
 page.acts = {
   ...{ pick, goTo, only, refilter, search, next, slide, clear, walk, ring, escape, canvas, openAll, openGraph, openTable, drop, focusForest },
-  ...{ colour: recolour, guesses: () => showPanel(), stretch: rearrange, view: (view) => step(() => setView(view)), theme: () => setTheme(!dark()) },
+  ...{ colour: recolour, guesses: () => (recolour(), showPanel()), stretch: rearrange, view: (view) => step(() => setView(view)), theme: () => setTheme(!dark()) },
   ...{ closeAll: () => page.forest.closeAll(), stopChoosing: () => setChoosing(false), look: () => page.look },
 };
 

@@ -130,9 +130,11 @@ function numbers(line) {
   return line.split(" ").map((word) => (word === "-" ? null : Number(word)));
 }
 
-/** What the models can be coloured by: figures with their range, words with what they say. */
+/** What the models can be coloured by: figures with their range, words with what they say; and which
+ * of it is inferred of any model: for figures, whether some is. */
 function attributes(items) {
   const seen = new Map();
+  const guessed = new Map();
   const count = (key, value) => {
     if (UNCOLOURED.has(key) || !PLAIN.includes(typeof value)) return;
     if (!seen.has(key)) seen.set(key, new Map());
@@ -144,6 +146,7 @@ function attributes(items) {
     if (told?.[0]) count("grade", told[0]);
     // one scale for what is stated and what is inferred
     for (const part of [stated, inferred]) for (const name in part) count(`~${name}`, part[name].value);
+    for (const name in inferred) guessed.set(`~${name}`, (guessed.get(`~${name}`) ?? new Set()).add(inferred[name].value));
   }
   const order = [...EDGE, ...NODE];
   const place = (key) => (order.includes(key) ? order.indexOf(key) : order.length);
@@ -153,9 +156,11 @@ function attributes(items) {
       const values = [...seen.get(key).entries()];
       if (values.every(([value]) => typeof value === "number")) {
         const all = values.map(([value]) => value);
-        return { key, low: all.reduce((a, b) => Math.min(a, b)), high: all.reduce((a, b) => Math.max(a, b)) };
+        const some = guessed.has(key) ? { guessed: true } : {};
+        return { key, low: all.reduce((a, b) => Math.min(a, b)), high: all.reduce((a, b) => Math.max(a, b)), ...some };
       }
       values.sort((a, b) => b[1] - a[1] || (String(a[0]) < String(b[0]) ? -1 : 1));
-      return { key, values: values.map(([value]) => value) };
+      const words = values.map(([value]) => value);
+      return guessed.has(key) ? { key, values: words, guessed: words.filter((word) => guessed.get(key).has(word)) } : { key, values: words };
     });
 }

@@ -1,13 +1,14 @@
 /** The models as a table: sorted, filtered, to copy. Only the lines in view exist. */
 
 import { button, el } from "./dom.js";
+import { tint } from "./draw.js";
 import { count, inOrder, many, moved, percent, printable, shortened } from "./names.js";
 import { copy, csv } from "./save.js";
 
 const AROUND = 10;
 const WIDE = 768; // pixels of a window that shows more columns than names
-const [OTHERS, LETTER] = [640, 8]; // pixels that the other columns take, and a letter
-const LEAST = 26; // letters of a name
+const [OTHERS, LETTER] = [590, 8]; // pixels that the other columns take, and a letter
+const [LEAST, BESIDE] = [22, 0.7]; // letters of a name, and its part of the room beside a column of one's own
 const COLUMNS = [
   { key: "name", title: "Model", of: (e) => e.name, says: printable },
   { key: "grade", title: "How sure", of: (e) => ["strong", "likely", "open"].indexOf(e.values.grade ?? ""), says: (_, e) => e.values.grade ?? "" },
@@ -17,6 +18,12 @@ const COLUMNS = [
   { key: "support", title: "Support", of: (e) => e.edge?.support, says: percent },
   { key: "parameters", title: "Weights", of: (e) => e.values.parameters, says: count },
 ];
+
+/** A column for an attribute: what is stated, else what is inferred, which is said. */
+function beside({ key, title, says, guess }) {
+  const stated = (e) => e.values[key] !== undefined || !guess;
+  return { key, title, of: (e) => e.values[stated(e) ? key : guess], says: (x, e) => (stated(e) ? says(x) : `${says(x)}, inferred`) };
+}
 
 export class Table {
   constructor(element, { onpick, nameOfKey }) {
@@ -43,11 +50,12 @@ export class Table {
     new ResizeObserver(() => this.render()).observe(element);
   }
 
-  /** entries: in the order of the forest. own: an attribute that is looked at beside the columns. */
+  /** entries: in the order of the forest. own: an attribute that is looked at beside the columns;
+   * guess: the key of what is inferred of it, if that is shown. */
   show(entries, look, own) {
     this.entries = entries;
     this.look = look;
-    this.columns = own && !COLUMNS.some(({ key }) => key === own.key) ? [...COLUMNS, { key: own.key, title: own.title, of: (e) => e.values[own.key], says: own.says }] : COLUMNS;
+    this.columns = own && !COLUMNS.some(({ key }) => key === own.key) ? [...COLUMNS, beside(own)] : COLUMNS;
     this.#sort();
   }
 
@@ -62,7 +70,8 @@ export class Table {
 
   /** Of a name, in its column: what tells relatives apart mostly stands last. */
   get letters() {
-    return window.innerWidth < WIDE ? Infinity : Math.max(LEAST, Math.floor((this.element.clientWidth - OTHERS) / LETTER));
+    const room = (this.element.clientWidth - OTHERS) * (this.columns.length > COLUMNS.length ? BESIDE : 1);
+    return window.innerWidth < WIDE ? Infinity : Math.max(LEAST, Math.floor(room / LETTER));
   }
 
   sortBy(key) {
@@ -111,6 +120,7 @@ export class Table {
   #row(entry, k, pitch) {
     const chosen = [this.look.selected, this.look.other].some((item) => item?.entry.key === entry.key);
     const edge = entry.edge;
+    const own = tint(entry, this.look);
     const short = [entry.values.grade, edge && printable(edge.relation), typeof edge?.distance === "number" && `${moved(edge.distance)} changed`].filter(Boolean).join(" · ");
     return el(
       "div",
@@ -119,7 +129,7 @@ export class Table {
         const value = of(entry);
         const words = value === undefined || value === null ? "" : says(value, entry);
         if (key !== "name") return el("div", { role: "cell", class: `c-${key} ${key === "grade" ? `is-${words}` : ""}` }, words);
-        const dot = el("span", { class: `dot ${entry.hidden ? "hollow" : ""}`, "--colour": this.look.scale.of(entry.values) ?? "var(--faint)", "aria-hidden": "true" });
+        const dot = el("span", { class: `dot ${entry.hidden ? "hollow" : own.inferred ? "hatched" : ""}`, "--colour": own.colour ?? "var(--faint)", "aria-hidden": "true" });
         return el("div", { role: "cell", class: "c-name" }, dot, el("button", { type: "button", class: "link plain", title: words }, shortened(words, this.letters)), el("small", { class: "short", "aria-hidden": "true" }, short));
       }),
     );

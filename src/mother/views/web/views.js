@@ -138,7 +138,8 @@ export function fillTable() {
     const entries = await all();
     const key = part("colour").value;
     const passed = page.state.found ? entries.filter((entry) => page.state.found.has(entry.key)) : entries;
-    table.show(passed, page.look ?? looks(), key ? { key, title: title(key), says: key === "architecture" ? (x) => likened(x, page.about.called) : isChance(key) ? percent : figure } : null);
+    const says = key === "architecture" ? (x) => likened(x, page.about.called) : isChance(key) ? percent : figure;
+    table.show(passed, page.look ?? looks(), key ? { key, title: title(key), says, guess: part("inferred").checked && key.startsWith("~") ? `?${key.slice(1)}` : null } : null);
   });
 }
 

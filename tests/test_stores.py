@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import subprocess
@@ -23,7 +24,8 @@ import mother
 from mother.checkpoints import Problem, discover, open_checkpoint
 from mother.cli import cli
 from mother.errors import InputError
-from mother.hub import TRAFFIC, is_address
+from mother.hub import TRAFFIC, az, gs, is_address, s3, stores
+from mother.hub.patience import TIMEOUT
 from mother.index import Index
 from mother.index.unit import sketched, unit
 from mother.sketches.windows import MATRICES
@@ -233,6 +235,21 @@ def test_a_password_in_an_address_is_not_told(bucket: Any) -> None:
     with pytest.raises(InputError, match="s3://lab/models: ") as raised:
         mother.recover("s3://me:5ec2e7@lab/models")
     assert "5ec2e7" not in str(raised.value)
+
+
+def test_a_silent_server_is_not_waited_for_without_end() -> None:
+    """What libraries are told, of which gcsfs by itself would wait for ever;
+    experiments/stores/faults.py has a server that says nothing."""
+    told = gs.options()["requests_timeout"]
+    assert told.sock_read == told.sock_connect == TIMEOUT
+    assert az.options() == {"connection_timeout": TIMEOUT, "read_timeout": TIMEOUT}
+    assert s3.options()["config_kwargs"]["read_timeout"] == TIMEOUT
+
+
+@pytest.mark.parametrize("error", [KeyError("name"), TypeError(), json.JSONDecodeError("", "", 0)])
+def test_answers_of_another_kind(error: Exception) -> None:
+    manners = stores._manners("gs", stores._ANY, "")
+    assert manners.fault(error) == "what answers there is no server of gs://"
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, bucket: Any) -> None:

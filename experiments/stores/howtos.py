@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -95,11 +96,8 @@ def steps(fence: Fence) -> Iterator[tuple[str, str | None]]:
 def walked(page: Path, reader: Reader) -> Iterator[bool]:
     """Of each step of a page whether it went as the page says."""
     for fence in fences(page):
-        each = list(steps(fence))
-        for (command, shown), (after, code_shown) in zip(
-            each, [*each[1:], ("", None)], strict=True
-        ):
-            wanted = int(code_shown or 0) if after == "echo $?" else 0
+        for (command, shown), (after, told) in pairwise([*steps(fence), ("", None)]):
+            wanted = int(told or 0) if after == "echo $?" else 0
             print(f"$ {command}", flush=True)
             if SERVERS.match(command):
                 reader.serve(command)

@@ -2,8 +2,8 @@
 
     python -m experiments.stores.write FOLDER
 
-Each tool that is installed writes its own: transformers' Trainer, accelerate, PyTorch Lightning,
-timm, sentence-transformers, and the commands of DVC and Git LFS. Those that aren't are named.
+Each tool that is installed writes its own: transformers' Trainer, accelerate, Lightning, timm,
+sentence-transformers, W&B offline, and the commands of DVC and Git LFS. The others are named.
 huggingface_hub writes its cache in `tests/checkpoints/test_local_stores.py`.
 """
 
@@ -69,10 +69,10 @@ def accelerated(folder: Path) -> None:
 
 
 def lightning(folder: Path) -> None:
-    """Two versions; last.ckpt is a link."""
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint
-    from pytorch_lightning.loggers import CSVLogger
+    """Two versions; last.ckpt is a link in one of them and a file of its own in the other."""
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
 
     class Net(pl.LightningModule):
         def __init__(self) -> None:
@@ -85,9 +85,9 @@ def lightning(folder: Path) -> None:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters())
 
-    for _ in range(2):
+    for last in ("link", True):
         data = torch.utils.data.DataLoader(torch.ones(4, 16))
-        saving = ModelCheckpoint(every_n_epochs=1, save_top_k=-1, save_last="link")
+        saving = ModelCheckpoint(every_n_epochs=1, save_top_k=-1, save_last=last)
         fit = pl.Trainer(
             max_epochs=2,
             logger=CSVLogger(folder),
@@ -131,6 +131,22 @@ def sentences(folder: Path) -> None:
     shutil.rmtree(made)
 
 
+def wandb(folder: Path) -> None:
+    """A run that is offline: an artifact that waits, and a file that was saved with the run."""
+    where = {"WANDB_DIR": folder, "WANDB_CACHE_DIR": folder.parent, "WANDB_DATA_DIR": folder}
+    os.environ |= {"WANDB_MODE": "offline"} | {name: str(at) for name, at in where.items()}
+    import wandb
+
+    run = wandb.init(project="lab")
+    at = Path(run.dir) / "model.pt"
+    torch.save({"w": torch.ones(16, 16)}, at)
+    wandb.save(str(at), base_path=run.dir)
+    artifact = wandb.Artifact("kid", "model")
+    artifact.add_file(str(at))
+    run.log_artifact(artifact)
+    run.finish()
+
+
 def dvc(folder: Path) -> None:
     """A file and a folder that `dvc add` took, gone from the workspace."""
     torch.save({"w": torch.ones(16)}, folder / "kid.pt")
@@ -167,6 +183,7 @@ WRITERS: tuple[Callable[[Path], None], ...] = (
     lightning,
     timm,
     sentences,
+    wandb,
     dvc,
     lfs,
 )

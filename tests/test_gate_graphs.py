@@ -360,3 +360,21 @@ def test_the_policy_on_the_page_is_one():
     assert policy.licences["llama3*"] == ("llama3*",)
     assert permits("llama3", "llama3.1", policy.licences)
     assert policy.accepted[0].model == "old-run"
+
+
+def test_an_inferred_licence_is_pointed_at_and_decides_nothing(monkeypatch):
+    """Two families, of which nine in twenty state nothing; what the gate finds is the same with
+    what is inferred of them and without."""
+    ids = {root: [f"{root}-{k}" for k in range(9)] for root in ("x", "y")}
+    graph = graph_of(*(edge(root, child) for root, children in ids.items() for child in children))
+    known = {x: told("mit" if x[0] == "x" else NC) for x in graph.ids if x[-1] not in "56789"}
+    report = report_on(graph, **known)
+    probably = {m.id: m.probably for m in report.models if m.probably}
+    assert set(probably) == set(graph.ids) - set(known)
+    assert probably["x-7"].startswith("mit (")
+    assert probably["y-7"].startswith(f"{NC} (")
+    assert all(not m.probably for m in report.models if m.licences)
+    monkeypatch.setattr("mother.gate.inspection._inferred_licences", lambda inputs: {})
+    without = report_on(graph, **known)
+    assert report.findings == without.findings
+    assert [replace(m, probably="") for m in report.models] == list(without.models)

@@ -232,6 +232,12 @@ def test_formulas_and_escapes_act_on_nothing(tmp_path: Path, graph: ModelGraph) 
     assert "\x1b" not in written
 
 
+def test_a_single_value_acts_on_no_terminal(tmp_path: Path, graph: ModelGraph) -> None:
+    done = run(tmp_path, graph, "id,a\x1b[2J,b\nbase,\x1b[31m,1\n", "--plain")
+    assert "\x1b" not in done.output
+    assert "only \\x1b[31m is stated" in done.output
+
+
 def test_files_state_what_their_cards_and_configs_say(tmp_path: Path) -> None:
     for name, licence in (("a", "mit"), ("b", "gpl-3.0")):
         folder = tmp_path / name

@@ -18,6 +18,7 @@ from mother.attributes.result import Attribute, Cell, Inferred
 from mother.attributes.table import Stated, Value, stated
 from mother.errors import UsageError
 from mother.graph import Inference, ModelGraph, Statement
+from mother.names import printable
 
 LIKELY = 0.5  # a value less probable is not known
 THREADS = 2  # attributes are estimated at once, each of which takes memory
@@ -118,11 +119,16 @@ def _told(values: Column, guesses: Guesses | None) -> tuple[float | None, str]:
     if values.kind == "text":
         return None, "text that nearly never says the same twice: nothing to infer"
     if guesses is None:
-        only = values.names[0] if values.names else f"{values.numbers[values.told[0]]:g}"  # type: ignore[index]
+        only = printable(values.names[0]) if values.names else _number(values)
         return None, f"only {only} is stated, nothing else to tell it from"
     if not guesses.follows:
         return guesses.bits, "relatives do not tell it by more than chance"
     return guesses.bits, f"relatives narrow it down by {guesses.bits:.2f} bits a model"
+
+
+def _number(values: Column) -> str:
+    assert values.numbers is not None
+    return f"{values.numbers[values.told[0]]:g}"
 
 
 class _Cells:

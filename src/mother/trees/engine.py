@@ -38,6 +38,7 @@ RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
 BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
+ALIKE = 0.1  # standard deviation of the cosine of two steps over all layers, beyond chance
 TINY = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
 
@@ -261,7 +262,8 @@ class Engine:
         """Probability of each edge that its ends stand in each other's place, (E,): that what hangs
         from p hangs from c, and what hangs from c, from p; 0 of two that nothing hangs from.
 
-        A neighbour q of p has <q - p, c - p> = 0 but for chance, and |c - p|^2 if it is one of c.
+        A neighbour q of p has <q - p, c - p> = 0 but for chance and what trainings have in common,
+        and |c - p|^2 if it is one of c.
         """
         out, alone = np.zeros(len(p)), np.ones(len(p), dtype=bool)
         for one, other in ((p, c), (c, p)):
@@ -271,8 +273,9 @@ class Engine:
             weight = self.family.weight[:, None]
             noise = (weight**2 * (COSINE**2 + step.chance) * step.squared * way.squared).sum(axis=0)
             squared = self.family.squared
-            length = squared(a, b)
-            nearer = squared(third, b) - squared(third, a)
+            length, apart = squared(a, b), squared(third, a)
+            noise += ALIKE**2 * length * apart
+            nearer = squared(third, b) - apart
             np.add.at(out, at, length * nearer / (2 * np.maximum(noise, TINY**2)))
             alone[at] = False
         swapped = 1 / (1 + np.exp(np.clip(out, -CERTAIN, CERTAIN)))

@@ -14,23 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.evidence.onward import Made, taught, trained_from
 from mother.evidence.pieces import Piece, Pieces, alike, pieced
 from mother.evidence.steps import projected
-from mother.evidence.sums import BASE, KIN, LEAST, Fit, Products
+from mother.evidence.sums import BASE, EVEN, KIN, Fit, Products, grown
 from mother.measures import Measures
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-HELD = 0.06  # of polarity: what lacks less of a merge may have been trained from it
-FAR = 0.5  # of a model's squared step from a merge, that what this was made of is apart from it
-SHARED = 0.75  # of the steps to a merge from what it was made of, and of what it alone has among
-# its kin, that a model trained from it holds at least
 ON_A_LINE = 0.6  # probability that the one between was made of the ends, not one of these: open
 PIECED = 0.97  # the same of one that is put together weight by weight
 FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
 ALIKE = 0.5  # cosine of two steps, up to which trainings may have that much in common
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
-EVEN = 0.02  # coefficients that differ by less are equal
 NEAR, ALONE = 6, 4  # models that may be the parents of one put together weight by weight: the
 # nearest, and those of which it has what they alone have
 MANY = 9  # of these, with those of which it has some weights
@@ -122,9 +118,9 @@ class Merged:
         made = {t: _named(products, fit) for t, fit in fits.items()}
         made |= {t: _by_weight(products, one) for t, one in pieces.items()}
         made |= _parts(products, made)
-        from_which = {t: made[t].parents for t in made}
-        for t, found in _trained_from(products, from_which).items():
-            home[models[t]] = models[found]
+        sums = {t: Made(x.parents, x.shares, t in fits) for t, x in made.items()}
+        for c, found in trained_from(products, sums).items():
+            home[models[c]] = models[found]
         merges = []
         for t, merge in sorted(made.items()):
             merges.append(merge.renumbered(models))
@@ -172,7 +168,7 @@ def _put_together(
     free[list(sums)] = False
 
     def explained(t: int) -> Pieces | None:
-        some = [*alike(weights, rounding, t, free), *of.partial(t, free, ALONE)]
+        some = [*of.partial(t, free, ALONE), *alike(weights, rounding, t, free)]
         near = [*dict.fromkeys([*some, *of.nearest(t, free, NEAR)])]
         return pieced(weights, rounding, t, near[:MANY])
 
@@ -206,50 +202,6 @@ def _parts(of: Products, known: Mapping[int, Merge]) -> dict[int, Merge]:
             found[t] = Merge(t, parents, whole, every, 0.0, PART_OF_A_STEP, sure=sure)
             free[t] = False
     return found
-
-
-def _trained_from(of: Products, merges: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
-    """By model, the merge that it descends from: along the shortest tree through all, as far as
-    each holds what the one before it holds. merges: with their parents."""
-    if not merges:
-        return {}
-    from scipy.sparse.csgraph import minimum_spanning_tree  # slow to import, and rarely needed
-
-    norm = np.diagonal(of.total)
-    apart = np.maximum(norm[:, None] + norm - 2 * of.total, LEAST * norm)
-    tree = minimum_spanning_tree(apart).toarray()
-    joined = (tree > 0) | (tree.T > 0)
-    taken = {p for parents in merges.values() for p in parents} | set(merges)
-    home = {t: t for t in merges}
-    waiting = list(merges)
-    for near in waiting:
-        for c in np.flatnonzero(joined[near]).tolist():
-            kin = of.total[c] > 0.5 * np.sqrt(norm * norm[c])
-            kin &= apart[near] <= apart[c]  # and not those that were trained from c
-            kin[[*taken, *home]] = False
-            if c in home or c in taken:
-                continue
-            made_of = merges[home[near]]
-            if _holds(of, c, near, np.flatnonzero(kin), np.array(made_of)):
-                home[c] = home[near]
-                waiting.append(c)
-    return {c: t for c, t in home.items() if c not in merges}
-
-
-def _holds(of: Products, c: int, m: int, kin: NDArray[np.intp], made_of: NDArray[np.intp]) -> bool:
-    """Whether c holds m, and what m went through since it parted from what it was made of and from
-    each of its kin."""
-    k, faint, lacks = of.total, of.faint(m, c), of.polarity(m, c)
-    start = np.concatenate([kin, made_of])
-    step = np.maximum(k[start, start] + k[m, m] - 2 * k[start, m], 1e-300)
-    own = k[c, c] + k[m, m] - 2 * k[c, m]
-    if step.min() < FAR * own:  # what c has in common with so short a step may be a drift of all
-        lacks = abs(lacks)
-    if lacks > (max(BASE, 2 * faint) if len(kin) else HELD) or (faint > BASE and not len(kin)):
-        return False
-    share = (k[c, m] - k[c, start] - k[start, m] + k[start, start]) / step
-    told = [*share[len(kin) :], *([of.held_alone(c, m, kin)] if len(kin) else [])]
-    return bool(min(told) > SHARED)
 
 
 def _order(of: Products, fit: Fit) -> tuple[float, ...]:
@@ -290,13 +242,29 @@ def _made(of: Products, fit: Fit) -> bool:
             _starts(of, p, [q for q in parents if q != p]) for p in parents
         )
     if not fit.tells:  # layers taken whole: a parent and two children trained in others do it
-        scales = [_scale(fit.layers[:, k]) for k in range(len(parents))]
+        scales = grown(fit.layers).tolist()
         return any(_strays(of, fit.child, x, by) for x, by in zip(parents, scales, strict=True))
+    if line := _line(of, fit):
+        here, beyond = taught(of, *line)
+        if here and not beyond:
+            return False
     if len(kin := _beside(of, fit.child, parents)) > 1:
         return not _starts(of, fit.child, kin) or _mixes(of, fit.child, parents, kin)
     unseen = any(of.faint(fit.child, x) > BASE for x in parents)
     even = bool(np.ptp(fit.shares) < EVEN)
     return unseen or even or any(_strays(of, fit.child, x) for x in parents)
+
+
+def _line(of: Products, fit: Fit) -> tuple[int, int, int] | None:
+    """A start, what lies on the way from it and the end, where a sum and its two parents are
+    that."""
+    if len(fit.parents) != 2 or abs(float(fit.shares.sum()) - 1) > EVEN or _varies(fit.layers):
+        return None
+    for p, q in (fit.parents, fit.parents[::-1]):
+        share = fit.shares[fit.parents.index(q)]
+        if share > 0 and _starts(of, p, [q]):
+            return (p, fit.child, q) if share < 1 else (p, q, fit.child)
+    return None
 
 
 def _beside(of: Products, child: int, parents: Sequence[int]) -> list[int]:
@@ -338,21 +306,14 @@ def _strays(of: Products, p: int, x: int, scale: float = 1.0) -> bool:
     return faint < BASE and abs(of.polarity(p, x, scale)) > max(BASE, 2 * faint)
 
 
-def _scale(shares: Array) -> float:
-    """What a model grew by, from its shares in the layers of another: those that it gave whole."""
-    whole = shares[np.nan_to_num(shares) > 0.5]
-    return float(np.median(whole)) if len(whole) else 1.0
-
-
 def _named(of: Products, fit: Fit) -> Merge:
     """With the method by its shares, the parent of the largest first."""
     order = sorted(range(len(fit.parents)), key=lambda k: (-round(float(fit.shares[k]), 2), k))
     parents = tuple(fit.parents[k] for k in order)
     shares, layers = fit.shares[order], fit.layers[:, order]
-    spread = np.nanmax(np.nanstd(layers, axis=0))
     total = float(shares.sum())
     even = len(parents) > 2 and bool((np.abs(shares - 1 / len(parents)) < EVEN).all())
-    if spread > TURNED:
+    if _varies(layers):
         method = "by block"
     elif even:
         method = "average"
@@ -366,6 +327,11 @@ def _named(of: Products, fit: Fit) -> Merge:
     every[of.layers] = layers
     kind = "average" if method == "average" else "merge"
     return Merge(fit.child, parents, shares, every, fit.left, method, kind, _sure(of, fit))
+
+
+def _varies(layers: Array) -> bool:
+    """Whether shares vary from layer to layer, (L, k)."""
+    return bool(np.nanmax(np.nanstd(layers, axis=0)) > TURNED)
 
 
 def _by_weight(of: Products, pieces: Pieces) -> Merge:
@@ -399,6 +365,10 @@ def _nearest_sum(of: Products, t: int, some: Sequence[int]) -> tuple[tuple[int, 
 def _sure(of: Products, fit: Fit) -> float:
     """The probability that the child is what was made. On the line through a parent and its
     child, a third model lies between them or beyond: which of two was made, nothing tells."""
+    if line := _line(of, fit):
+        here, beyond = taught(of, *line)
+        told = beyond if fit.child == line[1] else here and not beyond
+        return PIECED if told else ON_A_LINE
     if len(fit.parents) == 2 and not of.side_by_side(fit.parents, fit.child):
         return ON_A_LINE
     if any(of.faint(fit.child, p) > BASE for p in fit.parents):

@@ -148,9 +148,13 @@ def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
         for o in near
     }
     share = {o: float(np.mean([mask.mean() for mask in masks])) for o, masks in same.items()}
-    starts = [o for o in near if REPEATED <= share[o] <= 1 - REPEATED]
+    starts = list[int]()
+    for o in sorted(near, key=lambda o: -share[o]):
+        new = all(np.mean([(w[o] == w[p]).all() for w in layers]) < HALF for p in starts)
+        if new and REPEATED <= share[o] <= 1 - REPEATED:
+            starts.append(o)
     best = None
-    for o in sorted(starts, key=lambda o: -share[o])[:STARTS]:
+    for o in starts[:STARTS]:
         found = _pieces(layers, off, t, o, [s for s in near if s != o][:STEPS], same[o])
         if found is not None and (best is None or found.left < best.left):
             best = found
@@ -179,14 +183,16 @@ def _pieces(
     if any(same[k].mean() < REPEATED / 4 for k in told):  # layers that were trained, beside others
         return None
     for k in told:
-        w, e, mask, alike = layers[k], off[k], same[k], every[k]
-        part = _part(w, e, t, o, others, mask)
+        w, mask = layers[k], same[k]
+        unlike = [i for i, s in enumerate(others) if not _among(w[s], w[[o, *others[:i]]])]
+        part = _part(w, off[k], t, o, [others[i] for i in unlike], mask)
         if part is None or not part.held.any():
             return None
-        if part.plain and any(_left_alone(mask, x) for x in alike):
+        if part.plain and any(_left_alone(mask, every[k][i]) for i in unlike):
             return None
         plain &= part.plain
-        held, left, many = held + part.held, left + part.left, many + 1
+        held[[0, *(1 + i for i in unlike)]] += part.held
+        left, many = left + part.left, many + 1
         negative += part.negative
         pieces += part.pieces
     if not many:
@@ -197,6 +203,11 @@ def _pieces(
     return Pieces(
         t, tuple(sorted(parents)), left / many, negative / many, o, _over_all(pieces, many)
     )
+
+
+def _among(weights: Array, others: Array) -> bool:
+    """Whether a model holds the same of a matrix as one of some others."""
+    return bool((others == weights).all(axis=1).any())
 
 
 def _over_all(pieces: Sequence[Piece], many: int) -> tuple[Piece, ...]:

@@ -33,11 +33,13 @@ FINE = 1e-4  # likewise, of what lies between a model and its descendant
 ROUNDED = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
 SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
 LEAST = 1e-13  # of a squared norm: what sums in float64 leave
+SINGLE = 1e-7  # of a squared step: what sums in float32 leave, which products begin with
 WHOLE = 0.8  # of the weights, that the layers hold in which a merge is exact
 BASE = 0.1  # of polarity: what holds less of the family's start than that is its start
 KIN = 3  # that tell which of two models descends from the other, at least
 HELD = 0.75  # of what a model alone has, that its descendant holds at least
 BESIDE = 16  # kin that are looked at for it
+EVEN = 0.02  # coefficients that differ by less are equal
 PART = 0.01  # a share that is less may be chance
 
 
@@ -152,8 +154,10 @@ class Products:
     def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
         found = self._exact(t, chosen)
         found = self._fewest(found) if found else None
-        sure = found is not None and found.tells and found.fine
-        return found if found and (sure or self.side_by_side(found.parents, t)) else None
+        if found is None or (found.tells and found.fine):
+            return found
+        by = np.ones(len(found.parents)) if found.tells else grown(found.layers)
+        return found if self.side_by_side(found.parents, t, by) else None
 
     def _exact(self, t: int, chosen: Sequence[int]) -> Fit | None:
         """The fit of t by these, if it leaves nothing."""
@@ -162,6 +166,7 @@ class Products:
         shares, left, apart = self.solved(t, s)
         harmonic = 1 / (1 / apart).sum(axis=1)
         hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + LEAST * norm
+        hidden += SINGLE * apart.max(axis=1)
         exact = left <= ROUNDED * hidden + LEFT * harmonic
         tells = harmonic > SEEN * hidden
         if not self.sizes[exact].sum() >= WHOLE * self.sizes.sum():
@@ -220,13 +225,17 @@ class Products:
                 fit = found if found.fine or not fit.fine else fit
         return fit
 
-    def side_by_side(self, s: Sequence[int], t: int) -> bool:
+    def side_by_side(self, s: Sequence[int], t: int, by: Array | None = None) -> bool:
         """Whether no two of these are a model and its descendant. Layers taken whole from one or
         the other make no merge t there: a first step in some layers and a second in others leave
         the same, and are likelier. Nor does what lies between them but for a little: a training
-        that goes smoothly passes there."""
+        that goes smoothly passes there. by: (k,) what t has each multiplied by."""
+        scales = dict(zip(s, np.ones(len(s)) if by is None else by, strict=True))
         pairs = [(p, c) for p in s for c in s if p != c]
-        return all(self.polarity(p, c) > 2 * BASE or self._apart(p, c, t) for p, c in pairs)
+        return all(
+            self.polarity(p, c, scales[c] / scales[p]) > 2 * BASE or self._apart(p, c, t)
+            for p, c in pairs
+        )
 
     def _apart(self, p: int, c: int, t: int) -> bool:
         """Whether c lacks what p alone has: where all trainings grow in one way, polarity does not
@@ -267,3 +276,10 @@ class Products:
         squared = np.maximum(own + scale**2 * other - 2 * scale * inner, 0.0)
         spread = np.sqrt((self.weight**2 * self.variance * own * squared).sum())
         return float(spread / max(self.weight @ squared, 1e-300))
+
+
+def grown(layers: Array) -> Array:
+    """What a model has multiplied each of its parents by, (k,), from its shares of them by layer,
+    (L, k), in those layers that it took whole."""
+    whole = np.where(np.nan_to_num(layers) > 0.5, layers, np.nan)
+    return np.array([np.nanmedian(x) if np.isfinite(x).any() else 1.0 for x in whole.T])

@@ -149,7 +149,7 @@ def _nearest(of: Products, c: int, among: Indices) -> Indices:
     """Those of some models that are c's kin, the nearest."""
     kin = among[_kin(of, c)[among] & (among != c)]
     far = of.total[kin, kin] - 2 * of.total[kin, c]
-    return kin[np.argsort(far, kind="stable")[:BESIDE]]
+    return np.asarray(kin[np.argsort(far, kind="stable")[:BESIDE]])
 
 
 def _goes_back(of: Products, made: Made) -> bool:

@@ -1,7 +1,8 @@
 """Which checkpoints can be compared, and which of their tensors pair up.
 
 Two tensors pair up when they have the same canonical name and shape: the stored name without the
-prefix that one program puts before the names and another does not (`prefixes`).
+prefix that one program puts before the names and another does not (`prefixes`), and without the
+running numbers that tell when in a session a layer was made (`numbered`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from mother.checkpoints.factors import is_adapter_alone
 from mother.checkpoints.tensor import Checkpoint, Tensor, constant
+from mother.layouts.numbered import under_one_numbering
 from mother.layouts.prefixes import Key, Shape, Signature, connect
 
 
@@ -107,23 +109,26 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
         ]
         groups = [group for part in parts for group in align(part)]
         return sorted(groups, key=lambda group: place[id(group.checkpoints[0])])
-    signatures: dict[tuple[Key, ...], Signature] = {}
-    own: list[Signature] = []
+    every: dict[tuple[Key, ...], int] = {}
+    own: list[int] = []
     for checkpoint in checkpoints:
         keys = tuple(
             sorted((n, t.shape) for n, t in checkpoint.tensors.items() if t.is_weight and t.size)
         )
-        if keys not in signatures:
-            sizes = {k: checkpoint.tensors[k[0]].size for k in keys}
-            signatures[keys] = Signature(len(signatures), sizes)
-        own.append(signatures[keys])
-    component = connect(list(signatures.values()))
-    names = [signature.canonical() for signature in signatures.values()]
+        own.append(every.setdefault(keys, len(every)))
+    numbered = under_one_numbering(list(every))
+    signatures = [
+        Signature(k, {(names[n], shape): math.prod(shape) for n, shape in keys})
+        for k, (keys, names) in enumerate(zip(every, numbered, strict=True))
+    ]
+    component = connect(signatures)
+    canonical = [signature.canonical() for signature in signatures]
+    names = [{n: canonical[k][x] for n, x in held.items()} for k, held in enumerate(numbered)]
     members: dict[int, list[int]] = defaultdict(list)
     for index, signature in enumerate(own):
-        members[component[signature.index]].append(index)
+        members[component[signature]].append(index)
     return [
-        _group([checkpoints[i] for i in indices], [names[own[i].index] for i in indices])
+        _group([checkpoints[i] for i in indices], [names[own[i]] for i in indices])
         for indices in members.values()
     ]
 

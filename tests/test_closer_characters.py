@@ -190,8 +190,7 @@ def spoilt(checkpoint: Checkpoint, name: str, value: float) -> Checkpoint:
 
 
 @pytest.mark.parametrize("many", [2, 512])
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-@pytest.mark.parametrize("who", range(3))
+@pytest.mark.parametrize(("who", "value"), [(0, np.nan), (1, np.inf), (2, 1e30)])
 def test_what_only_a_larger_sketch_shows_to_be_no_weight_is_not_looked_at(
     who: int, value: float, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

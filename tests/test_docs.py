@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -321,7 +322,12 @@ def test_what_can_not_be_run_names_what_there_is():
                     assert all(hasattr(module, alias.name) for alias in found.names)
 
 
-def inline() -> Iterator[tuple[str, str]]:
+@cache
+def inline() -> list[tuple[str, str]]:
+    return list(_inline())
+
+
+def _inline() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
             for child in token.children or ():

@@ -565,17 +565,17 @@ def test_adapters_without_their_base(adapters):
     assert "--base" in compared.out + compared.err
 
 
-def test_three_hundred_small_checkpoints(tmp_path):
+def test_a_hundred_small_checkpoints(tmp_path):
     root = model(layers=2, width=40)
-    for k in range(300):
+    for k in range(100):
         weights = tuned(root, k) if k else root
         save(tmp_path / f"models/m{k:03}.safetensors", weights)
     result, graph = recovered(tmp_path / "models")
     assert result.code == 0
     assert not result.err
     *tree, _, said, _ = result.out.splitlines()
-    assert len(graph["nodes"]) == len(tree) == 300
-    assert said.startswith("300 models in 1 tree; 299 edges")
+    assert len(graph["nodes"]) == len(tree) == 100
+    assert said.startswith("100 models in 1 tree; 99 edges")
     assert len(graph["trees"]) == 1
 
 

@@ -17,7 +17,7 @@ from mother.measures.products import Products
 from mother.methods import gram
 from mother.methods.refinement import REPLICATES, Refinement
 from mother.methods.unsettled import unsettled
-from mother.options import MANY, Options
+from mother.options import Options
 from mother.recovery import recover_checkpoints
 from mother.sketches.levels import LEVELS, TIMES
 from mother.sketches.near import Near
@@ -26,6 +26,7 @@ from mother.sketches.samples import samples_of
 from mother.sketches.sketch import sketch
 
 OPTIONS = Options(bootstrap=0, threads=1)
+MANY = 128  # models are too many for matrices, here
 
 
 def loose(pairs):
@@ -38,8 +39,7 @@ def larger(models, budget):
     return Refinement(lambda c, level: sketch(of[c.id], budget * TIMES**level))
 
 
-@pytest.mark.parametrize("budget", [2 << 10, 6 << 10])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "budget"), [(0, 2 << 10), (1, 6 << 10), (2, 2 << 10)])
 def test_some_are_asked_and_the_tree_is_near_that_of_the_weights(seed, budget, monkeypatch):
     monkeypatch.setattr("mother.architecture.MANY", 10)
     models, parents = family(40, seed)
@@ -61,18 +61,19 @@ def test_some_are_asked_and_the_tree_is_near_that_of_the_weights(seed, budget, m
     assert all("within the error of what was looked at" in line for line in said)
 
 
-def test_a_family_of_more_than_many():
+def test_a_family_of_more_than_many(monkeypatch):
+    monkeypatch.setattr("mother.architecture.MANY", MANY)
     models, parents = family(MANY + 28, 1)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
-    small = [sketch(m, 6 << 10) for m in models]
-    refinement = larger(models, 6 << 10)
+    small = [sketch(m, 10 << 10) for m in models]
+    refinement = larger(models, 10 << 10)
     found = edges(recover_checkpoints(small, OPTIONS, refinement=refinement))
     alone = edges(recover_checkpoints(small, OPTIONS))
     assert len(alone & true) < len(found & true)
-    assert 0 < len(refinement.asked) < MANY // 2
+    assert 0 < len(refinement.asked) < len(models) // 2
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
     monkeypatch.setattr("mother.architecture.MANY", 10)
     monkeypatch.setattr("mother.methods.refinement.TOGETHER", 12)

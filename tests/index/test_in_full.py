@@ -17,7 +17,7 @@ from mother.index import closer as closer_module
 
 SHAPES = {f"block.{k}.fc{j}.weight": (96, 80) for k in range(3) for j in range(2)}
 BUDGET = 2 << 10
-REPLICATES = 3  # one raises no doubt about whose parent is whose
+REPLICATES = 2  # one raises no doubt about whose parent is whose
 pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
@@ -166,7 +166,7 @@ def test_damage_is_found(made):
 
 
 def test_place_reads_as_much_as_add_would(close, made):
-    for path in sorted(close.glob("*.safetensors"))[::4]:
+    for path in sorted(close.glob("*.safetensors"))[::6]:
         made.remove([path.stem])
         before = measured(made)
         placed = made.place(path)

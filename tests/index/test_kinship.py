@@ -73,7 +73,7 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
 def test_the_order_does_not_matter(strangers, tmp_path):
     paths = sorted(strangers.glob("*.safetensors"))
     wanted = at_once(tmp_path, paths, budget=BUDGET)
-    order_does_not_matter(wanted, tmp_path, paths, seeds=2, most=3, budget=BUDGET)
+    order_does_not_matter(wanted, tmp_path, paths, seeds=1, most=3, budget=BUDGET)
 
 
 def test_kinship_is_that_of_the_two_whoever_is_beside(tmp_path):

@@ -65,7 +65,7 @@ def stored(folder):
 @example(42)
 @example(68)
 @example(71)
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 def test_place_says_what_add_does(seed):
     with tempfile.TemporaryDirectory() as at:
         new, *others = collection(Path(at), seed)

@@ -12,9 +12,10 @@ from playwright.sync_api import expect, sync_playwright
 expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium; where it must be there and is not, a failure."""
+    """Debian's Chromium, started once; where it must be there and is not, a failure. From then on
+    a loop of asyncio's runs in this thread (`serving.outcome`)."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None and not os.environ.get("MOTHER_NEEDS_BROWSER"):
         pytest.skip("without a browser: apt-get install chromium")

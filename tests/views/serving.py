@@ -1,9 +1,11 @@
 """A server on loopback, as `mother serve` runs it."""
 
+import asyncio
 import contextlib
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -27,3 +29,9 @@ def served(graph, **options):
         finally:
             server.should_exit = True
             thread.join()
+
+
+def outcome(coroutine):
+    """What a coroutine returns, on a loop in a thread of its own: a browser's runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

@@ -13,6 +13,7 @@ import pytest
 from forests import HOSTILE, family, graphs, hostile
 from hypothesis import given, settings
 from kit import check_valid
+from serving import outcome
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
@@ -221,7 +222,7 @@ def test_a_dropped_file_that_does_not_come(temporary, monkeypatch):
         await asyncio.sleep(60)
 
     with pytest.raises(HTTPException) as refused:
-        asyncio.run(sent.received(slow(), temporary / "x"))
+        outcome(sent.received(slow(), temporary / "x"))
     assert refused.value.status_code == 408
 
 
@@ -409,7 +410,7 @@ def test_a_body_that_does_not_come(monkeypatch):
     async def never():
         await asyncio.sleep(60)
 
-    answer = asyncio.run(guard._body(never))
+    answer = outcome(guard._body(never))
     assert isinstance(answer, guard.Problem)
     assert answer.status_code == 408
 
@@ -438,7 +439,7 @@ def test_one_at_a_time_and_not_for_ever(models):
         task["names"] = ["base", "tuned"]
         return await asyncio.gather(heavy(task), heavy(task)), await heavy(task)
 
-    (first, second), third = asyncio.run(two())
+    (first, second), third = outcome(two())
     assert first["relation"] == third["relation"] == "fine-tune"
     assert second.status_code == 503
     assert int(second.headers["retry-after"]) > 0
@@ -463,7 +464,7 @@ def test_work_ends_when_nobody_waits_for_it(models, monkeypatch):
             answer = await heavy(task, lambda: asyncio.sleep(0.05))
             assert (answer.status_code, b"gone" in answer.body) == (503, True)
 
-    asyncio.run(asked_and_left())
+    outcome(asked_and_left())
     assert [process.returncode for process in started] == [-9, -9]
 
 

@@ -76,6 +76,8 @@ def copies_among(
     """All copies among models, those known before first. held: of some that are only suggested,
     those that all weights confirm."""
     out = [*known]
+    if len(x.seen.checkpoints) < 2:
+        return out
     for kind in KINDS.values():
         some = kind.find(x, out)
         out += held(kind.find, some) if kind.suggested else some

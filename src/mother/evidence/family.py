@@ -102,15 +102,20 @@ class Family:
         points *= column.astype(np.float32)
         return points
 
+    @cached_property
+    def table(self) -> Array:
+        """|i - j|^2 of all pairs of models that are measured in pairs, (n, n)."""
+        i, j = np.triu_indices(len(self))
+        out = np.empty((len(self),) * 2)
+        for at in range(0, len(i), PAIRS):
+            a, b = i[at : at + PAIRS], j[at : at + PAIRS]
+            out[a, b] = out[b, a] = self.by_layer(a, b).sum(axis=0)
+        return out
+
     def squared(self, i: Indices, j: Indices) -> Array:
         """|i - j|^2 of pairs, layers as they count, (E,)."""
         if self.points is None:
-            step = PAIRS
-            parts = [
-                self.by_layer(i[at : at + step], j[at : at + step]).sum(axis=0)
-                for at in range(0, len(i), step)
-            ]
-            return np.concatenate(parts) if parts else np.zeros(0)
+            return np.asarray(self.table[i, j])
         out = squared_distances(self.points, i, j)
         if isinstance(self.source, Samples) and (near := self.source.near) is not None:
             at = near.at(i, j)

@@ -36,6 +36,7 @@ class Odds:
         self._rooted, self._by_layer = rooted, by_layer
         self._keys = np.zeros(0, dtype=np.int64)
         self._pairs: Pairs | None = None
+        self._beside = np.full((len(family),) * 2, np.nan) if family.points is None else None
 
     def pairs(self, i: Indices, j: Indices) -> tuple[Pairs, Indices]:
         """What layers say of all pairs weighed so far, i < j, and which of these some pairs are."""
@@ -71,12 +72,23 @@ class Odds:
             found = found + (counts - 1) @ pairs.log_odds_by_layer[:, at]
         # layers were trained together: ten times as much from them is not ten times as sure
         found = STEEP * np.arcsinh(found / 2)
-        out = np.where(p < c, found, -found)
-        for one in self._said:
-            out += one.log_odds(p, c)
+        out = np.where(p < c, found, -found) + self._by_evidence(p, c)
         if self._rooted:
             out = np.where(p == 0, CERTAIN, np.where(c == 0, -CERTAIN, out))
         return out
+
+    def _by_evidence(self, p: Indices, c: Indices) -> Array:
+        """The part of it that evidence beside the layers adds, (E,); of models that are measured
+        in pairs asked for once."""
+        if self._beside is None:
+            return np.sum([np.zeros(len(p)), *(one.log_odds(p, c) for one in self._said)], axis=0)
+        new = np.isnan(self._beside[p, c])
+        if new.any():
+            i, j = p[new], c[new]
+            self._beside[i, j] = 0.0
+            for one in self._said:
+                self._beside[i, j] += one.log_odds(i, j)
+        return np.asarray(self._beside[p, c])
 
     def own(self, parents: Indices, counts: Array | None = None) -> Array:
         """Of each model's own edge, (n,), 0 at the root."""

@@ -30,13 +30,19 @@ TESTS = ("tests", "-q", "-x", "-p", "no:cacheprovider")
 HEAD = """# Constants
 
 Every number in the rooms that decide, with what it is for. `scripts/constants.py` writes this page,
-and a test holds it to the code. Those that bound work (blocks, bytes, sweeps) move no result as
-long as they are large enough; all others do. Where a number comes from a measurement,
+and a test holds it to the code. Where a number comes from a measurement,
 [research/direction.md](research/direction.md) and [research/scale.md](research/scale.md) have it.
-
-| constant | value | what for |
-|---|---|---|
+A number that several modules go by stands once, where the others import it from.
 """
+#: what a constant is, by its numbers
+PARTS = {
+    "Decide": "Thresholds, shares and log-odds: beyond one, something else is said.",
+    "How much is looked at": "Of layers, rows or models: with fewer, more is left to chance.",
+    "Bound work": "Bytes and weights at once: large enough, they move no result.",
+    "Guard arithmetic": "Far from what weights have: they keep quotients and roots finite.",
+}
+LARGE = 1 << 12  # counts from this on bound work
+FAR = 1e8  # from 1 by so much, or by its inverse, no weights are
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,32 @@ def _is_number(value: ast.expr) -> bool:
     )
 
 
+def part(constant: Constant) -> str:
+    """Which of PARTS it is.
+
+    >>> part(Constant("m.py", "A", "0.5, 3", "", 1)), part(Constant("m.py", "B", "1 << 20", "", 1))
+    ('Decide', 'Bound work')
+    """
+    tree = ast.parse(constant.value, mode="eval")
+    if any(isinstance(node, ast.Name) for node in ast.walk(tree)):
+        return "How much is looked at"
+    found = eval(compile(tree, constant.module, "eval"))  # numbers alone (`_is_number`)
+    numbers = found if isinstance(found, tuple) else (found,)
+    if all(isinstance(n, int) for n in numbers):
+        return "Bound work" if max(numbers) >= LARGE else "How much is looked at"
+    far = all(n > FAR or 0 < n < 1 / FAR for n in map(abs, numbers))
+    return "Guard arithmetic" if far else "Decide"
+
+
 def page() -> str:
-    """The table."""
-    rows = [f"| {c.module}: `{c.name}` | {c.value} | {c.says} |" for c in constants()]
-    return HEAD + "\n".join(rows) + "\n"
+    """A table for each of PARTS."""
+    every, text = list(constants()), HEAD
+    for name, what in PARTS.items():
+        own = [c for c in every if part(c) == name]
+        rows = [f"| {c.module}: `{c.name}` | {c.value} | {c.says} |" for c in own]
+        table = ["| constant | value | what for |", "|---|---|---|", *rows]
+        text += f"\n## {name}: {len(own)}\n\n{what}\n\n" + "\n".join(table) + "\n"
+    return text
 
 
 def changed(text: str, constant: Constant, factor: float) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# how long an example takes says how busy the machine is
-settings.register_profile("untimed", deadline=None)
+# how long an example takes says how busy the machine is; every run draws others
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 #: what runs the tests of each mark that a plain run leaves out

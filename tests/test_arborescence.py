@@ -86,7 +86,7 @@ def networkx_total(cost: Matrix) -> float:
 
 
 @given(cost=ANY, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_like_networkx(cost, data):
     """One tree with the best root, with a given root, and a forest (a root with edges to all)."""
     n = len(cost)

@@ -73,9 +73,10 @@ def test_a_worker_that_is_killed_changes_nothing(own, tmp_path, monkeypatch, pro
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_kills_its_workers_fails_alone(own, tmp_path, monkeypatch, processes):
+def test_a_checkpoint_that_kills_its_workers_fails_alone(own, tmp_path, monkeypatch):
     monkeypatch.setattr("mother.index.coming.sketched", dying.always_dies)
-    found, added = forest(tmp_path / "sent", own, executor=processes)
+    with Processes(1) as one:
+        found, added = forest(tmp_path / "sent", own, executor=one)
     (problem,) = added.problems
     assert problem.path.stem == "b2"
     assert problem.fault.startswith(f"no worker could finish it, {TRIES} have tried (BrokenProcess")

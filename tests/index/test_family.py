@@ -94,8 +94,8 @@ def test_a_worker_that_is_killed_changes_nothing(grown_index, monkeypatch, proce
 
 
 @pytest.mark.slow
-def test_where_no_worker_can_the_index_stays_as_it_was(grown_index, monkeypatch, processes):
-    with Index(grown_index) as index:
+def test_where_no_worker_can_the_index_stays_as_it_was(grown_index, monkeypatch):
+    with Index(grown_index) as index, Processes(1) as processes:
         wanted = index.graph().to_json()
         monkeypatch.setattr(family, "_recovered", dying.never_recovers)
         with pytest.raises(MotherError, match=f"a family was not recovered: .* {TRIES} have tried"):
@@ -125,7 +125,7 @@ def test_what_is_damaged_is_told_in_one_line(grown_index, processes):
 @pytest.mark.slow
 def test_the_command_recovers_by_workers(grown_index, tmp_path):
     outs = []
-    for k, sent in enumerate(([], ["--executor", "local:2"])):
+    for k, sent in enumerate(([], ["--executor", "local:1"])):
         copy, out = tmp_path / f"copy{k}", tmp_path / f"{k}.json"
         shutil.copytree(grown_index, copy)
         done = CliRunner().invoke(cli, ["index", "recover", str(copy), "-o", str(out), *sent])

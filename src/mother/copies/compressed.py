@@ -15,6 +15,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
+from mother.copies.nearer import MARKED, TRIED
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -24,11 +25,9 @@ from mother.measures.products import Array, Bools, Indices, Source
 from mother.measures.reference import sample
 from mother.measures.shapes import WIDEST
 
-TRIED = 4  # of the nearest models, as the original of a compressed one
 HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
 ASIDE = 0.15  # of the way from an original to its copy, that what was trained from it strays
 STRAYS = 3.0  # times as far as chance has it, beside
-MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 _TINY = 1e-30
 
 

@@ -16,12 +16,11 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.contained import included, pair_of, stars
-from mother.copies.duplicates import Duplicate
+from mother.copies.duplicates import CHUNK, Duplicate
 from mother.layouts import Group
 
 #: different values that a model must hold: constant and near-constant ones agree by chance
 MIN_VALUES = 64
-_CHUNK = 1 << 20
 
 Sizes = tuple[int, ...]
 
@@ -93,9 +92,9 @@ class _Digests:
         if tensor not in self._known:
             values = np.sort(tensor.read())
             digest = hashlib.sha256()
-            for start in range(0, len(values), _CHUNK):
+            for start in range(0, len(values), CHUNK):
                 # + 0.0 makes one zero of both
-                digest.update((values[start : start + _CHUNK].astype(np.float64) + 0.0).tobytes())
+                digest.update((values[start : start + CHUNK].astype(np.float64) + 0.0).tobytes())
             many = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
             self._known[tensor] = digest.digest(), many
         return self._known[tensor]

@@ -17,7 +17,7 @@ from mother.checkpoints.tensor import FEW
 from mother.layouts import Group
 from mother.measures import is_matrix
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  # weights that are read at once
 #: of a model's weights, what may be integers that the other one lacks: positions, counters
 SMALL = 0.01
 _Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
@@ -247,8 +247,8 @@ def _digest(tensor: Tensor) -> bytes:
     """Of its values, as 64-bit integers or complex numbers."""
     digest = hashlib.sha256()
     kind = np.complex128 if tensor.dtype.kind == "c" else np.int64
-    for start in range(0, tensor.size, _CHUNK):
-        values = tensor.read(start, min(start + _CHUNK, tensor.size))
+    for start in range(0, tensor.size, CHUNK):
+        values = tensor.read(start, min(start + CHUNK, tensor.size))
         digest.update(
             values.astype(kind if values.dtype.kind in "iubc" else values.dtype).tobytes()
         )
@@ -340,6 +340,6 @@ def agree(
 
 def chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
     """The values of two tensors of one size, a part of both at a time."""
-    for start in range(0, a.size, _CHUNK):
-        stop = min(start + _CHUNK, a.size)
+    for start in range(0, a.size, CHUNK):
+        stop = min(start + CHUNK, a.size)
         yield a.read(start, stop), b.read(start, stop)

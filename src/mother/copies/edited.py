@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.duplicates import Duplicate, originals
-from mother.copies.nearer import distances
+from mother.copies.nearer import TRIED, distances
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
@@ -23,7 +23,6 @@ from mother.measures.formats import roundings
 from mother.measures.shapes import as_matrix
 
 Array = NDArray[np.float64]
-TRIED = 4  # of the nearest models, as the original of an edited one
 EXACT = 0.05  # of a cosine's chance, that a projection leaves at most
 PROJECTED = 0.002  # likewise, whatever it was that was projected away
 STRAYS = 3.0  # likewise, in windows of layers: there it strays by chance

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.copies.duplicates import Duplicate, without
+from mother.copies.duplicates import CHUNK, Duplicate, without
 from mother.copies.scaled import ALIKE, SLACK, rounding
 from mother.layouts import Group
 from mother.measures import is_matrix
@@ -26,7 +26,6 @@ Array = NDArray[np.float64]
 LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
 FAR = 16  # times its error, by which the numbers of a matrix differ
 LEAST = 0.5  # of a model's weights, that the other one's rows must explain
-_CHUNK = 1 << 20  # weights that are read at once
 _TINY = float(np.finfo(np.float16).smallest_normal) / 512  # below it float16 holds no digits
 
 
@@ -133,7 +132,7 @@ def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[Array, Array]]:
     """Both matrices, some rows at a time."""
     height, width = as_matrix(a.shape)
-    step = max(1, _CHUNK // width)
+    step = max(1, CHUNK // width)
     for top in range(0, height, step):
         start, stop = top * width, min(top + step, height) * width
         x, y = (t.read(start, stop).reshape(-1, width).astype(np.float64) for t in (a, b))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
 from mother.copies.edited import projected
-from mother.copies.nearer import distances, nearer
+from mother.copies.nearer import TRIED, distances, nearer
 from mother.evidence.kinship import kinship
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
@@ -33,7 +33,6 @@ from mother.measures.formats import COARSE, number_format, roundings
 from mother.measures.shapes import as_matrix, spans
 
 Array = NDArray[np.float64]
-TRIED = 4  # of the nearest models, as the original
 KEPT_ROWS = 256  # matrices of which rows are held
 WEIGHTS = 1 << 12  # of a matrix that are looked at
 ENOUGH = 64  # neighbours that the steps of others would turn, at least

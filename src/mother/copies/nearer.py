@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import COSINE
+from mother.evidence.family import TINY
 from mother.measures import Measures
 
 EVEN = 0.15  # of the way between two, within which a relative is as near to both
-_TINY = 1e-200
+TRIED = 4  # of the nearest models, as the original of a copy
+MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 
 
 def distances(m: Measures) -> NDArray[np.float64]:
@@ -45,7 +47,7 @@ def nearer(
         return None, False
     apart, chance = m.squared_distance[differ], COSINE**2 + 1 / m.seen[differ]
     way = apart[:, i, k]
-    length = max(float(np.nansum(way)), _TINY)
+    length = max(float(np.nansum(way)), TINY)
     where = [(1 + np.nansum(apart[:, x, i] - apart[:, x, k]) / length) / 2 for x in kin]
     by_chance = [np.sqrt(np.nansum(chance * way * apart[:, x, i])) / length for x in kin]
     at, spread = float(np.median(where)), float(np.median(by_chance)) / len(kin) ** 0.5

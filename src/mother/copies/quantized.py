@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import Duplicate, without
-from mother.evidence.kinship import weighted_median
+from mother.copies.nearer import MARKED
+from mother.evidence.kinship import RELATED, weighted_median
 from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import WIDEST, as_matrix, spans
+from mother.sketches.sketch import GLANCE
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
@@ -30,13 +32,10 @@ Matrices = dict[Key, Array]  # some rows of each
 HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
 ROWS = 2, 64  # of a matrix, at least and at most
 MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
-GLANCE = 3, 8  # largest matrices, and rows of them, that tell whether a model may be coded
-RELATED = 0.1  # cosine of the middle layer, above which two are relatives
 EQUAL = 1e-5  # of the squared norm, by which layers differ that were but stored in another type
 UNFOLDED = 0.5  # of a difference, that is left where scales of rows and columns explain the rest
 WITHIN = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
 KEPT = 0.8  # share of the layers that were not quantized, that a copy has unchanged
-MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 BEYOND = 0.55, 0.005  # of a step, further than rounding moves weights; the share that may lie so
 UNTOLD = 10.0  # log-odds against the next best original, below which it might be that one
 

@@ -15,8 +15,7 @@ from mother.layouts import Group
 from mother.measures.products import Array, Indices, Products
 from mother.measures.stream import Measures, as_if_drawn
 from mother.sketches.near import Near
-
-HELD = 1 << 22  # numbers of pairs worked on at once
+from mother.sketches.points import HELD
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class Odds:
         """The part of it that evidence beside the layers adds, (E,); of models that are measured
         in pairs asked for once."""
         if self._beside is None:
-            return np.sum([np.zeros(len(p)), *(one.log_odds(p, c) for one in self._said)], axis=0)
+            every = [np.zeros(len(p)), *(one.log_odds(p, c) for one in self._said)]
+            return np.asarray(np.sum(every, axis=0))
         new = np.isnan(self._beside[p, c])
         if new.any():
             i, j = p[new], c[new]

@@ -337,17 +337,8 @@ def _varies(layers: Array) -> bool:
 def _by_weight(of: Products, pieces: Pieces) -> Merge:
     """Shares are those of the sum that comes nearest."""
     parents, whole, every = _nearest_sum(of, pieces.child, pieces.parents)
-    return Merge(
-        pieces.child,
-        parents,
-        whole,
-        every,
-        pieces.left,
-        BY_WEIGHT,
-        sure=PIECED,
-        start=pieces.start,
-        pieces=pieces.pieces,
-    )
+    found = Merge(pieces.child, parents, whole, every, pieces.left, BY_WEIGHT, sure=PIECED)
+    return replace(found, start=pieces.start, pieces=pieces.pieces)
 
 
 def _nearest_sum(of: Products, t: int, some: Sequence[int]) -> tuple[tuple[int, ...], Array, Array]:

@@ -120,7 +120,7 @@ def test_equal_bytes_and_what_was_not_compared(show):
         expect(panel).to_contain_text(words)
     assert barriers(tab) == []
     choose(tab, "twin")
-    expect(panel).to_contain_text("Same bytes asbasesafe to delete: 49.4 MB would be free")
+    expect(panel).to_contain_text("Same bytes asbase safe to delete: 49.4 MB would be free")
     expect(panel).to_contain_text("99 % of its weights")
     expect(panel).to_contain_text("3.4 % of its bytes")
 

@@ -123,14 +123,13 @@ def _nested(checkpoint: Checkpoint) -> list[Tensor]:
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:
-    """The other way round where most others have, too, what the larger one has more: a body without
-    its head is the copy then."""
+    """The other way round where any other has, too, what the larger one has more: a body without
+    its head, an actor without its critic is the copy then, and what it lacks is compared."""
     if d.relation != "contains" or is_part(d):
         return d
     inner, outer = (group.checkpoints.index(c) for c in (d.original, d.copy))
-    shared = (x.members for x in group.layers if outer in x.members and inner not in x.members)
-    most = max(map(len, shared), default=0) - 1
-    if most > 0 and 2 * most >= len(group.checkpoints) - 2:
+    more = (x.members for x in group.layers if outer in x.members and inner not in x.members)
+    if any(len(members) > 1 for members in more):
         return replace(d, original=d.copy, copy=d.original)
     return d
 
@@ -153,7 +152,7 @@ def is_part(d: Duplicate) -> bool:
 
 def stars(pairs: Iterable[Duplicate]) -> list[Duplicate]:
     """One original for each copy, which is no copy itself: the first that is found. Then each part
-    with the first model that contains it and is no copy."""
+    with the models that contain it and are no copies."""
     copies: dict[Checkpoint, Duplicate] = {}
     originals: set[Checkpoint] = set()
     every = list(pairs)
@@ -161,11 +160,12 @@ def stars(pairs: Iterable[Duplicate]) -> list[Duplicate]:
         if d.copy not in copies and d.original not in copies and d.copy not in originals:
             copies[d.copy] = d
             originals.add(d.original)
-    held: dict[Checkpoint, Duplicate] = {}
-    for d in filter(is_part, every):
-        if not {d.original, d.copy} & copies.keys() and d.original not in originals:
-            held.setdefault(d.original, d)
-    return [*copies.values(), *held.values()]
+    held = (
+        d
+        for d in filter(is_part, every)
+        if not {d.original, d.copy} & copies.keys() and d.original not in originals
+    )
+    return [*copies.values(), *held]
 
 
 def included(

@@ -28,6 +28,7 @@ from mother.graph import (
     WeightFile,
     rounded,
 )
+from mother.graph.foretold import among_inputs
 from mother.graph.merged import merged_edges, recipe
 from mother.graph.stages import staged
 from mother.layouts import Group
@@ -104,8 +105,13 @@ def assemble(
             children = tuple(sorted(ids[c] for c in h.children))
             hidden.append(HiddenAncestor(name, children, above, rounded(h.polarity)))
         trees += _trees(part, names)
+    conversions = list(conversions)
+    hidden, edges, trees = among_inputs(hidden, edges, trees, conversions)
+    hung = set[Checkpoint]()
     for d in conversions:
-        nodes, edges, trees = _converted(d, nodes, edges, trees)
+        if d.original not in hung:  # a part goes with the first that contains it
+            nodes, edges, trees = _converted(d, nodes, edges, trees)
+        hung |= {d.original} if is_part(d) else set()
     return ModelGraph(
         method,
         tuple(sorted(nodes, key=lambda node: node.id)),
@@ -333,7 +339,7 @@ def _converted(
         nodes = [replace(n, duplicate_of=same.get(n.id, n.duplicate_of)) for n in nodes]
     above, below = home[d.original.id], home[d.copy.id]
     if is_part(d) and below.root != d.copy.id and above.root == d.original.id:
-        d = replace(d, original=d.copy, copy=d.original, relation="relatives")
+        d = replace(d, original=d.copy, copy=d.original)
         above, below = below, above
     if below.root != d.copy.id or above is below:
         return nodes, edges, trees

@@ -38,7 +38,7 @@ RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
 BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
-ALIKE = 0.1  # standard deviation of the cosine of two steps over all layers, beyond chance
+ALIKE = 0.05  # standard deviation of the cosine of two steps over all layers, beyond chance
 TINY = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
 

@@ -34,7 +34,7 @@ from mother.layouts import Group, align
 from mother.layouts.content import in_one_layout
 from mother.layouts.undoing import scaled, undone
 from mother.measures import Measures, measure
-from mother.measures.comparable import NotFiniteError, finite_layers, no_weights
+from mother.measures.comparable import NotFiniteError, comparable_part, finite_layers, no_weights
 from mother.measures.formats import roundings
 from mother.methods import adaptive, gram
 from mother.options import Options
@@ -79,13 +79,38 @@ def compare(
         if fault := no_weights(checkpoint):
             raise InputError(checkpoint.shown, fault)
     prefetch(s for c in both for t in c.tensors.values() if t.is_weight for s in t.slices())
-    groups = align(both)
     names = (_name(a, first), _name(b, second))
     adapters = [c.format == "peft" for c in both]
     if base is None and any(adapters) and not all(adapters):
         raise UsageError(
             f"{names[adapters.index(True)]} is a LoRA adapter; give its base by --base"
         )
+    while True:
+        try:
+            return _between(*both, names, exact)
+        except NotFiniteError as found:
+            both = _comparable(both, found)
+
+
+def _comparable(
+    both: tuple[Checkpoint, Checkpoint], found: NotFiniteError
+) -> tuple[Checkpoint, Checkpoint]:
+    """The two without what can't be compared. InputError where too little is left."""
+    faults = {c.id: fault for c, fault in found.bad}
+    parts = [comparable_part(c) if c.id in faults else c for c in both]
+    few = [c for c, part in zip(both, parts, strict=True) if part is None]
+    if few:
+        first, *others = (InputError(c.shown, faults[c.id]) for c in few)
+        raise InputError(first.path, first.fault, tuple(others)) from None
+    one, other = (part for part in parts if part is not None)
+    return one, other
+
+
+def _between(
+    first: Checkpoint, second: Checkpoint, names: tuple[str, str], exact: bool
+) -> Comparison:
+    both = (first, second)
+    groups = align(both)
     if conversions := find_conversions(groups):
         # which of the two came first is not told by the same numbers in another order
         copy = conversions[0]
@@ -261,11 +286,7 @@ def _measured(
     whole, sketches = group, group if closer is None else closer.seen(closer.levels[-1])
     m = measure(sketches, moments=True, threads=threads)
     group = replace(sketches, checkpoints=group.checkpoints)
-    try:
-        usable = finite_layers(group, m)
-    except NotFiniteError as found:
-        refused = [InputError(c.shown, fault) for c, fault in found.bad]
-        raise InputError(refused[0].path, refused[0].fault, tuple(refused[1:])) from None
+    usable = finite_layers(group, m)
     masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
     unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
     group, whole, m = group.over(usable), whole.over(usable), m.over(usable)

@@ -30,7 +30,7 @@ from mother.hub import is_address
 from mother.hub.fetching import fetched, hashed, on_the_hub, within
 from mother.layouts import Group, align, in_one_layout
 from mother.layouts.blocks import by_their_blocks
-from mother.measures.comparable import NotFiniteError, no_weights
+from mother.measures.comparable import NotFiniteError, comparable_part, no_weights
 from mother.methods import adaptive
 from mother.methods import paper as mother
 from mother.methods.refinement import Refinement
@@ -226,8 +226,12 @@ def _recovered(
                 gone = dict(found.bad)
                 gone |= {d.copy: gone[d.original] for d in own if d.original in gone}
                 every = [*whole.checkpoints, *(d.copy for d in own)]
-                refused += [Refused(c.shown, gone[c]) for c in every if c in gone]
-                waiting = align([c for c in every if c not in gone]) + waiting
+                cut = {c: comparable_part(c) for c in every if c in gone}
+                refused += [Refused(c.shown, gone[c]) for c, rest in cut.items() if rest is None]
+                left = [rest for c in every if (rest := cut.get(c, c)) is not None]
+                seen = {rest.id for rest in cut.values() if rest is not None}
+                usable = [(c.id in seen and comparable_part(c)) or c for c in usable]
+                waiting = align(left) + waiting
                 continue
             parts.append(replace(part, duplicates=tuple(own)))
     graph = assemble(

@@ -142,6 +142,8 @@ def pair_of(
     if mutual:
         original, copy = sorted((inner, outer), key=lambda c: c.id)
         return Duplicate(original, copy, mutually) if rest_agrees(inner, outer) else None
+    if inner.unread:  # which may not be among the other's
+        return None
     return _of_experts(Duplicate(inner, outer, "contains", undirected=True))
 
 

@@ -194,7 +194,7 @@ def not_read(checkpoint: Checkpoint) -> Iterator[str]:
         yield f"{checkpoint.id}: {len(whole)} not of floating-point numbers: {names}"
     if checkpoint.unread:
         names = _named(sorted(checkpoint.unread), range(len(checkpoint.unread)))
-        yield f"{checkpoint.id}: {len(checkpoint.unread)} in a form that is not read: {names}"
+        yield f"{checkpoint.id}: {len(checkpoint.unread)} not read as finite numbers: {names}"
 
 
 def of_relabelling(test: Relabelling, hidden: Undone | None) -> Evidence:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
@@ -30,6 +32,28 @@ def no_weights(checkpoint: Checkpoint) -> str | None:
     if share < 0.5:
         return f"{NOT_ENOUGH}: {share:.2g} of its weights, the rest are packed or integers"
     return None
+
+
+def comparable_part(checkpoint: Checkpoint) -> Checkpoint | None:
+    """A checkpoint without the tensors whose values can't be compared, which it has `unread` then;
+    None where there are none, or what is left is less than half of its weights. Masks stay.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints.tensor import constant
+    >>> tensors = {"fc": constant("fc", np.ones(9)), "table": constant("table", np.full(4, np.nan))}
+    >>> part = comparable_part(Checkpoint("a", Path("a"), "npz", tensors))
+    >>> list(part.tensors), part.unread, part.notes
+    (['fc'], {'table': 4}, ("left out 'table': NaN or infinite weights",))
+    """
+    weights = {n: t.kept for n, t in checkpoint.tensors.items() if t.is_weight and t.kept.size}
+    faults = {n: fault for n, t in weights.items() if (fault := unfit(t)) and not _is_two(t)}
+    part = replace(
+        checkpoint,
+        tensors={n: t for n, t in checkpoint.tensors.items() if n not in faults},
+        unread={**checkpoint.unread, **{n: checkpoint.tensors[n].size for n in faults}},
+        notes=(*checkpoint.notes, *(f"left out {n!r}: {says}" for n, says in faults.items())),
+    )
+    return None if not faults or no_weights(part) else part
 
 
 def ordinary(sketch: Checkpoint) -> bool:
@@ -89,9 +113,12 @@ def unfit(tensor: Tensor) -> str | None:
 
 
 def _is_mask(layer: Layer) -> bool:
+    if len(layer.tensors) == 1:
+        return _is_two(layer.tensors[0])
     first, *others = (t.read().astype(np.float64) for t in layer.tensors)
-    if np.isnan(first).any():
-        return False
-    if not others:
-        return len(np.unique(first)) == 2
-    return all(np.array_equal(first, each) for each in others)
+    return not np.isnan(first).any() and all(np.array_equal(first, each) for each in others)
+
+
+def _is_two(tensor: Tensor) -> bool:
+    values = np.unique(tensor.read().astype(np.float64))
+    return len(values) == 2 and not np.isnan(values).any()

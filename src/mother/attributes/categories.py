@@ -305,7 +305,7 @@ def drawn_towards(centre: Array, counts: Array) -> Array:
     >>> drawn_towards(np.full((1, 2), 0.5), np.array([[51.0, 49.0]])).round(3)
     array([[0.5, 0.5]])
     >>> drawn_towards(np.full((1, 2), 0.5), np.array([[99.0, 1.0]])).round(2)
-    array([[0.98, 0.02]])
+    array([[0.99, 0.01]])
     """
     some = counts > 0
     m, n, whole = centre[some], counts[some], counts.sum(1)

@@ -26,10 +26,10 @@ class Stepped(Evidence):
     """counts: (S, n) steps that each model's optimizers had made, NaN where none is kept.
     squared: squared distances of pairs of models, (E,).
 
-    >>> at = np.array([0.0, 3.0, 5.0, 20.0])
+    >>> at = np.array([0.0, 3.0, 5.0, 8.0, 20.0])
     >>> squared = lambda i, j: (at[i] - at[j]) ** 2
-    >>> four = Stepped(np.array([[10.0, 40.0, 60.0, 7.0]]), squared)
-    >>> four.log_odds(np.array([0, 2, 2]), np.array([1, 1, 3])).tolist()
+    >>> five = Stepped(np.array([[10.0, 40.0, 60.0, 90.0, 7.0]]), squared)
+    >>> five.log_odds(np.array([0, 2, 2]), np.array([1, 1, 4])).tolist()
     [3.0, -3.0, 0.0]
     """
 

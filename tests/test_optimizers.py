@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,30 @@ def test_a_damaged_state_beside_the_weights_costs_nothing(tmp_path: Path, conten
     (tmp_path / "a" / "optimizer.pt").write_bytes(content)
     whole = open_checkpoint(tmp_path / "a")
     assert (len(whole.tensors), whole.steps) == (4, {})
+
+
+def test_a_damaged_state_within_the_file_costs_the_count_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for k, weights in enumerate(walk(drawn(1.0), 2)):
+        adam = {"state": {0: {"step": torch.tensor(float(k))}}, "param_groups": []}
+        model = {str(n): w for n, w in enumerate(weights)}
+        torch.save({"model": model, "optimizer": adam}, tmp_path / f"{k}.pt")
+    whole = (tmp_path / "1.pt").read_bytes()
+    with (
+        zipfile.ZipFile(io.BytesIO(whole)) as held,
+        zipfile.ZipFile(tmp_path / "1.pt", "w") as out,
+    ):
+        (count,) = (n for n in held.namelist() if n.endswith("/data/4"))
+        for name in held.namelist():
+            how = zipfile.ZIP_DEFLATED if name == count else zipfile.ZIP_STORED
+            out.writestr(zipfile.ZipInfo(name), held.read(name), how)
+        place = out.getinfo(count)
+    damaged = bytearray((tmp_path / "1.pt").read_bytes())
+    start = place.header_offset + 30 + len(count)
+    damaged[start : start + place.compress_size] = b"\xff" * place.compress_size
+    (tmp_path / "1.pt").write_bytes(damaged)
+    graph = mother.recover(tmp_path, bootstrap=0)
+    assert (graph.refused, len(graph.nodes)) == ((), 3)
 
 
 def told(at: np.ndarray, counts: list[list[float]]) -> np.ndarray:

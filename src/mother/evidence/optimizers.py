@@ -10,9 +10,11 @@ and fell along 6, all fine-tunes (docs/research/wild.md).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
+from mother.errors import InputError
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind
 from mother.measures.products import Array, Bools, Indices
@@ -108,7 +110,8 @@ def _of(family: Family) -> Evidence | None:
     for k, own in enumerate(held):
         for s, name in enumerate(names):
             if name in own:
-                counts[s, k] = float(own[name].read()[0])
+                with suppress(InputError):  # a damaged state costs its count, not the model
+                    counts[s, k] = float(own[name].read()[0])
     return Stepped(np.where(np.isfinite(counts), counts, np.nan), family.squared)
 
 

@@ -32,11 +32,13 @@ HEAD = """# Constants
 Every number in the rooms that decide, with what it is for. `scripts/constants.py` writes this page,
 and a test holds it to the code. Where a number comes from a measurement,
 [research/direction.md](research/direction.md) and [research/scale.md](research/scale.md) have it.
-A number that several modules go by stands once, where the others import it from.
+What several rules ask in the same way (most of it, nearly all of it, beyond chance) is one number,
+in `thresholds.py`. No other number has two names.
 """
 #: what a constant is, by its numbers
 PARTS = {
     "Decide": "Thresholds, shares and log-odds: beyond one, something else is said.",
+    "Fitted": "Coefficients of regressions, fitted together on trainings: no single one decides.",
     "How much is looked at": "Of layers, rows or models: with fewer, more is left to chance.",
     "Bound work": "Bytes and weights at once: large enough, they move no result.",
     "Guard arithmetic": "Far from what weights have: they keep quotients and roots finite.",
@@ -57,19 +59,28 @@ class Constant:
 
 
 def constants() -> Iterator[Constant]:
-    """All of them, by room and module."""
-    for room in ROOMS:
-        for path in sorted((PACKAGE / room).glob("*.py")):
-            text = path.read_text(encoding="utf-8")
-            lines = text.splitlines()
-            for node in ast.parse(text).body:
-                if isinstance(node, ast.Assign) and _is_number(node.value):
-                    line = lines[node.end_lineno - 1] if node.end_lineno else ""
-                    says = line.partition("  # ")[2]
-                    for name in _names(node.targets[0]):
-                        value = ast.unparse(node.value)
-                        module = f"{room}/{path.name}"
-                        yield Constant(module, name, value, says, node.lineno)
+    """All of them: those that several rooms go by, then by room and module."""
+    rooms = (path for room in ROOMS for path in sorted((PACKAGE / room).glob("*.py")))
+    for path in (PACKAGE / "thresholds.py", *rooms):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and (_is_number(node.value) or _is_fitted(node.value)):
+                says, value = _comment(lines, node), ast.unparse(node.value)
+                for name in _names(node.targets[0]):
+                    module = path.relative_to(PACKAGE).as_posix()
+                    yield Constant(module, name, value, says, node.lineno)
+
+
+def _comment(lines: list[str], node: ast.Assign) -> str:
+    """What is said behind an assignment, or in the lines above it that begin with `#:`."""
+    behind = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
+    above = []
+    for line in reversed(lines[: node.lineno - 1]):
+        if not line.startswith("#: "):
+            break
+        above.append(line[3:])
+    return behind or " ".join(reversed(above))
 
 
 def _names(target: ast.expr) -> list[str]:
@@ -91,6 +102,16 @@ def _is_number(value: ast.expr) -> bool:
     )
 
 
+def _is_fitted(value: ast.expr) -> bool:
+    """Whether it is a table of coefficients: a dict of numbers, or an array of rows of numbers."""
+    if isinstance(value, ast.Dict):
+        return all(isinstance(key, ast.Constant) for key in value.keys) and all(
+            map(_is_number, value.values)
+        )
+    rows = value.args[0] if isinstance(value, ast.Call) and value.args else None
+    return isinstance(rows, ast.List) and all(isinstance(row, ast.List) for row in rows.elts)
+
+
 def part(constant: Constant) -> str:
     """Which of PARTS it is.
 
@@ -98,6 +119,8 @@ def part(constant: Constant) -> str:
     ('Decide', 'Bound work')
     """
     tree = ast.parse(constant.value, mode="eval")
+    if _is_fitted(tree.body):
+        return "Fitted"
     if any(isinstance(node, ast.Name) for node in ast.walk(tree)):
         return "How much is looked at"
     found = eval(compile(tree, constant.module, "eval"))  # numbers alone (`_is_number`)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
-from mother.copies.nearer import MARKED, TRIED
+from mother.copies.nearer import ASTRAY, MARKED, TRIED
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -24,10 +24,9 @@ from mother.measures.formats import grid_step, picked_rows
 from mother.measures.products import Array, Bools, Indices, Source
 from mother.measures.reference import sample
 from mother.measures.shapes import WIDEST
+from mother.thresholds import DEVIATIONS
 
 HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
-ASIDE = 0.15  # of the way from an original to its copy, that what was trained from it strays
-STRAYS = 3.0  # times as far as chance has it, beside
 _TINY = 1e-30
 
 
@@ -110,7 +109,7 @@ def _ends_at(m: Source, original: int, copy: int) -> Bools:
     along = np.nansum(weight * (of_copy - of_first - between + own), axis=0)
     far = np.nansum(weight * np.maximum(norms + norms[:, [copy]] - 2 * of_copy, 0.0), axis=0)
     chance = np.sqrt(far / length / max(float(m.seen.sum()), 1.0))
-    return np.asarray(np.abs(along / length - 1) < ASIDE + STRAYS * chance)
+    return np.asarray(np.abs(along / length - 1) < ASTRAY + DEVIATIONS * chance)
 
 
 def _log_odds(m: Source, original: int, copy: int) -> Array:

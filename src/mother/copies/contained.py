@@ -12,7 +12,6 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import (
-    SMALL,
     Duplicate,
     agree,
     chunks,
@@ -24,6 +23,7 @@ from mother.copies.duplicates import (
 )
 from mother.layouts import Group
 from mother.measures import is_matrix
+from mother.thresholds import TRACE
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
 MIN_VALUES = 16
@@ -75,7 +75,7 @@ def _rounded_copies(
     models: Sequence[Checkpoint], held: Mapping[Checkpoint, Sequence[Tensor]]
 ) -> Iterator[Duplicate]:
     """Pairs of models of which one stores, by the type of most of its weights, all tensors of the
-    other rounded to it; what one of them holds beside is SMALL."""
+    other rounded to it; what one of them holds beside is a TRACE."""
     stored = [{t.dtype for t in held[c] if t.size > 1} for c in models]
     kinds = {t for c, s in zip(models, stored, strict=True) for t in s if str(t) == c.dtype}
     for kind in sorted(kinds, key=str):
@@ -96,7 +96,7 @@ def _rounded_copies(
         for i, k in sorted({(i, k) if wide[i] else (k, i) for i, k in inside}):
             one, other = models[i], models[k]
             beside = 0 if {(i, k), (k, i)} <= inside else abs(one.parameters - other.parameters)
-            if beside <= SMALL * one.parameters and rest_agrees(one, other):
+            if beside <= TRACE * one.parameters and rest_agrees(one, other):
                 yield Duplicate(one, other, "converted")
 
 

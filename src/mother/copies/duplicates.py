@@ -16,10 +16,10 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.checkpoints.tensor import FEW
 from mother.layouts import Group
 from mother.measures import is_matrix
+from mother.thresholds import TRACE
 
 CHUNK = 1 << 20  # weights that are read at once
 #: of a model's weights, what may be integers that the other one lacks: positions, counters
-SMALL = 0.01
 _Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
 _NORMAL = float(np.finfo(np.float16).smallest_normal)
 _COARSE = tuple(
@@ -209,7 +209,7 @@ def equal(a: Tensor, b: Tensor) -> bool:
 
 def rest_agrees(a: Checkpoint, b: Checkpoint) -> bool:
     """Whether two models whose weights are equal may be called copies: the integers that both hold
-    are equal, too, what one of them lacks is SMALL, and no tensor stayed unread.
+    are equal, too, what one of them lacks is a TRACE, and no tensor stayed unread.
 
     >>> from pathlib import Path
     >>> from mother.checkpoints.tensor import constant
@@ -227,7 +227,7 @@ def rest_agrees(a: Checkpoint, b: Checkpoint) -> bool:
         return False
     held = [c.weights - c.parameters for c in (a, b)]
     unseen = max(held) if a.is_sketch or b.is_sketch else abs(held[0] - held[1])
-    return unseen <= SMALL * max(a.weights, b.weights)
+    return unseen <= TRACE * max(a.weights, b.weights)
 
 
 def _integers(checkpoint: Checkpoint) -> Counter[tuple[tuple[int, ...], bytes]]:

@@ -17,19 +17,16 @@ from numpy.typing import NDArray
 from mother.copies.duplicates import Duplicate, originals
 from mother.copies.nearer import TRIED, distances
 from mother.evidence.ranks import unchanged
+from mother.evidence.steps import PROJECTED
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import roundings
 from mother.measures.shapes import as_matrix
+from mother.thresholds import ALL_BUT_NOISE, DEVIATIONS, LITTLE, NEARLY_ALL, SLIGHT
 
 Array = NDArray[np.float64]
-EXACT = 0.05  # of a cosine's chance, that a projection leaves at most
-PROJECTED = 0.002  # likewise, whatever it was that was projected away
-STRAYS = 3.0  # likewise, in windows of layers: there it strays by chance
 LAYERS = 3  # that changed, at least
 DIRECTIONS = 8  # taken out, at most
-HELD = 0.99  # of the step, that these directions hold
-GONE = 0.1  # of what the original has along them, that the copy has at most
 LOOKED_AT = 2  # matrices that are read for it
 LARGEST = 1 << 26  # weights of these
 _TINY = 1e-300
@@ -53,7 +50,8 @@ def find_edited(
     found = []
     for k in np.flatnonzero(~taken).tolist():
         for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist():
-            strays = EXACT if whole is None else STRAYS
+            # of whole layers nothing is left, of windows what chance leaves
+            strays = SLIGHT if whole is None else DEVIATIONS
             if o == k or taken[o] or not _shorter(part, o, k, same, strays):
                 continue
             changed = chosen[~same[:, o, k]].tolist()
@@ -82,7 +80,7 @@ def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_], strays: float
     own, between = m.gram[moved, k, k], m.gram[moved, o, k]
     step = np.sqrt(np.maximum(m.two(o, k).squared_distance[moved, 0, 1], _TINY))
     cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _TINY)) / step
-    return bool((cosine * np.sqrt(m.seen[moved]) < strays).mean() >= 0.9)
+    return bool((cosine * np.sqrt(m.seen[moved]) < strays).mean() >= NEARLY_ALL)
 
 
 def _without(group: Group, o: int, k: int, layers: Sequence[int], *, cut: bool = False) -> bool:
@@ -113,15 +111,15 @@ def _taken_out(before: Array, after: Array, *, cut: bool = False) -> bool:
     draws = np.random.default_rng(0).standard_normal((step.shape[1], 2 * DIRECTIONS))
     basis = np.linalg.qr(step @ draws)[0]
     along, every = basis.T @ step, max(float((step**2).sum()), _TINY)
-    if float((along**2).sum()) < HELD * every:  # nor do the DIRECTIONS that hold most of it
-        return False
+    if float((along**2).sum()) < ALL_BUT_NOISE * every:
+        return False  # nor do the DIRECTIONS that hold most of it
     left, values, _ = np.linalg.svd(along, full_matrices=False)
     energy = np.cumsum(values**2) / every
-    if energy[min(DIRECTIONS, len(energy)) - 1] < HELD:
+    if energy[min(DIRECTIONS, len(energy)) - 1] < ALL_BUT_NOISE:
         return False
     if cut:
         return True
-    few = int(np.searchsorted(energy, HELD)) + 1
+    few = int(np.searchsorted(energy, ALL_BUT_NOISE)) + 1
     directions = basis @ left[:, :few]
     lost = float(np.linalg.norm(directions.T @ after))
-    return lost <= GONE * float(np.linalg.norm(directions.T @ before))
+    return lost <= LITTLE * float(np.linalg.norm(directions.T @ before))

@@ -21,11 +21,11 @@ from mother.copies.scaled import ALIKE, SLACK, rounding
 from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.shapes import as_matrix, spans
+from mother.thresholds import MOST
 
 Array = NDArray[np.float64]
 LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
 FAR = 16  # times its error, by which the numbers of a matrix differ
-LEAST = 0.5  # of a model's weights, that the other one's rows must explain
 _TINY = float(np.finfo(np.float16).smallest_normal) / 512  # below it float16 holds no digits
 
 
@@ -78,7 +78,7 @@ def _in_common(group: Group, o: int, k: int) -> list[tuple[Tensor, Tensor]]:
         if is_matrix(layer.shape) and {o, k} <= set(layer.members)
     ]
     held = sum(a.size for a, _ in pairs)
-    if held < LEAST * max(group.checkpoints[x].parameters for x in (o, k)):
+    if held < MOST * max(group.checkpoints[x].parameters for x in (o, k)):
         return []
     return sorted(pairs, key=lambda pair: -pair[0].size)
 

@@ -31,12 +31,12 @@ from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import COARSE, number_format, roundings
 from mother.measures.shapes import as_matrix, spans
+from mother.thresholds import TRACE
 
 Array = NDArray[np.float64]
 KEPT_ROWS = 256  # matrices of which rows are held
 WEIGHTS = 1 << 12  # of a matrix that are looked at
 ENOUGH = 64  # neighbours that the steps of others would turn, at least
-KEPT = 0.01  # of these, that are turned at most
 FEWER = 8  # weights that became one, at least
 CODES = 0.25  # of the original's different values, that one rounded to codes has at most
 EPS = 4.0  # times a number type's: what rounding turns is in order
@@ -120,7 +120,7 @@ class _Pair:
                 continue
             exact = _rounded(a, b) or _pruned(a, b)
             here, there = (0, int((a != b).sum())) if exact else turns(a, b)
-            if here > KEPT * there:
+            if here > TRACE * there:
                 return None
             expected += there
             one += _became_one(a, b)

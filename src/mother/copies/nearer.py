@@ -16,7 +16,7 @@ from mother.evidence.direction import COSINE
 from mother.evidence.family import TINY
 from mother.measures import Measures
 
-EVEN = 0.15  # of the way between two, within which a relative is as near to both
+ASTRAY = 0.15  # of the way between two models, by which the place of a third is off at most
 TRIED = 4  # of the nearest models, as the original of a copy
 MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 
@@ -51,7 +51,7 @@ def nearer(
     where = [(1 + np.nansum(apart[:, x, i] - apart[:, x, k]) / length) / 2 for x in kin]
     by_chance = [np.sqrt(np.nansum(chance * way * apart[:, x, i])) / length for x in kin]
     at, spread = float(np.median(where)), float(np.median(by_chance)) / len(kin) ** 0.5
-    if abs(at - 0.5) < EVEN:
+    if abs(at - 0.5) < ASTRAY:
         return None, False
     first, end = (i, 0) if at < 0.5 else (k, 1)
-    return first, abs(at - end) < 0.5 - EVEN and spread < EVEN
+    return first, abs(at - end) < 0.5 - ASTRAY and spread < ASTRAY

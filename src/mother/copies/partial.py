@@ -22,14 +22,12 @@ from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import error_of, roundings
+from mother.thresholds import LARGELY, LIKELY, MOST
 
-EQUAL = 0.75  # of a model's weights, that are those of its original at least
-HALF = 0.5  # the same where all else is as far apart as strangers are
 MANY = 8  # matrices in which it is equal, unless all are: of less, those that differ are no small
 # part
 FEW = 2  # matrices that differ at most, of those that both have and that are not made anew
 COARSEST = 2 * error_of(np.dtype(ml_dtypes.bfloat16))  # of a format of floats
-SURE = 0.9  # that it is this way round
 
 
 def find_partial(
@@ -64,7 +62,7 @@ def find_partial(
     found, aligned = list[Duplicate](), list[Aligned]()
     anew = (alike > 0) & (new == differ)  # what differs is from neither, or nothing does
     few = anew | ((alike >= MANY) & (differ <= FEW))
-    few &= equal >= np.where(anew, HALF, EQUAL) * np.minimum.outer(held, held)
+    few &= equal >= np.where(anew, MOST, LARGELY) * np.minimum.outer(held, held)
     pairs, related = np.argwhere(np.triu(few, 1)), kinship(m) > 1
     for i, k in pairs.tolist():
         if taken[i] or taken[k]:
@@ -87,7 +85,7 @@ def find_partial(
         if without_some(aligned[first], aligned[copy]):
             found.append(Duplicate(one, other, "pruned"))
         else:
-            found.append(Duplicate(one, other, "", undirected=open_, sure=SURE))
+            found.append(Duplicate(one, other, "", undirected=open_, sure=LIKELY))
     return found
 
 

@@ -25,6 +25,7 @@ from mother.measures import is_matrix
 from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import WIDEST, as_matrix, spans
 from mother.sketches.sketch import GLANCE
+from mother.thresholds import DECISIVE, MOST, WIDELY
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
@@ -33,11 +34,8 @@ HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
 ROWS = 2, 64  # of a matrix, at least and at most
 MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
 EQUAL = 1e-5  # of the squared norm, by which layers differ that were but stored in another type
-UNFOLDED = 0.5  # of a difference, that is left where scales of rows and columns explain the rest
 WITHIN = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
-KEPT = 0.8  # share of the layers that were not quantized, that a copy has unchanged
 BEYOND = 0.55, 0.005  # of a step, further than rounding moves weights; the share that may lie so
-UNTOLD = 10.0  # log-odds against the next best original, below which it might be that one
 
 
 def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -81,7 +79,7 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
                 copy,
                 relation,
                 copy.scheme or own.scheme,
-                undirected=best.log_likelihood - second < UNTOLD,
+                undirected=best.log_likelihood - second < DECISIVE,
                 distance=best.distance,
             )
         )
@@ -143,7 +141,7 @@ class _Match:
 
     @property
     def is_copy(self) -> bool:
-        return self.rounds and self.kept >= KEPT
+        return self.rounds and self.kept >= WIDELY
 
 
 class _Rows:
@@ -337,4 +335,4 @@ def _unfolded(a: Array, b: Array) -> tuple[float, bool]:
     # a scale that is not one for all; and what so many numbers explain by chance is given back
     free = a.size / max(a.size - len(a) - a.shape[1], 1)
     left = float(np.square(a * rows[:, None] * columns - b).sum()) * free
-    return (left, True) if left < UNFOLDED * plain else (plain, False)
+    return (left, True) if left < MOST * plain else (plain, False)

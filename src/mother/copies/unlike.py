@@ -21,16 +21,15 @@ from mother.layouts import Group
 from mother.measures import Measures
 from mother.measures.compression import pruned_or_rounded
 from mother.measures.reference import sample
+from mother.thresholds import ALL_BUT_NOISE, NEARLY_ALL
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 UNLIKE = "no plain training"  # and what shows it
 NEAR = 4  # models that a step is taken from
 SIZES = 3  # different ones that the weights of a step take, at most
-NEARLY = 0.99  # of the weights, that take them
 FINE = 1e-3  # of the largest step, by which two of one size differ at most
 FEWEST = 256  # weights that moved
-SHARED = 0.9  # of a model's zeros, that another one has, too, where one was trained from the other
 
 
 def find_unlike(
@@ -87,7 +86,7 @@ def _shared(zero: Mask, k: int) -> bool:
     """Whether another model has zeros where model k has them. zero: (n, W)."""
     many = (zero & zero[k]).sum(axis=1)
     many[k] = 0
-    return bool(many.max(initial=0) >= SHARED * max(int(zero[k].sum()), 1))
+    return bool(many.max(initial=0) >= NEARLY_ALL * max(int(zero[k].sum()), 1))
 
 
 def _of_few_sizes(steps: Sequence[Array]) -> bool:
@@ -102,7 +101,7 @@ def _of_few_sizes(steps: Sequence[Array]) -> bool:
 
 
 def _sizes(lengths: Array) -> int:
-    """How many sizes NEARLY all of these numbers have, as near as FINE."""
+    """How many sizes nearly all of these numbers have, as near as FINE."""
     bins = np.rint(lengths / (FINE * lengths.max()))
     _, many = np.unique(bins, return_counts=True)
-    return int(np.searchsorted(np.cumsum(np.sort(many)[::-1]), NEARLY * len(lengths))) + 1
+    return int(np.searchsorted(np.cumsum(np.sort(many)[::-1]), ALL_BUT_NOISE * len(lengths))) + 1

@@ -14,8 +14,8 @@ from mother.checkpoints import Checkpoint
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind
 from mother.measures.products import Array, Indices
+from mother.thresholds import STRONG
 
-COUNTED = 3.0  # log-odds of the child, where it has counted further
 MOST = 4096  # counters of a model that are looked at
 
 
@@ -31,7 +31,7 @@ class Counted(Evidence):
         self.counters = counters
 
     def log_odds(self, i: Indices, j: Indices) -> Array:
-        return COUNTED * np.sign(self.more(i, j))
+        return STRONG * np.sign(self.more(i, j))
 
     def more(self, i: Indices, j: Indices) -> Array:
         """By how much j has counted further than i, (E,): 0 where some counters rose and others
@@ -47,7 +47,7 @@ class Counted(Evidence):
 
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
         more = self.more(p, c).tolist()
-        return [(float(np.copysign(COUNTED, m)), said(m)) if m else None for m in more]
+        return [(float(np.copysign(STRONG, m)), said(m)) if m else None for m in more]
 
 
 def said(steps: float) -> str:

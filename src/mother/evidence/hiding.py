@@ -22,14 +22,13 @@ from mother.layouts.undoing import Undone, undone
 from mother.layouts.units import Array, spread
 from mother.layouts.wiring import matrices, natural, stream_of
 from mother.sketches.labels import labelled
+from mother.thresholds import MOST, SLIGHT, WIDELY
 
 LAYERS = 12  # matrices of a group, of which a glance is taken
 SEEN = 1 << 11  # weights of each
-KIN, MOST = 0.2, 0.5  # cosine of a layer of relatives, and the share of layers that have it
-LEFT = 0.8  # cosine of a layer of which no units were moved, as a share of the likest quarter's
+KIN = 0.2  # cosine of a layer of relatives
 LIKEST = 0.75  # of layers
 FEW = 2  # layers without it that units have which moved: what writes them and what reads them
-GAIN = 0.05  # of its norm, by which training does not change a norm's scales
 CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
 LIKELY = 0.7  # correlation of signatures from which on the test is made
@@ -132,7 +131,7 @@ class _Two:
             hidden = undone(self.one, self.other, spin=test.spin)
             return None if hidden is None else (test, hidden)
         each = zip(self.matrices, self.cosine, strict=True)
-        least = LEFT * np.quantile(self.cosine, LIKEST)
+        least = WIDELY * np.quantile(self.cosine, LIKEST)
         hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= least})
         if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < FEW:
             return None
@@ -184,7 +183,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
             kin = (cosine >= KIN).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
             if kin[best] > MOST:
-                left = LEFT * np.nanquantile(cosine[best], LIKEST) if stream else KIN
+                left = WIDELY * np.nanquantile(cosine[best], LIKEST) if stream else KIN
                 # kin by names and places already: what training moved is not to be undone
                 if (cosine[best] < left).sum() < FEW:
                     families[best].members.append(k)
@@ -214,7 +213,7 @@ def regained(one: Tensor, other: Tensor) -> bool:
     if not (a.size and (a * b > 0).all() and abs(a.mean()) > 2 * a.std()):
         return False  # no scales of a norm, which start as ones
     off = float(np.linalg.norm(a - b))
-    return bool(off > GAIN * float(np.linalg.norm(a)))
+    return bool(off > SLIGHT * float(np.linalg.norm(a)))
 
 
 def _corner(tensor: Tensor) -> Array:

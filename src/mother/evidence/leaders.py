@@ -16,11 +16,11 @@ from mother.evidence.kinship import FLAT, allowed, weighted_median
 from mother.measures.clustering import groups, joined
 from mother.sketches.points import DIMENSIONS, projected
 from mother.sketches.samples import Samples
+from mother.thresholds import DEVIATIONS
 
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 BLOCK = 1024
-CHANCE = 3.0  # standard deviations of a stranger's cosine that are looked at more closely
 CLOSELY = 8  # leaders that a model is compared with layer by layer, at the most
 
 
@@ -93,7 +93,7 @@ def cut(samples: Samples) -> float:
     """The projected cosine from which two models are looked at more closely: half of what relatives
     have in their middle layer, or what strangers reach by chance if that is more."""
     usual = float(np.median(allowed(samples.sizes, samples.seen)))
-    return float(max(usual / 2, CHANCE / min(DIMENSIONS, samples.rows.shape[1]) ** 0.5))
+    return float(max(usual / 2, DEVIATIONS / min(DIMENSIONS, samples.rows.shape[1]) ** 0.5))
 
 
 def _near(cosine: Points, least: float) -> tuple[Indices, Indices]:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from mother.evidence.onward import Made, taught, trained_from
 from mother.evidence.pieces import Piece, Pieces, alike, pieced
 from mother.evidence.steps import projected
-from mother.evidence.sums import BASE, EVEN, KIN, Fit, Products, grown
+from mother.evidence.sums import EVEN, KIN, Fit, Products, grown
 from mother.measures import Measures
+from mother.thresholds import LIKELY, LITTLE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 ON_A_LINE = 0.6  # probability that the one between was made of the ends, not one of these: open
 PIECED = 0.97  # the same of one that is put together weight by weight
-FAINT = 0.9  # the same where steps are too faint to tell who lacks what of whom
 ALIKE = 0.5  # cosine of two steps, up to which trainings may have that much in common
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
 NEAR, ALONE = 6, 4  # models that may be the parents of one put together weight by weight: the
@@ -32,7 +32,6 @@ NEAR, ALONE = 6, 4  # models that may be the parents of one put together weight 
 MANY = 9  # of these, with those of which it has some weights
 BY_WEIGHT = "by single weights"
 PART_OF_A_STEP = "part of a step"
-TURNED = 0.02  # of coefficients that vary from layer to layer, their spread at least
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _order(of: Products, fit: Fit) -> tuple[float, ...]:
         return 0.0, *last
     cosine = _cosines(of, fit)
     bound = round(float(np.abs(cosine).max()), 1)
-    apart = float(cosine.min() < -BASE or bound > ALIKE)
+    apart = float(cosine.min() < -LITTLE or bound > ALIKE)
     return round(fit.negative, 2), apart, len(_beside(of, fit.child, fit.parents)), bound, *last
 
 
@@ -250,7 +249,7 @@ def _made(of: Products, fit: Fit) -> bool:
             return False
     if len(kin := _beside(of, fit.child, parents)) > 1:
         return not _starts(of, fit.child, kin) or _mixes(of, fit.child, parents, kin)
-    unseen = any(of.faint(fit.child, x) > BASE for x in parents)
+    unseen = any(of.faint(fit.child, x) > LITTLE for x in parents)
     even = bool(np.ptp(fit.shares) < EVEN)
     return unseen or even or any(_strays(of, fit.child, x) for x in parents)
 
@@ -272,15 +271,15 @@ def _beside(of: Products, child: int, parents: Sequence[int]) -> list[int]:
     norm, some = np.diagonal(of.total), list(parents)
     near = norm + norm[child] - 2 * of.total[child]
     far = (norm + norm[some][:, None] - 2 * of.total[some]).min(axis=0)
-    kin = (near < far) & (of.total[child] > 0.5 * np.sqrt(norm * norm[child]))
+    kin = (near < far) & of.kin(child)
     kin[[child, *some]] = False
     return [int(x) for x in np.flatnonzero(kin)]
 
 
 def _starts(of: Products, p: int, others: Sequence[int]) -> bool:
     """Whether the others hold all of p, or more, as far as that can be seen: norms may grow."""
-    seen = [x for x in others if of.faint(p, x) < BASE]
-    return bool(seen) and all(of.polarity(p, x) < max(BASE, 2 * of.faint(p, x)) for x in seen)
+    seen = [x for x in others if of.faint(p, x) < LITTLE]
+    return bool(seen) and all(of.polarity(p, x) < max(LITTLE, 2 * of.faint(p, x)) for x in seen)
 
 
 def _mixes(of: Products, child: int, parents: Sequence[int], kin: Sequence[int]) -> bool:
@@ -303,7 +302,7 @@ def _strays(of: Products, p: int, x: int, scale: float = 1.0) -> bool:
     """Whether x, multiplied by a number, is seen to lack something of p, or to hold more than
     all."""
     faint = of.faint(p, x, scale)
-    return faint < BASE and abs(of.polarity(p, x, scale)) > max(BASE, 2 * faint)
+    return faint < LITTLE and abs(of.polarity(p, x, scale)) > max(LITTLE, 2 * faint)
 
 
 def _named(of: Products, fit: Fit) -> Merge:
@@ -331,7 +330,7 @@ def _named(of: Products, fit: Fit) -> Merge:
 
 def _varies(layers: Array) -> bool:
     """Whether shares vary from layer to layer, (L, k)."""
-    return bool(np.nanmax(np.nanstd(layers, axis=0)) > TURNED)
+    return bool(np.nanmax(np.nanstd(layers, axis=0)) > EVEN)
 
 
 def _by_weight(of: Products, pieces: Pieces) -> Merge:
@@ -362,6 +361,6 @@ def _sure(of: Products, fit: Fit) -> float:
         return PIECED if told else ON_A_LINE
     if len(fit.parents) == 2 and not of.side_by_side(fit.parents, fit.child):
         return ON_A_LINE
-    if any(of.faint(fit.child, p) > BASE for p in fit.parents):
-        return FAINT
+    if any(of.faint(fit.child, p) > LITTLE for p in fit.parents):
+        return LIKELY
     return 0.97 if fit.negative > EVEN else 0.99

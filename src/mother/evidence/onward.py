@@ -15,15 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.sums import BASE, EVEN, LEAST, Products
+from mother.evidence.sums import EVEN, LEAST, Products
+from mother.thresholds import LITTLE, MOST, NEARLY_ALL
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-RELATED = 0.5  # cosine of two that are looked at as kin
 BESIDE = 64  # of these, the nearest
 NEAR = 8  # models, that may be nearer to a model than what it was trained from
-HOLDS = 0.5  # of what it was trained from, that a model holds at least, beside all kin
-SURELY = 0.9  # of the way from a start, that tells it from what all trainings have in common
 PART = 0.4  # of what a model holds of a merge's parents, that is not of the first of them, likewise
 ASKEW = 0.6  # times as far from the shares of a merge as from those of a parent alone, at most
 
@@ -50,7 +48,7 @@ def trained_from(of: Products, merges: Mapping[int, Made]) -> dict[int, int]:
         if made.exact and _goes_back(of, made):
             continue
         nearer = (apart[others][:, others] < apart[others, t][:, None]).sum(axis=1)
-        for c in others[(nearer <= NEAR) & _kin(of, t)[others]].tolist():
+        for c in others[(nearer <= NEAR) & of.kin(t)[others]].tolist():
             if c in home or c in made.parents:
                 continue
             below = _below(of, c, others, joined, made.parents)
@@ -69,7 +67,7 @@ def taught(of: Products, p: int, m: int, q: int) -> tuple[bool, bool]:
     """
     norm, k = np.diagonal(of.total), of.total
     share = (k[q, m] - k[q, p] - k[p, m] + k[p, p]) / (k[q, q] + k[p, p] - 2 * k[q, p])
-    kin = np.setdiff1d(np.flatnonzero(_kin(of, m)), [q])
+    kin = np.setdiff1d(np.flatnonzero(of.kin(m)), [q])
     others = np.setdiff1d(kin, [p, m])
     far = (norm - 2 * k[others])[:, [p, m, q]]
     beside = others[far.argmin(axis=1) > 0]  # not those that are nearest to the start
@@ -79,7 +77,7 @@ def taught(of: Products, p: int, m: int, q: int) -> tuple[bool, bool]:
         near = np.setdiff1d(_nearest(of, c, kin), [p, m])
         *_, start, holds = _shares(of, c, np.append(near, [p, m]))
         whole = holds + start  # of which `holds` is the way from the start, in steps to m
-        if holds > HOLDS and _whole(of, m, c) and holds > SURELY * whole:
+        if holds > MOST and _whole(of, m, c) and holds > NEARLY_ALL * whole:
             far_on = holds > (1 + 1 / share) / 2 * whole
             here, beyond = here or not far_on, beyond or far_on
     return here, beyond
@@ -128,14 +126,9 @@ def _beyond(joined: Mapping[int, list[int]], c: int, made_of: tuple[int, ...]) -
     return out
 
 
-def _kin(of: Products, c: int) -> NDArray[np.bool_]:
-    norm = np.diagonal(of.total)
-    return np.asarray(of.total[c] > RELATED * np.sqrt(norm * norm[c]))
-
-
 def _whole(of: Products, p: int, c: int) -> bool:
     """Whether c is not seen to lack anything of p."""
-    return of.polarity(p, c) < max(BASE, 2 * of.faint(p, c))
+    return of.polarity(p, c) < max(LITTLE, 2 * of.faint(p, c))
 
 
 def _shares(of: Products, c: int, among: Indices) -> Array:
@@ -147,7 +140,7 @@ def _shares(of: Products, c: int, among: Indices) -> Array:
 
 def _nearest(of: Products, c: int, among: Indices) -> Indices:
     """Those of some models that are c's kin, the nearest."""
-    kin = among[_kin(of, c)[among] & (among != c)]
+    kin = among[of.kin(c)[among] & (among != c)]
     far = of.total[kin, kin] - 2 * of.total[kin, c]
     return np.asarray(kin[np.argsort(far, kind="stable")[:BESIDE]])
 
@@ -163,7 +156,7 @@ def _goes_back(of: Products, made: Made) -> bool:
 def _follows_on(of: Products, c: int, t: int, made: Made) -> bool:
     """Whether c is not seen to lack anything of t, nor to hold more than all where t is less than
     its parents: their start holds more."""
-    more = abs(float(made.shares.sum()) - 1) > EVEN and of.polarity(t, c) < -BASE
+    more = abs(float(made.shares.sum()) - 1) > EVEN and of.polarity(t, c) < -LITTLE
     return _whole(of, t, c) and not more
 
 
@@ -171,7 +164,7 @@ def _holds(of: Products, c: int, t: int, made: Made, beside: Indices) -> bool:
     """Whether c was trained from t, and not from one of its parents."""
     if not made.exact:
         near = _nearest(of, c, beside)
-        return float(_shares(of, c, np.append(near, t))[-1]) > HOLDS
+        return float(_shares(of, c, np.append(near, t))[-1]) > MOST
     parents = np.array(made.parents)
     near = np.setdiff1d(_nearest(of, c, beside), parents)
     every = _shares(of, c, np.concatenate([parents, near]))
@@ -182,10 +175,10 @@ def _holds(of: Products, c: int, t: int, made: Made, beside: Indices) -> bool:
     # where a model lies among many, as all others do, it holds a little of each
     apart = not len(others) or np.median(others) < ASKEW * np.abs(found).mean()
     told = alone > PART * float(np.linalg.norm(found))
-    return bool(held > HOLDS and off < ASKEW * alone and told and apart)
+    return bool(held > MOST and off < ASKEW * alone and told and apart)
 
 
 def _follows(of: Products, c: int, p: int, among: Indices) -> bool:
     """Whether c was trained from p, beside others."""
     near = np.setdiff1d(_nearest(of, c, among), [p])
-    return _whole(of, p, c) and float(_shares(of, c, np.append(near, p))[-1]) > HOLDS
+    return _whole(of, p, c) and float(_shares(of, c, np.append(near, p))[-1]) > MOST

@@ -18,8 +18,8 @@ from mother.errors import InputError
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind
 from mother.measures.products import Array, Bools, Indices
+from mother.thresholds import STRONG
 
-WENT_ON = 3.0  # log-odds of the child, where its optimizer has counted further
 AROUND = 8  # models on either side, by their counts, that may be near to one
 NEAR = 3  # of these, nearest to each, that tell a run
 
@@ -81,11 +81,11 @@ class Stepped(Evidence):
         return np.asarray(agree > 0)
 
     def log_odds(self, i: Indices, j: Indices) -> Array:
-        return WENT_ON * np.sign(self.more(i, j))
+        return STRONG * np.sign(self.more(i, j))
 
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
         more = self.more(p, c).tolist()
-        return [(float(np.copysign(WENT_ON, m)), said(m)) if m else None for m in more]
+        return [(float(np.copysign(STRONG, m)), said(m)) if m else None for m in more]
 
 
 def said(steps: float) -> str:

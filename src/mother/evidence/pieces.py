@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mother.layouts import Group
 from mother.measures import is_matrix
+from mother.thresholds import MOST, NEARLY_ALL, PRECISE, SLIGHT
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,11 +37,6 @@ BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
 PLAIN = 8.0  # times what rounding leaves, that a step which tells is at least
 ENOUGH = 256  # weights that tell
 GLANCE = 128  # of a matrix, that tell which models have some as they are
-DONE = 0.05  # of the weights, that are left where no more is looked for
-WHOLE = 0.9  # of the weights, that pieces explain at least
-HALF = 0.5  # likewise, where each is one parent's as it is: the rest is of a lost start
-FINE = 1e-5  # relative error of rounding, above which weights agree by chance
-VARIED = 0.5  # of the weights that moved, how many steps differ at least: coarse formats take few
 REPEATED = 0.002  # of the weights, that a model has from its start at least
 
 
@@ -127,8 +123,8 @@ def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -
     >>> pieced(w, np.full(5, 1e-7), 4, [0, 2]) is None
     True
     """
-    near = [s for s in near if error[s] <= FINE]
-    if error[t] > FINE or len(near) < 2:
+    near = [s for s in near if error[s] <= PRECISE]
+    if error[t] > PRECISE or len(near) < 2:
         return None
     some = [t, *near]
     found = _of_first([w[some] for w in layers], error[some])
@@ -150,7 +146,7 @@ def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
     share = {o: float(np.mean([mask.mean() for mask in masks])) for o, masks in same.items()}
     starts = list[int]()
     for o in sorted(near, key=lambda o: -share[o]):
-        new = all(np.mean([(w[o] == w[p]).all() for w in layers]) < HALF for p in starts)
+        new = all(np.mean([(w[o] == w[p]).all() for w in layers]) < MOST for p in starts)
         if new and REPEATED <= share[o] <= 1 - REPEATED:
             starts.append(o)
     best = None
@@ -158,7 +154,7 @@ def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
         found = _pieces(layers, off, t, o, [s for s in near if s != o][:STEPS], same[o])
         if found is not None and (best is None or found.left < best.left):
             best = found
-            if best.left < DONE:
+            if best.left < SLIGHT:
                 break
     return best
 
@@ -198,7 +194,8 @@ def _pieces(
     if not many:
         return None
     parents = [x for x, much in zip([o, *others], held, strict=True) if much >= PIECE * many]
-    if len(parents) < 2 or left > (1 - (HALF if plain else WHOLE)) * many:
+    # a start that is not there leaves what is none of its parents'
+    if len(parents) < 2 or left > (1 - (MOST if plain else NEARLY_ALL)) * many:
         return None
     return Pieces(
         t, tuple(sorted(parents)), left / many, negative / many, o, _over_all(pieces, many)
@@ -251,13 +248,13 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
     step, left = w[t] - w[o], ~same
     held, apart = np.zeros(1 + len(others)), np.zeros(len(step), dtype=bool)
     moved = np.rint(step[left] / np.maximum(off[t] + off[o], 1e-300)[left])
-    if len(np.unique(np.abs(moved))) < VARIED * len(moved):
+    if len(np.unique(np.abs(moved))) < MOST * len(moved):  # as in coarse formats
         return None
     negative, plain, pieces = 0.0, True, [Piece((), (), float(same.mean()))]
     rng = np.random.default_rng(0)
     for many in range(1, SETS + 1):
         for chosen in combinations(range(len(others)), many):
-            if left.mean() < DONE / 2:
+            if left.mean() < SLIGHT / 2:
                 break
             s = [others[k] for k in chosen]
             error = 2 * (off[t] + off[o] + off[s].sum(axis=0))
@@ -287,7 +284,7 @@ def _on_one_line(step: Array, steps: Array) -> bool:
     middle = np.nanmedian(multiples, axis=1, keepdims=True)
     together = np.abs(multiples - middle) <= PIECE * np.maximum(np.abs(middle), 1)
     between = np.abs(middle - np.rint(middle)) > PIECE
-    return bool((together.mean(axis=1) > HALF).all() and between.any())
+    return bool((together.mean(axis=1) > MOST).all() and between.any())
 
 
 def _agreeing(

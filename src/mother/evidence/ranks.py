@@ -11,15 +11,14 @@ from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import picked_rows, rounding, roundings
-from mother.measures.lowrank import low_rank_of_pair, sketch_size
+from mother.measures.lowrank import ROUNDED, low_rank_of_pair, sketch_size
 from mother.measures.products import Array, Bools, Products
 from mother.measures.shapes import as_matrix
+from mother.thresholds import PRECISE
 
-ROUNDED = 1.5  # times the mean square of rounding, that a layer differs by at most for it
 BLURRED = 0.01  # relative error of rounding that leaves nothing to tell of ranks
 LOOKED_AT = 3  # matrices of a pair whose rank is taken
 FEW = 3  # matrices, of which one alone may be adapted by a low rank
-FINE = 1e-5  # relative error of rounding, above which training may leave a vector as it is
 LOW_IN_WINDOW = 0.75  # of its smaller side
 
 
@@ -73,7 +72,7 @@ def update_rank(group: Group, frozen: Bools, kept: Bools, i: int, j: int) -> int
 
 def _fine(layer: Layer) -> bool:
     """Whether its weights are stored finely enough for training to move them."""
-    return max(rounding(tensor) for tensor in layer.tensors) < FINE
+    return max(rounding(tensor) for tensor in layer.tensors) < PRECISE
 
 
 def _rows_alike(layer: Layer, i: int, j: int) -> bool:

@@ -37,14 +37,13 @@ from mother.layouts.wiring import (
     stream_of,
     units_of,
 )
+from mother.thresholds import LITTLE, MOST
 
 LEVEL = 1e-6  # probability of chance, over all pairs that are tried, below which models are kin
 UNITS = 256  # of an axis that are looked for among all of the other model's
 LEAST = 1e-300  # probability that is told
 AXES = 16  # of a model that are looked at, spread over its blocks
 LARGEST = 4096  # units of a chain's axis
-NOISE = 0.1  # of a matrix's norm, by which a model may have changed and must still be told
-COVERED = 0.5  # share of a model's weights that must be in matrices that are looked at
 
 Tensors = Mapping[str, Tensor]
 
@@ -176,7 +175,7 @@ def tells(one: Tensors) -> bool:
     shapes = matrices({name: tensor.shape for name, tensor in one.items()})
     looked_at = _looked_at(shapes)
     whole = sum(tensor.size for tensor in one.values())
-    if sum(one[name].size for name in looked_at) < COVERED * whole:
+    if sum(one[name].size for name in looked_at) < MOST * whole:
         return False
     test = relabelling(one, {name: _noisy(one[name]) for name in one})
     return test is not None and test.is_kin()
@@ -200,7 +199,7 @@ def _noisy(tensor: Tensor) -> Tensor:
 
     values = values_of(tensor).reshape(tensor.shape)
     draw = np.random.default_rng(tensor.size)
-    scale = NOISE * float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+    scale = LITTLE * float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
     return constant(tensor.name, values + scale * draw.standard_normal(values.shape, np.float32))
 
 

@@ -25,14 +25,11 @@ import numpy as np
 
 from mother.measures.products import Array, Bools, Indices
 from mother.sketches.replicates import halves
+from mother.thresholds import DECISIVE, DEVIATIONS, PRECISE, SLIGHT
 
-TOLERANCE = 1e-5  # of a row's direction: rounding of a thousand shrinks is below it, a step above
 BACK = 0.0005  # of rows, where models were rounded, that two short steps move alike
 FEWEST = 3  # rows that show a shrink
 SURELY = 4  # times as many, where models were rounded
-EVEN = 0.05  # of a shrink, by which rows of one matrix stray from it at most
-SHRUNK = 10.0  # log-odds of who shrank being the child: without a gradient nothing grows
-DEVIATIONS = 3.0
 EXACT = 1 << 16
 
 
@@ -52,7 +49,7 @@ class Rows:
     state: Indices
     length: Array
     told: Bools
-    tolerance: float = TOLERANCE
+    tolerance: float = PRECISE
     first: tuple[int, ...] = (0,)
     looked: tuple[float, ...] = ()
     weight: Array | None = None
@@ -111,7 +108,7 @@ class Rows:
     @property
     def coarse(self) -> bool:
         """Whether some of the models were rounded."""
-        return self.tolerance > TOLERANCE
+        return self.tolerance > PRECISE
 
     def gone_round(self, i: Indices, j: Indices) -> Bools:
         """Pairs, i < j in ascending order, of which neither is the other's parent, (E,): a way over
@@ -182,7 +179,7 @@ class Rows:
             longer += np.maximum(found, 0)
             shorter -= np.minimum(found, 0)
         share = (longer - shorter) / np.maximum(longer + shorter, 1)
-        return np.where(np.maximum(longer, shorter) >= FEWEST, SHRUNK * share, 0.0)
+        return np.where(np.maximum(longer, shorter) >= FEWEST, DECISIVE * share, 0.0)
 
     def inherited(self, parents: Indices) -> Bools:
         """Which models have what made their parent of its own, (n,): the parent lies between the
@@ -294,9 +291,9 @@ def _longer(gaps: Array) -> Indices:
     >>> _longer(np.array([[0.1, 0.1, 0.0], [-0.1, -0.1, -0.1], [0.1, 0.2, 0.3]]))
     array([ 2, -3,  0])
     """
-    changed = np.abs(gaps) > TOLERANCE
+    changed = np.abs(gaps) > PRECISE
     many = changed.sum(axis=1, dtype=np.intp)
     mean = (gaps * changed).sum(axis=1) / np.maximum(many, 1)
     strays = np.abs(np.where(changed, gaps - mean[:, None], 0.0)).max(axis=1, initial=0.0)
-    even = strays <= EVEN * np.abs(mean)
+    even = strays <= SLIGHT * np.abs(mean)
     return np.asarray(even * np.sign(mean) * many, dtype=np.intp)

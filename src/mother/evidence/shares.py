@@ -27,12 +27,9 @@ from mother.evidence.family import PAIRS, Family
 from mother.evidence.kinship import weighted_median
 from mother.measures.clustering import children_of
 from mother.measures.products import Array, Bools, Indices
+from mother.thresholds import LARGELY, LITTLE, MOST, TRACE
 
-LEAST = 0.5  # of its parent's step, that a child holds
-MOST = 0.75  # of a sibling's, that a sibling may hold
 ENOUGH = 3  # other children, to know the drift from
-WHOLE = 0.1  # of a step, by which all or none of it is missed at most, to overrule the rows
-MOVED = 0.01  # of a step's mean squared change, relative to the weights: less may be rounding
 SWEEPS = 6
 _TINY = 1e-300
 _FARTHEST = 1e150  # a ratio beyond which all are alike
@@ -69,13 +66,13 @@ def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> In
             from_u, from_v = np.full_like(both, u), np.full_like(both, v)
             below_v = np.arange(len(both)) < under
             several = error > 0  # of layers; where one outweighs the others, it strays from none
-            none = several & (np.abs(share) + 2 * error < WHOLE)
-            lost = np.where(overruled(from_u, both), none, share + 2 * error < LEAST)
+            none = several & (np.abs(share) + 2 * error < LITTLE)
+            lost = np.where(overruled(from_u, both), none, share + 2 * error < MOST)
             up[both[below_v & lost & ~apart(from_u, both)]] = u
-            every = several & (np.abs(share - 1) + 2 * error < WHOLE)
+            every = several & (np.abs(share - 1) + 2 * error < LITTLE)
             barred = apart(from_v, both) | (overruled(from_v, both) & ~every)
             sure = np.where(barred, -np.inf, share - 2 * error)
-            better = (sure > np.maximum(MOST, most[both])) & ~below_v
+            better = (sure > np.maximum(LARGELY, most[both])) & ~below_v
             most[both[better]], by[both[better]] = sure[better], v
         # of two that hold much of each other, the one that holds all comes after the other
         for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():
@@ -146,7 +143,7 @@ class _Steps:
         slope = (told(u[of], near).squared + length[:, of] - told(v[of], near).squared) / 2
         change = length * self._scale[:, None]
         # in layers that were frozen, rounding is all there is between a model and its parent
-        moved = change > MOVED * (self._weight @ change) / self._weight.sum()
+        moved = change > TRACE * (self._weight @ change) / self._weight.sum()
         slope /= np.where(moved, length, np.nan)[:, of]
         share = weighted_median(slope, self._weight)
         layers = np.isfinite(slope).sum(axis=0)

@@ -13,9 +13,17 @@ import math
 from dataclasses import dataclass
 
 TOLD = 0.8  # probability of a stage, from which it is told
-_BIAS, _FAR = -0.55, 0.42
-_LOW_RANK, _NEW_LAYERS, _SIBLINGS = -1.35, -1.88, -2.0
-_FOLLOWED, _ONWARD, _TRAINED = 1.43, 1.0, 0.6
+#: log-odds of generalization, fitted together: what they start from, and what each figure adds
+ODDS = {
+    "start": -0.55,
+    "log of the distance": 0.42,
+    "low rank": -1.35,
+    "new layers": -1.88,
+    "log of the parent's children": -2.0,
+    "children": 1.43,
+    "turn": 1.0,
+    "trained": 0.6,
+}
 _LEAST = 1e-6  # of the norm, that changed
 
 
@@ -46,25 +54,29 @@ def reasons_of(step: Step) -> list[tuple[float, str]]:
     >>> round(generalization(Step(0.02, True, False, 4, False, math.nan, 0.0)), 2)
     0.0
     """
-    far = _FAR * math.log(max(step.distance, _LEAST)) if step.distance > 0 else 0.0
-    onward = 0.0 if math.isnan(step.turn) else _ONWARD * min(max(step.turn, -1.0), 1.0)
+    far = (
+        ODDS["log of the distance"] * math.log(max(step.distance, _LEAST))
+        if step.distance > 0
+        else 0.0
+    )
+    onward = 0.0 if math.isnan(step.turn) else ODDS["turn"] * min(max(step.turn, -1.0), 1.0)
     many = f"{step.children} were made from its parent"
     told = [
-        (_BIAS + far, f"{100 * step.distance:.2g} % of the weights' norm changed"),
-        (_LOW_RANK * step.rank, "a low rank was added"),
-        (_NEW_LAYERS * step.new, "layers were made anew"),
-        (_SIBLINGS * math.log(max(step.children, 1)), many),
+        (ODDS["start"] + far, f"{100 * step.distance:.2g} % of the weights' norm changed"),
+        (ODDS["low rank"] * step.rank, "a low rank was added"),
+        (ODDS["new layers"] * step.new, "layers were made anew"),
+        (ODDS["log of the parent's children"] * math.log(max(step.children, 1)), many),
         _followed(step.followed),
         (onward, "it goes on in the direction of the step before"),
-        (_TRAINED * step.trained, "how much further it has come from how nets begin"),
+        (ODDS["trained"] * step.trained, "how much further it has come from how nets begin"),
     ]
     return [(odds, says) for odds, says in told if odds]
 
 
 def _followed(followed: bool | None) -> tuple[float, str]:
     if followed is None:
-        return _FOLLOWED / 2, "whether others were made from it, two models do not tell"
-    return _FOLLOWED * followed, "others were made from it"
+        return ODDS["children"] / 2, "whether others were made from it, two models do not tell"
+    return ODDS["children"] * followed, "others were made from it"
 
 
 def generalization(step: Step) -> float:

@@ -17,10 +17,10 @@ from itertools import combinations
 import numpy as np
 
 from mother.evidence.sums import SEEN, Products
+from mother.thresholds import NEARLY_ALL
 
-EXACT = 0.002  # of a cosine's chance, that a projection leaves at most
+PROJECTED = 0.002  # of a cosine's chance, that a projection leaves at most
 LAYERS = 3  # in which it is one, at least
-MOST = 0.9  # of the layers that moved, likewise
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ def projected(of: Products, t: int, near: Sequence[int]) -> Part | None:
         angle = (g[:, t, s] - norm - g[:, o, s] + g[:, t, o])[moved]
         cosine = np.abs(angle) / np.sqrt(one[moved] * other[moved])
         strays = cosine * np.sqrt(of.sizes[moved])
-        if (strays < EXACT).mean() >= MOST:
+        if (strays < PROJECTED).mean() >= NEARLY_ALL:
             found.append((float((one * of.weight).sum() + (other * of.weight).sum()), (o, s)))
     return Part(t, min(found)[1]) if found else None

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mother.evidence.direction import COSINE
 from mother.measures import Measures, is_matrix
+from mother.thresholds import LARGELY, LITTLE, TRACE, WIDELY
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -34,13 +35,10 @@ ROUNDED = 4.0  # times what rounding leaves, likewise: a merge is rounded on the
 SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
 LEAST = 1e-13  # of a squared norm: what sums in float64 leave
 SINGLE = 1e-7  # of a squared step: what sums in float32 leave, which products begin with
-WHOLE = 0.8  # of the weights, that the layers hold in which a merge is exact
-BASE = 0.1  # of polarity: what holds less of the family's start than that is its start
 KIN = 3  # that tell which of two models descends from the other, at least
-HELD = 0.75  # of what a model alone has, that its descendant holds at least
 BESIDE = 16  # kin that are looked at for it
+CLOSE = 0.5  # cosine of two models that are looked at as kin
 EVEN = 0.02  # coefficients that differ by less are equal
-PART = 0.01  # a share that is less may be chance
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class Products:
         exact = left <= ROUNDED * hidden + LEFT * apart.min(axis=1)
         shares = -inverse * left[:, None]
         np.fill_diagonal(shares, 0.0)
-        parts = {int(t): np.flatnonzero(np.abs(shares[t]) > PART) for t in np.flatnonzero(exact)}
+        parts = {int(t): np.flatnonzero(np.abs(shares[t]) > TRACE) for t in np.flatnonzero(exact)}
         return {t: s for t, s in parts.items() if len(s) <= MOST}
 
     def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
@@ -169,9 +167,9 @@ class Products:
         hidden += SINGLE * apart.max(axis=1)
         exact = left <= ROUNDED * hidden + LEFT * harmonic
         tells = harmonic > SEEN * hidden
-        if not self.sizes[exact].sum() >= WHOLE * self.sizes.sum():
+        if not self.sizes[exact].sum() >= WIDELY * self.sizes.sum():
             return None
-        if not self.sizes[exact & tells].sum() >= WHOLE * self.sizes[tells].sum():
+        if not self.sizes[exact & tells].sum() >= WIDELY * self.sizes[tells].sum():
             return None
         differ = (apart > SEEN * hidden[:, None]).any(axis=1)
         if not differ.any():  # all the same but for rounding
@@ -195,7 +193,7 @@ class Products:
             float(self.weight @ left / (self.weight @ apart).min()),
             negative,
             bool(told.any()),
-            bool(self.sizes[fine].sum() >= WHOLE * self.sizes[told].sum()),
+            bool(self.sizes[fine].sum() >= WIDELY * self.sizes[told].sum()),
         )
 
     def solved(self, t: int, s: NDArray[np.intp]) -> tuple[Array, Array, Array]:
@@ -233,7 +231,7 @@ class Products:
         scales = dict(zip(s, np.ones(len(s)) if by is None else by, strict=True))
         pairs = [(p, c) for p in s for c in s if p != c]
         return all(
-            self.polarity(p, c, scales[c] / scales[p]) > 2 * BASE or self._apart(p, c, t)
+            self.polarity(p, c, scales[c] / scales[p]) > 2 * LITTLE or self._apart(p, c, t)
             for p, c in pairs
         )
 
@@ -241,11 +239,16 @@ class Products:
         """Whether c lacks what p alone has: where all trainings grow in one way, polarity does not
         tell it. t says nothing of it."""
         k, norm = self.total, np.diagonal(self.total)
-        kin = k[p] > 0.5 * np.sqrt(norm * norm[p])
+        kin = self.kin(p)
         kin &= norm - 2 * k[p] < norm - 2 * k[c] + norm[c] - norm[p]  # and not what c has as well
         kin[[p, c, t]] = False
         near = np.flatnonzero(kin)
-        return len(near) >= KIN and self.held_alone(c, p, near) < HELD
+        return len(near) >= KIN and self.held_alone(c, p, near) < LARGELY
+
+    def kin(self, k: int) -> Mask:
+        """The models that are close to model k, itself among them, (n,)."""
+        norm = np.diagonal(self.total)
+        return np.asarray(self.total[k] > CLOSE * np.sqrt(norm * norm[k]))
 
     def held_alone(self, c: int, m: int, kin: NDArray[np.intp]) -> float:
         """How much of what m alone has, and none of its kin, c has. What kin have in common, as

@@ -23,9 +23,9 @@ from mother.measures import Measures, is_matrix
 from mother.measures.products import Array, Indices, Products, Source
 from mother.sketches.samples import Samples
 
-KURTOSIS = 2.14  # log-odds of the child, where all matrices surely have heavier tails in it
-SPREAD = 0.762  # where the entries of all vectors differ more
-CHANCE = 24.0  # times 1 / P: the variance of the kurtosis of P normal numbers
+#: log-odds of the child, fitted together: where all matrices surely have heavier tails in it, and
+#: where the entries of all vectors differ more
+ODDS = {"tails": 2.14, "spread": 0.762}
 FEWEST = 4  # entries of a vector that can differ
 SAME = 1e-9  # of a logarithm: less is rounding
 LEAST = 1e-15  # of 1 - r^2: less is rounding
@@ -45,7 +45,7 @@ class Trained(Evidence):
     def log_odds(self, i: Indices, j: Indices) -> Array:
         heavier = _mean(self.heavier(i, j), np.sqrt(self.seen))
         wider = _mean(_risen(self.spread, i, j), np.ones(len(self.spread)))
-        return np.asarray(KURTOSIS * heavier + SPREAD * wider)
+        return np.asarray(ODDS["tails"] * heavier + ODDS["spread"] * wider)
 
     def heavier(self, i: Indices, j: Indices) -> Array:
         """By how many standard errors tails are heavier in j than in i, from -1 to 1, (L, E)."""
@@ -55,7 +55,7 @@ class Trained(Evidence):
         with np.errstate(divide="ignore", invalid="ignore"):
             unlike = of.squared / of.jj - of.lost**2 / (of.ii * of.jj)  # 1 - r^2
         unlike = np.clip(np.nan_to_num(unlike, nan=1.0), LEAST, 1.0)
-        variance = 2 * CHANCE / self.seen[:, None] * (1 - (1 - unlike) ** 2)
+        variance = 2 * 24 / self.seen[:, None] * (1 - (1 - unlike) ** 2)
         with np.errstate(invalid="ignore", over="ignore"):  # tails of a layer of one value
             rise = np.nan_to_num(self.tails[:, j] - self.tails[:, i])
             return np.asarray(np.clip(rise / np.sqrt(variance), -1.0, 1.0))

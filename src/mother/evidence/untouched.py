@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind
 from mother.evidence.looks import Look
-from mother.evidence.rows import TOLERANCE, Rows
+from mother.evidence.rows import Rows
 from mother.layouts import Group, Layer
 from mother.measures import as_matrix, is_matrix
-from mother.measures.compression import SPARSE
 from mother.measures.formats import rounding, roundings
 from mother.measures.products import Array, Bools, Indices
+from mother.thresholds import LITTLE, PRECISE
 
 LAYERS = 8  # matrices looked at: a quarter of them those with the most rows
 ROWS = 512  # of each, evenly spread; in families of thousands fewer
@@ -31,7 +31,6 @@ PROBED = 16  # rows of each that are looked at first, for whether any are shared
 ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
 ALIKE = 0.03  # of a row's direction: more than rounding to bfloat16 or to 8 bits takes
 CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
-UNCLEAR = 0.1  # of a matrix's rows that may be between
 BLOCK = 1 << 18  # numbers of rows that are worked on at once
 
 
@@ -147,7 +146,7 @@ def looked_at(group: Group) -> tuple[Rows, list[tuple[Indices, Rows]]]:
     """The rows of all models of a family, and where some were rounded, those of the others by
     themselves, for they tell more; as of `Untouched`."""
     rows = shared_rows(group)
-    precise = np.flatnonzero(roundings(group) < TOLERANCE)
+    precise = np.flatnonzero(roundings(group) < PRECISE)
     if rows.coarse and len(precise) > 1:
         return rows, [(precise, shared_rows(group.among(precise.tolist())))]
     return rows, []
@@ -162,20 +161,20 @@ def shared_rows(group: Group) -> Rows:
     n = len(group.checkpoints)
     count = max(PROBED, min(ROWS, HELD // max(n, 1)))
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
-    parts, most, zeros = list[tuple[Indices, Array]](), TOLERANCE, np.zeros(n)
+    parts, most, zeros = list[tuple[Indices, Array]](), PRECISE, np.zeros(n)
     looked = list[float]()
     for layer in layers:
         probed = _values(layer, PROBED)
         zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
         if not _alike(probed, ALIKE):
             continue
-        tolerance = max(TOLERANCE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
+        tolerance = max(PRECISE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
         most = max(most, tolerance)
         if same_rows(probed, tolerance)[0].size:
             values = _values(layer, count)
             parts.append(same_rows(values, tolerance))
             looked.append(values.shape[1] / as_matrix(layer.shape)[0])
-    return Rows.joined(parts, zeros <= SPARSE * len(layers), most, looked)
+    return Rows.joined(parts, zeros <= LITTLE * len(layers), most, looked)
 
 
 def _picked(layers: Sequence[Layer]) -> list[Layer]:
@@ -227,7 +226,7 @@ def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[Indices, A
         return np.zeros((len(values), 0), dtype=np.intp), np.ones((len(values), 0))
     state, length, clear = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
     shared = clear & (state.max(axis=0) + 1 < len(values))
-    shared &= clear.sum() >= (1 - UNCLEAR) * len(clear)
+    shared &= clear.sum() >= (1 - LITTLE) * len(clear)
     return state[:, shared], length[:, shared]
 
 

@@ -18,8 +18,8 @@ from mother.layouts import Layer
 from mother.measures import is_matrix
 from mother.measures.products import Array, Bools, Indices
 from mother.measures.shapes import as_matrix, spans
+from mother.thresholds import STRONG
 
-TOLD = 3.0  # log-odds of the child, where units are taken out of it alone
 ROWS = 64  # of a matrix that are looked at
 SEVERAL = 2  # units that are no chance, between two matrices
 
@@ -46,7 +46,7 @@ class Zeroed(Evidence):
         return np.where(both, 0.0, out)
 
     def log_odds(self, i: Indices, j: Indices) -> Array:
-        return TOLD * np.sign(self.lost(i, j))
+        return STRONG * np.sign(self.lost(i, j))
 
     def descended(self, parents: Indices) -> Bools:
         out = np.zeros(len(parents), dtype=bool)
@@ -55,7 +55,7 @@ class Zeroed(Evidence):
         return out
 
     def claims(self, p: Indices, c: Indices) -> list[tuple[float, str] | None]:
-        return [(float(np.copysign(TOLD, k)), said(k)) if k else None for k in self.lost(p, c)]
+        return [(float(np.copysign(STRONG, k)), said(k)) if k else None for k in self.lost(p, c)]
 
 
 def said(units: float) -> str:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.thresholds import MOST, NEARLY_ALL
+
 Array = NDArray[np.float64]
 BLOCKS = (16, 32, 64)  # weights in a row that share a scale, and parts of them
-FEW = 0.5  # share of different values in a block, below which weights are codes
 FINER = 1.2  # times as narrow are cells of longer blocks that are none
-EVEN = 0.9  # share of rows on uniform grids, from which they are codes even if none repeats
 FEWEST = 5  # values of a block: fewer lie on a grid by chance
 MOST_IN_ROW = 256  # values of a row that are codes of 8 bits
 _SAME = 1e-4  # of the largest in a block, by which values are one
@@ -76,17 +76,17 @@ def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
     levels = float(many.mean())
     held = max(float((parts != 0).sum(axis=1).mean()), 1.0)
     most = min(np.inf if length <= max(BLOCKS) else MOST_IN_ROW, parts.shape[1] / 2)
-    few = levels < FEW * held and levels <= most
+    few = levels < MOST * held and levels <= most
     least = np.where(apart, gap, np.inf).min(axis=1)
     spread = ordered[:, -1] - ordered[:, 0]
     # what floats are multiples of is no grid of codes; a step is below 1.5 times the least gap
     maybe = spread < 1.5 * (MOST_IN_ROW + 1) * least
-    may_be_grids = length <= width and levels > FEWEST and float(maybe.mean()) > EVEN
+    may_be_grids = length <= width and levels > FEWEST and float(maybe.mean()) > NEARLY_ALL
     if not (few or may_be_grids):
         return None, np.inf
     even, step = np.zeros(len(parts), dtype=bool), np.zeros((len(parts), 1))
     even[maybe], step[maybe] = _even(spread[maybe], gap[maybe], apart[maybe], least[maybe])
-    on_grids = may_be_grids and float(even.mean()) > EVEN
+    on_grids = may_be_grids and float(even.mean()) > NEARLY_ALL
     if not (few or on_grids):
         return None, np.inf
     gaps = np.where(even[:, None], step, _widths(gap, apart))

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.layouts import Group, Layer
-from mother.measures.formats import FEWEST, REPEATED, grid_step, rounding_noise
+from mother.measures.formats import FEWEST, grid_step, rounding_noise
 from mother.measures.shapes import as_matrix, is_matrix
+from mother.thresholds import LITTLE, WIDELY
 
 Array = NDArray[np.float64]
-SPARSE = 0.1  # share of zeros from which a model counts as pruned
 CELLS = 64  # rows of a matrix whose cells are looked at
 SHORT = 0.125  # cells that weights cross in the mean, above which distances tell as well
-NEARER = 0.8  # of what rounding adds
 NORMAL = np.pi / 2  # mean square over squared mean of normal differences
 BLOCK = 1 << 18  # weights of a model held at once
 
@@ -43,10 +42,10 @@ def pruned_or_rounded(
         total[have] += rows.shape[1]
     seen = np.maximum(total, 1)
     rounded = np.array(
-        [distinct[i] < REPEATED * (total[i] - zeros[i]) and _on_grid(group, i) for i in range(n)],
+        [distinct[i] < WIDELY * (total[i] - zeros[i]) and _on_grid(group, i) for i in range(n)],
         dtype=bool,
     )
-    return np.asarray((zeros / seen > SPARSE) & ~rounded), rounded
+    return np.asarray((zeros / seen > LITTLE) & ~rounded), rounded
 
 
 def _on_grid(group: Group, model: int) -> bool:
@@ -161,7 +160,7 @@ def _excess(shared: Array, gram: Array, noise: Array, by_cells: Array) -> Array:
         apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
     apart = np.where(np.isfinite(by_cells), by_cells, apart)
     # nearer than rounding moved it: that one was made from the rounded model
-    told = np.where(raw < NEARER * here, 0.0, here)
+    told = np.where(raw < WIDELY * here, 0.0, here)
     told = np.where((here > 0) & np.isfinite(by_cells), raw - by_cells, told)
     return np.asarray(np.where(np.isinf(mean), told, (raw - apart) / 2))
 

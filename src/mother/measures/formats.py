@@ -13,11 +13,11 @@ from mother.checkpoints import Tensor
 from mother.layouts import Group
 from mother.measures.cells import cells_of
 from mother.measures.shapes import as_matrix, is_matrix, spans
+from mother.thresholds import WIDELY
 
 Array = NDArray[np.float64]
 SEEN = 256  # weights of a tensor that tell its format
 COARSE = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
-REPEATED = 0.8  # share of distinct values below which a grid is looked for
 FEWEST = 4  # different values that make a grid
 LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS = 256  # rows of a matrix that steps are taken from
@@ -75,7 +75,7 @@ def rounding(tensor: Tensor) -> float:
 def _rounding(tensor: Tensor) -> float:
     few = _middle(tensor)
     relative = error_of(number_format(few))
-    if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < REPEATED * np.count_nonzero(few):
+    if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < WIDELY * np.count_nonzero(few):
         noise = rounding_noise(tensor)
         if noise > 0:
             values = tensor.read().astype(np.float32, copy=False)

@@ -20,6 +20,7 @@ from mother.layouts import Layer
 from mother.measures import kernel
 from mother.measures.formats import rounding
 from mother.measures.shapes import as_matrix, is_matrix
+from mother.thresholds import ALL_BUT_NOISE
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -30,7 +31,6 @@ SKETCH = 160
 _ENTRIES = 4
 GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
 GAP = 3.0
-HELD = 0.99  # of a step's energy, that a low rank holds where the step is of low rank
 ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
 AT_ONCE = 1 << 24  # weights of a step that is sketched
@@ -169,8 +169,8 @@ def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -
 
 
 def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
-    """The same, but -1 where the step w_i - w_j has more to it than that rank: all but HELD of its
-    energy, beyond what rounding can have added."""
+    """The same, but -1 where the step w_i - w_j has more to it than that rank: energy that is no
+    noise, beyond what rounding can have added."""
     at = [layer.members.index(i), layer.members.index(j)]
     pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
     sketch, noise = sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k)))
@@ -178,7 +178,7 @@ def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int
     energy = np.linalg.svd(sketch, compute_uv=False) ** 2
     rounded = ROUNDED * sketch.size * noise**2
     beyond = float(energy[found:].sum())
-    return found if beyond <= (1 - HELD) * float(energy.sum()) + rounded else -1
+    return found if beyond <= (1 - ALL_BUT_NOISE) * float(energy.sum()) + rounded else -1
 
 
 def noise_of(layer: Layer, k: int = SKETCH) -> Array:

@@ -29,12 +29,12 @@ from mother.methods.refinement import Refinement
 from mother.sketches.levels import TIMES
 from mother.sketches.sketch import runs, sampled
 from mother.sketches.windows import Window, windows
+from mother.thresholds import MOST
 
 LARGE = 1 << 28  # bytes of each of some models, from which on windows are read first
 SQUARE = 1 << 10  # bytes; those that the first windows hold are the root of it times the model's
 PAYS = 0.25  # of the bytes, that reading these takes at most: a deflated layer is read whole
 LARGER = 1  # times that larger windows of all models are read
-MOST = 0.5  # of the bytes of all models, that are read of some in full
 #: which part of each layer is read, None for all of it
 Windows = list[Window | None]
 

@@ -15,11 +15,11 @@ from mother.evidence.kinship import kinship
 from mother.evidence.looks import Look
 from mother.evidence.merges import Merged
 from mother.evidence.registry import KINDS
-from mother.evidence.shares import MOST
 from mother.measures import Measures
 from mother.measures.clustering import components, groups, hierarchical_clusters
 from mother.measures.products import Array, Bools, Indices, Source
 from mother.sketches.samples import Samples
+from mother.thresholds import LARGELY
 from mother.trees.engine import START, TINY, Engine, Pair, Start
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.odds import CERTAIN
@@ -199,7 +199,7 @@ def _settled(source: Source, forest: Forest, leaf: Indices, loose: Bools) -> Ind
         while (u := int(forest.parents[out[c]])) >= 0:
             beside = np.flatnonzero((forest.parents == u) & (leaf < 0))
             share, *drift = _shares(source, u, int(out[c]), [c, *beside[beside != out[c]]])
-            if share >= ((1 + np.median(drift)) / 2 if drift else MOST):
+            if share >= ((1 + np.median(drift)) / 2 if drift else LARGELY):
                 break
             out[c] = u
     return out

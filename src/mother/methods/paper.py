@@ -14,12 +14,12 @@ from mother.evidence.ranks import low_rank, unchanged
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix, rank_distances
 from mother.measures.clustering import hierarchical_clusters
+from mother.thresholds import NEARLY_ALL
 from mother.trees.arborescence import minimum_arborescence
 from mother.trees.forest import Forest, no_edges
 
 Array = NDArray[np.float64]
 C = 0.3  # lambda = C * mean(D); docs/research/direction.md shows how flat the choice is
-UNRELATED = 0.9  # share of the distance of independent weights from which models are strangers
 
 
 def ft_distance(m: Measures) -> Array:
@@ -54,7 +54,7 @@ def clusters(m: Measures, trees: int | None) -> NDArray[np.intp]:
         return np.zeros(m.gram.shape[1], dtype=np.intp)
     if trees is not None:
         return hierarchical_clusters(l1_distance(m), k=trees)
-    return hierarchical_clusters(relative_l1_distance(m), threshold=UNRELATED)
+    return hierarchical_clusters(relative_l1_distance(m), threshold=NEARLY_ALL)
 
 
 def combined(distance: Array, score: Array, generalization: NDArray[np.bool_], c: float) -> Array:

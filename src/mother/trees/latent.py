@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from mother.evidence.kinds import Evidence
 from mother.measures.clustering import children_of, groups, joined
+from mother.thresholds import SLIGHT
 from mother.trees.forest import Hidden
 from mother.trees.neighbours import spanning_tree
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
-SCALED = 0.05  # share of edges with polarity outside [0, 1] from which a family shrank or grew
-OUTSIDE = -0.25  # polarity below which that is not chance
 SEVERAL = 3  # children, of whom together it is asked whether they forget
 FORGOTTEN = 0.15  # polarity that training alone explains
 SHORTER = 0.15  # of a tree's length, that an ancestor saves
@@ -61,7 +60,7 @@ def hidden_ancestors(
     n = len(parents)
     child = np.flatnonzero(parents >= 0)
     lack, length = lacking[child], squared[child]
-    if np.mean((lack > length) | (lack < OUTSIDE * length)) >= SCALED:
+    if np.mean((lack > length) | (lack < -SIBLINGS * length)) >= SLIGHT:
         return parents, [], np.zeros(n, dtype=bool)
     inherited = np.zeros(n, dtype=bool)
     for one in said:

@@ -33,7 +33,7 @@ Every number in the rooms that decide, with what it is for. `scripts/constants.p
 and a test holds it to the code. Where a number comes from a measurement,
 [research/direction.md](research/direction.md) and [research/scale.md](research/scale.md) have it.
 What several rules ask in the same way (most of it, nearly all of it, beyond chance) is one number,
-in `thresholds.py`. No other number has two names.
+in `thresholds.py`.
 """
 #: what a constant is, by its numbers
 PARTS = {

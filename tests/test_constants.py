@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from pathlib import Path
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "constants.py"
@@ -16,10 +17,17 @@ def test_the_page_is_what_the_code_says() -> None:
 
 def test_a_constant_is_changed_where_it_stands() -> None:
     script = runpy.run_path(str(SCRIPT))
-    (scaled,) = (c for c in script["constants"]() if c.name == "SCALED")
-    text = (script["PACKAGE"] / scaled.module).read_text(encoding="utf-8")
+    (forgotten,) = (c for c in script["constants"]() if c.name == "FORGOTTEN")
+    text = (script["PACKAGE"] / forgotten.module).read_text(encoding="utf-8")
     found: dict[str, object] = {}
-    for line in script["changed"](text, scaled, 10.0).splitlines():
-        if line.startswith("SCALED"):
+    for line in script["changed"](text, forgotten, 10.0).splitlines():
+        if line.startswith("FORGOTTEN"):
             exec(line, found)
-    assert found["SCALED"] == float(scaled.value) * 10
+    assert found["FORGOTTEN"] == float(forgotten.value) * 10
+
+
+def test_a_name_stands_for_one_number() -> None:
+    """Readers meet a name in several modules: it means the same in all of them."""
+    script = runpy.run_path(str(SCRIPT))
+    names = Counter(c.name.lstrip("_") for c in script["constants"]())
+    assert not [name for name, many in names.items() if many > 1]

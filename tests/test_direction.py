@@ -61,10 +61,10 @@ def by_hand(m: Measures, p: int, c: int, r: float) -> float:
         ]
         prior = math.log(1 - direction.TRAINING.decayed)
         if k:
-            share = direction.GROWN if a >= 1 else 1 - direction.GROWN
-            spread = math.log(direction.MOST / direction.LEAST)
+            share = direction.GROWTH if a >= 1 else 1 - direction.GROWTH
+            spread = math.log(direction.DECAY_MOST / direction.DECAY_LEAST)
             prior = math.log(direction.TRAINING.decayed * share / spread)
-            prior -= math.log(max(abs(1 - a), direction.LEAST))
+            prior -= math.log(max(abs(1 - a), direction.DECAY_LEAST))
             sharp = sum(1 / (x * v) ** 2 for x, v in zip(chance, moved, strict=True))
             prior += 0.5 * math.log(2 * math.pi / sharp) - math.log(len(direction.QUANTILES))
         for scale in direction.TRAINING.scales:

@@ -58,7 +58,7 @@ def test_read_as_any_editor_saves_it(folder: Path, kind: str, ends: str, mark: b
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_what_does_not_end_is_refused(folder: Path, kind: str, monkeypatch) -> None:
-    monkeypatch.setattr("mother.graph.model_graph.LARGEST", 1 << 20)
+    monkeypatch.setattr("mother.graph.model_graph.MAX_GRAPH", 1 << 20)
     check_one_line(run(*reading(folder, ENDLESS)[kind]), "/dev/zero: larger than", "iB")
 
 

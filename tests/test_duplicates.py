@@ -145,7 +145,7 @@ def test_any_bit_flipped_in_a_converted_copy_tells(name, at, bit, dtype):
 
 
 def test_a_change_beyond_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(duplicates, "CHUNK", 100)
+    monkeypatch.setattr(duplicates, "COMPARED_AT_ONCE", 100)
     near = weights()
     near["fc.weight"][-1, -1] += 1
     assert found(a=weights(), b=near, c=weights()) == [("a", "c", "duplicate")]

@@ -106,7 +106,7 @@ def test_a_graph_that_is_no_file(tmp_path):
 
 
 def test_a_graph_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(mother.graph.model_graph, "LARGEST", 1 << 20)
+    monkeypatch.setattr(mother.graph.model_graph, "MAX_GRAPH", 1 << 20)
     check_one_line(run("show", "/dev/zero"), "/dev/zero", "larger than 1 MiB")
     (tmp_path / "graph.json").write_bytes(WHOLE + b" " * (1 << 20))
     check_one_line(run("show", tmp_path / "graph.json"), "larger than 1 MiB")

@@ -51,7 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waits; sketches grow once, and small files are large ones."""
     monkeypatch.setattr("mother.hub.patience.sleep", lambda _: None)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
     sizes = {"HEAD": 1 << 12, "LEAST": 1 << 10, "MOST": 1 << 16, "GAP": 1 << 10, "AHEAD": 1 << 12}
     for name, size in sizes.items():
         monkeypatch.setattr(f"mother.hub.files.{name}", size)
@@ -234,10 +234,10 @@ def test_other_bytes_in_a_larger_sketch_are_refused(
     models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(tmp_path / "index")
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     with Index.create(folder, budget=BUDGET, read=0) as index:
         index.add(["hf://org"])
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
     changed(models)
     ran = CliRunner().invoke(cli, ["index", "recover", folder])
     assert ran.exit_code == 2
@@ -254,12 +254,12 @@ def test_other_bytes_in_a_larger_sketch_are_refused(
 def test_larger_sketches_ask_once_where_a_file_is(
     models: Path, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     with Index.create(tmp_path / "index", budget=BUDGET) as index:
         index.add(["hf://org"])
         record.elsewhere = True
         record.asked.clear()
-        monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+        monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
         index.recover()
     asked = Counter(path for path, _ in record.asked)
     paths = [f"org/m{k}/resolve/{COMMIT}/model.safetensors" for k in range(6)]

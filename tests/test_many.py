@@ -19,7 +19,7 @@ from mother.methods.refinement import REPLICATES, Refinement
 from mother.methods.unsettled import unsettled
 from mother.options import Options
 from mother.recovery import recover_checkpoints
-from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.levels import MAX_LEVELS, TIMES
 from mother.sketches.near import Near
 from mother.sketches.replicates import offsets, replicates
 from mother.sketches.samples import samples_of
@@ -50,7 +50,7 @@ def test_some_are_asked_and_the_tree_is_near_that_of_the_weights(seed, budget, m
     alone = recover_checkpoints(small, OPTIONS)
     assert len(loose(edges(found)) & loose(true)) >= len(true) - 2
     assert 0 < len(refinement.asked) < len(models)
-    assert max(refinement.asked.values()) <= LEVELS
+    assert max(refinement.asked.values()) <= MAX_LEVELS
     again = recover_checkpoints(small, OPTIONS, refinement=larger(models, budget))
     assert again.to_json() == found.to_json()
     nobody = Refinement(lambda *_: None)
@@ -77,7 +77,7 @@ def test_a_family_of_more_than_many(monkeypatch):
 def test_at_last_some_are_read_in_full_a_part_at_a_time(seed, monkeypatch):
     monkeypatch.setattr("mother.architecture.MANY", 10)
     monkeypatch.setattr("mother.methods.refinement.TOGETHER", 12)
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
     models, parents = family(40, seed)
     true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
     of, read, budget = {m.id: m for m in models}, [], 2 << 10

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import mother
 from mother.copies.mapped import turns
-from mother.copies.shaped import BINS, explained
+from mother.copies.shaped import SIZE_BINS, explained
 
 SHAPE = (5, 48, 40)
 
@@ -135,10 +135,10 @@ def test_what_a_function_explains_is_that_of_means_in_bins(seed, many):
     step = np.sin(3 * w) + rng.standard_normal((1, many))
     rest = step - np.polyval(np.polyfit(w[0], step[0], 1), w)
     ordered = rest[0, np.argsort(w[0])]
-    cuts = [k * many // BINS for k in range(BINS + 1)]
+    cuts = [k * many // SIZE_BINS for k in range(SIZE_BINS + 1)]
     means = np.concatenate([np.full(b - a, ordered[a:b].mean()) for a, b in pairwise(cuts)])
     total = step.var() * many
-    expected = ((means**2).sum() - (BINS - 1) / many * (rest**2).sum()) / total
+    expected = ((means**2).sum() - (SIZE_BINS - 1) / many * (rest**2).sum()) / total
     np.testing.assert_allclose(explained(w, step), expected)
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import mother
 from mother.checkpoints import open_checkpoint
-from mother.evidence.optimizers import AROUND, Stepped
+from mother.evidence.optimizers import COUNT_NEIGHBOURS, Stepped
 
 
 def save(path: Path, weights: list[torch.Tensor], steps: int) -> None:
@@ -136,7 +136,7 @@ def test_where_nothing_is_said(counts: list[list[float]]) -> None:
 
 
 def test_a_long_run_among_others_is_told_throughout() -> None:
-    n = 3 * AROUND
+    n = 3 * COUNT_NEIGHBOURS
     at = np.arange(float(n))[:, None]
     signs = told(at, [list(np.arange(float(n)) ** 2)])
     assert (np.diag(signs, 1) == 1).all()

@@ -16,7 +16,7 @@ from mother.methods import gram
 from mother.methods.refinement import Refinement
 from mother.options import Options
 from mother.recovery import recover_checkpoints
-from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.levels import MAX_LEVELS, TIMES
 from mother.sketches.mixed import mixed
 from mother.sketches.replicates import replicates
 from mother.sketches.sketch import sketch
@@ -131,7 +131,7 @@ def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed
     alone = edges(recover_checkpoints(small, options))
     assert len(edges(found) & whole) >= max(len(alone & whole), len(whole) - 1)
     assert len(asked) == len(set(asked))
-    assert max((level for _, level in asked), default=0) <= LEVELS
+    assert max((level for _, level in asked), default=0) <= MAX_LEVELS
     assert set(refinement.asked) == {id for id, _ in asked}
     again = recover_checkpoints(small, options, refinement=Refinement(more))
     assert again.to_json() == found.to_json()
@@ -140,7 +140,7 @@ def test_only_models_in_doubt_are_asked_and_the_tree_is_that_of_the_weights(seed
 
 
 def test_no_more_is_held_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.sketches.levels.HELD", 0)
+    monkeypatch.setattr("mother.sketches.levels.SKETCHES_HELD", 0)
     models, _ = family(12, 1)
 
     def more(checkpoint, level):
@@ -213,7 +213,7 @@ def in_full_of(models):
 
 @pytest.mark.parametrize("seed", [1, 3, 4, 5])
 def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed, monkeypatch):
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
     models, _ = family(12, seed)
     of = {m.id: m for m in models}
     options = Options(bootstrap=0, threads=1)
@@ -240,7 +240,7 @@ def test_doubts_that_the_largest_sketches_leave_are_settled_by_the_weights(seed,
 
 
 def test_no_more_is_read_in_full_than_may_be(monkeypatch):
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     models, _ = family(12, 4)
     each = sum(t.nbytes for t in models[0].tensors.values())
     for most in (3, 5, 9, 40):
@@ -253,7 +253,7 @@ def test_no_more_is_read_in_full_than_may_be(monkeypatch):
 
 
 def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights(monkeypatch):
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     models = strangers()
     small = {m.id: sketch(m, 4 << 10) for m in models}
     for other in "bcd":
@@ -266,7 +266,7 @@ def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights
 
 def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypatch):
     """Layers are weighed by the norms of all of a tree, and a rule may look at all of its edges."""
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     models, _ = family(12, 3)
     whole, opened = in_full_of(models)
     small = [sketch(m, 2 << 10) for m in models]

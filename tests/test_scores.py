@@ -55,15 +55,17 @@ def test_against_scipy(blocks, dtype):
 def test_entropy_against_scipy(blocks):
     weights = [drawn(seed) for seed in range(3)]
     m = measured(*weights)
-    assert m.histogram.shape == (3, 3, stream.BINS)
+    assert m.histogram.shape == (3, 3, stream.VALUE_BINS)
     expected = np.zeros(3)
     for index, name in enumerate(m.names):
-        sample = np.concatenate([w[name].ravel()[: reference.BLOCK] for w in weights]).astype(
-            np.float64
-        )
-        if sample.size < 3 * reference.BLOCK:  # the whole layer was sampled: its range is known
+        sample = np.concatenate(
+            [w[name].ravel()[: reference.WEIGHTS_OF_EACH] for w in weights]
+        ).astype(np.float64)
+        if (
+            sample.size < 3 * reference.WEIGHTS_OF_EACH
+        ):  # the whole layer was sampled: its range is known
             low, high = sample.mean() - 8 * sample.std(), sample.mean() + 8 * sample.std()
-            counts = [np.histogram(w[name], stream.BINS, (low, high))[0] for w in weights]
+            counts = [np.histogram(w[name], stream.VALUE_BINS, (low, high))[0] for w in weights]
             np.testing.assert_allclose(m.histogram[index].sum(axis=1), weights[0][name].size)
             assert np.abs(np.cumsum(m.histogram[index] - counts, axis=1)).max() <= 1
         expected += [stats.entropy(c) for c in m.histogram[index]]

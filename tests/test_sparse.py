@@ -195,7 +195,7 @@ def test_a_lone_cosine_below_chance_is_no_turn() -> None:
 def test_neither_threads_nor_blocks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     s, _ = tree(np.random.default_rng(7), 150)
     one = large(s)
-    for name, value in (("BLOCK", 13), ("PANEL", 64)):
+    for name, value in (("ROWS_OF_BLOCK", 13), ("PANEL", 64)):
         monkeypatch.setattr(neighbours, name, value)
     monkeypatch.setattr(nearest, "__defaults__", (None, 1, 13))
     other = large(s, threads=3)

@@ -28,7 +28,7 @@ from mother.hub import TRAFFIC, az, gs, is_address, s3, stores
 from mother.hub.patience import TIMEOUT
 from mother.index import Index
 from mother.index.unit import sketched, unit
-from mother.sketches.windows import MATRICES
+from mother.sketches.windows import SAMPLED_MATRICES
 
 Put = Callable[[str, bytes], None]
 
@@ -335,7 +335,7 @@ def test_what_is_an_address() -> None:
 def test_a_worker_knows_other_bytes_of_the_same_size(bucket: Any) -> None:
     bucket.put_object(Bucket="lab", Key="one.safetensors", Body=save(model(0)))
     (found,), _ = discover(["s3://lab/one.safetensors"])
-    sent = unit(found, 8 << 10, 0, MATRICES)
+    sent = unit(found, 8 << 10, 0, SAMPLED_MATRICES)
     del found  # a worker has a mirror of its own
     bucket.put_object(Bucket="lab", Key="one.safetensors", Body=save(model(1)))
     done = sketched(sent)

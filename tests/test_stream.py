@@ -343,10 +343,10 @@ def test_every_weight_is_read_once_and_in_order(threads):
     assert sum(told) == 3 * 50_000 * 4
     assert all(step > 0 for step in told)
     for spy in spies:
-        blocks = [(a, b) for a, b in spy.reads if b - a > reference.BLOCK]
-        looks = [(a, b) for a, b in spy.reads if b - a <= reference.BLOCK]
+        blocks = [(a, b) for a, b in spy.reads if b - a > reference.WEIGHTS_OF_EACH]
+        looks = [(a, b) for a, b in spy.reads if b - a <= reference.WEIGHTS_OF_EACH]
         tail = 50_000 % length
-        if 0 < tail <= reference.BLOCK:
+        if 0 < tail <= reference.WEIGHTS_OF_EACH:
             looks.remove((50_000 - tail, 50_000))
             blocks.append((50_000 - tail, 50_000))
         blocks.sort()
@@ -377,7 +377,7 @@ def test_a_failing_read_reaches_the_caller():
     group, spies = spied()
 
     def fail(start, stop):
-        if start > 20_000 and stop - start > reference.BLOCK:
+        if start > 20_000 and stop - start > reference.WEIGHTS_OF_EACH:
             raise OSError("gone")
         return Spy.read(spies[1], start, stop)
 

@@ -17,9 +17,9 @@ from mother.measures import Measures, measure
 from mother.methods.refinement import Refinement
 from mother.options import Options
 from mother.recovery import recover_checkpoints
-from mother.sketches.levels import LEVELS, TIMES
+from mother.sketches.levels import MAX_LEVELS, TIMES
 from mother.sketches.sketch import sketch
-from mother.sketches.windows import APART, BUDGET
+from mother.sketches.windows import BUDGET, FAR_APART
 
 QUESTION = """
 A sketch holds a window of every layer, and the method runs on it as on the weights. Where a
@@ -80,7 +80,7 @@ def page(data: Data) -> Page:
 
 
 def _from_sketches(
-    built: Built, budget: int, threads: int, apart: int = APART
+    built: Built, budget: int, threads: int, apart: int = FAR_APART
 ) -> tuple[ModelGraph, ModelGraph, int]:
     """The graph where models are asked for more bytes, that of the first sketches alone, and the
     bytes that all sketches of the former hold. apart: as for `sketch`."""
@@ -94,8 +94,8 @@ def _from_sketches(
     def whole(group: Group) -> Measures:
         opened = [built.checkpoints[c.id] for c in group.checkpoints]
         for c in opened:
-            read = held.get((c.id, LEVELS + 1), 0)
-            held[c.id, LEVELS + 1] = read + sum(t.nbytes for t in c.tensors.values())
+            read = held.get((c.id, MAX_LEVELS + 1), 0)
+            held[c.id, MAX_LEVELS + 1] = read + sum(t.nbytes for t in c.tensors.values())
         wanted = {(x.name, x.shape) for x in group.layers}
         (full,) = align(opened)
         full = full.over((x.name, x.shape) in wanted for x in full.layers)

@@ -17,7 +17,7 @@ from mother.copies.registry import Models, copies_among
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
-from mother.evidence.hiding import CLOSE, WEAK, regained
+from mother.evidence.hiding import UNCHANGED_COSINE, WEAK, regained
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.looks import Look
 from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
@@ -177,7 +177,7 @@ def _scaled(group: Group, found: Comparison) -> bool:
     scales have moved."""
     cosine = {x.name: x.cosine or 1.0 for x in found.layers}
     layers = [x for x in group.layers if len(x.members) == 2]
-    weak = [x for x in layers if len(x.shape) > 1 and cosine.get(x.name, 1.0) < CLOSE]
+    weak = [x for x in layers if len(x.shape) > 1 and cosine.get(x.name, 1.0) < UNCHANGED_COSINE]
     weak = sorted(weak, key=lambda x: cosine[x.name])[:WEAK]
     gains = [x for x in layers if len(x.shape) == 1]
     return any(scaled(*x.tensors) for x in weak) or any(regained(*x.tensors) for x in gains)

@@ -24,7 +24,7 @@ from mother.methods.scores import SCORES
 from mother.options import Options
 from mother.sketches.sketch import check_alike
 from mother.sketches.sketch import sketch as sketched
-from mother.sketches.windows import BUDGET, MATRICES
+from mother.sketches.windows import BUDGET, SAMPLED_MATRICES
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -294,7 +294,7 @@ def sketch(
     *,
     id: str | None = None,
     seed: int = 0,
-    matrices: int = MATRICES,
+    matrices: int = SAMPLED_MATRICES,
     base: Place | None = None,
     download: bool = False,
 ) -> Checkpoint:

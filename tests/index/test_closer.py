@@ -54,7 +54,7 @@ def test_what_a_sketch_cannot_tell_more_bytes_do(close, tmp_path, monkeypatch):
         assert len(asked(index)) == len(added.closer)
         closer = edges(index.graph())
         assert index.verify() == []
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     with Index.create(tmp_path / "plain", budget=BUDGET, read=0) as index:
         assert index.add([close]).closer == ()
         plain = edges(index.graph())

@@ -22,7 +22,7 @@ from mother.errors import MotherError, UsageError
 from mother.index import Index
 from mother.index.executors import TRIES, Lost, Processes, in_order, opened
 from mother.index.unit import sketched, unit
-from mother.sketches.windows import MATRICES
+from mother.sketches.windows import SAMPLED_MATRICES
 
 
 def forest(folder, path, **options):
@@ -152,7 +152,7 @@ def test_what_is_no_single_file_is_found_again(tmp_path, processes):
 
 def test_a_worker_refuses_other_files_and_another_version(own):
     (checkpoint, *_), _ = discover([own])
-    sent = unit(checkpoint, 8 << 10, 0, MATRICES)
+    sent = unit(checkpoint, 8 << 10, 0, SAMPLED_MATRICES)
     assert isinstance(sketched(sent), bytes)
     older = sketched(replace(sent, version="0.0.1"))
     assert isinstance(older, Problem)
@@ -202,7 +202,7 @@ def test_results_come_in_order_whatever_fails(count, ahead, at):
 
 def test_who_stops_cancels_what_waits(own, tmp_path):
     (tmp_path / "asked").mkdir()
-    units = [unit(c, 8 << 10, 0, MATRICES) for c in discover([own])[0]]
+    units = [unit(c, 8 << 10, 0, SAMPLED_MATRICES) for c in discover([own])[0]]
     with ThreadPoolExecutor(1) as thread:
         results = in_order(thread, dying.slow, units, ahead=17)
         next(results)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("few_replicates")
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Sketches grow once, to a twentieth of the weights."""
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 1)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def template(close, once):
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mother.sketches.levels.LEVELS", 1)
+            patch.setattr("mother.sketches.levels.MAX_LEVELS", 1)
             with Index.create(folder, budget=BUDGET) as index:
                 index.add([close])
 

@@ -64,7 +64,7 @@ def test_families_are_those_of_the_weights(strangers, tmp_path, budget, monkeypa
         assert (index.verify(), undecided(index)) == ([], [])
         kept = index.graph().to_json()
         assert index.recover().to_json() == kept
-    monkeypatch.setattr("mother.sketches.levels.LEVELS", 0)
+    monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
     with Index.create(tmp_path / "plain", budget=budget, read=0) as index:
         assert index.add([strangers]).closer == ()
         assert trees(index.graph()) != TREES or budget == 32 << 10

@@ -30,7 +30,7 @@ from mother.index import Index, executors
 from mother.methods.refinement import READ
 from mother.names import counted
 from mother.options import Options
-from mother.sketches.windows import BUDGET, MATRICES
+from mother.sketches.windows import BUDGET, SAMPLED_MATRICES
 from mother.views.explanation import odds
 from mother.views.terminal import printable
 
@@ -81,7 +81,7 @@ _base = click.option(
 @click.option(
     "--matrices",
     type=click.IntRange(min=1),
-    default=MATRICES,
+    default=SAMPLED_MATRICES,
     show_default=True,
     help="Sample so many matrices of a large model at most: each costs a request on the Hub.",
 )

@@ -25,7 +25,7 @@ from mother.cli.output import (
 from mother.errors import InputError, UsageError
 from mother.graph import ModelGraph
 from mother.graph.documents import read_json
-from mother.graph.evaluation import LARGEST
+from mother.graph.evaluation import MAX_TRUTH
 from mother.hub import shown, tags_of
 from mother.methods.scores import SCORES
 from mother.options import DISTANCES, METHODS, STAGES, Options
@@ -263,7 +263,7 @@ def _closing(paths: Sequence[str], output: Path | None, html: Path | None) -> It
 
 
 def _read_stages(path: Path) -> dict[str, str]:
-    content = read_json(path, LARGEST)
+    content = read_json(path, MAX_TRUTH)
     if not isinstance(content, dict):
         raise UsageError(f'{path}: stages are JSON such as {{"id": "generalization"}}')
     return {str(k): str(v) for k, v in content.items()}

@@ -15,7 +15,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
-from mother.copies.nearer import ASTRAY, MARKED, TRIED
+from mother.copies.nearer import ASTRAY, MARKED, ORIGINALS_TRIED
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -26,8 +26,8 @@ from mother.measures.reference import sample
 from mother.measures.shapes import WIDEST
 from mother.thresholds import DEVIATIONS
 
-HALF = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
-_TINY = 1e-30
+HALF_STEP = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
+_NO_LENGTH = 1e-30
 
 
 def find_compressed(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -45,7 +45,8 @@ def find_compressed(group: Group, m: Measures, copies: Sequence[Duplicate]) -> l
     found = []
     for k in np.flatnonzero((pruned | rounded) & (original < 0)).tolist():
         holds = without_some if pruned[k] else _rounded_to_grid
-        order = np.lexsort((apart[k], original >= 0))[: TRIED + int((original >= 0).sum())]
+        most = ORIGINALS_TRIED + int((original >= 0).sum())
+        order = np.lexsort((apart[k], original >= 0))[:most]
         near = [o for o in order.tolist() if o != k and k not in _above(o, original, none)]
         match = next((o for o in near if holds(aligned[o], aligned[k])), None)
         if match is not None:
@@ -103,9 +104,9 @@ def _ends_at(m: Source, original: int, copy: int) -> Bools:
     from it does but for chance. One that was trained along that way lies anywhere."""
     every, norms = np.arange(len(m)), m.squared_norms()
     of_first, of_copy = (m.pairs(np.full_like(every, k), every).ij for k in (original, copy))
-    weight = (m.seen / np.maximum(norms[:, original], _TINY))[:, None]
+    weight = (m.seen / np.maximum(norms[:, original], _NO_LENGTH))[:, None]
     own, between = norms[:, [original]], of_first[:, [copy]]
-    length = max(float(np.nansum(weight * (own + norms[:, [copy]] - 2 * between))), _TINY)
+    length = max(float(np.nansum(weight * (own + norms[:, [copy]] - 2 * between))), _NO_LENGTH)
     along = np.nansum(weight * (of_copy - of_first - between + own), axis=0)
     far = np.nansum(weight * np.maximum(norms + norms[:, [copy]] - 2 * of_copy, 0.0), axis=0)
     chance = np.sqrt(far / length / max(float(m.seen.sum()), 1.0))
@@ -115,7 +116,7 @@ def _ends_at(m: Source, original: int, copy: int) -> Bools:
 def _log_odds(m: Source, original: int, copy: int) -> Array:
     """Of each model coming from the copy rather than from its original, (n,)."""
     every = np.arange(len(m))
-    norms = np.maximum(m.squared_norms(), _TINY)
+    norms = np.maximum(m.squared_norms(), _NO_LENGTH)
     squared_sine = []
     for one in (original, copy):
         product = np.maximum(m.pairs(np.full_like(every, one), every).ij, 0.0)
@@ -160,4 +161,5 @@ def _on_its_grid(original: Tensor, copy: Tensor) -> bool:
         moved.append(np.abs(a - b).max())
         steps.append(grid_step(b))
     step, widest = np.array(steps), max(steps)  # short rows don't show theirs
-    return bool((np.array(moved) <= HALF * np.where(step > 0, step, widest)).all() and widest > 0)
+    half = HALF_STEP * np.where(step > 0, step, widest)
+    return bool((np.array(moved) <= half).all() and widest > 0)

@@ -26,7 +26,7 @@ from mother.measures import is_matrix
 from mother.thresholds import TRACE
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
-MIN_VALUES = 16
+TELLING_VALUES = 16
 
 _NESTED = re.compile(r"\.\d+\..*\.\d+\.")
 #: tensors by what equal ones have in common
@@ -222,4 +222,4 @@ def _by_values(
 
 def _tells(keyed: Keyed) -> bool:
     few = (few_of(t) for some in keyed.values() for t in some)
-    return len(np.unique(np.concatenate([x.astype(np.float64) for x in few]))) >= MIN_VALUES
+    return len(np.unique(np.concatenate([x.astype(np.float64) for x in few]))) >= TELLING_VALUES

@@ -16,11 +16,11 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.contained import included, pair_of, stars
-from mother.copies.duplicates import CHUNK, Duplicate
+from mother.copies.duplicates import COMPARED_AT_ONCE, Duplicate
 from mother.layouts import Group
 
 #: different values that a model must hold: constant and near-constant ones agree by chance
-MIN_VALUES = 64
+CONVERTED_VALUES = 64
 
 Sizes = tuple[int, ...]
 
@@ -54,7 +54,7 @@ def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
     pairs = [
         pair_of(*(across[j][1] for j in pair), mutual=pair[::-1] in inside, mutually="converted")
         for pair in sorted(inside)
-        if sum(digests.values(t) for t in _weights(across[pair[0]][1])) >= MIN_VALUES
+        if sum(digests.values(t) for t in _weights(across[pair[0]][1])) >= CONVERTED_VALUES
     ]
     return stars(filter(None, pairs))
 
@@ -92,9 +92,9 @@ class _Digests:
         if tensor not in self._known:
             values = np.sort(tensor.read())
             digest = hashlib.sha256()
-            for start in range(0, len(values), CHUNK):
-                # + 0.0 makes one zero of both
-                digest.update((values[start : start + CHUNK].astype(np.float64) + 0.0).tobytes())
+            for start in range(0, len(values), COMPARED_AT_ONCE):
+                some = values[start : start + COMPARED_AT_ONCE].astype(np.float64)
+                digest.update((some + 0.0).tobytes())  # which makes one zero of both
             many = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
             self._known[tensor] = digest.digest(), many
         return self._known[tensor]

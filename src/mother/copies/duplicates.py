@@ -18,10 +18,10 @@ from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.thresholds import TRACE
 
-CHUNK = 1 << 20  # weights that are read at once
+COMPARED_AT_ONCE = 1 << 20  # weights that are read at once
 #: of a model's weights, what may be integers that the other one lacks: positions, counters
 _Kind = np.dtype[np.generic] | tuple[np.dtype[np.generic], ...] | None
-_NORMAL = float(np.finfo(np.float16).smallest_normal)
+_HALF_SMALLEST = float(np.finfo(np.float16).smallest_normal)
 _COARSE = tuple(
     np.dtype(t)
     for t in (
@@ -247,8 +247,8 @@ def _digest(tensor: Tensor) -> bytes:
     """Of its values, as 64-bit integers or complex numbers."""
     digest = hashlib.sha256()
     kind = np.complex128 if tensor.dtype.kind == "c" else np.int64
-    for start in range(0, tensor.size, CHUNK):
-        values = tensor.read(start, min(start + CHUNK, tensor.size))
+    for start in range(0, tensor.size, COMPARED_AT_ONCE):
+        values = tensor.read(start, min(start + COMPARED_AT_ONCE, tensor.size))
         digest.update(
             values.astype(kind if values.dtype.kind in "iubc" else values.dtype).tobytes()
         )
@@ -334,12 +334,12 @@ def agree(
     normal number for converters round, flush to zero, or raise to the least there is."""
     a, b = rounded(original, dtype), rounded(copy, None)
     if dtype == copy.dtype == np.float16:
-        a, b = (np.where(np.abs(x) < _NORMAL, 0.0, x) for x in (a, b))
+        a, b = (np.where(np.abs(x) < _HALF_SMALLEST, 0.0, x) for x in (a, b))
     return bool(np.array_equal(a, b, equal_nan=True))
 
 
 def chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
     """The values of two tensors of one size, a part of both at a time."""
-    for start in range(0, a.size, CHUNK):
-        stop = min(start + CHUNK, a.size)
+    for start in range(0, a.size, COMPARED_AT_ONCE):
+        stop = min(start + COMPARED_AT_ONCE, a.size)
         yield a.read(start, stop), b.read(start, stop)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.duplicates import Duplicate, originals
-from mother.copies.nearer import TRIED, distances
+from mother.copies.nearer import ORIGINALS_TRIED, distances
 from mother.evidence.ranks import unchanged
 from mother.evidence.steps import PROJECTED
 from mother.layouts import Group, Layer
@@ -25,11 +25,11 @@ from mother.measures.shapes import as_matrix
 from mother.thresholds import ALL_BUT_NOISE, DEVIATIONS, LITTLE, NEARLY_ALL, SLIGHT
 
 Array = NDArray[np.float64]
-LAYERS = 3  # that changed, at least
+EDITED_LAYERS = 3  # that changed, at least
 DIRECTIONS = 8  # taken out, at most
-LOOKED_AT = 2  # matrices that are read for it
-LARGEST = 1 << 26  # weights of these
-_TINY = 1e-300
+EDITED_MATRICES = 2  # matrices that are read for it
+EDITED_LARGEST = 1 << 26  # weights of these
+_NO_ENERGY = 1e-300
 
 
 def find_edited(
@@ -49,7 +49,7 @@ def find_edited(
     taken = originals(group, copies) >= 0
     found = []
     for k in np.flatnonzero(~taken).tolist():
-        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist():
+        for o in np.argsort(apart[k], kind="stable")[:ORIGINALS_TRIED].tolist():
             # of whole layers nothing is left, of windows what chance leaves
             strays = SLIGHT if whole is None else DEVIATIONS
             if o == k or taken[o] or not _shorter(part, o, k, same, strays):
@@ -75,19 +75,19 @@ def _shorter(m: Measures, o: int, k: int, same: NDArray[np.bool_], strays: float
     """Whether in every layer that changed k is o without something that is orthogonal to k, but for
     so much of a cosine's chance."""
     moved = ~same[:, o, k]
-    if moved.sum() < LAYERS:
+    if moved.sum() < EDITED_LAYERS:
         return False
     own, between = m.gram[moved, k, k], m.gram[moved, o, k]
-    step = np.sqrt(np.maximum(m.two(o, k).squared_distance[moved, 0, 1], _TINY))
-    cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _TINY)) / step
+    step = np.sqrt(np.maximum(m.two(o, k).squared_distance[moved, 0, 1], _NO_ENERGY))
+    cosine = np.abs(between - own) / np.sqrt(np.maximum(own, _NO_ENERGY)) / step
     return bool((cosine * np.sqrt(m.seen[moved]) < strays).mean() >= NEARLY_ALL)
 
 
 def _without(group: Group, o: int, k: int, layers: Sequence[int], *, cut: bool = False) -> bool:
     """Whether the matrices of k are those of o without a few directions, the same ones. cut: as of
     `_taken_out`."""
-    small = [x for x in layers if group.layers[x].tensors[0].size <= LARGEST]
-    largest = sorted(small, key=lambda x: -group.layers[x].tensors[0].size)[:LOOKED_AT]
+    small = [x for x in layers if group.layers[x].tensors[0].size <= EDITED_LARGEST]
+    largest = sorted(small, key=lambda x: -group.layers[x].tensors[0].size)[:EDITED_MATRICES]
     return bool(largest) and all(_projected(group.layers[x], o, k, cut) for x in largest)
 
 
@@ -110,7 +110,7 @@ def _taken_out(before: Array, after: Array, *, cut: bool = False) -> bool:
     step = before - after
     draws = np.random.default_rng(0).standard_normal((step.shape[1], 2 * DIRECTIONS))
     basis = np.linalg.qr(step @ draws)[0]
-    along, every = basis.T @ step, max(float((step**2).sum()), _TINY)
+    along, every = basis.T @ step, max(float((step**2).sum()), _NO_ENERGY)
     if float((along**2).sum()) < ALL_BUT_NOISE * every:
         return False  # nor do the DIRECTIONS that hold most of it
     left, values, _ = np.linalg.svd(along, full_matrices=False)

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.copies.duplicates import CHUNK, Duplicate, without
-from mother.copies.scaled import ALIKE, SLACK, rounding
+from mother.copies.duplicates import COMPARED_AT_ONCE, Duplicate, without
+from mother.copies.scaled import ROUNDED_TWICE, SAME_DIRECTION, rounding
 from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.shapes import as_matrix, spans
 from mother.thresholds import MOST
 
 Array = NDArray[np.float64]
-LOOKED_AT = 4, 8  # largest matrices that two models have in common, and rows of each, to begin with
+FOLDED_GLANCE = 4, 8  # largest matrices that are looked at first, and rows of each
 FAR = 16  # times its error, by which the numbers of a matrix differ
-_TINY = float(np.finfo(np.float16).smallest_normal) / 512  # below it float16 holds no digits
+_NO_DIGITS = float(np.finfo(np.float16).smallest_normal) / 512  # below it float16 holds no digits
 
 
 def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -59,7 +59,7 @@ def find_folded(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
         pairs = _in_common(group, o, k)
         if not pairs:
             continue
-        if all(map(_alike, pairs[: LOOKED_AT[0]])) and _is_folded(pairs):
+        if all(map(_alike, pairs[: FOLDED_GLANCE[0]])) and _is_folded(pairs):
             folded.add(k)
             models = group.checkpoints[o], group.checkpoints[k]
             found.append(Duplicate(*models, "converted", "norms folded in", distance=0.0))
@@ -87,12 +87,15 @@ def _alike(pair: tuple[Tensor, Tensor]) -> bool:
     """Whether rows of two matrices, or their columns, point the same way or the opposite, at a
     glance."""
     height, _ = as_matrix(pair[0].shape)
-    rows = np.unique(np.linspace(0, height - 1, LOOKED_AT[1]).astype(int)).tolist()
+    rows = np.unique(np.linspace(0, height - 1, FOLDED_GLANCE[1]).astype(int)).tolist()
     x, y = (t.parts(spans(t.shape, rows)).astype(np.float64) for t in pair)
-    return any(
-        ((x * y).sum(axis=k) ** 2 >= (1 - ALIKE) * (x * x).sum(axis=k) * (y * y).sum(axis=k)).all()
-        for k in (1, 0)
-    )
+    return any(_one_way(x, y, axis) for axis in (1, 0))
+
+
+def _one_way(x: Array, y: Array, axis: int) -> bool:
+    squared_cosine = (x * y).sum(axis=axis) ** 2
+    lengths = (x * x).sum(axis=axis) * (y * y).sum(axis=axis)
+    return bool((squared_cosine >= (1 - SAME_DIRECTION) * lengths).all())
 
 
 def _is_folded(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
@@ -103,14 +106,14 @@ def _is_folded(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
         scales = next((s for k in (1, 0) if (s := _scales(*pair, axis=k)) is not None), None)
         if scales is None:
             return False
-        least = max(ALIKE, FAR * _error(*pair)) * np.abs(scales).max(initial=0.0)
+        least = max(SAME_DIRECTION, FAR * _error(*pair)) * np.abs(scales).max(initial=0.0)
         differ = differ or bool(np.ptp(scales) > least)
     return differ
 
 
 def _error(a: Tensor, b: Tensor) -> float:
     """What rounding may make of a weight, as a share of it."""
-    return SLACK * max(map(rounding, (a, b)))
+    return ROUNDED_TWICE * max(map(rounding, (a, b)))
 
 
 def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
@@ -123,7 +126,7 @@ def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
     error, at = _error(a, b), 0
     for x, y in _blocks(a, b):
         scale = np.expand_dims(scales[at : at + len(x)] if axis else scales, axis)
-        if not (np.abs(y - scale * x) <= error * np.abs(y) + _TINY).all():
+        if not (np.abs(y - scale * x) <= error * np.abs(y) + _NO_DIGITS).all():
             return None
         at += len(x)
     return np.asarray(scales)
@@ -132,7 +135,7 @@ def _scales(a: Tensor, b: Tensor, axis: int) -> Array | None:
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[Array, Array]]:
     """Both matrices, some rows at a time."""
     height, width = as_matrix(a.shape)
-    step = max(1, CHUNK // width)
+    step = max(1, COMPARED_AT_ONCE // width)
     for top in range(0, height, step):
         start, stop = top * width, min(top + step, height) * width
         x, y = (t.read(start, stop).reshape(-1, width).astype(np.float64) for t in (a, b))

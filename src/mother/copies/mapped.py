@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Duplicate, originals
 from mother.copies.edited import projected
-from mother.copies.nearer import TRIED, distances, nearer
+from mother.copies.nearer import ORIGINALS_TRIED, distances, nearer
 from mother.evidence.kinship import kinship
 from mother.evidence.ranks import unchanged
 from mother.layouts import Group, Layer
@@ -35,10 +35,10 @@ from mother.thresholds import TRACE
 
 Array = NDArray[np.float64]
 KEPT_ROWS = 256  # matrices of which rows are held
-WEIGHTS = 1 << 12  # of a matrix that are looked at
-ENOUGH = 64  # neighbours that the steps of others would turn, at least
+WEIGHTS_OF_MATRIX = 1 << 12  # of a matrix that are looked at
+TURNED_NEIGHBOURS = 64  # neighbours that the steps of others would turn, at least
 FEWER = 8  # weights that became one, at least
-CODES = 0.25  # of the original's different values, that one rounded to codes has at most
+FEWER_VALUES = 0.25  # of the original's different values, that one rounded to codes has at most
 EPS = 4.0  # times a number type's: what rounding turns is in order
 
 
@@ -85,14 +85,14 @@ def find_mapped(
 def near_pairs(
     m: Measures, of: NDArray[np.bool_], related: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """Pairs of related models of which one is among the TRIED nearest of the other, nearest first.
-    of: those that take part, (n,)."""
+    """Pairs of related models of which one is among the ORIGINALS_TRIED nearest of the other,
+    nearest first. of: those that take part, (n,)."""
     apart = distances(m)
     apart[apart == 0] = np.inf
     near = {
         (min(k, o), max(k, o))
         for k in np.flatnonzero(of).tolist()
-        for o in np.argsort(apart[k], kind="stable")[:TRIED].tolist()
+        for o in np.argsort(apart[k], kind="stable")[:ORIGINALS_TRIED].tolist()
         if of[o] and np.isfinite(apart[k, o]) and related[k, o]
     }
     return sorted(near, key=lambda pair: (float(apart[pair]), pair))
@@ -125,7 +125,7 @@ class _Pair:
             expected += there
             one += _became_one(a, b)
             differ.append((a, b))
-        if expected < ENOUGH:
+        if expected < TURNED_NEIGHBOURS:
             return None
         few, many = sorted(one.tolist())
         first = None if many < FEWER or few > many / 4 else int(one.argmax())
@@ -139,7 +139,7 @@ def _relation(differ: Sequence[tuple[Array, Array]], first: int) -> str:
         return "pruned"
     if all(number_format(b.astype(np.float32)) != np.float32 for _, b in pairs):
         return "converted"
-    if all(len(np.unique(b)) <= CODES * len(np.unique(a)) for a, b in pairs):
+    if all(len(np.unique(b)) <= FEWER_VALUES * len(np.unique(a)) for a, b in pairs):
         return "quantized"
     return "edited"
 
@@ -167,9 +167,9 @@ def both(
 
 
 def some_rows(tensor: Tensor) -> Array:
-    """From the middle of a matrix, WEIGHTS or a row at the least, (rows, columns)."""
+    """From the middle of a matrix, WEIGHTS_OF_MATRIX or a row at the least, (rows, columns)."""
     height, width = as_matrix(tensor.shape)
-    rows = min(height, max(1, -(-WEIGHTS // width)))
+    rows = min(height, max(1, -(-WEIGHTS_OF_MATRIX // width)))
     start = (height - rows) // 2
     every = [tensor.read(*span) for span in spans(tensor.shape, range(start, start + rows))]
     return np.stack(every).astype(np.float64)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import COSINE
-from mother.evidence.family import TINY
+from mother.evidence.family import NO_NORM
 from mother.measures import Measures
 
 ASTRAY = 0.15  # of the way between two models, by which the place of a third is off at most
-TRIED = 4  # of the nearest models, as the original of a copy
+ORIGINALS_TRIED = 4  # of the nearest models, as the original of a copy
 MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 
 
@@ -47,7 +47,7 @@ def nearer(
         return None, False
     apart, chance = m.squared_distance[differ], COSINE**2 + 1 / m.seen[differ]
     way = apart[:, i, k]
-    length = max(float(np.nansum(way)), TINY)
+    length = max(float(np.nansum(way)), NO_NORM)
     where = [(1 + np.nansum(apart[:, x, i] - apart[:, x, k]) / length) / 2 for x in kin]
     by_chance = [np.sqrt(np.nansum(chance * way * apart[:, x, i])) / length for x in kin]
     at, spread = float(np.median(where)), float(np.median(by_chance)) / len(kin) ** 0.5

@@ -24,17 +24,17 @@ from mother.measures import Measures, is_matrix
 from mother.measures.formats import error_of, roundings
 from mother.thresholds import LARGELY, LIKELY, MOST
 
-MANY = 8  # matrices in which it is equal, unless all are: of less, those that differ are no small
-# part
-FEW = 2  # matrices that differ at most, of those that both have and that are not made anew
+EQUAL_MATRICES = 8  # in which it is equal at least: beside fewer, two are no small part
+UNEQUAL_MATRICES = 2  # that differ at most, of those that both have and that are not made anew
 COARSEST = 2 * error_of(np.dtype(ml_dtypes.bfloat16))  # of a format of floats
 
 
 def find_partial(
     group: Group, m: Measures, copies: Sequence[Duplicate], whole: Group | None = None
 ) -> list[Duplicate]:
-    """Models of a group that are another one but for FEW matrices, by the relation "" of trainings.
-    copies: those known before. whole: the same layers whole, where the group has windows of them.
+    """Models of a group that are another one but for UNEQUAL_MATRICES, by the relation "" of
+    trainings. copies: those known before. whole: the same layers whole, where the group has
+    windows of them.
 
     The one that the others are nearer to in what differs is the original, or that which has their
     shapes; where they are as near to both, the search has to tell, or, if no matrix differs, the
@@ -61,7 +61,7 @@ def find_partial(
         new += cosine[layer] < least[layer]
     found, aligned = list[Duplicate](), list[Aligned]()
     anew = (alike > 0) & (new == differ)  # what differs is from neither, or nothing does
-    few = anew | ((alike >= MANY) & (differ <= FEW))
+    few = anew | ((alike >= EQUAL_MATRICES) & (differ <= UNEQUAL_MATRICES))
     few &= equal >= np.where(anew, MOST, LARGELY) * np.minimum.outer(held, held)
     pairs, related = np.argwhere(np.triu(few, 1)), kinship(m) > 1
     for i, k in pairs.tolist():

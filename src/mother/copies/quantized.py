@@ -24,18 +24,18 @@ from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import WIDEST, as_matrix, spans
-from mother.sketches.sketch import GLANCE
+from mother.sketches.sketch import CODED_GLANCE
 from mother.thresholds import DECISIVE, MOST, WIDELY
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
 Matrices = dict[Key, Array]  # some rows of each
-HELD = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
-ROWS = 2, 64  # of a matrix, at least and at most
-MATRICES = 64  # of a model, by a hash of their names: any order of theirs repeats kinds of layers
+WEIGHTS_LOOKED_AT = 1 << 20, 1 << 26  # weights that are looked at, of a model and of all
+QUANTIZED_ROWS = 2, 64  # of a matrix, at least and at most
+QUANTIZED_MATRICES = 64  # of a model, by a hash of their names, which are of a few kinds
 EQUAL = 1e-5  # of the squared norm, by which layers differ that were but stored in another type
-WITHIN = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
-BEYOND = 0.55, 0.005  # of a step, further than rounding moves weights; the share that may lie so
+CELLS_OFF = 0.12, 1.5  # of a cell's width, root mean square, that the original lies off its copy
+STEPS_OFF = 0.55, 0.005  # of a step, further than rounding moves weights; the share that may lie so
 
 
 def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -150,13 +150,13 @@ class _Rows:
     def __init__(self, group: Group) -> None:
         self.group = group
         every = [layer for layer in group.layers if is_matrix(layer.shape)]
-        matrices = sorted(every, key=lambda layer: _hash(layer.name))[:MATRICES]
-        most = min(HELD[0], HELD[1] // max(1, len(group.checkpoints)))
+        matrices = sorted(every, key=lambda layer: _hash(layer.name))[:QUANTIZED_MATRICES]
+        most = min(WEIGHTS_LOOKED_AT[0], WEIGHTS_LOOKED_AT[1] // max(1, len(group.checkpoints)))
         self.rows = {}
         for layer in matrices:
             height, width = as_matrix(layer.shape)
             fair = most // max(1, len(matrices)) // min(width, WIDEST)
-            many = min(height, max(ROWS[0], min(ROWS[1], fair)))
+            many = min(height, max(QUANTIZED_ROWS[0], min(QUANTIZED_ROWS[1], fair)))
             self.rows[layer.name, layer.shape] = np.unique(
                 np.linspace(0, height - 1, many).astype(int)
             )
@@ -211,11 +211,12 @@ def _may_be_coded(group: Group, model: int) -> bool:
     ]
     if group.checkpoints[model].is_sketch:  # which has looked at whole rows
         return any(tensor.cell > 0 for tensor in own)
-    largest = sorted(own, key=lambda tensor: -tensor.size)[: GLANCE[0]]
+    largest = sorted(own, key=lambda tensor: -tensor.size)[: CODED_GLANCE[0]]
     few = 0
     for tensor in largest:
         height, _ = as_matrix(tensor.shape)
-        at = np.unique(np.linspace(0, height - 1, min(height, GLANCE[1])).astype(int)).tolist()
+        many = min(height, CODED_GLANCE[1])
+        at = np.unique(np.linspace(0, height - 1, many).astype(int)).tolist()
         few += cells_of(tensor.parts(spans(tensor.shape, at)).astype(np.float64)).few
     return few > 0
 
@@ -286,7 +287,7 @@ class _Seen:
                 if cells.few and cells.squared > 0:
                     off.append(np.sqrt(left / a.size / noise))
                 if cells.steps is not None and not other.cells[key].few:
-                    limit, share = BEYOND
+                    limit, share = STEPS_OFF
                     strays = (np.abs(a - b) > limit * cells.steps[:, None]).mean() > share
                     outside = outside or bool(strays)
             else:
@@ -309,7 +310,7 @@ class _Seen:
             weighted_median(order, np.array(weights))[0] > RELATED
         )
         middle = float(np.median(off)) if off else np.nan
-        least, most = WITHIN
+        least, most = CELLS_OFF
         return _Match(
             model,
             related,

@@ -14,7 +14,7 @@ from mother.evidence.ranks import unchanged
 from mother.layouts import Group
 from mother.measures import Measures
 
-ROWS = 64  # that are compared
+RESIZED_ROWS = 64  # that are compared
 
 
 def find_resized(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -82,6 +82,6 @@ def _same_rows(a: Tensor, b: Tensor) -> bool:
         return False
     few = min(a.shape[0], b.shape[0])
     columns = a.size // a.shape[0]
-    rows = sorted({int(r) for r in np.linspace(0, few - 1, min(few, ROWS))})
+    rows = sorted({int(r) for r in np.linspace(0, few - 1, min(few, RESIZED_ROWS))})
     spans = [(r * columns, (r + 1) * columns) for r in rows]
     return all(np.array_equal(a.read(*at), b.read(*at)) for at in spans)

@@ -14,9 +14,9 @@ from mother.evidence.kinship import kinship
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
 
-ALIKE = 1e-3  # squared sine of the angle between layers that are looked at closely
+SAME_DIRECTION = 1e-3  # squared sine of the angle between layers that are looked at closely
 LONG = 8  # elements of a vector that tell a number of its own
-SLACK = 1.05  # of the error of rounding twice
+ROUNDED_TWICE = 1.05  # of the error of rounding twice
 
 
 def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[Duplicate]:
@@ -37,7 +37,7 @@ def find_scaled(group: Group, m: Measures, copies: Sequence[Duplicate]) -> list[
     alone: list[int] = []
     kin = kinship(m) > 1
     for k in order:
-        alike = (1 - cosine[:, alone, k] ** 2 <= ALIKE).all(axis=0)
+        alike = (1 - cosine[:, alone, k] ** 2 <= SAME_DIRECTION).all(axis=0)
         for o in (o for o, near in zip(alone, alike, strict=True) if near):
             told = dict(zip(matrices, scale[:, o, k].tolist(), strict=True))
             if (scales := _scales(group, o, k, told)) is not None:
@@ -67,7 +67,7 @@ def _scales(group: Group, i: int, k: int, scale: Mapping[int, float]) -> list[fl
     that differs, or nothing does. scale: those of matrices. Short vectors are as they are, or times
     the number of all matrices, where that is one."""
     moved, every = False, list(scale.values())
-    one = every[0] if np.ptp(every) <= ALIKE * abs(every[0]) else 1.0
+    one = every[0] if np.ptp(every) <= SAME_DIRECTION * abs(every[0]) else 1.0
     for number, layer in enumerate(group.layers):
         if not {i, k} <= set(layer.members):
             return None
@@ -98,7 +98,7 @@ def rounding(tensor: Tensor) -> float:
 
 def _times(a: Tensor, b: Tensor, scale: float) -> bool:
     """Whether b is a times a number, to the rounding of both."""
-    eps = SLACK * max(map(rounding, (a, b)))
+    eps = ROUNDED_TWICE * max(map(rounding, (a, b)))
     for x, y in chunks(a, b):
         expected, got = scale * x.astype(np.float64), y.astype(np.float64)
         if not (np.abs(got - expected) <= eps * np.abs(got)).all():

@@ -24,9 +24,9 @@ from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 
 Array = NDArray[np.float64]
-LAYERS = 4  # that are looked at, the largest
-BINS = 32
-ENOUGH = 512  # weights of a matrix, at least
+SHAPED_MATRICES = 4  # that are looked at, the largest
+SIZE_BINS = 32
+SHAPED_WEIGHTS = 512  # weights of a matrix, at least
 SHARE = 0.2  # of a step that is a function of the weights, from either side
 
 
@@ -40,7 +40,7 @@ def find_shaped(
     related = kinship(m) > 1
     models, found = (whole or group).checkpoints, list[Duplicate]()
     layers = sorted(
-        (x for x in (whole or group).layers if is_matrix(x.shape) and x.size >= ENOUGH),
+        (x for x in (whole or group).layers if is_matrix(x.shape) and x.size >= SHAPED_WEIGHTS),
         key=lambda x: (-x.size, x.name),
     )
     rows = lru_cache(KEPT_ROWS)(some_rows)  # a model is near to several
@@ -61,12 +61,12 @@ def _share(layers: Sequence[Layer], i: int, k: int, rows: Callable[[Tensor], Arr
     """Of the step between two models, what is a function of the weights, from either side."""
     steps, sizes = list[tuple[Array, Array]](), list[int]()
     for a, b in both(layers, i, k, rows):
-        if a.shape == b.shape and a.size >= ENOUGH and not (a == b).all():
+        if a.shape == b.shape and a.size >= SHAPED_WEIGHTS and not (a == b).all():
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
                 return 0.0
             steps.append((a, b))
             sizes.append(a.size)
-        if len(sizes) == LAYERS:
+        if len(sizes) == SHAPED_MATRICES:
             break
     if not sizes:
         return 0.0
@@ -90,7 +90,7 @@ def explained(weights: Array, step: Array) -> float:
         return 0.0
     rest = d - (d @ x) / energy * x
     ordered = in_order(x[None])[0]
-    edges = np.linspace(0, len(x), BINS + 1).astype(np.intp)
+    edges = np.linspace(0, len(x), SIZE_BINS + 1).astype(np.intp)
     sums = np.add.reduceat(rest[ordered], edges[:-1])
     between = float((sums**2 / np.diff(edges)).sum())
-    return (between - (BINS - 1) / len(x) * float(rest @ rest)) / total
+    return (between - (SIZE_BINS - 1) / len(x) * float(rest @ rest)) / total

@@ -26,10 +26,10 @@ from mother.thresholds import ALL_BUT_NOISE, NEARLY_ALL
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 UNLIKE = "no plain training"  # and what shows it
-NEAR = 4  # models that a step is taken from
+STEPS_FROM = 4  # models that a step is taken from
 SIZES = 3  # different ones that the weights of a step take, at most
-FINE = 1e-3  # of the largest step, by which two of one size differ at most
-FEWEST = 256  # weights that moved
+ONE_SIZE = 1e-3  # of the largest step, by which two of one size differ at most
+MOVED_WEIGHTS = 256  # weights that moved
 
 
 def find_unlike(
@@ -75,7 +75,7 @@ def _shown(group: Group, m: Measures, among: Mask, weights: Sequence[Array]) -> 
     apart = distances(m)
     far = np.where(np.isfinite(apart), apart, 0.0).sum(axis=1)
     for k in (k for k in some if k not in found):
-        near = [o for o in np.argsort(apart[k], kind="stable")[:NEAR].tolist() if among[o]]
+        near = [o for o in np.argsort(apart[k], kind="stable")[:STEPS_FROM].tolist() if among[o]]
         near = [o for o in near if far[o] < far[k]]  # of two, the one that the others are nearer to
         if any(_of_few_sizes([w[k] - w[o] for w in weights]) for o in near):
             found[k] = "a step of few sizes"
@@ -96,12 +96,12 @@ def _of_few_sizes(steps: Sequence[Array]) -> bool:
     >>> _of_few_sizes([0.1 * np.sign(step), 0 * step]), _of_few_sizes([step])
     (True, False)
     """
-    moved = [np.abs(s[s != 0]) for s in steps if np.count_nonzero(s) >= FEWEST]
+    moved = [np.abs(s[s != 0]) for s in steps if np.count_nonzero(s) >= MOVED_WEIGHTS]
     return bool(moved) and all(_sizes(s) <= SIZES for s in moved)
 
 
 def _sizes(lengths: Array) -> int:
-    """How many sizes nearly all of these numbers have, as near as FINE."""
-    bins = np.rint(lengths / (FINE * lengths.max()))
+    """How many sizes nearly all of these numbers have, as near as ONE_SIZE."""
+    bins = np.rint(lengths / (ONE_SIZE * lengths.max()))
     _, many = np.unique(bins, return_counts=True)
     return int(np.searchsorted(np.cumsum(np.sort(many)[::-1]), ALL_BUT_NOISE * len(lengths))) + 1

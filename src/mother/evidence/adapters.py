@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 FITS = 1.3  # of the alignment, from which an adapter was trained on a family
 STRANGE = 1.12  # up to which it was not
-FEWEST = 2  # modules of a kind, to take a mean over
+FEWEST_MODULES = 2  # modules of a kind, to take a mean over
 _NUMBER = re.compile(r"\d+")
 
 
@@ -62,7 +62,7 @@ def alignment(left: Mapping[str, Array], matrices: Mapping[str, Array]) -> float
                 found = float(np.linalg.norm(across @ b)) * rows**0.5 / norm / size
                 kinds = _NUMBER.sub("#", module), _NUMBER.sub("#", name), reads
                 ratios.setdefault(kinds, []).append(found)
-    means = [float(np.mean(r)) for r in ratios.values() if len(r) >= FEWEST]
+    means = [float(np.mean(r)) for r in ratios.values() if len(r) >= FEWEST_MODULES]
     return max(means, default=float("nan"))
 
 

@@ -16,7 +16,7 @@ from mother.evidence.kinds import Evidence, Kind
 from mother.measures.products import Array, Indices
 from mother.thresholds import STRONG
 
-MOST = 4096  # counters of a model that are looked at
+MAX_COUNTERS = 4096  # counters of a model that are looked at
 
 
 class Counted(Evidence):
@@ -75,7 +75,7 @@ def _counters(checkpoint: Checkpoint) -> dict[str, float]:
     for name, tensor in checkpoint.tensors.items():
         if tensor.dtype.kind in "iu" and tensor.size == 1 and tensor.kept.size:  # not of a sketch
             found[name] = float(tensor.read()[0])
-            if len(found) == MOST:
+            if len(found) == MAX_COUNTERS:
                 break
     return found
 

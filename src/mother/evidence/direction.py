@@ -35,13 +35,13 @@ from mother.measures.products import Array, Indices, Products
 COSINE = 0.01  # of a step with its start, in one layer, beyond chance
 FREEDOM = 3.0  # degrees of freedom of its Student distribution: layers stray
 POLARITIES = np.array([0.0, 0.5, 1.0])
-LEAST, MOST = 1e-4, 0.5  # over this range of |1 - a|
-GROWN = 0.2  # share of these in which a > 1: decay shrinks, little grows
+DECAY_LEAST, DECAY_MOST = 1e-4, 0.5  # over this range of |1 - a|
+GROWTH = 0.2  # share of these in which a > 1: decay shrinks, little grows
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the layers' own a: where the sum over a is taken
 UNCHANGED = 1e-12  # of a layer's squared norm: what rounding leaves of equal inner products
 _TINY = 1e-30
-_CHUNK = 1 << 18  # numbers held at once: as many as a cache holds
-_PAIRS = 16  # in a chunk at the least
+_NUMBERS_AT_ONCE = 1 << 18  # numbers held at once: as many as a cache holds
+_PAIRS_AT_LEAST = 16  # in a chunk at the least
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def log_likelihoods(of: Products, training: Training, *, by_layer: bool) -> tupl
     R = len(POLARITIES)
     log_f = np.empty((R, E))
     layers = np.empty((L if by_layer else 0, R, E))
-    size = max(_PAIRS, _CHUNK // (R * (1 + len(QUANTILES)) * len(training.scales) * L))
+    terms_of_pair = R * (1 + len(QUANTILES)) * len(training.scales) * L
+    size = max(_PAIRS_AT_LEAST, _NUMBERS_AT_ONCE // terms_of_pair)
     # parts of about one size: the sums of a pair that is left alone would round otherwise
     for start, stop in pairwise(np.linspace(0, E, math.ceil(E / size) + 1, dtype=int).tolist()):
         pairs = slice(start, stop)
@@ -132,8 +133,8 @@ def _terms(of: Products, training: Training) -> tuple[Array, Array]:
 
 def _log_density(shrink: Array, decayed: float) -> Array:
     """Log prior density of 1 - a where it is not 0."""
-    share = np.where(shrink > 0, 1 - GROWN, GROWN) * decayed / math.log(MOST / LEAST)
-    return np.asarray(np.log(share) - np.log(np.maximum(np.abs(shrink), LEAST)))
+    share = np.where(shrink > 0, 1 - GROWTH, GROWTH) * decayed / math.log(DECAY_MOST / DECAY_LEAST)
+    return np.asarray(np.log(share) - np.log(np.maximum(np.abs(shrink), DECAY_LEAST)))
 
 
 def _weighted_quantiles(values: Array, weight: Array) -> Array:

@@ -20,11 +20,11 @@ from mother.sketches.samples import Samples
 if TYPE_CHECKING:
     from mother.evidence.looks import Look
 
-LOOKED_AT = 256  # models of a family of samples that tell which layers are inherited
+MODELS_ASKED = 256  # models of a family of samples that tell which layers are inherited
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
 HEAVY = 0.999  # of the weights that moved, in the layers that are looked at
-PAIRS = 1 << 14  # looked at together
-TINY = 1e-200  # of a squared norm: less is none
+PAIRS_TOGETHER = 1 << 14  # looked at together
+NO_NORM = 1e-200  # of a squared norm: less is none
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Family:
         """|i - j|^2 of all pairs of models that are measured in pairs, (n, n)."""
         i, j = np.triu_indices(len(self))
         out = np.empty((len(self),) * 2)
-        for at in range(0, len(i), PAIRS):
-            a, b = i[at : at + PAIRS], j[at : at + PAIRS]
+        for at in range(0, len(i), PAIRS_TOGETHER):
+            a, b = i[at : at + PAIRS_TOGETHER], j[at : at + PAIRS_TOGETHER]
             out[a, b] = out[b, a] = self.by_layer(a, b).sum(axis=0)
         return out
 
@@ -127,7 +127,7 @@ class Family:
         for all."""
         of = self.source.pairs(i, j)
         squared = self.weight[:, None] * of.squared
-        cosine = of.ij / np.sqrt(np.maximum(of.ii * of.jj, TINY))
+        cosine = of.ij / np.sqrt(np.maximum(of.ii * of.jj, NO_NORM))
         strange = self.tells[:, None] & (cosine < threshold(self.source.seen)[:, None])
         if not strange.any():
             return np.asarray(squared)
@@ -146,7 +146,7 @@ def _some(source: Source) -> Measures:
         return source
     assert isinstance(source, Samples)
     n = len(source)
-    some = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.intp))
+    some = np.unique(np.linspace(0, n - 1, min(n, MODELS_ASKED)).astype(np.intp))
     return source.among(some).measures()
 
 

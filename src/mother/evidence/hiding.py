@@ -24,14 +24,14 @@ from mother.layouts.wiring import matrices, natural, stream_of
 from mother.sketches.labels import labelled
 from mother.thresholds import MOST, SLIGHT, WIDELY
 
-LAYERS = 12  # matrices of a group, of which a glance is taken
-SEEN = 1 << 11  # weights of each
-KIN = 0.2  # cosine of a layer of relatives
+GLANCE_MATRICES = 12  # matrices of a group, of which a glance is taken
+GLANCE_WEIGHTS = 1 << 11  # weights of each
+GLANCE_COSINE = 0.2  # cosine of a layer of relatives
 LIKEST = 0.75  # of layers
-FEW = 2  # layers without it that units have which moved: what writes them and what reads them
-CLOSE = 0.98  # cosine of models of which none of a few layers need be looked at for scales
+MOVED_LAYERS = 2  # that moved units show in at least: what writes them and what reads them
+UNCHANGED_COSINE = 0.98  # of a layer that need not be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
-LIKELY = 0.7  # correlation of signatures from which on the test is made
+SIGNATURE_ALIKE = 0.7  # correlation of signatures from which on the test is made
 TESTS = 64  # of one group at most, the likeliest
 MISSED = 8  # in vain, of models that may be hidden in part: no more are tried then
 
@@ -115,7 +115,7 @@ class _Two:
     @property
     def in_part(self) -> bool:
         """Whether most layers lie where names have them."""
-        return bool(len(self.cosine) and np.mean(self.cosine >= KIN) > MOST)
+        return bool(len(self.cosine) and np.mean(self.cosine >= GLANCE_COSINE) > MOST)
 
     def undone(self, tried: int) -> tuple[Relabelling, Undone] | None:
         """What hides the other from the one, and the test that says that they are kin; None where
@@ -133,7 +133,7 @@ class _Two:
         each = zip(self.matrices, self.cosine, strict=True)
         least = WIDELY * np.quantile(self.cosine, LIKEST)
         hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= least})
-        if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < FEW:
+        if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < MOVED_LAYERS:
             return None
         return test, replace(hidden, lost=frozenset())  # what is not found is new there, and stays
 
@@ -158,7 +158,7 @@ def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
     for numbers in alike.values():
         values = np.stack([families[k].signature[1] for k in numbers])
         products = values @ values.T
-        for x, y in np.argwhere(np.triu(products >= LIKELY, 1)).tolist():
+        for x, y in np.argwhere(np.triu(products >= SIGNATURE_ALIKE, 1)).tolist():
             pairs.append((-float(products[x, y]), numbers[x], numbers[y]))
     return [(i, k) for _, i, k in sorted(pairs)[:TESTS]]
 
@@ -168,10 +168,10 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     layers but few."""
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
-    some = spread([x for x in common if len(x.shape) > 1], LAYERS)
+    some = spread([x for x in common if len(x.shape) > 1], GLANCE_MATRICES)
     stream = _is_transformer(group.layers)
     families: list[_Family] = []
-    leaders = np.zeros((1, len(some), SEEN), np.float32)  # and room for more
+    leaders = np.zeros((1, len(some), GLANCE_WEIGHTS), np.float32)  # and room for more
     for k in models:
         own = np.zeros(leaders.shape[1:], np.float32)
         for x, layer in enumerate(some):
@@ -180,12 +180,12 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
         if families and some:
             cosine = _cosines(leaders[: len(families)], own)
             told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
-            kin = (cosine >= KIN).sum(axis=1) / told
+            kin = (cosine >= GLANCE_COSINE).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
             if kin[best] > MOST:
-                left = WIDELY * np.nanquantile(cosine[best], LIKEST) if stream else KIN
+                left = WIDELY * np.nanquantile(cosine[best], LIKEST) if stream else GLANCE_COSINE
                 # kin by names and places already: what training moved is not to be undone
-                if (cosine[best] < left).sum() < FEW:
+                if (cosine[best] < left).sum() < MOVED_LAYERS:
                     families[best].members.append(k)
                     continue
         if len(families) == len(leaders):
@@ -218,8 +218,9 @@ def regained(one: Tensor, other: Tensor) -> bool:
 
 def _corner(tensor: Tensor) -> Array:
     """The first weights of a tensor, together of length 1."""
-    out = np.zeros(SEEN, np.float32)
-    values = np.nan_to_num(tensor.read(0, SEEN).astype(np.float64), posinf=0.0, neginf=0.0)
+    out = np.zeros(GLANCE_WEIGHTS, np.float32)
+    first = tensor.read(0, GLANCE_WEIGHTS).astype(np.float64)
+    values = np.nan_to_num(first, posinf=0.0, neginf=0.0)
     values /= max(float(np.abs(values).max(initial=0.0)), 1e-300)  # no square is too large then
     out[: len(values)] = values / max(float(np.linalg.norm(values)), 1.0)
     return out

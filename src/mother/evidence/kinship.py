@@ -16,12 +16,12 @@ from mother.measures.clustering import minimum_spanning_trees
 Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
 MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
-SURE = 2.0  # standard errors from the threshold, within which kinship is in doubt
+IN_DOUBT = 2.0  # standard errors from the threshold, within which kinship is in doubt
 ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
 FLAT = 1e-5  # of a squared norm: less about the mean may be what single precision left of nothing
-_EXACT = 1e-9  # standard error of a cosine that was looked at whole
+_NO_ERROR = 1e-9  # standard error of a cosine that was looked at whole
 _ROUNDING = 1e-9  # of a sum of weights: more than its rounding
-_FEW = 1 << 14  # values, of which the distribution function is taken one by one
+_ONE_BY_ONE = 1 << 14  # values, of which the distribution function is taken one by one
 _UPPER = np.frompyfunc(math.erfc, 1, 1)
 
 
@@ -108,8 +108,8 @@ def kinship(m: Measures) -> Array:
 
 
 def unsure(m: Measures) -> list[tuple[int, int]]:
-    """The pairs by which models are in one family or in several, and whose kinship is within SURE
-    standard errors of what decides it: of the maximum spanning tree by kinship.
+    """The pairs by which models are in one family or in several, and whose kinship is within
+    IN_DOUBT standard errors of what decides it: of the maximum spanning tree by kinship.
 
     >>> gram = np.array([[[1.0, 0.12, 0.01], [0.12, 1.0, 0.0], [0.01, 0.0, 1.0]]])
     >>> of = ("w",), ((100, 100),), np.array([10_000]), gram
@@ -160,7 +160,7 @@ def _unsure(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) ->
     """Whether full weights may say otherwise, (...): kinship is surely there where it is beyond
     chance and beyond its error, surely not where it is below by its error."""
     share, error = _share(cosine, sizes, seen, seen)
-    off = SURE * error
+    off = IN_DOUBT * error
     related = (share - off > 1) & (_kinship(cosine, sizes, seen) > 1)
     return np.asarray(~related & (share + off >= 1))
 
@@ -170,7 +170,7 @@ def told_at_a_glance(
     sizes: NDArray[np.int64],
     seen: NDArray[np.int64],
     among: NDArray[np.int64],
-    sure: float = SURE,
+    sure: float = IN_DOUBT,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which models are surely relatives and which surely strangers, (n,), by cosines in layers,
     (L, n), that are known in single precision, and of some of the weights that are at hand: of so
@@ -195,7 +195,7 @@ def _share(
     which layers weigh, as `seen`."""
     most, weight = _beside(threshold(sizes), cosine), np.sqrt(among)
     variance = np.maximum(1 / seen - 1 / _beside(sizes, seen), 0.0)
-    noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _EXACT)
+    noise = np.maximum((1 - cosine**2) * np.sqrt(_beside(variance, cosine)), _NO_ERROR)
     share = weighted_median(cosine / most, weight)
     return share, error_of_median(cosine / most, noise / most, weight, share)
 
@@ -219,7 +219,7 @@ def error_of_median(values: Array, noise: Array, weight: Array, median: Array) -
 
 def _below(far: Array) -> Array:
     """The normal distribution function."""
-    if far.size <= _FEW:
+    if far.size <= _ONE_BY_ONE:
         return np.asarray(_UPPER(-far / 2**0.5) / 2, dtype=np.float64)
     from scipy.special import ndtr  # slow to import
 

@@ -20,7 +20,7 @@ from mother.thresholds import DEVIATIONS
 
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
-BLOCK = 1024
+MODELS_AT_ONCE = 1024
 CLOSELY = 8  # leaders that a model is compared with layer by layer, at the most
 
 
@@ -41,8 +41,8 @@ def families(samples: Samples) -> list[Indices]:
     led = np.zeros(0, dtype=np.intp)
     leading = np.zeros((0, min(DIMENSIONS, matrices.rows.shape[1])), dtype=np.float32)
     pairs: list[tuple[Indices, Indices]] = []
-    for at in range(0, n, BLOCK):
-        here = np.arange(at, min(at + BLOCK, n))
+    for at in range(0, n, MODELS_AT_ONCE):
+        here = np.arange(at, min(at + MODELS_AT_ONCE, n))
         rows = directions(matrices.among(here))
         follows = np.zeros(len(here), dtype=bool)
         if len(led):

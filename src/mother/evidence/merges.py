@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mother.evidence.onward import Made, taught, trained_from
 from mother.evidence.pieces import Piece, Pieces, alike, pieced
 from mother.evidence.steps import projected
-from mother.evidence.sums import EVEN, KIN, Fit, Products, grown
+from mother.evidence.sums import ENOUGH_KIN, EQUAL_SHARES, Fit, Products, grown
 from mother.measures import Measures
 from mother.thresholds import LIKELY, LITTLE
 
@@ -25,11 +25,12 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 ON_A_LINE = 0.6  # probability that the one between was made of the ends, not one of these: open
 PIECED = 0.97  # the same of one that is put together weight by weight
-ALIKE = 0.5  # cosine of two steps, up to which trainings may have that much in common
+COMMON = 0.5  # cosine of two steps, up to which trainings may have that much in common
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
-NEAR, ALONE = 6, 4  # models that may be the parents of one put together weight by weight: the
-# nearest, and those of which it has what they alone have
-MANY = 9  # of these, with those of which it has some weights
+# models that may be the parents of one put together weight by weight
+NEAREST_PARENTS = 6  # those nearest to it
+LONE_PARENTS = 4  # those of which it has what they alone have
+ALL_PARENTS = 9  # with those of which it has some weights
 BY_WEIGHT = "by single weights"
 PART_OF_A_STEP = "part of a step"
 
@@ -167,9 +168,9 @@ def _put_together(
     free[list(sums)] = False
 
     def explained(t: int) -> Pieces | None:
-        some = [*of.partial(t, free, ALONE), *alike(weights, rounding, t, free)]
-        near = [*dict.fromkeys([*some, *of.nearest(t, free, NEAR)])]
-        return pieced(weights, rounding, t, near[:MANY])
+        some = [*of.partial(t, free, LONE_PARENTS), *alike(weights, rounding, t, free)]
+        near = [*dict.fromkeys([*some, *of.nearest(t, free, NEAREST_PARENTS)])]
+        return pieced(weights, rounding, t, near[:ALL_PARENTS])
 
     def order(x: Pieces) -> tuple[float, ...]:
         cosine = of.cosines(x.start, [p for p in x.parents if p != x.start])
@@ -193,7 +194,7 @@ def _parts(of: Products, known: Mapping[int, Merge]) -> dict[int, Merge]:
     free[list(known)] = False
     found: dict[int, Merge] = {}
     for t in np.flatnonzero(free).tolist():
-        near = of.nearest(t, free, NEAR)
+        near = of.nearest(t, free, NEAREST_PARENTS)
         part = projected(of, t, near)
         if part is not None:
             parents, whole, every = _nearest_sum(of, t, part.parents)
@@ -208,11 +209,11 @@ def _order(of: Products, fit: Fit) -> tuple[float, ...]:
     each other (what trainings have in common is no opposition), that nothing was trained from; then
     those of fewer models."""
     last = len(fit.parents), round(fit.left, 3), fit.child
-    if fit.negative <= EVEN:
+    if fit.negative <= EQUAL_SHARES:
         return 0.0, *last
     cosine = _cosines(of, fit)
     bound = round(float(np.abs(cosine).max()), 1)
-    apart = float(cosine.min() < -LITTLE or bound > ALIKE)
+    apart = float(cosine.min() < -LITTLE or bound > COMMON)
     return round(fit.negative, 2), apart, len(_beside(of, fit.child, fit.parents)), bound, *last
 
 
@@ -236,7 +237,7 @@ def _made(of: Products, fit: Fit) -> bool:
     fits a curve through the points of one run is one of these.
     """
     parents = list(fit.parents)
-    if fit.negative > EVEN:
+    if fit.negative > EQUAL_SHARES:
         return bool(_cosines(of, fit).max() < ALONG) and any(
             _starts(of, p, [q for q in parents if q != p]) for p in parents
         )
@@ -250,14 +251,15 @@ def _made(of: Products, fit: Fit) -> bool:
     if len(kin := _beside(of, fit.child, parents)) > 1:
         return not _starts(of, fit.child, kin) or _mixes(of, fit.child, parents, kin)
     unseen = any(of.faint(fit.child, x) > LITTLE for x in parents)
-    even = bool(np.ptp(fit.shares) < EVEN)
+    even = bool(np.ptp(fit.shares) < EQUAL_SHARES)
     return unseen or even or any(_strays(of, fit.child, x) for x in parents)
 
 
 def _line(of: Products, fit: Fit) -> tuple[int, int, int] | None:
     """A start, what lies on the way from it and the end, where a sum and its two parents are
     that."""
-    if len(fit.parents) != 2 or abs(float(fit.shares.sum()) - 1) > EVEN or _varies(fit.layers):
+    whole = abs(float(fit.shares.sum()) - 1) <= EQUAL_SHARES
+    if len(fit.parents) != 2 or not whole or _varies(fit.layers):
         return None
     for p, q in (fit.parents, fit.parents[::-1]):
         share = fit.shares[fit.parents.index(q)]
@@ -287,7 +289,7 @@ def _mixes(of: Products, child: int, parents: Sequence[int], kin: Sequence[int])
     of the others', which were trained from it: where all trainings go one way, what lies near a
     parent looks like the start of all, and the parent like what is left when steps are taken away.
     """
-    if len(kin) < KIN:
+    if len(kin) < ENOUGH_KIN:
         return False
     near = np.array(kin)
     held = {(c, p): abs(of.held_alone(c, p, near)) for c in (child, *parents) for p in parents}
@@ -311,7 +313,7 @@ def _named(of: Products, fit: Fit) -> Merge:
     parents = tuple(fit.parents[k] for k in order)
     shares, layers = fit.shares[order], fit.layers[:, order]
     total = float(shares.sum())
-    even = len(parents) > 2 and bool((np.abs(shares - 1 / len(parents)) < EVEN).all())
+    even = len(parents) > 2 and bool((np.abs(shares - 1 / len(parents)) < EQUAL_SHARES).all())
     if _varies(layers):
         method = "by block"
     elif even:
@@ -330,7 +332,7 @@ def _named(of: Products, fit: Fit) -> Merge:
 
 def _varies(layers: Array) -> bool:
     """Whether shares vary from layer to layer, (L, k)."""
-    return bool(np.nanmax(np.nanstd(layers, axis=0)) > EVEN)
+    return bool(np.nanmax(np.nanstd(layers, axis=0)) > EQUAL_SHARES)
 
 
 def _by_weight(of: Products, pieces: Pieces) -> Merge:
@@ -363,4 +365,4 @@ def _sure(of: Products, fit: Fit) -> float:
         return ON_A_LINE
     if any(of.faint(fit.child, p) > LITTLE for p in fit.parents):
         return LIKELY
-    return 0.97 if fit.negative > EVEN else 0.99
+    return 0.97 if fit.negative > EQUAL_SHARES else 0.99

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.evidence.sums import EVEN, LEAST, Products
+from mother.evidence.sums import DOUBLE, EQUAL_SHARES, Products
 from mother.thresholds import LITTLE, MOST, NEARLY_ALL
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-BESIDE = 64  # of these, the nearest
-NEAR = 8  # models, that may be nearer to a model than what it was trained from
+NEAREST_KIN = 64  # of these, the nearest
+NEARER = 8  # models, that may be nearer to a model than what it was trained from
 PART = 0.4  # of what a model holds of a merge's parents, that is not of the first of them, likewise
 ASKEW = 0.6  # times as far from the shares of a merge as from those of a parent alone, at most
 
@@ -41,14 +41,14 @@ def trained_from(of: Products, merges: Mapping[int, Made]) -> dict[int, int]:
     others = np.setdiff1d(np.arange(n), [*merges])
     if not merges or len(others) < 2:
         return {}
-    apart = np.maximum(norm[:, None] + norm - 2 * of.total, LEAST * norm)
+    apart = np.maximum(norm[:, None] + norm - 2 * of.total, DOUBLE * norm)
     joined = _joined(apart, others)
     home: dict[int, int] = {}
     for t, made in merges.items():
         if made.exact and _goes_back(of, made):
             continue
         nearer = (apart[others][:, others] < apart[others, t][:, None]).sum(axis=1)
-        for c in others[(nearer <= NEAR) & of.kin(t)[others]].tolist():
+        for c in others[(nearer <= NEARER) & of.kin(t)[others]].tolist():
             if c in home or c in made.parents:
                 continue
             below = _below(of, c, others, joined, made.parents)
@@ -73,7 +73,7 @@ def taught(of: Products, p: int, m: int, q: int) -> tuple[bool, bool]:
     beside = others[far.argmin(axis=1) > 0]  # not those that are nearest to the start
     close = beside[np.argsort(norm[beside] - 2 * k[beside, m], kind="stable")]
     here = beyond = False
-    for c in close[:NEAR].tolist():
+    for c in close[:NEARER].tolist():
         near = np.setdiff1d(_nearest(of, c, kin), [p, m])
         *_, start, holds = _shares(of, c, np.append(near, [p, m]))
         whole = holds + start  # of which `holds` is the way from the start, in steps to m
@@ -134,7 +134,7 @@ def _whole(of: Products, p: int, c: int) -> bool:
 def _shares(of: Products, c: int, among: Indices) -> Array:
     """The least squares of c over some models, (k,)."""
     k, norm = of.total, np.diagonal(of.total)[among]
-    inner = k[np.ix_(among, among)] + np.diag(10 * LEAST * norm)
+    inner = k[np.ix_(among, among)] + np.diag(10 * DOUBLE * norm)
     return np.asarray(np.linalg.solve(inner, k[among, c]))
 
 
@@ -142,7 +142,7 @@ def _nearest(of: Products, c: int, among: Indices) -> Indices:
     """Those of some models that are c's kin, the nearest."""
     kin = among[of.kin(c)[among] & (among != c)]
     far = of.total[kin, kin] - 2 * of.total[kin, c]
-    return np.asarray(kin[np.argsort(far, kind="stable")[:BESIDE]])
+    return np.asarray(kin[np.argsort(far, kind="stable")[:NEAREST_KIN]])
 
 
 def _goes_back(of: Products, made: Made) -> bool:
@@ -156,7 +156,7 @@ def _goes_back(of: Products, made: Made) -> bool:
 def _follows_on(of: Products, c: int, t: int, made: Made) -> bool:
     """Whether c is not seen to lack anything of t, nor to hold more than all where t is less than
     its parents: their start holds more."""
-    more = abs(float(made.shares.sum()) - 1) > EVEN and of.polarity(t, c) < -LITTLE
+    more = abs(float(made.shares.sum()) - 1) > EQUAL_SHARES and of.polarity(t, c) < -LITTLE
     return _whole(of, t, c) and not more
 
 

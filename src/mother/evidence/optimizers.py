@@ -20,8 +20,8 @@ from mother.evidence.kinds import Evidence, Kind
 from mother.measures.products import Array, Bools, Indices
 from mother.thresholds import STRONG
 
-AROUND = 8  # models on either side, by their counts, that may be near to one
-NEAR = 3  # of these, nearest to each, that tell a run
+COUNT_NEIGHBOURS = 8  # models on either side, by their counts, that may be near to one
+RUN_NEIGHBOURS = 3  # of these, nearest to each, that tell a run
 
 
 class Stepped(Evidence):
@@ -40,20 +40,20 @@ class Stepped(Evidence):
         self.near = self._near()
 
     def _near(self) -> Indices:
-        """The NEAR nearest to each model of the AROUND next by their counts on either side, (n,
-        NEAR); -1 for none."""
+        """The RUN_NEIGHBOURS nearest to each model, of the COUNT_NEIGHBOURS next to it by their
+        counts on either side, (n, RUN_NEIGHBOURS); -1 for none."""
         n = self.counts.shape[1]
         known = np.flatnonzero(np.isfinite(self.counts).any(axis=0))
         order = known[np.argsort(np.nanmax(self.counts[:, known], axis=0), kind="stable")]
-        aside = np.delete(np.arange(-AROUND, AROUND + 1), AROUND)
+        aside = np.delete(np.arange(-COUNT_NEIGHBOURS, COUNT_NEIGHBOURS + 1), COUNT_NEIGHBOURS)
         at = np.arange(len(order))[:, None] + aside
         there = (at >= 0) & (at < len(order))
         others = order[np.where(there, at, 0)]
         squared = np.full(at.shape, np.inf)
         own = np.broadcast_to(order[:, None], at.shape)
         squared[there] = self.squared(own[there], others[there])
-        nearest = np.argsort(squared, axis=1, kind="stable")[:, :NEAR]
-        out = np.full((n, NEAR), -1)
+        nearest = np.argsort(squared, axis=1, kind="stable")[:, :RUN_NEIGHBOURS]
+        out = np.full((n, RUN_NEIGHBOURS), -1)
         out[order] = np.take_along_axis(np.where(there, others, -1), nearest, axis=1)
         return out
 

@@ -26,18 +26,18 @@ from mother.thresholds import MOST, NEARLY_ALL, PRECISE, SLIGHT
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-LAYERS = 6  # matrices that are looked at
-WINDOWS, WIDTH = 4, 512  # that are read of each, and weights of one
-STARTS = 4  # models tried as the start
-STEPS = 5  # models tried as parents
+PIECED_MATRICES = 6  # matrices that are looked at
+WINDOWS, WINDOW_WIDTH = 4, 512  # that are read of each, and weights of one
+STARTS_TRIED = 4  # models tried as the start
+STEPS_TRIED = 5  # models tried as parents
 SETS = 3  # parents whose steps one weight holds together, at most
 DRAWS = 32  # of weights that multiples are solved for, for each of them
 PIECE = 0.02  # of the weights, that agree in a set's multiples at least
 BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
-PLAIN = 8.0  # times what rounding leaves, that a step which tells is at least
-ENOUGH = 256  # weights that tell
-GLANCE = 128  # of a matrix, that tell which models have some as they are
-REPEATED = 0.002  # of the weights, that a model has from its start at least
+PLAIN_STEP = 8.0  # times what rounding leaves, that a step which tells is at least
+TELLING_WEIGHTS = 256  # weights that tell
+GLANCE_OF_MATRIX = 128  # of a matrix, that tell which models have some as they are
+FROM_START = 0.002  # of the weights, that a model has from its start at least
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,15 @@ def sampled(group: Group) -> list[Array]:
     """Some weights of each model, (n, W) of some matrices that all have."""
     n = len(group.checkpoints)
     whole = [x for x in group.layers if len(x.members) == n and is_matrix(x.shape)]
-    large = [x for x in whole if x.tensors[0].size >= WINDOWS * WIDTH] or whole
+    large = [x for x in whole if x.tensors[0].size >= WINDOWS * WINDOW_WIDTH] or whole
     found = []
-    for k in (
-        np.unique(np.linspace(0, len(large) - 1, LAYERS).astype(int)).tolist() if large else ()
-    ):
+    chosen = np.unique(np.linspace(0, len(large) - 1, PIECED_MATRICES).astype(int)).tolist()
+    for k in chosen if large else ():
         tensors = large[k].tensors
-        last = max(tensors[0].size - WIDTH, 0)
+        last = max(tensors[0].size - WINDOW_WIDTH, 0)
         starts = np.unique(np.linspace(0, last, WINDOWS).astype(int)).tolist()
-        rows = [[t.read(at, at + WIDTH).astype(np.float64) for at in starts] for t in tensors]
-        found.append(np.stack([np.concatenate(parts) for parts in rows]))
+        rows = [np.concatenate([t.read(at, at + WINDOW_WIDTH) for at in starts]) for t in tensors]
+        found.append(np.stack([row.astype(np.float64) for row in rows]))
     return found
 
 
@@ -96,13 +95,13 @@ def alike(layers: Sequence[Array], error: Array, t: int, free: Mask) -> list[int
     """
     many = np.zeros(len(error))
     for w in layers:
-        part = w[:, :: max(1, w.shape[1] // GLANCE)]
+        part = w[:, :: max(1, w.shape[1] // GLANCE_OF_MATRIX)]
         slack = 4 * error[:, None] * np.abs(part)
         same = (np.abs(part - part[t]) <= slack + slack[t]).mean(axis=1)
         many += np.where(same > 1 - PIECE, 0.0, same)
     many[~free], many[t] = 0.0, 0.0
-    order = np.argsort(-many, kind="stable")[:STARTS].tolist()
-    return [k for k in order if many[k] > REPEATED * len(layers)]
+    order = np.argsort(-many, kind="stable")[:STARTS_TRIED].tolist()
+    return [k for k in order if many[k] > FROM_START * len(layers)]
 
 
 def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -> Pieces | None:
@@ -147,11 +146,11 @@ def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
     starts = list[int]()
     for o in sorted(near, key=lambda o: -share[o]):
         new = all(np.mean([(w[o] == w[p]).all() for w in layers]) < MOST for p in starts)
-        if new and REPEATED <= share[o] <= 1 - REPEATED:
+        if new and FROM_START <= share[o] <= 1 - FROM_START:
             starts.append(o)
     best = None
-    for o in starts[:STARTS]:
-        found = _pieces(layers, off, t, o, [s for s in near if s != o][:STEPS], same[o])
+    for o in starts[:STARTS_TRIED]:
+        found = _pieces(layers, off, t, o, [s for s in near if s != o][:STEPS_TRIED], same[o])
         if found is not None and (best is None or found.left < best.left):
             best = found
             if best.left < SLIGHT:
@@ -176,7 +175,7 @@ def _pieces(
     told = [  # but those that were taken whole, or left alone
         k for k, x in enumerate(every) if max(float(y.mean()) for y in (same[k], *x)) <= 1 - PIECE
     ]
-    if any(same[k].mean() < REPEATED / 4 for k in told):  # layers that were trained, beside others
+    if any(same[k].mean() < FROM_START / 4 for k in told):  # they were trained
         return None
     for k in told:
         w, mask = layers[k], same[k]
@@ -271,7 +270,7 @@ def _part(w: Array, off: Array, t: int, o: int, others: list[int], same: Mask) -
                 left &= ~agree
                 pieces.append(Piece(tuple(s), tuple(multiples.tolist()), float(agree.mean())))
                 held[[1 + k for k in chosen]] += agree.mean()
-                apart |= (np.abs(w[s] - w[o]) > PLAIN * error).all(axis=0)
+                apart |= (np.abs(w[s] - w[o]) > PLAIN_STEP * error).all(axis=0)
     held[0] = (same & apart).mean()
     return _Part(held, float(left.mean()), negative, plain, tuple(pieces))
 
@@ -292,8 +291,8 @@ def _agreeing(
 ) -> tuple[Mask, Array] | None:
     """The weights, of those left, that are the same multiples of these steps, and the multiples,
     (k,); None if they are too few."""
-    tells = np.flatnonzero(left & (np.abs(steps) > PLAIN * error).all(axis=0))
-    if len(tells) < max(ENOUGH, PIECE * len(step)):
+    tells = np.flatnonzero(left & (np.abs(steps) > PLAIN_STEP * error).all(axis=0))
+    if len(tells) < max(TELLING_WEIGHTS, PIECE * len(step)):
         return None
     drawn = rng.choice(tells, (DRAWS * len(steps), len(steps)))
     square = steps[:, drawn].transpose(1, 2, 0)  # (draws, weight, parent)

@@ -11,14 +11,14 @@ from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import picked_rows, rounding, roundings
-from mother.measures.lowrank import ROUNDED, low_rank_of_pair, sketch_size
+from mother.measures.lowrank import ROUNDING_ENERGY, low_rank_of_pair, sketch_size
 from mother.measures.products import Array, Bools, Products
 from mother.measures.shapes import as_matrix
 from mother.thresholds import PRECISE
 
 BLURRED = 0.01  # relative error of rounding that leaves nothing to tell of ranks
-LOOKED_AT = 3  # matrices of a pair whose rank is taken
-FEW = 3  # matrices, of which one alone may be adapted by a low rank
+RANKED_MATRICES = 3  # matrices of a pair whose rank is taken
+FEW_MATRICES = 3  # matrices, of which one alone may be adapted by a low rank
 LOW_IN_WINDOW = 0.75  # of its smaller side
 
 
@@ -36,7 +36,7 @@ def unchanged(m: Measures, rounding: Array | None = None) -> Bools:
 
 def same_weights(of: Products, rounding: Array, other: Array) -> Bools:
     """The same of pairs, (L, E), of which both models have a rounding error, (E,) each."""
-    both = ROUNDED * (rounding**2 + other**2)
+    both = ROUNDING_ENERGY * (rounding**2 + other**2)
     least = np.where(rounding != other, np.maximum(UNCHANGED, both), UNCHANGED)
     return np.asarray(of.squared <= least * np.maximum(of.ii, of.jj))
 
@@ -46,7 +46,7 @@ def update_rank(group: Group, frozen: Bools, kept: Bools, i: int, j: int) -> int
 
     frozen: (L,), the layers in which they do not differ. kept: (L,), the layers that they share at
     all; a new head tells nothing. A low rank is there where it holds 99 % of the step in each of
-    LOOKED_AT of the matrices that changed, from the smallest to the largest, and all rows changed.
+    RANKED_MATRICES of those that changed, from the smallest to the largest, and all rows changed.
     LoRA leaves matrices frozen, or at least vectors: that says nothing where these are stored so
     coarsely that training moves none. One matrix that changed alone is a head that was trained,
     unless by a rank of one.
@@ -61,13 +61,13 @@ def update_rank(group: Group, frozen: Bools, kept: Bools, i: int, j: int) -> int
     if not changed or not fine:
         return None
     most = 0
-    picked = np.linspace(0, len(changed) - 1, LOOKED_AT).astype(int).tolist()
+    picked = np.linspace(0, len(changed) - 1, RANKED_MATRICES).astype(int).tolist()
     for _, k in (changed[at] for at in dict.fromkeys(picked)):
         rank = low_rank_of_pair(group.layers[k], i, j)
         if not 0 < rank <= highest(group.layers[k]) or _rows_alike(group.layers[k], i, j):
             return None  # 0: it changed, by less than rounding can hide
         most = max(most, rank)
-    return most if len(changed) > 1 or len(matrices) <= FEW or most == 1 else None
+    return most if len(changed) > 1 or len(matrices) <= FEW_MATRICES or most == 1 else None
 
 
 def _fine(layer: Layer) -> bool:
@@ -101,7 +101,7 @@ def edited(group: Group, frozen: Bools, i: int, j: int, rank: int | None) -> boo
         return False
     ((kind, many),) = changed.items()
     of_kind = sum(name == kind for name, _ in layers)
-    return 2 * many < of_kind or (rank == 1 and many == 1 and len(layers) > FEW)
+    return 2 * many < of_kind or (rank == 1 and many == 1 and len(layers) > FEW_MATRICES)
 
 
 def highest(layer: Layer) -> int:

@@ -41,9 +41,9 @@ from mother.thresholds import LITTLE, MOST
 
 LEVEL = 1e-6  # probability of chance, over all pairs that are tried, below which models are kin
 UNITS = 256  # of an axis that are looked for among all of the other model's
-LEAST = 1e-300  # probability that is told
+LEAST_P = 1e-300  # probability that is told
 AXES = 16  # of a model that are looked at, spread over its blocks
-LARGEST = 4096  # units of a chain's axis
+CHAIN_LARGEST = 4096  # units of a chain's axis
 
 Tensors = Mapping[str, Tensor]
 
@@ -86,7 +86,7 @@ class Relabelling:
     @property
     def p(self) -> float:
         many = len(self.axes) * self.ways
-        return min([1.0, *(max(many * axis.p, LEAST) for axis in self.axes)])
+        return min([1.0, *(max(many * axis.p, LEAST_P) for axis in self.axes)])
 
     @property
     def alike(self) -> float:
@@ -242,7 +242,7 @@ def _in_chain(chain: Chain, one: Tensors, other: Tensors) -> list[Agreement]:
     """Each axis as seen from where the chain begins and from where it ends; the two have no matrix
     in common."""
     shapes = chain.shapes
-    if max(max(shapes[name][:2]) for name in chain.matrices) > LARGEST:
+    if max(max(shapes[name][:2]) for name in chain.matrices) > CHAIN_LARGEST:
         return []
     readers = dict(units_of(chain))
 

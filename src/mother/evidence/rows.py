@@ -27,10 +27,10 @@ from mother.measures.products import Array, Bools, Indices
 from mother.sketches.replicates import halves
 from mother.thresholds import DECISIVE, DEVIATIONS, PRECISE, SLIGHT
 
-BACK = 0.0005  # of rows, where models were rounded, that two short steps move alike
-FEWEST = 3  # rows that show a shrink
+BY_CHANCE_ALIKE = 0.0005  # of rows, where models were rounded, that two short steps move alike
+FEWEST_ROWS = 3  # rows that show a shrink
 SURELY = 4  # times as many, where models were rounded
-EXACT = 1 << 16
+WEIGHT_PARTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Rows:
 
     def replicate(self, seed: int | None) -> Rows:
         """The same, counted so that their numbers are off by their standard error: in parts of
-        EXACT, of which sums are exact in any order. As they are without a seed."""
+        WEIGHT_PARTS, of which sums are exact in any order. As they are without a seed."""
         if seed is None:
             return self
         rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ class Rows:
         for (start, stop), share in zip(self._bounds, self.looked, strict=False):
             if stop > start:
                 off[start:stop] = np.sqrt(1 - share) * halves(stop - start, rng)
-        return replace(self, weight=1 + np.rint(EXACT * off) / EXACT)
+        return replace(self, weight=1 + np.rint(WEIGHT_PARTS * off) / WEIGHT_PARTS)
 
     @property
     def _bounds(self) -> list[tuple[int, int]]:
@@ -157,7 +157,7 @@ class Rows:
         changes: of the smallest tree."""
         new = np.count_nonzero(np.diff(np.sort(self.state[self.told], axis=0), axis=0), axis=0)
         needed = float(new.sum() if self.weight is None else new @ self.weight)
-        back = max(BACK if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
+        back = max(BY_CHANCE_ALIKE if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
         return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
     def shrunk_of(self, i: Indices, j: Indices) -> Array:
@@ -179,7 +179,7 @@ class Rows:
             longer += np.maximum(found, 0)
             shorter -= np.minimum(found, 0)
         share = (longer - shorter) / np.maximum(longer + shorter, 1)
-        return np.where(np.maximum(longer, shorter) >= FEWEST, DECISIVE * share, 0.0)
+        return np.where(np.maximum(longer, shorter) >= FEWEST_ROWS, DECISIVE * share, 0.0)
 
     def inherited(self, parents: Indices) -> Bools:
         """Which models have what made their parent of its own, (n,): the parent lies between the
@@ -195,7 +195,7 @@ class Rows:
         array([False, False,  True, False])
         """
         out = np.zeros(len(parents), dtype=bool)
-        most = FEWEST if self.coarse else 0
+        most = FEWEST_ROWS if self.coarse else 0
         for c, p in enumerate(parents.tolist()):
             g = int(parents[p]) if p >= 0 else -1
             if g < 0 or not self.told[[g, p, c]].all():
@@ -206,7 +206,7 @@ class Rows:
                 ((before == at) & (at != after)).sum(),
             )
             back = ((before == after) & (before != at)).sum()
-            out[c] = min(kept, new) >= FEWEST and back <= most
+            out[c] = min(kept, new) >= FEWEST_ROWS and back <= most
         return out
 
     def parts(self, p: int, models: Indices) -> bool:
@@ -224,12 +224,12 @@ class Rows:
         others_have = (~differs).sum(axis=0) > 0
         own = (differs & others_have).sum(axis=1)
         shared = self._shared(p, models).sum(axis=1)
-        return bool((own >= FEWEST).all() and (shared < self._many).all())
+        return bool((own >= FEWEST_ROWS).all() and (shared < self._many).all())
 
     @property
     def _many(self) -> int:
         """Rows that are no chance."""
-        return SURELY * FEWEST if self.coarse else FEWEST
+        return SURELY * FEWEST_ROWS if self.coarse else FEWEST_ROWS
 
     def _shared(self, p: int, models: Indices) -> Bools:
         """In which rows each of some models is as another one of them, and not as p, (k, C)."""

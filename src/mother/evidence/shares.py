@@ -23,16 +23,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mother.evidence.family import PAIRS, Family
+from mother.evidence.family import PAIRS_TOGETHER, Family
 from mother.evidence.kinship import weighted_median
 from mother.measures.clustering import children_of
 from mother.measures.products import Array, Bools, Indices
 from mother.thresholds import LARGELY, LITTLE, MOST, TRACE
 
-ENOUGH = 3  # other children, to know the drift from
-SWEEPS = 6
-_TINY = 1e-300
-_FARTHEST = 1e150  # a ratio beyond which all are alike
+OTHER_CHILDREN = 3  # other children, to know the drift from
+SHARE_SWEEPS = 6
+_NO_STEP = 1e-300
+_FAR_RATIO = 1e150  # a ratio beyond which all are alike
 _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
 
 
@@ -59,7 +59,7 @@ def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> In
     array([-1,  0,  1,  0])
     """
     up, whole, of = parents.copy(), _whole(family), _Steps(family)
-    for _ in range(SWEEPS):
+    for _ in range(SHARE_SWEEPS):
         before = up.copy()
         most, by = np.full(len(up), -np.inf), np.full(len(up), -1, dtype=np.intp)
         for (u, v, both, under), (share, error) in of.shares(_steps(before, whole)):
@@ -123,12 +123,12 @@ class _Steps:
 
     def shares(self, steps: Iterable[_Step]) -> Iterator[tuple[_Step, tuple[Array, Array]]]:
         """What the models near to each step hold of it, drift taken off, and the standard error,
-        (k,) each. As many as PAIRS models are looked at together."""
+        (k,) each. As many as PAIRS_TOGETHER models are looked at together."""
         some, many = list[_Step](), 0
         for step in steps:
             some.append(step)
             many += len(step.near)
-            if many > PAIRS:
+            if many > PAIRS_TOGETHER:
                 yield from zip(some, self._shares(some), strict=True)
                 some, many = [], 0
         if some:
@@ -149,7 +149,7 @@ class _Steps:
         layers = np.isfinite(slope).sum(axis=0)
         error = _DEVIATION * weighted_median(np.abs(slope - share), self._weight)
         error /= np.sqrt(np.maximum(layers, 1))
-        ratio = np.sqrt(squared(u[of], near) / np.maximum(squared(u, v), _TINY)[of])
+        ratio = np.sqrt(squared(u[of], near) / np.maximum(squared(u, v), _NO_STEP)[of])
         ends = np.cumsum([len(step.near) for step in steps])[:-1]
         parts = (np.split(part, ends) for part in (share, error, ratio, layers))
         for step, own, stray, far, told_by in zip(steps, *parts, strict=True):
@@ -160,10 +160,10 @@ def _drift_off(
     share: Array, error: Array, ratio: Array, layers: Indices, under: int
 ) -> tuple[Array, Array]:
     """The same without what goes with how far models went, as those beside the step show it."""
-    ratio = np.minimum(ratio, _FARTHEST)
-    went = under + np.flatnonzero(ratio[under:] > 1 / _FARTHEST)  # others show no drift
+    ratio = np.minimum(ratio, _FAR_RATIO)
+    went = under + np.flatnonzero(ratio[under:] > 1 / _FAR_RATIO)  # others show no drift
     others = share[went] / ratio[went]
-    if len(others) >= ENOUGH:
+    if len(others) >= OTHER_CHILDREN:
         drift = float(np.clip(np.median(others), 0.0, 1.0))
         share = share - drift * ratio
         error = error + float(np.median(np.abs(others - drift))) / 2 * ratio

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-TOLD = 0.8  # probability of a stage, from which it is told
+STAGE_TOLD = 0.8  # probability of a stage, from which it is told
 #: log-odds of generalization, fitted together: what they start from, and what each figure adds
-ODDS = {
+STAGE_ODDS = {
     "start": -0.55,
     "log of the distance": 0.42,
     "low rank": -1.35,
@@ -24,7 +24,7 @@ ODDS = {
     "turn": 1.0,
     "trained": 0.6,
 }
-_LEAST = 1e-6  # of the norm, that changed
+_LEAST_CHANGE = 1e-6  # of the norm, that changed
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,29 @@ def reasons_of(step: Step) -> list[tuple[float, str]]:
     0.0
     """
     far = (
-        ODDS["log of the distance"] * math.log(max(step.distance, _LEAST))
+        STAGE_ODDS["log of the distance"] * math.log(max(step.distance, _LEAST_CHANGE))
         if step.distance > 0
         else 0.0
     )
-    onward = 0.0 if math.isnan(step.turn) else ODDS["turn"] * min(max(step.turn, -1.0), 1.0)
+    onward = 0.0 if math.isnan(step.turn) else STAGE_ODDS["turn"] * min(max(step.turn, -1.0), 1.0)
     many = f"{step.children} were made from its parent"
     told = [
-        (ODDS["start"] + far, f"{100 * step.distance:.2g} % of the weights' norm changed"),
-        (ODDS["low rank"] * step.rank, "a low rank was added"),
-        (ODDS["new layers"] * step.new, "layers were made anew"),
-        (ODDS["log of the parent's children"] * math.log(max(step.children, 1)), many),
+        (STAGE_ODDS["start"] + far, f"{100 * step.distance:.2g} % of the weights' norm changed"),
+        (STAGE_ODDS["low rank"] * step.rank, "a low rank was added"),
+        (STAGE_ODDS["new layers"] * step.new, "layers were made anew"),
+        (STAGE_ODDS["log of the parent's children"] * math.log(max(step.children, 1)), many),
         _followed(step.followed),
         (onward, "it goes on in the direction of the step before"),
-        (ODDS["trained"] * step.trained, "how much further it has come from how nets begin"),
+        (STAGE_ODDS["trained"] * step.trained, "how much further it has come from how nets begin"),
     ]
     return [(odds, says) for odds, says in told if odds]
 
 
 def _followed(followed: bool | None) -> tuple[float, str]:
+    odds = STAGE_ODDS["children"]
     if followed is None:
-        return ODDS["children"] / 2, "whether others were made from it, two models do not tell"
-    return ODDS["children"] * followed, "others were made from it"
+        return odds / 2, "whether others were made from it, two models do not tell"
+    return odds * followed, "others were made from it"
 
 
 def generalization(step: Step) -> float:
@@ -85,11 +86,11 @@ def generalization(step: Step) -> float:
 
 
 def stage_of(probability: float) -> str | None:
-    """The stage where it is told, by a probability of TOLD.
+    """The stage where it is told, by a probability of STAGE_TOLD.
 
     >>> stage_of(0.1), stage_of(0.5)
     ('specialization', None)
     """
-    if max(probability, 1 - probability) < TOLD:
+    if max(probability, 1 - probability) < STAGE_TOLD:
         return None
     return "generalization" if probability > 0.5 else "specialization"

@@ -16,11 +16,11 @@ from itertools import combinations
 
 import numpy as np
 
-from mother.evidence.sums import SEEN, Products
+from mother.evidence.sums import SEEN_APART, Products
 from mother.thresholds import NEARLY_ALL
 
 PROJECTED = 0.002  # of a cosine's chance, that a projection leaves at most
-LAYERS = 3  # in which it is one, at least
+PROJECTED_LAYERS = 3  # in which it is one, at least
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def projected(of: Products, t: int, near: Sequence[int]) -> Part | None:
         one = norm + g[:, o, o] - 2 * g[:, t, o]
         other = norm + g[:, s, s] - 2 * g[:, t, s]
         hidden = (of.noise[t] + of.noise[o] + of.noise[s]) * norm + 1e-15 * norm
-        moved = (one > SEEN * hidden) & (other > SEEN * hidden)
-        if moved.sum() < LAYERS:
+        moved = (one > SEEN_APART * hidden) & (other > SEEN_APART * hidden)
+        if moved.sum() < PROJECTED_LAYERS:
             continue
         angle = (g[:, t, s] - norm - g[:, o, s] + g[:, t, o])[moved]
         cosine = np.abs(angle) / np.sqrt(one[moved] * other[moved])

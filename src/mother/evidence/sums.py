@@ -27,18 +27,18 @@ from mother.thresholds import LARGELY, LITTLE, TRACE, WIDELY
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-MOST = 16  # parents of one model
+MAX_PARENTS = 16  # parents of one model
 GAIN = 0.02  # of what is left, that another parent explains at least
-LEFT = 1e-3  # of the harmonic sum, that a merge leaves at most
-FINE = 1e-4  # likewise, of what lies between a model and its descendant
-ROUNDED = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
-SEEN = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
-LEAST = 1e-13  # of a squared norm: what sums in float64 leave
+SUM_LEAVES = 1e-3  # of the harmonic sum, that a merge leaves at most
+LINE_LEAVES = 1e-4  # likewise, of what lies between a model and its descendant
+ROUNDED_AGAIN = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
+SEEN_APART = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
+DOUBLE = 1e-13  # of a squared norm: what sums in float64 leave
 SINGLE = 1e-7  # of a squared step: what sums in float32 leave, which products begin with
-KIN = 3  # that tell which of two models descends from the other, at least
-BESIDE = 16  # kin that are looked at for it
-CLOSE = 0.5  # cosine of two models that are looked at as kin
-EVEN = 0.02  # coefficients that differ by less are equal
+ENOUGH_KIN = 3  # that tell which of two models descends from the other, at least
+KIN_ASKED = 16  # kin that are looked at for it
+KIN_COSINE = 0.5  # cosine of two models that are looked at as kin
+EQUAL_SHARES = 0.02  # coefficients that differ by less are equal
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Products:
         own = norm.copy()  # squared, of what of each the chosen ones don't hold
         chosen: list[int] = []
         basis: list[Array] = []
-        while len(chosen) < MOST:
-            usable = allowed & (own > LEAST * norm)
+        while len(chosen) < MAX_PARENTS:
+            usable = allowed & (own > DOUBLE * norm)
             gain = np.where(usable, with_t**2 / np.where(usable, own, 1.0), 0.0)
             s = int(np.argmax(gain))
             if gain[s] <= (max(GAIN * left, 0.0) if chosen else 0.0):
@@ -123,7 +123,7 @@ class Products:
     def inverse(self) -> Array:
         """Of the products, (n, n)."""
         norm = np.diagonal(self.total)
-        return np.asarray(np.linalg.inv(self.total + np.diag(0.1 * LEAST * norm)))
+        return np.asarray(np.linalg.inv(self.total + np.diag(0.1 * DOUBLE * norm)))
 
     def partial(self, t: int, free: Mask, most: int) -> list[int]:
         """The free models that have the largest shares in the sum of all others that is nearest to
@@ -142,12 +142,12 @@ class Products:
         left = 1 / np.diagonal(inverse)
         apart = norm[:, None] - self.total**2 / norm
         np.fill_diagonal(apart, np.inf)
-        hidden = 2 * self.noise * norm + LEAST * norm
-        exact = left <= ROUNDED * hidden + LEFT * apart.min(axis=1)
+        hidden = 2 * self.noise * norm + DOUBLE * norm
+        exact = left <= ROUNDED_AGAIN * hidden + SUM_LEAVES * apart.min(axis=1)
         shares = -inverse * left[:, None]
         np.fill_diagonal(shares, 0.0)
         parts = {int(t): np.flatnonzero(np.abs(shares[t]) > TRACE) for t in np.flatnonzero(exact)}
-        return {t: s for t, s in parts.items() if len(s) <= MOST}
+        return {t: s for t, s in parts.items() if len(s) <= MAX_PARENTS}
 
     def _sparse(self, t: int, chosen: Sequence[int]) -> Fit | None:
         found = self._exact(t, chosen)
@@ -163,28 +163,28 @@ class Products:
         norm, own = self.gram[:, t, t], np.diagonal(self.gram, axis1=1, axis2=2)[:, s]
         shares, left, apart = self.solved(t, s)
         harmonic = 1 / (1 / apart).sum(axis=1)
-        hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + LEAST * norm
+        hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + DOUBLE * norm
         hidden += SINGLE * apart.max(axis=1)
-        exact = left <= ROUNDED * hidden + LEFT * harmonic
-        tells = harmonic > SEEN * hidden
+        exact = left <= ROUNDED_AGAIN * hidden + SUM_LEAVES * harmonic
+        tells = harmonic > SEEN_APART * hidden
         if not self.sizes[exact].sum() >= WIDELY * self.sizes.sum():
             return None
         if not self.sizes[exact & tells].sum() >= WIDELY * self.sizes[tells].sum():
             return None
-        differ = (apart > SEEN * hidden[:, None]).any(axis=1)
+        differ = (apart > SEEN_APART * hidden[:, None]).any(axis=1)
         if not differ.any():  # all the same but for rounding
             return None
         heavy = self.weight * exact
         nearest, spread = heavy @ apart, float(heavy @ left)
-        if nearest.min() <= ROUNDED * (heavy @ hidden):  # one of them is as good
+        if nearest.min() <= ROUNDED_AGAIN * (heavy @ hidden):  # one of them is as good
             return None
-        if spread > 1 / (1 / nearest).sum() / ROUNDED:  # rounding hides the steps themselves
+        if spread > 1 / (1 / nearest).sum() / ROUNDED_AGAIN:  # rounding hides the steps themselves
             return None
         whole = (self.weight * norm)[differ] @ shares[differ] / (self.weight * norm)[differ].sum()
         negative = float(-np.minimum(whole, 0.0).sum())
         by_layer = np.where(differ[:, None], shares, np.nan)
         told = exact & tells
-        fine = told & (left <= FINE * harmonic)
+        fine = told & (left <= LINE_LEAVES * harmonic)
         return Fit(
             t,
             tuple(chosen),
@@ -204,7 +204,7 @@ class Products:
         shares = (np.linalg.pinv(inner, 1e-12, hermitian=True) @ with_t[..., None])[..., 0]
         both = (shares[:, None] @ inner @ shares[..., None])[:, 0, 0]
         left = np.maximum(norm - 2 * (shares * with_t).sum(axis=1) + both, 0.0)
-        apart = np.maximum(norm[:, None] - with_t**2 / own, LEAST * norm[:, None])
+        apart = np.maximum(norm[:, None] - with_t**2 / own, DOUBLE * norm[:, None])
         return shares, left, apart
 
     def nearest(self, t: int, free: Mask, most: int) -> list[int]:
@@ -243,21 +243,21 @@ class Products:
         kin &= norm - 2 * k[p] < norm - 2 * k[c] + norm[c] - norm[p]  # and not what c has as well
         kin[[p, c, t]] = False
         near = np.flatnonzero(kin)
-        return len(near) >= KIN and self.held_alone(c, p, near) < LARGELY
+        return len(near) >= ENOUGH_KIN and self.held_alone(c, p, near) < LARGELY
 
     def kin(self, k: int) -> Mask:
         """The models that are close to model k, itself among them, (n,)."""
         norm = np.diagonal(self.total)
-        return np.asarray(self.total[k] > CLOSE * np.sqrt(norm * norm[k]))
+        return np.asarray(self.total[k] > KIN_COSINE * np.sqrt(norm * norm[k]))
 
     def held_alone(self, c: int, m: int, kin: NDArray[np.intp]) -> float:
         """How much of what m alone has, and none of its kin, c has. What kin have in common, as
         those do that were trained alike, is no sign of descent."""
         k = self.total
-        near = kin[np.argsort(k[kin, kin] - 2 * k[kin, m], kind="stable")[:BESIDE]]
+        near = kin[np.argsort(k[kin, kin] - 2 * k[kin, m], kind="stable")[:KIN_ASKED]]
         shares = np.linalg.pinv(k[np.ix_(near, near)], 1e-12, hermitian=True) @ k[near, m]
         alone = k[m, m] - k[m, near] @ shares
-        return float((k[c, m] - k[c, near] @ shares) / max(alone, LEAST * k[m, m]))
+        return float((k[c, m] - k[c, near] @ shares) / max(alone, DOUBLE * k[m, m]))
 
     def polarity(self, p: int, c: int, scale: float = 1.0) -> float:
         """<p - c, p> / |p - c|^2: 0 where c, multiplied by a number, holds all of p."""

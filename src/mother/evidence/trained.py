@@ -25,11 +25,11 @@ from mother.sketches.samples import Samples
 
 #: log-odds of the child, fitted together: where all matrices surely have heavier tails in it, and
 #: where the entries of all vectors differ more
-ODDS = {"tails": 2.14, "spread": 0.762}
-FEWEST = 4  # entries of a vector that can differ
-SAME = 1e-9  # of a logarithm: less is rounding
-LEAST = 1e-15  # of 1 - r^2: less is rounding
-TINY = 1e-12  # of a standard deviation: less is none
+TRAINED_ODDS = {"tails": 2.14, "spread": 0.762}
+FEWEST_ENTRIES = 4  # entries of a vector that can differ
+NO_RISE = 1e-9  # of a logarithm: less is rounding
+UNLIKE_LEAST = 1e-15  # of 1 - r^2: less is rounding
+NO_SPREAD = 1e-12  # of a standard deviation: less is none
 
 
 class Trained(Evidence):
@@ -45,7 +45,7 @@ class Trained(Evidence):
     def log_odds(self, i: Indices, j: Indices) -> Array:
         heavier = _mean(self.heavier(i, j), np.sqrt(self.seen))
         wider = _mean(_risen(self.spread, i, j), np.ones(len(self.spread)))
-        return np.asarray(ODDS["tails"] * heavier + ODDS["spread"] * wider)
+        return np.asarray(TRAINED_ODDS["tails"] * heavier + TRAINED_ODDS["spread"] * wider)
 
     def heavier(self, i: Indices, j: Indices) -> Array:
         """By how many standard errors tails are heavier in j than in i, from -1 to 1, (L, E)."""
@@ -54,7 +54,7 @@ class Trained(Evidence):
         of = self.told(i, j)
         with np.errstate(divide="ignore", invalid="ignore"):
             unlike = of.squared / of.jj - of.lost**2 / (of.ii * of.jj)  # 1 - r^2
-        unlike = np.clip(np.nan_to_num(unlike, nan=1.0), LEAST, 1.0)
+        unlike = np.clip(np.nan_to_num(unlike, nan=1.0), UNLIKE_LEAST, 1.0)
         variance = 2 * 24 / self.seen[:, None] * (1 - (1 - unlike) ** 2)
         with np.errstate(invalid="ignore", over="ignore"):  # tails of a layer of one value
             rise = np.nan_to_num(self.tails[:, j] - self.tails[:, i])
@@ -83,7 +83,7 @@ def said(odds: float, more: int, less: int) -> str:
 def _risen(values: Array, i: Indices, j: Indices) -> Array:
     """1 where a value is higher in model j than in i, -1 where lower, 0 where neither, (L, E)."""
     rise = np.nan_to_num(values[:, j] - values[:, i])
-    return np.asarray(np.where(np.abs(rise) > SAME, np.sign(rise), 0.0))
+    return np.asarray(np.where(np.abs(rise) > NO_RISE, np.sign(rise), 0.0))
 
 
 def _mean(signs: Array, weight: Array) -> Array:
@@ -102,11 +102,11 @@ def log_moments(size: Array, second: Array, fourth: Array) -> tuple[Array, Array
     (array([1.]), array([1.]))
     """
     variance = second / size
-    some = variance > TINY**2
+    some = variance > NO_SPREAD**2
     with np.errstate(divide="ignore", invalid="ignore"):
         tails = np.where(some, np.log(fourth / size) - 2 * np.log(variance), np.nan)
         return tails, np.where(
-            np.isnan(variance), np.nan, np.log(np.maximum(variance, TINY**2)) / 2
+            np.isnan(variance), np.nan, np.log(np.maximum(variance, NO_SPREAD**2)) / 2
         )
 
 
@@ -133,7 +133,8 @@ def _of(family: Family) -> Evidence | None:
     told = set(zip(source.names, source.shapes, strict=True))
     layers = list(zip(whole.names, whole.shapes, strict=True))
     matrices = np.array([is_matrix(s) and (n, s) in told for n, s in layers], dtype=bool)
-    vectors = np.array([not is_matrix(s) and np.prod(s) >= FEWEST for _, s in layers], dtype=bool)
+    long = np.array([np.prod(s) >= FEWEST_ENTRIES for _, s in layers], dtype=bool)
+    vectors = long & np.array([not is_matrix(s) for _, s in layers], dtype=bool)
     vectors &= np.isfinite(moments[1]).all(axis=1)
     if not (matrices.any() or vectors.any()):
         return None

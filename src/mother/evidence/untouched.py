@@ -22,16 +22,16 @@ from mother.measures.formats import rounding, roundings
 from mother.measures.products import Array, Bools, Indices
 from mother.thresholds import LITTLE, PRECISE
 
-LAYERS = 8  # matrices looked at: a quarter of them those with the most rows
-ROWS = 512  # of each, evenly spread; in families of thousands fewer
-LARGEST = 1 << 14  # models of a family
-HELD = 1 << 19  # rows of all models that are looked at together
-COLUMNS = 64  # of each row, the first
+ROW_MATRICES = 8  # matrices looked at: a quarter of them those with the most rows
+ROWS_OF_EACH = 512  # of each, evenly spread; in families of thousands fewer
+MAX_FAMILY = 1 << 14  # models of a family
+ROWS_TOGETHER = 1 << 19  # rows of all models that are looked at together
+ROW_COLUMNS = 64  # of each row, the first
 PROBED = 16  # rows of each that are looked at first, for whether any are shared
-ROUNDED = 2.4  # root mean squares of rounding by which rows differ at most for it
-ALIKE = 0.03  # of a row's direction: more than rounding to bfloat16 or to 8 bits takes
+ROUNDED_ROWS = 2.4  # root mean squares of rounding by which rows differ at most for it
+ROWS_ALIKE = 0.03  # of a row's direction: more than rounding to bfloat16 or to 8 bits takes
 CLEAR = 2.0  # times as far apart as that are rows that differ; between, nothing is said of the row
-BLOCK = 1 << 18  # numbers of rows that are worked on at once
+ROW_NUMBERS_AT_ONCE = 1 << 18  # numbers of rows that are worked on at once
 
 
 class Untouched(Evidence):
@@ -126,7 +126,7 @@ class RowsOf:
 
 def untouched(family: Family) -> Untouched | None:
     """What the rows of a family say; None of thousands of models, or where none are held."""
-    if not family.looks or family.members is None or len(family) > LARGEST:
+    if not family.looks or family.members is None or len(family) > MAX_FAMILY:
         return None
     parts = []
     for look in (look for look in family.looks if not look.ranks):
@@ -153,22 +153,22 @@ def looked_at(group: Group) -> tuple[Rows, list[tuple[Indices, Rows]]]:
 
 
 def shared_rows(group: Group) -> Rows:
-    """The rows that some models of a family share, of LAYERS matrices that all have.
+    """The rows that some models of a family share, of ROW_MATRICES matrices that all have.
 
     Sketches are looked at as they are. Matrices of which no models share any of the first PROBED
     rows are left out.
     """
     n = len(group.checkpoints)
-    count = max(PROBED, min(ROWS, HELD // max(n, 1)))
+    count = max(PROBED, min(ROWS_OF_EACH, ROWS_TOGETHER // max(n, 1)))
     layers = _picked([layer for layer in group.layers if len(layer.members) == n])
     parts, most, zeros = list[tuple[Indices, Array]](), PRECISE, np.zeros(n)
     looked = list[float]()
     for layer in layers:
         probed = _values(layer, PROBED)
         zeros += (probed == 0).mean(axis=(1, 2)) if probed.size else 0.0
-        if not _alike(probed, ALIKE):
+        if not _alike(probed, ROWS_ALIKE):
             continue
-        tolerance = max(PRECISE, *(ROUNDED * rounding(tensor) for tensor in layer.tensors))
+        tolerance = max(PRECISE, *(ROUNDED_ROWS * rounding(tensor) for tensor in layer.tensors))
         most = max(most, tolerance)
         if same_rows(probed, tolerance)[0].size:
             values = _values(layer, count)
@@ -178,27 +178,27 @@ def shared_rows(group: Group) -> Rows:
 
 
 def _picked(layers: Sequence[Layer]) -> list[Layer]:
-    """LAYERS of the matrices whose rows can be compared."""
+    """ROW_MATRICES of the matrices whose rows can be compared."""
     matrices = [layer for layer in layers if _comparable(layer)]
     return [matrices[k] for k in picked([as_matrix(x.tensors[0].shape)[0] for x in matrices])]
 
 
 def picked(rows: Sequence[int]) -> list[int]:
-    """Which of some matrices are looked at, by their numbers of rows: a quarter of LAYERS those
-    with the most, then others evenly spread.
+    """Which of some matrices are looked at, by their numbers of rows: a quarter of ROW_MATRICES
+    those with the most, then others evenly spread.
 
     >>> picked([4, 4, 9])
     [2, 0, 1]
     """
     by_rows = sorted(range(len(rows)), key=lambda k: -rows[k])
-    most, others = by_rows[: LAYERS // 4], sorted(by_rows[LAYERS // 4 :])
-    spread = np.linspace(0, len(others) - 1, LAYERS - len(most)).astype(int).tolist()
+    most, others = by_rows[: ROW_MATRICES // 4], sorted(by_rows[ROW_MATRICES // 4 :])
+    spread = np.linspace(0, len(others) - 1, ROW_MATRICES - len(most)).astype(int).tolist()
     return [*most, *(others[k] for k in dict.fromkeys(spread) if others)]
 
 
 def _comparable(layer: Layer) -> bool:
     shape, *others = {tensor.shape for tensor in layer.tensors}
-    return not others and is_matrix(shape) and as_matrix(shape)[1] >= COLUMNS // 16
+    return not others and is_matrix(shape) and as_matrix(shape)[1] >= ROW_COLUMNS // 16
 
 
 def _values(layer: Layer, count: int) -> NDArray[np.float32]:
@@ -206,7 +206,7 @@ def _values(layer: Layer, count: int) -> NDArray[np.float32]:
     all one number in every model."""
     height, width = as_matrix(layer.tensors[0].shape)
     rows = np.unique(np.linspace(0, height - 1, min(height, count)).astype(int))
-    columns = min(width, COLUMNS)
+    columns = min(width, ROW_COLUMNS)
     out = np.empty((len(layer.tensors), len(rows), columns), dtype=np.float32)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         out[member] = tensor.read().reshape(height, width)[rows, :columns]
@@ -217,7 +217,7 @@ def _values(layer: Layer, count: int) -> NDArray[np.float32]:
 def same_rows(values: NDArray[np.float32], tolerance: float) -> tuple[Indices, Array]:
     """State and length of the rows of one matrix that some models share, (n, C) each; none where
     steps are so short that many rows are neither surely the same nor surely not."""
-    several = max(1, BLOCK // (len(values) * values.shape[2]))
+    several = max(1, ROW_NUMBERS_AT_ONCE // (len(values) * values.shape[2]))
     blocks = [
         _states(values[:, at : at + several], tolerance)
         for at in range(0, values.shape[1], several)

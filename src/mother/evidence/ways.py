@@ -22,16 +22,16 @@ import numpy as np
 from mother.evidence.family import Family
 from mother.evidence.kinds import Evidence, Kind, Near
 from mother.evidence.looks import Look
-from mother.evidence.ranks import LOOKED_AT, cut, highest, same_weights
+from mother.evidence.ranks import RANKED_MATRICES, cut, highest, same_weights
 from mother.layouts import Layer
 from mother.measures import is_matrix
 from mother.measures.formats import roundings
 from mother.measures.lowrank import noise_of, rank, sketches
 from mother.measures.products import Array, Bools, Indices, Source
 
-NEAREST = 7  # models, the parent with them, that may lie between another and its parent
+BETWEEN = 7  # models, the parent with them, that may lie between another and its parent
 TYPICAL = 16  # rank that LoRA rarely exceeds
-KEPT = 2 * LOOKED_AT  # layers of which sketches and ranks are
+KEPT = 2 * RANKED_MATRICES  # layers of which sketches and ranks are
 Key = tuple[str, tuple[int, ...]]
 
 
@@ -56,14 +56,14 @@ class Ways(Evidence):
         same = self._same(parents[c], c)
         lora = same[list(self._told)]
         by_lora = np.flatnonzero(lora.any(axis=0) & ~lora.all(axis=0))
-        order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:LOOKED_AT].tolist()
+        order = np.argsort(-(~lora).sum(axis=1), kind="stable")[:RANKED_MATRICES].tolist()
         numbers = [list(self._told)[k] for k in order]
         alike: dict[tuple[int, int], Bools] = {}
         ranks = [_Ranks(self, number, alike) for number in numbers]
         for e in by_lora.tolist():
             child = int(c[e])
             ends = int(parents[child]), child
-            others = [k for k in near(child)[:NEAREST] if k not in ends]
+            others = [k for k in near(child)[:BETWEEN] if k not in ends]
             out[child] = any(self._leads(ranks, *ends, k, doubting) for k in others)
         return out
 

@@ -20,8 +20,8 @@ from mother.measures.products import Array, Bools, Indices
 from mother.measures.shapes import as_matrix, spans
 from mother.thresholds import STRONG
 
-ROWS = 64  # of a matrix that are looked at
-SEVERAL = 2  # units that are no chance, between two matrices
+UNITS_SEEN = 64  # of a matrix that are looked at
+LOST_UNITS = 2  # units that are no chance, between two matrices
 
 
 class Zeroed(Evidence):
@@ -40,7 +40,7 @@ class Zeroed(Evidence):
         out, both = np.zeros(len(i)), np.zeros(len(i), dtype=bool)
         for taken in self.taken:
             here = np.where(taken[i] == 0, taken[j], np.where(taken[j] == 0, -taken[i], 0))
-            here = np.where(np.abs(here) < SEVERAL, 0, here)
+            here = np.where(np.abs(here) < LOST_UNITS, 0, here)
             both |= out * here < 0
             out += here
         return np.where(both, 0.0, out)
@@ -92,7 +92,7 @@ def _taken_out(look: Look) -> list[Bools]:
 
 def _whole(layer: Layer) -> bool:
     shape, *others = {tensor.shape for tensor in layer.tensors}
-    return not others and is_matrix(shape) and as_matrix(shape)[0] > SEVERAL
+    return not others and is_matrix(shape) and as_matrix(shape)[0] > LOST_UNITS
 
 
 def _zeros(layer: Layer) -> tuple[Indices, int, Bools, Bools]:
@@ -100,7 +100,7 @@ def _zeros(layer: Layer) -> tuple[Indices, int, Bools, Bools]:
     and which columns, as far as these rows go, (n, columns)."""
     shape = layer.tensors[0].shape
     height = as_matrix(shape)[0]
-    rows = np.unique(np.linspace(0, height - 1, min(height, ROWS)).astype(np.intp))
+    rows = np.unique(np.linspace(0, height - 1, min(height, UNITS_SEEN)).astype(np.intp))
     held = (tensor.parts(spans(shape, rows)) != 0 for tensor in layer.tensors)
     each = [(~x.any(axis=1), ~x.any(axis=0)) for x in held]
     return rows, height, np.stack([r for r, _ in each]), np.stack([c for _, c in each])

@@ -40,11 +40,11 @@ from mother.trees.forest import Forest
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
 NEITHER = 0.55  # probability that an edge is what it says, below which it is told as open
-CERTAIN = 50.0  # log-odds that are not told from more
+MOST_TOLD = 50.0  # log-odds that are not told from more
 WITHIN = "within the error of what was looked at"
 #: relations of those that hold the weights of another one, and are no copies of it
 NO_COPIES = ("", "contains", "upcycled")
-NAMED = 4  # models that a note names
+NOTE_MODELS = 4  # models that a note names
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
     for doubt in doubts:
         for k in doubt.about:
             others = sorted(ids[m] for m in doubt.models if m != k)
-            some = ", ".join(others[:NAMED]) + ", and more" * (len(others) > NAMED)
+            some = ", ".join(others[:NOTE_MODELS]) + ", and more" * (len(others) > NOTE_MODELS)
             what = f"its parent, among {some}"
             if len(doubt.about) > 1:
                 what = f"whether it is related to {some}"
@@ -299,8 +299,8 @@ def _evidence(forest: Forest, child: int, members: int) -> tuple[Evidence, ...]:
     if math.isnan(own):
         return ()
     whole = math.log(max(direction, 1e-300) / max(1 - direction, 1e-300))
-    whole = min(max(whole, -CERTAIN), CERTAIN)
-    own = min(max(own, -CERTAIN), CERTAIN)
+    whole = min(max(whole, -MOST_TOLD), MOST_TOLD)
+    own = min(max(own, -MOST_TOLD), MOST_TOLD)
     beside = [
         Evidence(kind, rounded(odds, 3) or 0.0, says) for kind, odds, says in forest.claims[child]
     ]

@@ -21,9 +21,9 @@ from mother.graph.parts import Edge, Evidence, Tree
 from mother.graph.plain import rounded
 
 _CLAIM = "base_model_name_or_path"
-LOOKED_AT = 24  # modules of an adapter whose factors are read
-LARGEST = 1 << 26  # weights of a matrix that is read
-SURE = 0.97  # probability of the model claimed, in the family that the factors fit
+ADAPTER_MODULES = 24  # modules of an adapter whose factors are read
+ADAPTER_LARGEST = 1 << 26  # weights of a matrix that is read
+CLAIM_FITS = 0.97  # probability of the model claimed, in the family that the factors fit
 AMONG = 0.6  # of the root of that family, where none is claimed, or it is of another family
 
 
@@ -96,14 +96,14 @@ def _aligned(adapter: Checkpoint, model: Checkpoint) -> float:
             found[module] = name
     if not found or 2 * len(found) < len(left):
         return math.nan
-    picked = [sorted(found)[k] for k in _spread(len(found), LOOKED_AT)]
+    picked = [sorted(found)[k] for k in _spread(len(found), ADAPTER_MODULES)]
     factors = {found[x]: left[x].read() for x in picked}
     blocks = {block(name) for name in factors}
     beside = {
         name: _matrix(tensor.read(), tensor.shape)
         for name, tensor in model.tensors.items()
         if block(name) in blocks and len(tensor.shape) > 1 and tensor.is_weight
-        if 0 < tensor.size <= LARGEST
+        if 0 < tensor.size <= ADAPTER_LARGEST
     }
     return alignment(factors, beside)
 
@@ -140,12 +140,13 @@ def _hung(
         f"its factors lie along what this family's matrices read, {best.alignment:.2g} times as "
         "much as chance has it"
     )
-    evidence = [Evidence("factors", rounded(math.log(SURE / (1 - SURE)), 3) or 0.0, says)]
+    sure_of_claim = math.log(CLAIM_FITS / (1 - CLAIM_FITS))
+    evidence = [Evidence("factors", rounded(sure_of_claim, 3) or 0.0, says)]
     if meant in best.tree.members:
-        parent, sure = str(meant), SURE
+        parent, sure = str(meant), CLAIM_FITS
         evidence.append(Evidence("claim", 0.0, f"which of the family: by {_CLAIM}, a claim"))
     else:
-        off = rounded(math.log(AMONG / (1 - AMONG)) - math.log(SURE / (1 - SURE)), 3) or 0.0
+        off = rounded(math.log(AMONG / (1 - AMONG)) - sure_of_claim, 3) or 0.0
         evidence.append(Evidence("claim", off, "which model of the family is not told"))
         if meant is not None:
             note = f"{_CLAIM} names {clean(str(claim))[:100]}; it was trained on another family"

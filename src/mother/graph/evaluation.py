@@ -14,7 +14,7 @@ from mother.graph.documents import read_json
 from mother.measures.clustering import Labels, adjusted_rand_index, joined
 
 EdgeName = tuple[str, str]
-LARGEST = 1 << 27  # bytes of a truth.json; a million edges take half of it
+MAX_TRUTH = 1 << 27  # bytes of a truth.json; a million edges take half of it
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Truth:
 def read_truth(path: str | PathLike[str]) -> Truth:
     """A truth.json, `{"edges": [["parent", "child"], …]}`, with `"trees": [["member", …], …]` where
     edges do not tell them. InputError if it is none."""
-    content = read_json(path, LARGEST)
+    content = read_json(path, MAX_TRUTH)
     edges = content.get("edges") if isinstance(content, dict) else None
     if not isinstance(edges, list) or not all(
         isinstance(e, list) and len(e) == 2 and all(isinstance(x, str) for x in e) for e in edges

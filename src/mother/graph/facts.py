@@ -18,7 +18,7 @@ _COPIES = {
     "pruned": "pruned",
     "edited": "edited",
 }
-WHOLE = 0.995  # share of a model's weights from which it was compared as good as whole
+AS_GOOD_AS_WHOLE = 0.995  # share of a model's weights from which it was compared as good as whole
 
 
 def count(n: int) -> str:
@@ -82,7 +82,7 @@ def of_files(node: Node, name: Callable[[str], str] = printable) -> Iterator[str
         yield f"{same} holds the same bytes: {freed} can be freed, safe to delete"
     if node.read is not None:
         yield f"{part(node.read)} of its bytes read"
-    if node.compared is not None and node.compared < WHOLE:
+    if node.compared is not None and node.compared < AS_GOOD_AS_WHOLE:
         yield compared(node.compared)
     yield from map(name, node.notes)
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, Hint, Node
+from mother.thresholds import LIKELY, MOST
 
 #: from the surest
 GRADES = ("strong", "likely", "open")
-SURE = 0.9  # probability, or share of resamplings, from which a finding is strong
-EVEN = 0.5  # share of resamplings below which the place in the tree is open
-CLOSE = 1.1  # times as far: a second parent nearer than that might as well be the first
+CLOSE_SECOND = 1.1  # times as far: a second parent nearer than that might as well be the first
 #: relations that are seen in the weights themselves, whether or not a probability was measured
 _SEEN = {"duplicate", "converted", "quantized", "pruned"}
 
@@ -38,9 +37,9 @@ def place(edge: Edge) -> str:
     'likely'
     """
     least = min((x for x in (edge.support, joined(edge)) if x is not None), default=1.0)
-    if least < EVEN:
+    if least < MOST:
         return "open"
-    return "likely" if least < SURE or rivalled(edge) else "strong"
+    return "likely" if least < LIKELY or rivalled(edge) else "strong"
 
 
 def joined(edge: Edge) -> float | None:
@@ -50,7 +49,7 @@ def joined(edge: Edge) -> float | None:
 
 def rivalled(edge: Edge) -> bool:
     """Whether the next best parent is about as near."""
-    return edge.runner_up_ratio is not None and edge.runner_up_ratio < CLOSE
+    return edge.runner_up_ratio is not None and edge.runner_up_ratio < CLOSE_SECOND
 
 
 def direction(edge: Edge) -> str:
@@ -62,7 +61,7 @@ def direction(edge: Edge) -> str:
     p = edge.direction_probability
     if p is None:
         return "strong" if edge.relation in _SEEN else "likely"
-    return "strong" if p >= SURE else "likely"
+    return "strong" if p >= LIKELY else "likely"
 
 
 def equal(edge: Edge) -> bool:
@@ -101,11 +100,11 @@ def needs(
     claims = [hint for hint in hints if hint.kind == "claim"]
     known = {
         "direction": any(direction(edge) == "open" for edge in edges),
-        "support": any(edge.support is not None and edge.support < SURE for edge in edges),
+        "support": any(edge.support is not None and edge.support < LIKELY for edge in edges),
         "rival": any(map(rivalled, edges)),
         "contradicted": any(hint.agrees is False for hint in claims),
         "undeclared": hinted and not claims and not all(map(equal, edges)),
-        "unread": node is not None and node.compared is not None and node.compared < SURE,
+        "unread": node is not None and node.compared is not None and node.compared < LIKELY,
     }
     return [need for need in NEEDS if known[need]]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.merges import BY_WEIGHT, PART_OF_A_STEP, Merge
-from mother.evidence.sums import EVEN
+from mother.evidence.sums import EQUAL_SHARES
 from mother.graph.parts import Block, Edge, Evidence, Piece, Recipe
 from mother.graph.plain import rounded
 from mother.measures import Measures
@@ -78,7 +78,7 @@ def _blocks(merge: Merge, names: Sequence[str]) -> tuple[Block, ...]:
     out: list[Block] = []
     for name, layers in blocks.items():
         shares = merge.layers[layers]
-        if np.ptp(shares, axis=0).max() <= 2 * EVEN:
+        if np.ptp(shares, axis=0).max() <= 2 * EQUAL_SHARES:
             out.append(Block(name, _rounded(shares.mean(axis=0))))
         else:
             out += [Block(names[k], _rounded(merge.layers[k])) for k in layers]

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA = "mother.model-graph/1"
-SEVERAL = "mother.model-graph/2"  # of graphs in which a model has several parents
-LARGEST = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
+SCHEMA_2 = "mother.model-graph/2"  # of graphs in which a model has several parents
+MAX_GRAPH = 1 << 30  # bytes of a graph.json; more is no graph but a mistake, or worse
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,7 +192,7 @@ class ModelGraph:
         several = any(e.share is not None for e in self.edges)
         several |= any(n.recipe is not None for n in self.nodes)
         content = {
-            "schema": SEVERAL if several else SCHEMA,
+            "schema": SCHEMA_2 if several else SCHEMA,
             "method": self.method,
             "options": dict(self.options),
             "nodes": [plain(x, _left_out(x, several)) for x in self.nodes],
@@ -219,7 +219,7 @@ class ModelGraph:
             "mother.model-graph/"
         ):
             raise ValueError("not a model graph: it has no schema mother.model-graph/…")
-        if content["schema"] not in (SCHEMA, SEVERAL):
+        if content["schema"] not in (SCHEMA, SCHEMA_2):
             raise ValueError(f"schema {content['schema']!r} is not known here; upgrade mother")
         try:
             graph = cls(
@@ -281,7 +281,7 @@ class ModelGraph:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ModelGraph:
         """Read graph.json. InputError names the file and the fault."""
-        text = read_text(path, LARGEST)
+        text = read_text(path, MAX_GRAPH)
         try:
             return cls.from_json(text)
         except ValueError as fault:

@@ -17,12 +17,12 @@ from mother.graph.parts import Edge, Evidence, Tree
 from mother.graph.plain import rounded
 from mother.layouts.blocks import said
 from mother.layouts.narrowed import Narrowing, namesakes, narrowed
+from mother.thresholds import LIKELY
 
 LOOKS = 64  # pairs of trees that are looked at
 MEMBERS = 64  # of a tree, that may be the parent
-WEIGHTS = 1 << 24  # of a model, that distances are of
-SURE = 0.9  # probability that it was made from a wider one that was made from another wide one
-SIBLINGS = 0.25  # of the step to the next best parent, from which it may be that one
+WEIGHTS_TOGETHER = 1 << 24  # of a model, that distances are of
+ALSO_LIKELY = 0.25  # of the step to the next best parent, from which it may be that one
 COPIES = ("duplicate", "converted", "quantized", "pruned", "adapter")
 
 
@@ -86,7 +86,7 @@ def _placed(
         rows = np.stack([x.reshape(-1) for x in parts]).astype(np.float64)
         gram += rows @ rows.T / max(float(rows[0] @ rows[0]), 1e-300) * rows.shape[1]
         total += rows.shape[1]
-        if total > WEIGHTS:
+        if total > WEIGHTS_TOGETHER:
             break
     norm = np.diagonal(gram)
     apart = norm[0] + norm[1:] - 2 * gram[0, 1:]
@@ -111,12 +111,12 @@ def _hung(
     place = _placed(graph, above, own, found, models)
     # a wider one may have been grown from it, but not one that went on from another wide one
     went_on = any(e.child == place.parent and not e.undirected for e in graph.edges)
-    open_ = place.share > SIBLINGS or not went_on
+    open_ = place.share > ALSO_LIKELY or not went_on
     sizes = ", ".join(f"{n} of {many}" for many, n in found.sizes)
     kept = f"it has {sizes} units" if sizes else "it has all units"
     if found.blocks:
         kept += f" and blocks {said([found.blocks[k] for k in sorted(found.blocks)])}"
-    odds = rounded(float(np.log(SURE / (1 - SURE))), 3) or 0.0
+    odds = rounded(float(np.log(LIKELY / (1 - LIKELY))), 3) or 0.0
     says = (
         f"its units are like some of the parent's, by a cosine of {found.cosine:.2f} in the middle"
     )
@@ -125,7 +125,7 @@ def _hung(
         below.root,
         "reshaped",
         distance=rounded(place.distance),
-        direction_probability=0.5 if open_ else SURE,
+        direction_probability=0.5 if open_ else LIKELY,
         undirected=open_,
         evidence=() if open_ else (Evidence("units", odds, says),),
     )

@@ -15,7 +15,7 @@ from mother.evidence.ranks import unchanged
 from mother.evidence.relabelled import Relabelling
 from mother.evidence.relation import new_layers
 from mother.graph import Evidence, rounded
-from mother.graph.assembly import CERTAIN
+from mother.graph.assembly import MOST_TOLD
 from mother.layouts import Group
 from mother.layouts.undoing import Undone
 from mother.measures import Measures, is_matrix
@@ -23,7 +23,7 @@ from mother.measures.formats import roundings
 from mother.measures.products import Array
 
 CHANCE = 12.5  # log-odds against kinship at cosine 0: the threshold is at five sigma, 5^2 / 2
-NAMED = 3  # layers that a sentence names
+SENTENCE_LAYERS = 3  # layers that a sentence names
 _LONGEST = 60  # letters of a layer's name
 
 
@@ -93,7 +93,7 @@ def of_third(pairs: Pairs, parent: int, direction: float, beside: float = 0.0) -
         "layers that were trained together count for less than their sum, and nothing but these "
         "two tells them from siblings"
     )
-    sure = min(max(direction, _LEAST), 1 - _LEAST)
+    sure = min(max(direction, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
     return _evidence("siblings", math.log(sure / (1 - sure)) - odds, says)
 
 
@@ -128,7 +128,7 @@ def of_step(group: Group, m: Measures, rank: int | None) -> Iterator[Evidence]:
         yield Evidence("number format", 0.0, says)
 
 
-_LEAST = 1e-9  # of a probability, of which the log-odds are taken
+_LEAST_PROBABILITY = 1e-9  # of a probability, of which the log-odds are taken
 
 _LOST = {
     "quantized": "all weights of the child are the parent's, rounded to few values",
@@ -144,25 +144,25 @@ def of_copies(copies: Duplicate) -> Iterator[Evidence]:
     stored = "" if one == two else f" (as {one} and {two})"
     if copies.relation == "duplicate":
         says = f"{whole} are equal{stored}; that doesn't tell which was first"
-        yield Evidence("equal", CERTAIN, says)
+        yield Evidence("equal", MOST_TOLD, says)
         return
     if copies.relation == "contains":
         yield of_part(original, copy)
         return
     if copies.undirected:
         says = f"{whole} are equal but for a scale; that doesn't tell which was first"
-        yield Evidence("copy", CERTAIN, says)
+        yield Evidence("copy", MOST_TOLD, says)
         return
     if copies.relation in _LOST:
-        yield Evidence("copy", CERTAIN, _LOST[copies.relation])
+        yield Evidence("copy", MOST_TOLD, _LOST[copies.relation])
         return
     if copies.relation == "converted" and copies.scheme:
         says = "every row of its matrices is the parent's times a number, and norms are gone"
-        yield Evidence("copy", CERTAIN, f"{says}: that can't be undone")
+        yield Evidence("copy", MOST_TOLD, f"{says}: that can't be undone")
         return
-    yield Evidence("equal", CERTAIN, f"{whole} are equal but for exact rounding{stored}")
+    yield Evidence("equal", MOST_TOLD, f"{whole} are equal but for exact rounding{stored}")
     says = "the parent's weights have more digits; rounding loses them and nothing brings them back"
-    yield Evidence("number format", CERTAIN, says)
+    yield Evidence("number format", MOST_TOLD, says)
 
 
 def of_conversion(copies: Duplicate) -> Evidence:
@@ -171,7 +171,7 @@ def of_conversion(copies: Duplicate) -> Evidence:
         return of_part(copies.original, copies.copy)
     whole = _all(copies.copy)
     says = f"{whole} are equal when sorted, tensor by tensor; that doesn't tell which was first"
-    return Evidence("equal", CERTAIN, says)
+    return Evidence("equal", MOST_TOLD, says)
 
 
 def of_part(one: Checkpoint, other: Checkpoint) -> Evidence:
@@ -179,7 +179,7 @@ def of_part(one: Checkpoint, other: Checkpoint) -> Evidence:
     inner, outer = sorted((one, other), key=lambda c: c.parameters)
     more = f"{outer.parameters - inner.parameters:,} more".replace(",", " ")
     says = f"{_all(inner)} of {inner.id} are among those of {outer.id}, which holds {more}"
-    return Evidence("equal", CERTAIN, says)
+    return Evidence("equal", MOST_TOLD, says)
 
 
 def _all(checkpoint: Checkpoint) -> str:
@@ -201,7 +201,7 @@ def of_relabelling(test: Relabelling, hidden: Undone | None) -> Evidence:
     """Of two that are kin, however their units are labelled. hidden: what was undone."""
     what = f"undone: {', '.join(hidden.kinds)}" if hidden else "what hides them could not be undone"
     says = f"{_agreed(test)}; {what}"
-    odds = -math.log(max(test.p, math.exp(-CERTAIN)))
+    odds = -math.log(max(test.p, math.exp(-MOST_TOLD)))
     return _evidence("relabelled", odds, says)
 
 
@@ -219,7 +219,7 @@ def of_no_kinship(test: Relabelling | None, power: bool, apart: bool) -> Evidenc
     why = [says for says, held in open_.items() if held]
     if why:
         return Evidence("relabelled", 0.0, f"{_agreed(test)}; {why[0]}")
-    odds = CERTAIN - max(-math.log(max(test.p, math.exp(-CERTAIN))), 0.0)
+    odds = MOST_TOLD - max(-math.log(max(test.p, math.exp(-MOST_TOLD))), 0.0)
     return _evidence("relabelled", odds, f"{_agreed(test)}; it would tell either from itself")
 
 
@@ -245,8 +245,8 @@ def _layers(count: int) -> str:
 
 def _named(names: Sequence[str], picked: Iterable[int]) -> str:
     chosen = list(picked)
-    more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
-    return ", ".join(_shown(names[k]) for k in chosen[:NAMED]) + more
+    more = f" and {len(chosen) - SENTENCE_LAYERS} more" if len(chosen) > SENTENCE_LAYERS else ""
+    return ", ".join(_shown(names[k]) for k in chosen[:SENTENCE_LAYERS]) + more
 
 
 def _shown(name: str) -> str:

@@ -10,7 +10,7 @@ from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, Relabelled
 from mother.graph.plain import rounded
 
-SAME = 1e-5  # distance that rounding leaves when what hid a model is undone
+UNDONE = 1e-5  # distance that rounding leaves when what hid a model is undone
 
 
 def noted(graph: ModelGraph, hidden: Sequence[Hidden]) -> ModelGraph:
@@ -27,7 +27,7 @@ def _told(edge: Edge, found: dict[str, Hidden]) -> Edge:
     if not across or len({id(each.undone) for each in across}) < len(across):
         return edge
     edge = replace(edge, relabelled=_test(across[0]))
-    near = edge.distance is not None and edge.distance < SAME
+    near = edge.distance is not None and edge.distance < UNDONE
     if edge.relation != "duplicate" and not (edge.relation == "fine-tune" and near):
         return edge
     return replace(

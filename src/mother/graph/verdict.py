@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mother.graph.facts import WHOLE, compared
+from mother.graph.facts import AS_GOOD_AS_WHOLE, compared
 from mother.graph.grades import GRADES, direction, equal, grade, joined, place, rivalled
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, HiddenAncestor, Relabelled
 from mother.names import printable
 
-NAMED = 3  # models that a sentence names
+SENTENCE_MODELS = 3  # models that a sentence names
 
 #: what was done to the parent, and the word before its name
 STEPS: Mapping[str, tuple[str, str]] = {
@@ -104,8 +104,8 @@ def some(names: Sequence[str], name: Name = printable) -> str:
     ('a and b', 'a, b, c and 3 more')
     """
     told = [name(x) for x in names]
-    if len(told) > NAMED:
-        return f"{', '.join(told[:NAMED])} and {len(told) - NAMED} more"
+    if len(told) > SENTENCE_MODELS:
+        return f"{', '.join(told[:SENTENCE_MODELS])} and {len(told) - SENTENCE_MODELS} more"
     return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
 
@@ -237,7 +237,7 @@ def of_models(
             known[node.id] = of_root(below.get(node.id, ()), name=name)
         else:
             known[node.id] = Verdict("", "no relative among the inputs")
-        if node.compared is not None and node.compared < WHOLE:
+        if node.compared is not None and node.compared < AS_GOOD_AS_WHOLE:
             own = known[node.id]
             known[node.id] = replace(own, figures=(*own.figures, compared(node.compared)))
     for hidden in graph.hidden:

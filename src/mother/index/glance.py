@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
-from mother.evidence.kinship import SURE, told_at_a_glance, told_by
+from mother.evidence.kinship import IN_DOUBT, told_at_a_glance, told_by
 from mother.measures import as_if_drawn
 
 HELD = 1 << 30  # bytes of glances in memory
@@ -74,7 +74,7 @@ class Glance:
             weights = np.stack([others[k].weights for k in like])
             parts = [weights[:, a:b] @ self.weights[a:b] for a, b in pairwise(self.ends)]
             cosine = np.stack(parts).astype(np.float64)
-            sure = SURE if self.whole else BEYOND
+            sure = IN_DOUBT if self.whole else BEYOND
             found = told_at_a_glance(cosine, self.sizes, self.seen, self.among, sure)
             relatives[like], strangers[like] = found
         return relatives, strangers

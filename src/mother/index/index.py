@@ -36,7 +36,7 @@ from mother.index.unhidden import unhidden
 from mother.index.unlike import Unlike
 from mother.methods.refinement import READ
 from mother.options import Options
-from mother.sketches.windows import BUDGET, MATRICES
+from mother.sketches.windows import BUDGET, SAMPLED_MATRICES
 
 Progress = Callable[[int, int], None]
 BATCH = 64  # models that are added in one transaction
@@ -87,7 +87,7 @@ class Index:
         *,
         budget: int = BUDGET,
         seed: int = 0,
-        matrices: int = MATRICES,
+        matrices: int = SAMPLED_MATRICES,
         bootstrap: int = 0,
         read: int = READ,
         download: bool = False,

@@ -25,7 +25,7 @@ from mother.sketches.labels import labels
 from mother.sketches.signature import signature
 from mother.sketches.sketch import sketch
 from mother.sketches.sketch_bytes import dump, labels_in, load
-from mother.sketches.windows import MATRICES
+from mother.sketches.windows import SAMPLED_MATRICES
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def contents_of(sketch: Checkpoint) -> frozenset[int]:
 
 
 def reduced(
-    checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int = MATRICES
+    checkpoint: Checkpoint, budget: int, *, seed: int = 0, matrices: int = SAMPLED_MATRICES
 ) -> bytes:
     """The sketch of a checkpoint; arguments as those of `sketch`. InputError where it can't be
     compared: it has no weights, or some that are not finite."""

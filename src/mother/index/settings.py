@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from mother.errors import UsageError
 from mother.methods.refinement import READ
 from mother.options import MOST_REPLICATES
-from mother.sketches.windows import BUDGET, MATRICES
+from mother.sketches.windows import BUDGET, SAMPLED_MATRICES
 
 BUDGETS = range(1 << 10, (1 << 30) + 1)
 _SEEDS = range(1 << 31)
@@ -31,7 +31,7 @@ class Settings:
 
     budget: int = BUDGET
     seed: int = 0
-    matrices: int = MATRICES
+    matrices: int = SAMPLED_MATRICES
     bootstrap: int = 0
     read: int = READ
     download: bool = False

@@ -16,9 +16,9 @@ from mother.checkpoints.tensor import Checkpoint, Tensor
 
 Array = NDArray[np.float32]
 Stack = dict[int, dict[str, Tensor]]
-LOOKED_AT = 4096  # weights of a block that are compared
-MOST = 512  # blocks of a model
-ALIKE = 0.3  # cosine of what is one block in two relatives
+BLOCK_WEIGHTS = 4096  # weights of a block that are compared
+MAX_BLOCKS = 512  # blocks of a model
+BLOCK_COSINE = 0.3  # cosine of what is one block in two relatives
 _NUMBERED = re.compile(r"(?P<stack>.*?[./]|)(?P<number>\d+)[./](?P<rest>.+)", re.DOTALL)
 
 
@@ -44,7 +44,7 @@ def by_their_blocks(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     name = _stack(checkpoints)
     stacks = [_blocks(c, name) for c in checkpoints]
     many = Counter(len(stack) for stack in stacks if stack)
-    if not many or max(many) > MOST:
+    if not many or max(many) > MAX_BLOCKS:
         return list(checkpoints)
     usual = min(many, key=lambda k: (-many[k], -k))
     first = next(k for k, stack in enumerate(stacks) if len(stack) == usual)
@@ -96,7 +96,7 @@ def _kinds(stack: Stack) -> frozenset[tuple[str, tuple[int, ...]]]:
 
 def _samples(stack: Stack, kinds: frozenset[tuple[str, tuple[int, ...]]]) -> Array:
     """Some weights of each block, (blocks, W), each matrix by its length."""
-    each = max(256, LOOKED_AT // max(1, len(kinds)))
+    each = max(256, BLOCK_WEIGHTS // max(1, len(kinds)))
     rows = []
     for block in stack.values():
         parts = []
@@ -116,14 +116,14 @@ def _in_place(stack: Stack, other: Stack, kinds: frozenset[tuple[str, tuple[int,
         return False
     few = frozenset([min(kinds)])
     one, two = _samples(stack, few), _samples(other, few)
-    return bool(((one * two).sum(axis=1) >= ALIKE).all())
+    return bool(((one * two).sum(axis=1) >= BLOCK_COSINE).all())
 
 
 def _matched(own: Array, others: Array) -> list[int]:
     """Of each block, the number of that which it is alike, -1 for none."""
     cosine = own @ others.T
     best = cosine.argmax(axis=1)
-    return [int(b) if cosine[k, b] >= ALIKE else -1 for k, b in enumerate(best)]
+    return [int(b) if cosine[k, b] >= BLOCK_COSINE else -1 for k, b in enumerate(best)]
 
 
 def _renumbered(

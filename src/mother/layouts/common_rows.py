@@ -12,11 +12,10 @@ import numpy as np
 from mother.checkpoints.tensor import Tensor
 from mother.checkpoints.views import rows
 from mother.layouts.alignment import Group, Layer
+from mother.thresholds import MOST
 
-LEAST = 0.5  # of the rows of the larger matrix, that the smaller one has
-LOOKED_AT = 64  # rows that are compared
-WIDTH = 1 << 16  # columns of these
-ALIKE = 0.5  # cosine of rows that are the same, in the middle
+ROWS_COMPARED = 64  # rows that are compared
+COLUMNS_COMPARED = 1 << 16  # columns of these
 Held = dict[int, Tensor]
 
 
@@ -108,17 +107,17 @@ def _cut(held: Held) -> Held | None:
 
 def _same_rows(a: Tensor, b: Tensor) -> bool:
     few, many = sorted((a.shape[0], b.shape[0]))
-    if a.shape[1] != b.shape[1] or few < LEAST * many:
+    if a.shape[1] != b.shape[1] or few < MOST * many:
         return False
-    picked = np.unique(np.linspace(0, few - 1, min(few, LOOKED_AT)).astype(int))
+    picked = np.unique(np.linspace(0, few - 1, min(few, ROWS_COMPARED)).astype(int))
     one, other = (_picked(t, picked.tolist()) for t in (a, b))
     size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     cosine = (one * other).sum(axis=1) / np.where(size > 0, size, np.inf)
-    return bool(np.median(cosine) > ALIKE)
+    return bool(np.median(cosine) > MOST)
 
 
 def _picked(tensor: Tensor, picked: Sequence[int]) -> np.ndarray:
     columns = tensor.shape[1]
     starts = (row * columns for row in picked)
-    every = [tensor.read(at, at + min(columns, WIDTH)).astype(np.float64) for at in starts]
-    return np.stack(every)
+    width = min(columns, COLUMNS_COMPARED)
+    return np.stack([tensor.read(at, at + width).astype(np.float64) for at in starts])

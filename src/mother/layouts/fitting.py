@@ -15,16 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mother.checkpoints import Tensor
-from mother.layouts.moves import WHOLE, Move, found, glance, nearest, still, turned
+from mother.layouts.moves import TAKEN, Move, found, glance, nearest, still, turned
 from mother.layouts.units import Array, stream_turns, values_of
 from mother.layouts.wiring import block, matrices, natural, stream_of
 
 #: times as much as where scales of a norm moved, or units were scaled one by one, may be left
-#: where nothing of the kind was done; EXACT: of a squared norm, rounding
-MOVED, RESCALED, EXACT = 1.1, 4.0, 1e-12
-NEAR = 0.1  # of likeness, by which samples of two ways may differ and both are tried
-ROUNDS = 3  # of fitting a rotation to all matrices, and these to it
-TRIED = 6  # moves of one size that are tried, the latest
+#: where nothing of the kind was done; UNROTATED: of a squared norm, rounding
+MOVED, RESCALED, UNROTATED = 1.1, 4.0, 1e-12
+BOTH_TRIED = 0.1  # of likeness, by which samples of two ways may differ and both are tried
+FIT_ROUNDS = 3  # of fitting a rotation to all matrices, and these to it
+MOVES_TRIED = 6  # moves of one size that are tried, the latest
 HEADS = 8  # ways that are tried where units may be mixed within heads, the likeliest
 _NONE = ("", None, None)
 #: a norm's name, the other model's scales and the one's
@@ -75,9 +75,9 @@ class _Way:
         alike, move = found(one, other)
         fit = self.fit(move)
         off = float(np.square(one - move.of(other)).sum(dtype=np.float64))
-        left = off + EXACT * float(np.square(one).sum(dtype=np.float64))
+        left = off + UNROTATED * float(np.square(one).sum(dtype=np.float64))
         left *= (MOVED if fit.norm else 1) * (RESCALED if move.scaled else 1)
-        return _Tried(left, fit, alike >= max(WHOLE, (1 + nearest(*one.shape)) / 2))
+        return _Tried(left, fit, alike >= max(TAKEN, (1 + nearest(*one.shape)) / 2))
 
 
 class _Tried(NamedTuple):
@@ -152,16 +152,16 @@ class Fitting:
     def _known(self, size: int) -> list[Move]:
         """The first, which is the stream's, the latest ones, and none."""
         known = self.moves.get(size, [])
-        return [*known[:1], *reversed(known[1:][-TRIED:]), still(size)]
+        return [*known[:1], *reversed(known[1:][-MOVES_TRIED:]), still(size)]
 
     def _fitted(self, name: str) -> bool:
         ways = [(glance(*way.sides()), way) for way in self._ways(name)]
         ways.sort(key=lambda each: -each[0])
-        sure = ways[0][0] >= WHOLE
+        sure = ways[0][0] >= TAKEN
         few = [
             way
             for k, (alike, way) in enumerate(ways)
-            if way.first or (alike >= ways[0][0] - NEAR if sure else k < HEADS)
+            if way.first or (alike >= ways[0][0] - BOTH_TRIED if sure else k < HEADS)
         ]
         tried = [way.tried() for way in few]
         best = min(tried, key=lambda each: each.left)
@@ -210,7 +210,7 @@ class Fitting:
 
     def _best(self, spin: Move) -> Move:
         """The rotation that fits all matrices, and the fits with it."""
-        for _ in range(ROUNDS):
+        for _ in range(FIT_ROUNDS):
             spin = self._better(spin)
         return spin
 

@@ -10,15 +10,15 @@ import numpy as np
 
 from mother.layouts.units import Array, Order, assigned, cosines, directions
 
-WHOLE = 0.8  # likeness of units, or heads, from which on they are taken for found
-CLOSE = 0.98  # likeness from which on no heads are looked for, which would have to be
+TAKEN = 0.8  # likeness of units, or heads, from which on they are taken for found
+BEYOND_HEADS = 0.98  # likeness from which on no heads are looked for, which would have to be
 LESS = 0.5  # times as far from 1 as single units are
-SAMPLES = 48  # units that decide whether a move fits
+SAMPLED_UNITS = 48  # units that decide whether a move fits
 #: mean deviation of the logarithms of scales, or their middle, beyond which units were scaled one
 #: by one, or all of them, and not trained
 SPREAD, FACTOR = 0.1, 0.25
-LARGEST = 4096  # units that are assigned by all pairs; of more the likeliest is taken
-MANY = 1 << 15  # units that moved, of which none is looked for if there are more
+ASSIGNED = 4096  # units that are assigned by all pairs; of more the likeliest is taken
+MOVED_AT_MOST = 1 << 15  # units that moved, of which none is looked for if there are more
 MIXED = 1 << 13  # units that may be mixed within heads
 
 
@@ -119,7 +119,7 @@ def found(one: Array, other: Array) -> tuple[float, Move]:
     none, one to one with signs and scales, or heads one to one, each turned in itself."""
     best = _scaled(one, other, _paired(one, other))
     for width in _widths(*one.shape):
-        if best[0] >= CLOSE:
+        if best[0] >= BEYOND_HEADS:
             break
         turned = _by_heads(one, other, width)
         if 1 - turned[0] < LESS * (1 - best[0]):
@@ -129,7 +129,7 @@ def found(one: Array, other: Array) -> tuple[float, Move]:
 
 def glance(one: Array, other: Array) -> float:
     """How alike a sample of the one's units is to the likeliest of the other's."""
-    some = np.unique(np.linspace(0, len(one) - 1, min(len(one), SAMPLES)).astype(int))
+    some = np.unique(np.linspace(0, len(one) - 1, min(len(one), SAMPLED_UNITS)).astype(int))
     return float(np.median(np.abs(cosines(one[some], other)).max(axis=1)))
 
 
@@ -148,13 +148,13 @@ def nearest(units: int, length: int) -> float:
 def _paired(one: Array, other: Array) -> Order:
     """Units that are alike where they are stay there, the others are assigned."""
     order = np.arange(len(one))
-    off = np.flatnonzero(np.einsum("ij,ij->i", directions(one), directions(other)) < WHOLE)
-    if len(off) <= LARGEST:
+    off = np.flatnonzero(np.einsum("ij,ij->i", directions(one), directions(other)) < TAKEN)
+    if len(off) <= ASSIGNED:
         order[off] = off[assigned(cosines(one[off], other[off]))]
         return order
-    if len(off) > MANY:
+    if len(off) > MOVED_AT_MOST:
         return order
-    step = LARGEST * LARGEST // len(off)
+    step = ASSIGNED * ASSIGNED // len(off)
     for k in range(0, len(off), step):
         some = off[k : k + step]
         order[some] = off[np.abs(cosines(one[some], other[off])).argmax(axis=1)]

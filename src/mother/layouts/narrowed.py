@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.layouts.rows import least_cosine
+from mother.thresholds import MOST, NEARLY_ALL
 
 Array = NDArray[np.float32]
 Units = NDArray[np.intp]
 Size = tuple[int, int]  # of an axis, in the larger model and in the narrower one
-WIDTH = 256  # units of the known axis that are looked at
-LARGEST = 1 << 26  # weights of a matrix that are read: of a larger one rows of labels alone
-MATRICES = 48  # that are looked at
+KNOWN_UNITS = 256  # units of the known axis that are looked at
+MATRIX_LARGEST = 1 << 26  # weights of a matrix that are read: of a larger one rows of labels alone
+MATRICES_READ = 48  # that are looked at
 MAPS = 8  # of one size, that are tried
-DISTINCT = 0.9  # of the units, each of which is like another one
-NAMED = 0.5  # of the matrices, that have a namesake
-FOUND = 0.5  # of the weights of those looked at, whose units are found
 _NUMBER = re.compile(r"\d+")
 _BLOCK = re.compile(r"(?P<before>.*?)\b(?P<number>\d+)\b(?P<after>.*)")
 
@@ -94,14 +92,14 @@ def narrowed(own: Checkpoint, other: Checkpoint) -> Narrowing | None:
         return None
     blocks = _blocks(search, ours, theirs)
     inside = [(n, m) for n in ours if (m := _renamed(n, blocks)) in theirs and n not in outside]
-    picked = {int(k) for k in np.linspace(0, max(len(inside) - 1, 0), MATRICES)}
+    picked = {int(k) for k in np.linspace(0, max(len(inside) - 1, 0), MATRICES_READ)}
     search.look([pair for k, pair in enumerate(inside) if k in picked])
     held = sum(ours[n].size for n in search.looked)
     found = sum(ours[cut.own].size for cut in search.cuts)
     sizes = {s for cut in search.cuts for s in _sizes(ours[cut.own], theirs[cut.name])}
     changed = tuple(sorted(s for s in sizes if s[0] != s[1]))
     moved = {k: j for k, j in blocks.items() if k != j} or len(blocks) != _count(theirs)
-    if not search.cuts or found < FOUND * held or not (changed or moved):
+    if not search.cuts or found < MOST * held or not (changed or moved):
         return None
     cosine = float(np.median(search.cosines))
     return Narrowing(tuple(search.cuts), changed, blocks if moved else {}, cosine)
@@ -116,7 +114,7 @@ def namesakes(own: Checkpoint, other: Checkpoint) -> bool:
         kinds[_NUMBER.sub("#", name)].add(tensor.shape)
     named = [n for n in ours if _NUMBER.sub("#", n) in kinds]
     differ = any(ours[n].shape not in kinds[_NUMBER.sub("#", n)] for n in named)
-    return bool(named) and len(named) >= NAMED * len(ours) and differ
+    return bool(named) and len(named) >= MOST * len(ours) and differ
 
 
 class _Search:
@@ -164,7 +162,7 @@ class _Search:
         if a.shape[2:] != b.shape[2:]:
             return None
         one, other = _matrix(a), _matrix(b)
-        whole = max(a.size, b.size) <= LARGEST
+        whole = max(a.size, b.size) <= MATRIX_LARGEST
         found: list[tuple[float, Units, Units]] = []
         for turned in (False, True)[: 1 + whole]:
             x, y = (w.swapaxes(0, 1) if turned else w for w in (one, other))
@@ -193,14 +191,14 @@ def matched(x: Array, y: Array, units: Units, most: int) -> tuple[float, Units] 
     n, many = x.shape[1], y.shape[1]
     if n > many or not len(units):
         return None
-    some = np.unique(np.linspace(0, len(units) - 1, min(WIDTH, len(units))).astype(np.intp))
+    some = np.unique(np.linspace(0, len(units) - 1, min(KNOWN_UNITS, len(units))).astype(np.intp))
     picked = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
     p = _unit(x[some][:, picked].swapaxes(0, 1).reshape(len(picked), -1))
     q = _unit(y[units[some]].swapaxes(0, 1).reshape(many, -1))
     cosine = p @ q.T
     told = cosine.argmax(axis=1)
     alike = float(np.median(cosine[np.arange(len(told)), told]))
-    if alike < least_cosine(p.shape[1], many) or len(np.unique(told)) < DISTINCT * len(told):
+    if alike < least_cosine(p.shape[1], many) or len(np.unique(told)) < NEARLY_ALL * len(told):
         return None
     return alike, told
 
@@ -259,7 +257,7 @@ def _sizes(own: Tensor, other: Tensor) -> tuple[Size, Size]:
 def _matrix(tensor: Tensor) -> Array:
     """(rows, columns, rest), the first rows of a large one."""
     width = tensor.size // tensor.shape[0]
-    rows = min(tensor.shape[0], max(1, LARGEST // width))
+    rows = min(tensor.shape[0], max(1, MATRIX_LARGEST // width))
     values = tensor.read(0, rows * width).astype(np.float32)
     return np.nan_to_num(values, posinf=0.0, neginf=0.0).reshape(rows, tensor.shape[1], -1)
 

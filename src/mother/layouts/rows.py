@@ -20,9 +20,9 @@ from mother.checkpoints.tensor import Array
 from mother.layouts.unfolding import Unfolding, unfoldings
 
 #: elements of a row that are looked at, the first ones
-WIDTH = 256
+ROW_ELEMENTS = 256
 #: rows of a tensor that are looked for at first, and the share of all its rows that must be found
-SAMPLES, FOUND = 8, 0.95
+ROWS_FIRST, ROWS_FOUND = 8, 0.95
 #: rows shorter than this agree by chance
 MIN_WIDTH = 8
 #: products of rows that one tensor may take
@@ -92,8 +92,8 @@ def _first_look(
     owners: dict[int, list[str]] = defaultdict(list)
     samples: dict[int, list[Array]] = defaultdict(list)
     for name, own in wanted.items():
-        places = np.unique(np.linspace(0, own.rows - 1, SAMPLES).astype(int))
-        width = min(own.length, WIDTH)
+        places = np.unique(np.linspace(0, own.rows - 1, ROWS_FIRST).astype(int))
+        width = min(own.length, ROW_ELEMENTS)
         for place in places.tolist():
             start = place * own.length
             row = ours[name].read(start, start + width).astype(np.float32)
@@ -134,7 +134,7 @@ def _matrices(theirs: Mapping[str, Tensor], lengths: set[int]) -> Iterator[tuple
 
 
 def _directions(matrix: Array) -> Array:
-    part = matrix[:, :WIDTH].astype(np.float32)
+    part = matrix[:, :ROW_ELEMENTS].astype(np.float32)
     part[np.ptp(part, axis=1) == 0] = 0
     norms = np.linalg.norm(part, axis=1, keepdims=True)
     directions: Array = part / np.where(norms > 0, norms, 1)
@@ -153,7 +153,7 @@ def _in_full(
         if len(matrix) == len(rows):
             along = np.einsum("ij,ij->i", rows, matrix)
             silent = ~rows.any(axis=1)
-            if ((along >= least) | silent).mean() >= FOUND:
+            if ((along >= least) | silent).mean() >= ROWS_FOUND:
                 return RowMap((sources[k],), np.zeros(len(rows), int), np.arange(len(rows)))
     many = sum(map(len, held))
     if many * len(rows) > MAX_PRODUCTS:
@@ -167,7 +167,7 @@ def _in_full(
         best[start : start + _BLOCK] = cosines.argmax(axis=1)
         top[start : start + _BLOCK] = cosines.max(axis=1)
     sure = top >= least
-    if sure.mean() < FOUND or len(np.unique(best[sure])) < FOUND * sure.sum():
+    if sure.mean() < ROWS_FOUND or len(np.unique(best[sure])) < ROWS_FOUND * sure.sum():
         return None
     whole = _filled(best, sure, len(pile))
     return None if whole is None else RowMap(sources, which[whole], row[whole])

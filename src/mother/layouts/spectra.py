@@ -19,9 +19,9 @@ from mother.layouts.units import Array, assigned, values_of
 from mother.layouts.wiring import natural
 
 SIDE = 1024  # the smaller one of a matrix whose singular values are computed
-LARGEST = 1 << 24  # weights of a model that is looked at: above, singular values take minutes
-MOST = 1 << 11  # tensors of one shape
-FARTHEST = 1e30  # a weight beyond which all are alike
+MODEL_LARGEST = 1 << 24  # weights of a model that is looked at: above, singular values take minutes
+MAX_OF_SHAPE = 1 << 11  # tensors of one shape
+FARTHEST_WEIGHT = 1e30  # a weight beyond which all are alike
 Shape = tuple[int, ...]
 #: how often a model holds each shape, whichever way matrices are turned
 Shapes = frozenset[tuple[Shape, int]]
@@ -52,8 +52,8 @@ def shapes_of(checkpoint: Checkpoint) -> Shapes:
     kinds = _by_shape(checkpoint)
     sides = [min(shape[0], math.prod(shape[1:])) for shape in kinds if len(shape) > 1]
     most = max((len(tensors) for tensors in kinds.values()), default=0)
-    large = checkpoint.parameters > LARGEST or max(sides, default=0) > SIDE or most > MOST
-    if checkpoint.is_sketch or large:
+    large = checkpoint.parameters > MODEL_LARGEST or max(sides, default=0) > SIDE
+    if checkpoint.is_sketch or large or most > MAX_OF_SHAPE:
         return frozenset()
     return frozenset((shape, len(tensors)) for shape, tensors in kinds.items())
 
@@ -109,7 +109,7 @@ def _paired(ours: Sequence[_Named], theirs: Sequence[_Named]) -> list[tuple[_Nam
 
 def _spectrum(tensor: Tensor) -> Array:
     """Singular values of a matrix, or of a kernel's rows; of a vector its sizes in order."""
-    values = values_of(tensor).astype(np.float64).clip(-FARTHEST, FARTHEST)
+    values = values_of(tensor).astype(np.float64).clip(-FARTHEST_WEIGHT, FARTHEST_WEIGHT)
     if values.ndim < 2:
         return np.asarray(np.sort(np.abs(values.ravel())))
     return np.asarray(np.linalg.svd(values.reshape(len(values), -1), compute_uv=False))

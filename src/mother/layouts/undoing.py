@@ -13,9 +13,9 @@ from mother.layouts.alignment import align
 from mother.layouts.fitting import Fit, Fitting
 from mother.layouts.moves import Move, are_scaled, still
 from mother.layouts.units import Array, values_of
+from mother.thresholds import MOST
 
-LEAST = 8  # weights of a row or column whose length tells a scale
-ALIKE = 0.5  # of a vector's length, by which it may differ where it is found
+SHORTEST = 8  # weights of a row or column whose length tells a scale
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _vectors(
             known = [own]
         ways = [way for move in known for way in (move, move.unsigned())]
         best = min(ways, key=lambda move: float(np.square(a - move.of(b)).sum()))
-        if len(known) == 1 or np.linalg.norm(a - best.of(b)) <= ALIKE * np.linalg.norm(a):
+        if len(known) == 1 or np.linalg.norm(a - best.of(b)) <= MOST * np.linalg.norm(a):
             found[name] = best
     return found
 
@@ -162,6 +162,6 @@ def scaled(one: Tensor, other: Tensor) -> bool:
     where they are."""
     a, b = (values_of(t) for t in (one, other))
     a, b = (x.reshape(len(x), -1) for x in (a, b))
-    return min(a.shape) >= LEAST and any(
+    return min(a.shape) >= SHORTEST and any(
         are_scaled(*(np.linalg.norm(x, axis=axis) for x in (a, b))) for axis in (0, 1)
     )

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Tensor
 from mother.layouts.wiring import Stream
+from mother.thresholds import MOST
 
 Array = NDArray[Any]
 Order = NDArray[np.intp]
 T = TypeVar("T")
 
-LABELS = 4  # labels that are looked at, as a multiple of the stream's width
-ROWS = 64  # labels whose Gram matrix is looked at
-SAME = 0.5  # correlation of such matrices, below which labels may stand in another order
+LABELS_TIMES = 4  # labels that are looked at, as a multiple of the stream's width
+LABELS_COMPARED = 64  # labels whose Gram matrix is looked at
 WIDE = 1e15  # numbers whose squares single precision does not hold, summed
 MONOMIAL = 0.8  # middle cosine of axes matched one to one, above which nothing was rotated
 
@@ -126,9 +126,9 @@ def stream_turns(
     it is, too, and the permutation by how much of each matrix lies in each channel."""
     found: list[tuple[float, Array, Array]] = []
     for name, axis in stream.labelled.items():
-        most = LABELS * stream.width
+        most = LABELS_TIMES * stream.width
         rows = [labelled_rows(side[name], axis, stream.width, most) for side in (one, other)]
-        few = [gram(x[spread(range(len(x)), ROWS)]) for x in rows]
+        few = [gram(x[spread(range(len(x)), LABELS_COMPARED)]) for x in rows]
         rows = [np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in rows]
         rows = [x / max(float(np.linalg.norm(x)), 1e-30) for x in rows]
         found.append((float(few[0] @ few[1]), rows[0], rows[1]))
@@ -136,7 +136,7 @@ def stream_turns(
     kept = [(one, two) for alike, one, two in found if alike >= min(best, best / 2)]
     a, b = (np.concatenate([each[k] for each in kept]) for k in (0, 1))
     turns = [turn(a, b)]
-    if best < SAME:
+    if best < MOST:
         lying = np.eye(stream.width, dtype=turns[0].dtype)
         turns += [lying, lying[:, _channels(stream, one, other)]]
     return turns

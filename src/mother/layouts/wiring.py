@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 #: names and shapes of matrices, and of stacks of them
 Shapes = Mapping[str, Shape]
 
-LEAST = 4  # units of an axis that is looked at
+FEWEST_UNITS = 4  # units of an axis that is looked at
 _NUMBER = re.compile(r"\d+")
 _BLOCK = re.compile(r"^(?:.*[./])?\d+[./]")
 
@@ -113,7 +113,7 @@ def _inside(shapes: Shapes, width: int) -> tuple[Hidden, ...]:
     return tuple(
         Hidden(key[1], tuple(written[key]), tuple(read[key]))
         for key in written
-        if key in read and key[1] >= LEAST
+        if key in read and key[1] >= FEWEST_UNITS
     )
 
 

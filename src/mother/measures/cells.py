@@ -17,9 +17,9 @@ from mother.thresholds import MOST, NEARLY_ALL
 Array = NDArray[np.float64]
 BLOCKS = (16, 32, 64)  # weights in a row that share a scale, and parts of them
 FINER = 1.2  # times as narrow are cells of longer blocks that are none
-FEWEST = 5  # values of a block: fewer lie on a grid by chance
+FEWEST_IN_BLOCK = 5  # values of a block: fewer lie on a grid by chance
 MOST_IN_ROW = 256  # values of a row that are codes of 8 bits
-_SAME = 1e-4  # of the largest in a block, by which values are one
+_ONE_VALUE = 1e-4  # of the largest in a block, by which values are one
 _OFF = 0.2  # of a step, by which values that were rounded again lie off a uniform grid
 
 
@@ -67,7 +67,7 @@ def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
     parts = _parts(rows, length)
     ordered = np.sort(parts, axis=1)
     gap = np.diff(ordered, axis=1)
-    same = _SAME * np.maximum(-ordered[:, 0], ordered[:, -1])
+    same = _ONE_VALUE * np.maximum(-ordered[:, 0], ordered[:, -1])
     apart = gap > same[:, None]
     many = 1 + apart.sum(axis=1)
     # beside one that is far larger, others are near to each other, but no value that repeats
@@ -81,7 +81,7 @@ def _at(rows: Array, length: int) -> tuple[Cells | None, float]:
     spread = ordered[:, -1] - ordered[:, 0]
     # what floats are multiples of is no grid of codes; a step is below 1.5 times the least gap
     maybe = spread < 1.5 * (MOST_IN_ROW + 1) * least
-    may_be_grids = length <= width and levels > FEWEST and float(maybe.mean()) > NEARLY_ALL
+    may_be_grids = length <= width and levels > FEWEST_IN_BLOCK and float(maybe.mean()) > NEARLY_ALL
     if not (few or may_be_grids):
         return None, np.inf
     even, step = np.zeros(len(parts), dtype=bool), np.zeros((len(parts), 1))

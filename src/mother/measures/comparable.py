@@ -10,10 +10,10 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.layouts import Group, Layer
 from mother.measures import Measures
 
-LARGEST = 1e15  # beyond it, squares summed in float32 may overflow
-SMALLEST = 1e-19  # below it, squares vanish in float32
+OVERFLOWS = 1e15  # beyond it, squares summed in float32 may overflow
+VANISHES = 1e-19  # below it, squares vanish in float32
 NOT_ENOUGH = "not enough of it can be read"
-LEAST, MOST = 1e-9, 1e9  # far from these, sums of squares do neither
+SAFE_LOW, SAFE_HIGH = 1e-9, 1e9  # far from these, sums of squares do neither
 
 
 class NotFiniteError(Exception):
@@ -62,7 +62,7 @@ def ordinary(sketch: Checkpoint) -> bool:
     kept = (t.kept for t in sketch.tensors.values() if t.is_weight and t.kept.size)
     with np.errstate(invalid="ignore"):
         largest = np.array([np.abs(t.read().astype(np.float64)).max() for t in kept])
-    return bool(np.isfinite(largest).all() and LEAST < largest.max(initial=0.0) < MOST)
+    return bool(np.isfinite(largest).all() and SAFE_LOW < largest.max(initial=0.0) < SAFE_HIGH)
 
 
 def finite_layers(group: Group, measures: Measures) -> np.ndarray:
@@ -94,7 +94,7 @@ def finite_layers(group: Group, measures: Measures) -> np.ndarray:
     for m in np.flatnonzero(silent).tolist():
         own = (t for x in group.layers for k, t in zip(x.members, x.tensors, strict=True) if k == m)
         if any(t.read().any() for t in own):
-            bad[m] = f"weights below {SMALLEST:.0e}, too small to compare"
+            bad[m] = f"weights below {VANISHES:.0e}, too small to compare"
     if bad:
         raise NotFiniteError([(group.checkpoints[m], fault) for m, fault in sorted(bad.items())])
     return finite
@@ -107,7 +107,7 @@ def unfit(tensor: Tensor) -> str | None:
         largest = float(np.abs(values.astype(np.float64)).max(initial=0.0))
     if not np.isfinite(largest):
         return "NaN or infinite weights"
-    if largest > LARGEST:
+    if largest > OVERFLOWS:
         return f"weights up to {largest:.0e}, too large to compare,"
     return None
 

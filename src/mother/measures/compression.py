@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.layouts import Group, Layer
-from mother.measures.formats import FEWEST, grid_step, rounding_noise
+from mother.measures.formats import FEWEST_ON_GRID, grid_step, rounding_noise
 from mother.measures.shapes import as_matrix, is_matrix
 from mother.thresholds import LITTLE, WIDELY
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 CELLS = 64  # rows of a matrix whose cells are looked at
 SHORT = 0.125  # cells that weights cross in the mean, above which distances tell as well
 NORMAL = np.pi / 2  # mean square over squared mean of normal differences
-BLOCK = 1 << 18  # weights of a model held at once
+WEIGHTS_AT_ONCE = 1 << 18  # weights of a model held at once
 
 
 def pruned_or_rounded(
@@ -134,7 +134,7 @@ def _by_length(values: Array) -> Callable[[float], float]:
         square = np.square(gap).mean()
         if 0 < square < np.square(values[i]).mean():  # relatives
             lengths.append((math.log(gap.mean()), math.log(square)))
-    if len(lengths) < FEWEST:
+    if len(lengths) < FEWEST_ON_GRID:
         return lambda length: NORMAL * length**2
     x, y = np.array(lengths).T
     spread = np.square(x - x.mean()).sum()
@@ -170,8 +170,8 @@ def _over_support(layer: Layer, pruned: NDArray[np.bool_]) -> tuple[Array, Array
     m, s = len(pruned), int(pruned.sum())
     held, both = np.zeros((m, s)), np.zeros((s, s))
     size = layer.tensors[0].size
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
+    for start in range(0, size, WEIGHTS_AT_ONCE):
+        stop = min(start + WEIGHTS_AT_ONCE, size)
         rows = np.stack([t.read(start, stop).astype(np.float64) for t in layer.tensors])
         support = (rows[pruned] != 0).astype(np.float64)
         with np.errstate(invalid="ignore"):  # infinite weights are refused later, by name

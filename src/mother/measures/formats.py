@@ -16,11 +16,11 @@ from mother.measures.shapes import as_matrix, is_matrix, spans
 from mother.thresholds import WIDELY
 
 Array = NDArray[np.float64]
-SEEN = 256  # weights of a tensor that tell its format
+WEIGHTS_SEEN = 256  # weights of a tensor that tell its format
 COARSE = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
-FEWEST = 4  # different values that make a grid
-LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
-ROWS = 256  # rows of a matrix that steps are taken from
+FEWEST_ON_GRID = 4  # different values that make a grid
+GRID_LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
+ROWS_SEEN = 256  # rows of a matrix that steps are taken from
 _known: WeakKeyDictionary[Tensor, float] = WeakKeyDictionary()  # and no tensor is kept by it
 
 
@@ -43,7 +43,7 @@ def number_format(values: NDArray[np.generic]) -> np.dtype[np.generic]:
 
 def _middle(tensor: Tensor) -> NDArray[np.generic]:
     middle = tensor.size // 2
-    return tensor.read(max(0, middle - SEEN // 2), middle + SEEN // 2)
+    return tensor.read(max(0, middle - WEIGHTS_SEEN // 2), middle + WEIGHTS_SEEN // 2)
 
 
 def error_of(dtype: np.dtype[np.generic]) -> float:
@@ -118,22 +118,22 @@ def picked_rows(rows: int) -> list[int]:
     >>> picked_rows(3), len(picked_rows(5000))
     ([0, 1, 2], 256)
     """
-    spread = np.linspace(0, rows - 1, min(rows, ROWS))
+    spread = np.linspace(0, rows - 1, min(rows, ROWS_SEEN))
     return sorted({int(row) for row in spread})
 
 
 def grid_step(row: Array) -> float:
-    """The step of the uniform grid that values lie on, 0.0 if there is none of up to LEVELS.
+    """The step of the uniform grid that values lie on, 0.0 if there is none of up to GRID_LEVELS.
 
     >>> grid_step(np.array([0.0, 0.5, -1.5, 2.0, 1.0])), grid_step(np.array([0.1, 0.2, 0.37]))
     (0.5, 0.0)
     """
     values = np.unique(np.abs(row))
-    if len(values) < FEWEST:
+    if len(values) < FEWEST_ON_GRID:
         return 0.0
     gaps = np.diff(values, prepend=0.0)
-    step = float(gaps[gaps > 1e-4 * values[-1] / LEVELS].min(initial=np.inf))
-    if not np.isfinite(step) or values[-1] > LEVELS * step:
+    step = float(gaps[gaps > 1e-4 * values[-1] / GRID_LEVELS].min(initial=np.inf))
+    if not np.isfinite(step) or values[-1] > GRID_LEVELS * step:
         return 0.0
     codes = np.rint(values / step)
     step = float(values @ codes / (codes @ codes))

@@ -29,12 +29,12 @@ Array = NDArray[np.float64]
 _Map = Callable[[Callable[[int], Array], Iterable[int]], Iterable[Array]]
 SKETCH = 160
 _ENTRIES = 4
-GROWN = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
-GAP = 3.0
-ROUNDED = 1.5  # times the energy that rounding is expected to have, beyond which it has not
+NOISE_PIVOT = 16.0  # pivots of pure noise, in standard deviations times sqrt(steps): up to 11 seen
+PIVOT_GAP = 3.0
+ROUNDING_ENERGY = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
-AT_ONCE = 1 << 24  # weights of a step that is sketched
-BLOCK = 1 << 20  # weights of which a norm is taken at once
+SKETCHED_AT_ONCE = 1 << 24  # weights of a step that is sketched
+NORM_AT_ONCE = 1 << 20  # weights of which a norm is taken at once
 PARTS = 4  # so many of these of one tensor, spread over it
 
 
@@ -72,7 +72,7 @@ def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> 
     side = sketch_size(shape, k)
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
 
-    high = max(1, AT_ONCE // columns)  # rows
+    high = max(1, SKETCHED_AT_ONCE // columns)  # rows
 
     def of_step(up: int) -> Array:
         one, other = layer.tensors[up], layer.tensors[up + 1]
@@ -116,8 +116,8 @@ def _count(sketch: Array, noise: float) -> int:
     2 sqrt(k) noise. Where pivots of an elimination leave a wide gap, they are counted instead."""
     side = len(sketch)
     floor = 1e-6 * float(np.abs(sketch).max(initial=0.0))
-    count, last, next_one = kernel.pivots(sketch, max(floor, GROWN * noise))
-    if last > GAP * max(next_one, GROWN * noise * side**0.5, floor):
+    count, last, next_one = kernel.pivots(sketch, max(floor, NOISE_PIVOT * noise))
+    if last > PIVOT_GAP * max(next_one, NOISE_PIVOT * noise * side**0.5, floor):
         return count
     values = np.linalg.svd(sketch, compute_uv=False)
     return int((values > max(1e-6 * values[0], 3.0 * side**0.5 * noise)).sum())
@@ -176,7 +176,7 @@ def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int
     sketch, noise = sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k)))
     found = rank(sketch, noise)
     energy = np.linalg.svd(sketch, compute_uv=False) ** 2
-    rounded = ROUNDED * sketch.size * noise**2
+    rounded = ROUNDING_ENERGY * sketch.size * noise**2
     beyond = float(energy[found:].sum())
     return found if beyond <= (1 - ALL_BUT_NOISE) * float(energy.sum()) + rounded else -1
 
@@ -186,11 +186,11 @@ def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     a large tensor is taken of some parts of it."""
     out = np.empty(len(layer.tensors))
     for i, tensor in enumerate(layer.tensors):
-        blocks = range(0, tensor.size, BLOCK)
+        blocks = range(0, tensor.size, NORM_AT_ONCE)
         parts = blocks[:: max(1, -(-len(blocks) // PARTS))]
         squared, many = 0.0, 0
         for start in parts:
-            values = tensor.read(start, min(start + BLOCK, tensor.size))
+            values = tensor.read(start, min(start + NORM_AT_ONCE, tensor.size))
             wide = values.astype(np.float32, copy=False).astype(np.float64)
             squared += float(wide @ wide)
             many += len(wide)

@@ -16,8 +16,8 @@ from mother.layouts import Layer
 from mother.measures.clustering import minimum_spanning_trees
 from mother.measures.shapes import is_matrix
 
-LAYERS = 32  # layers looked at
-BLOCK = 512  # weights read of each
+LAYERS_SEEN = 32  # layers looked at
+WEIGHTS_OF_EACH = 512  # weights read of each
 
 
 def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
@@ -26,14 +26,14 @@ def sample(layers: Sequence[Layer], n: int) -> list[NDArray[np.float64]]:
     models without the layer."""
     layers = [layer for layer in layers if is_matrix(layer.shape)] or layers
     order = sorted(layers, key=lambda layer: (-len(layer.members), -layer.size, layer.name))
-    return [middle(layer, n) for layer in order[:LAYERS]]
+    return [middle(layer, n) for layer in order[:LAYERS_SEEN]]
 
 
 def middle(layer: Layer, n: int) -> NDArray[np.float64]:
-    """BLOCK weights from the middle of a layer, (n, s); NaN rows for models without it."""
+    """WEIGHTS_OF_EACH from the middle of a layer, (n, s); NaN rows for models without it."""
     size = layer.tensors[0].size
-    start = max(0, (size - BLOCK) // 2)
-    stop = min(start + BLOCK, size)
+    start = max(0, (size - WEIGHTS_OF_EACH) // 2)
+    stop = min(start + WEIGHTS_OF_EACH, size)
     rows = np.full((n, stop - start), np.nan)
     for member, tensor in zip(layer.members, layer.tensors, strict=True):
         rows[member] = tensor.read(start, stop).astype(np.float64)

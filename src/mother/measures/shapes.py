@@ -8,7 +8,7 @@ from functools import lru_cache
 
 WIDEST = 1 << 16  # columns that are looked at of rows which stand for a matrix: experts that are
 # stacked in one tensor, or a hostile shape, make rows of any length
-LEAST = 4  # rows, and columns, of a matrix that can tell a low rank from a full one
+LOW_RANK_SIDE = 4  # rows, and columns, of a matrix that can tell a low rank from a full one
 
 
 @lru_cache(maxsize=1 << 12)
@@ -23,7 +23,7 @@ def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     if not shape:
         return 1, 1
     splits = [(math.prod(shape[:k]), math.prod(shape[k:])) for k in range(1, max(2, len(shape)))]
-    return splits[0] if shape[0] >= LEAST else max(splits, key=min)
+    return splits[0] if shape[0] >= LOW_RANK_SIDE else max(splits, key=min)
 
 
 def spans(shape: tuple[int, ...], rows: Iterable[int]) -> list[tuple[int, int]]:
@@ -42,4 +42,4 @@ def is_matrix(shape: tuple[int, ...]) -> bool:
     >>> is_matrix((64, 64)), is_matrix((64,)), is_matrix((1, 1, 64)), is_matrix((1, 1, 8, 64))
     (True, False, False, True)
     """
-    return len(shape) > 1 and min(as_matrix(shape)) >= LEAST
+    return len(shape) > 1 and min(as_matrix(shape)) >= LOW_RANK_SIDE

@@ -18,9 +18,9 @@ from mother.measures.numpy_kernel import Sums, known
 from mother.measures.products import Array, Indices, Products
 
 Progress = Callable[[int], None]
-BINS = 256
+VALUE_BINS = 256
 CLUSTERED = 4.0  # variance of a sum over a window, to that over weights drawn one by one: 2 to 12
-HELD = 1 << 22  # inner products turned at once
+PRODUCTS_AT_ONCE = 1 << 22  # inner products turned at once
 BLOCK_MAX = 1 << 20  # weights: below, calls and page tables cost; above, threads wait
 
 
@@ -241,7 +241,7 @@ def measure(
                 l1=distances and l1,
                 moments=moments,
             ),
-            np.stack([kernel.histogram(b, *ranges[index], BINS) for b in blocks])
+            np.stack([kernel.histogram(b, *ranges[index], VALUE_BINS) for b in blocks])
             if entropy
             else None,
         )
@@ -254,7 +254,7 @@ def measure(
     linf = np.full((*shape, n) if distances else (0, 0, 0), np.nan)
     mean_gap = np.full((*shape, n) if distances and l1 else (0, 0, 0), np.nan)
     moment = np.full((*shape, 6) if moments else (0, 0, 6), np.nan)
-    histogram = np.zeros((*shape, BINS) if entropy else (0, 0, 0), dtype=np.int64)
+    histogram = np.zeros((*shape, VALUE_BINS) if entropy else (0, 0, 0), dtype=np.int64)
     jobs = (
         (index, layer, start, min(start + length, layer.tensors[0].size))
         for index, layer in enumerate(group.layers)
@@ -275,7 +275,7 @@ def measure(
             histogram[index, rows] += part.histogram
     for members, tree in trees.items():
         alike = [k for k, layer in enumerate(group.layers) if layer.members == members]
-        step = max(1, HELD // len(members) ** 2)
+        step = max(1, PRODUCTS_AT_ONCE // len(members) ** 2)
         for some in (alike[at : at + step] for at in range(0, len(alike), step)):
             pairs = np.ix_(some, members, members)
             gram[pairs] = reference.from_increments(gram[pairs], tree)

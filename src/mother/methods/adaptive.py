@@ -34,7 +34,7 @@ from mother.thresholds import MOST
 LARGE = 1 << 28  # bytes of each of some models, from which on windows are read first
 SQUARE = 1 << 10  # bytes; those that the first windows hold are the root of it times the model's
 PAYS = 0.25  # of the bytes, that reading these takes at most: a deflated layer is read whole
-LARGER = 1  # times that larger windows of all models are read
+LARGER_WINDOWS = 1  # times that larger windows of all models are read
 #: which part of each layer is read, None for all of it
 Windows = list[Window | None]
 
@@ -97,7 +97,7 @@ class Adaptive:
     def levels(self) -> list[Windows]:
         """The first windows, and larger ones as long as these pay. Those of all models: what a
         window happens to hold moves all distances in its layer alike."""
-        larger = (_windows(self.whole, level) for level in range(1, LARGER + 1))
+        larger = (_windows(self.whole, level) for level in range(1, LARGER_WINDOWS + 1))
         return [_windows(self.whole), *(at for at in larger if _pay(self.whole, at))]
 
     def seen(self, at: Windows) -> Group:

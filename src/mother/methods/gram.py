@@ -20,7 +20,7 @@ from mother.measures.clustering import components, groups, hierarchical_clusters
 from mother.measures.products import Array, Bools, Indices, Source
 from mother.sketches.samples import Samples
 from mother.thresholds import LARGELY
-from mother.trees.engine import START, TINY, Engine, Pair, Start
+from mother.trees.engine import NO_DISTANCE, UNKNOWN, Engine, Pair, Start
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.odds import CERTAIN
 from mother.trees.rules import RULES, Rules
@@ -93,7 +93,7 @@ def recover_family(
     source: Source,
     members: Indices,
     looks: Sequence[Look] = (),
-    start: Start = START,
+    start: Start = UNKNOWN,
     replicates: int = 0,
     seed: int = 0,
     *,
@@ -212,7 +212,7 @@ def _shares(source: Source, u: int, v: int, models: Sequence[int]) -> Array:
         _squared(source, np.full_like(k, i), j)[1]
         for i, j in ((u, np.full_like(k, v)), (u, k), (v, k))
     )
-    return np.asarray((step + way - left) / (2 * np.maximum(step, TINY)))
+    return np.asarray((step + way - left) / (2 * np.maximum(step, NO_DISTANCE)))
 
 
 def _squared(source: Source, i: Indices, j: Indices) -> tuple[Array, Array]:

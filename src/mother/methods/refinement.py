@@ -39,9 +39,9 @@ from mother.trees.engine import Pair
 from mother.trees.forest import Forest
 
 REPLICATES = 8
-AT_ONCE = 1 << 23  # inner products of replicates that are held at once
+REPLICATES_AT_ONCE = 1 << 23  # inner products of replicates that are held at once
 TOGETHER = 256  # models of a large family that are read in full in one pass
-ROUNDS = 12  # of asking, at the most
+ASKING_ROUNDS = 12  # of asking, at the most
 READ = 1 << 34  # bytes of models of one family that are read in full
 #: the measures of a group of sketches from all weights, of those of its layers where these can be
 #: had; None where they can't
@@ -137,7 +137,7 @@ class Refinement:
 
     def _settled(self, closer: _Closer, doubted: Callable[[_Closer], Doubts]) -> None:
         left, doubts = self.read, doubted(closer)
-        for _ in range(ROUNDS):
+        for _ in range(ASKING_ROUNDS):
             closer.note(doubts)
             if closer.asked(doubts, self.more):
                 closer.measure()
@@ -312,7 +312,7 @@ class _Closer(Levels):
         """The same, off by a standard error."""
         coarse = self._coarse
         assert isinstance(coarse, Measures)
-        many = max(1, AT_ONCE // max(1, coarse.gram.size))
+        many = max(1, REPLICATES_AT_ONCE // max(1, coarse.gram.size))
         for at in range(0, REPLICATES, many):
             seeds = range(at, min(at + many, REPLICATES))
             out = replicates(self.group, coarse, seeds)

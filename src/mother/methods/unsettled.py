@@ -17,7 +17,7 @@ from mother.evidence.direction import weigh
 from mother.evidence.family import Family
 from mother.measures.clustering import joined
 from mother.measures.products import Array, Indices, Products
-from mother.sketches.points import HELD
+from mother.sketches.points import PAIRS_AT_ONCE
 from mother.sketches.samples import Samples
 from mother.trees.forest import Forest
 from mother.trees.rooting import orient
@@ -94,7 +94,7 @@ class _Replicated:
         """|i - j|^2 of pairs, (E,), and by how much it is off in each replicate, (E, R)."""
         length, stray = np.empty(len(i)), np.empty((len(i), self.off.shape[1]))
         weights = np.column_stack([self.columns, self.off * self.columns[:, None]])
-        step = max(1, HELD // len(weights))
+        step = max(1, PAIRS_AT_ONCE // len(weights))
         for at in range(0, len(i), step):
             some = slice(at, at + step)
             gap = self.samples.rows[i[some]].astype(np.float64) - self.samples.rows[j[some]]
@@ -118,7 +118,7 @@ class _Replicated:
         """Log-odds of edges, where weights count so many times."""
         s = self.samples.over(self.tells)
         out = np.empty(len(c))
-        step = max(1, HELD // s.rows.shape[1])
+        step = max(1, PAIRS_AT_ONCE // s.rows.shape[1])
         times = np.ones(s.rows.shape[1]) if heavier is None else heavier[self._told_columns]
         for at in range(0, len(c), step):
             one, other = (s.rows[k[at : at + step]].astype(np.float64) for k in (p, c))

@@ -8,9 +8,9 @@ import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.sketches.sketch import telling
-from mother.sketches.windows import ALONE
+from mother.sketches.windows import LONE_COLUMNS
 
-HASHED = ALONE  # weights of a window: those that it has in any budget and number type
+HASHED = LONE_COLUMNS  # weights of a window: those that it has in any budget and number type
 
 
 def contents(sketched: Checkpoint) -> dict[str, int]:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.layouts.units import ROWS, directions, gram, labelled_rows
+from mother.layouts.units import LABELS_COMPARED, directions, gram, labelled_rows
 from mother.layouts.wiring import chain_of, matrices, stream_of
 
 LABELS = 64  # numbers that stand for a model's labels, a byte each
-LARGEST = 1 << 26  # weights of a tensor that is read for them
+LABELS_LARGEST = 1 << 26  # weights of a tensor that is read for them
 
 
 def labelled(checkpoint: Checkpoint) -> tuple[str, NDArray[np.float64]]:
@@ -31,9 +31,9 @@ def labelled(checkpoint: Checkpoint) -> tuple[str, NDArray[np.float64]]:
         width = shapes[name][0]
     else:
         return "", np.zeros(0)
-    if axis == 0 and tensors[name].size > LARGEST:
+    if axis == 0 and tensors[name].size > LABELS_LARGEST:
         return "", np.zeros(0)
-    rows = labelled_rows(tensors[name], axis, width, ROWS)
+    rows = labelled_rows(tensors[name], axis, width, LABELS_COMPARED)
     if stream is None:  # units of a chain may be scaled, and are not mixed
         rows = directions(rows.T).T
     return name, gram(rows)

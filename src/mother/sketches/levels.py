@@ -12,8 +12,8 @@ from mother.measures import is_matrix
 from mother.measures.comparable import unfit
 
 TIMES = 4  # as many bytes, each time that more are asked for
-LEVELS = 3  # how often they are of one model
-HELD = 1 << 30  # bytes of larger sketches of one family
+MAX_LEVELS = 3  # how often they are of one model
+SKETCHES_HELD = 1 << 30  # bytes of larger sketches of one family
 #: a checkpoint's sketch of TIMES ** level budgets; None where it can't be had
 More = Callable[[Checkpoint, int], Checkpoint | None]
 
@@ -34,10 +34,11 @@ Doubts = list[Doubt]
 class Levels:
     """How closely the models of a group of sketches are looked at. levels: of those that larger
     ones are held of. lost: models that none could be had of that can be compared. full: those
-    looked at in full. most: how often a larger sketch of one model is asked for, LEVELS if None."""
+    looked at in full. most: how often a larger sketch of one model is asked for; MAX_LEVELS if
+    None."""
 
     def __init__(self, group: Group, most: int | None = None) -> None:
-        self.group, self.most = group, LEVELS if most is None else most
+        self.group, self.most = group, MAX_LEVELS if most is None else most
         self.larger: dict[int, Checkpoint] = {}
         self.levels: dict[int, int] = {}
         self.lost: set[int] = set()
@@ -73,7 +74,7 @@ class Levels:
             level = 1 + min((self.levels.get(k, 0) for k in open_), default=self.most)
             higher = {k: level for k in open_ if self.levels.get(k, 0) < level <= self.most}
             more = sum(self._bytes(k, level) for k in higher.keys() - out.keys())
-            if held + more <= HELD:
+            if held + more <= SKETCHES_HELD:
                 held += more
                 out |= higher
         return dict(sorted(out.items()))

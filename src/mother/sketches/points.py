@@ -11,7 +11,7 @@ from mother.measures.products import Array, Indices
 
 Points = NDArray[np.float32]
 DIMENSIONS = 256  # of the points as they are scanned
-HELD = 1 << 22  # numbers of pairs worked on at once
+PAIRS_AT_ONCE = 1 << 22  # numbers of pairs worked on at once
 
 
 def squared_distances(points: NDArray[np.float32], i: Indices, j: Indices) -> Array:
@@ -21,7 +21,7 @@ def squared_distances(points: NDArray[np.float32], i: Indices, j: Indices) -> Ar
     array([2.])
     """
     out = np.empty(len(i))
-    step = max(1, HELD // points.shape[1])
+    step = max(1, PAIRS_AT_ONCE // points.shape[1])
     for at in range(0, len(i), step):
         pairs = slice(at, at + step)
         gap = points[i[pairs]] - points[j[pairs]]

@@ -15,7 +15,7 @@ from mother.layouts import Group
 from mother.measures.products import Array, Indices, Products
 from mother.measures.stream import Measures, as_if_drawn
 from mother.sketches.near import Near
-from mother.sketches.points import HELD
+from mother.sketches.points import PAIRS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Samples:
         """
         L, E = len(self.names), len(i)
         out = np.empty((3, L, E))
-        step = max(1, HELD // max(1, self.rows.shape[1]))
+        step = max(1, PAIRS_AT_ONCE // max(1, self.rows.shape[1]))
         scale = (self.sizes / self.held)[:, None]
         for at in range(0, E, step):
             pairs = slice(at, at + step)
@@ -146,7 +146,7 @@ class Samples:
         array([[2., 2.]])
         """
         out = np.empty((len(self.names), len(models)))
-        step = max(1, HELD // max(1, self.rows.shape[1]))
+        step = max(1, PAIRS_AT_ONCE // max(1, self.rows.shape[1]))
         for at in range(0, len(models), step):
             rows = self.rows[models[at : at + step]].astype(np.float64)
             sums = np.add.reduceat(rows, self.columns[:-1], axis=1)
@@ -163,7 +163,7 @@ class Samples:
         """|w|^2 of each model in each layer, (L, n), scaled to whole layers."""
         n = len(self.rows)
         out = np.empty((len(self.names), n))
-        step = max(1, HELD // max(1, self.rows.shape[1]))
+        step = max(1, PAIRS_AT_ONCE // max(1, self.rows.shape[1]))
         scale = (self.sizes / self.held)[:, None]
         for at in range(0, n, step):
             rows = np.square(self.rows[at : at + step], dtype=np.float64)
@@ -196,7 +196,7 @@ class Samples:
         out = np.empty((len(self.names), len(self), 6))
         for layer, (a, b) in enumerate(pairwise(self.columns.tolist())):
             scale = self.sizes[layer] / (b - a)
-            step = max(1, HELD // (b - a))
+            step = max(1, PAIRS_AT_ONCE // (b - a))
             for at in range(0, len(self), step):
                 w = self.rows[at : at + step, a:b].astype(np.float64)
                 mean = w.mean(axis=1)

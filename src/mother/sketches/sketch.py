@@ -21,11 +21,11 @@ from mother.checkpoints.tensor import constant
 from mother.errors import InputError, UsageError
 from mother.measures.cells import cells_of
 from mother.measures.shapes import WIDEST, as_matrix, is_matrix, spans
-from mother.sketches.windows import APART, BUDGET, MATRICES, Window, windows
+from mother.sketches.windows import BUDGET, FAR_APART, SAMPLED_MATRICES, Window, windows
 
-CODED, SEEN = 64, 1 << 13  # rows of a quantized matrix that tell how coarse its codes are, and
-# about how many weights of them: codes are as coarse in one row as in the next
-GLANCE = 3, 8  # largest matrices, and rows of them, that tell whether floats may have been codes
+CODED = 64  # rows of a quantized matrix that tell how coarse its codes are
+CODED_WEIGHTS = 1 << 13  # of these rows, about: codes are as coarse in one as in the next
+CODED_GLANCE = 3, 8  # largest matrices, and rows of each, that tell whether floats were codes
 
 
 def sketch(
@@ -33,8 +33,8 @@ def sketch(
     budget: int = BUDGET,
     *,
     seed: int = 0,
-    matrices: int = MATRICES,
-    apart: int = APART,
+    matrices: int = SAMPLED_MATRICES,
+    apart: int = FAR_APART,
 ) -> Checkpoint:
     """The checkpoint with samples in place of its weights, all of them in memory. Arguments as
     those of `windows`. Of a matrix it reads all where that is small, else the rows of its window.
@@ -63,8 +63,8 @@ def _may_be_coded(chosen: Sequence[tuple[Tensor, Window]]) -> bool:
     """Whether weights that are stored as floats repeat along whole rows, at a glance: then they
     were decoded from codes, which the columns of a window can't show."""
     matrices = [(t, w) for t, w in chosen if is_matrix(t.shape) and not t.scheme]
-    largest = sorted(matrices, key=lambda each: (-each[0].size, each[0].name))[: GLANCE[0]]
-    glances = (_rows(tensor, window, GLANCE[1]) for tensor, window in largest)
+    largest = sorted(matrices, key=lambda each: (-each[0].size, each[0].name))[: CODED_GLANCE[0]]
+    glances = (_rows(tensor, window, CODED_GLANCE[1]) for tensor, window in largest)
     return any(cells_of(rows.astype(np.float64)).few for rows in glances)
 
 
@@ -81,7 +81,7 @@ def sampled(tensor: Tensor, window: Window, *, coded: bool = False) -> Tensor:
         return _of_wide(tensor, window, coded=coded)
     whole = _rows(tensor, window)
     if (tensor.scheme or coded) and is_matrix(tensor.shape):
-        seen = whole[: min(CODED, max(1, SEEN // width))]
+        seen = whole[: min(CODED, max(1, CODED_WEIGHTS // width))]
         tensor = replace(tensor, cell=cells_of(seen.astype(np.float64)).squared)
     return standing(tensor, window, whole[:, window.places(tensor.shape)[1]])
 

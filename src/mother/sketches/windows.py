@@ -10,7 +10,7 @@ Its rows lie far apart, at golden steps, so that any number of them is spread ev
 neighbours, the tokens of an embedding, the neurons of a head, change alike. On a hub each stretch
 of a file costs a request. So in a matrix that is too large to be read whole they follow one
 another, and what lies apart are its columns, which costs nothing; and of a large model no more than
-MATRICES are sampled, the same ones of all models of an architecture.
+SAMPLED_MATRICES are sampled, the same ones of all models of an architecture.
 
 A high matrix that there is one of is mostly an embedding, and its rows are tokens: those that
 training never reached tell who came from whom. So its window has many rows and few columns. Of a
@@ -43,12 +43,12 @@ Key = tuple[str, str, int]  # end of a name, the last numbers in it, how many al
 BUDGET = 256 << 10  # bytes of weights that a sketch holds
 VECTOR = 64  # weights of a tensor that is no matrix
 SMALL = 1 << 22  # weights of a model that is sampled everywhere: a hub sends it in one request
-MATRICES = 40  # that are sampled of a larger one
-APART = 1 << 15  # weights of a matrix whose rows are taken far apart: a hub sends it in one request
+SAMPLED_MATRICES = 40  # that are sampled of a larger one
+FAR_APART = 1 << 15  # weights of a matrix whose rows are taken far apart: one request to a hub
 WIDER = 24  # times what is kept of a larger one may be read: its rows whole
 NARROWEST = 32  # columns of a window, where the matrix has them
 HIGH = 2  # times as many rows as columns has what is taken for an embedding
-ALONE = 16  # columns of a window in one that blocks don't repeat, until it has
+LONE_COLUMNS = 16  # columns of a window in one that blocks don't repeat, until it has
 TALLEST = 512  # rows: as many as are looked at
 NUMBERS = 2  # in a name, that tell layers apart; a program may put others before them
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -93,8 +93,8 @@ def windows(
     budget: int = BUDGET,
     *,
     seed: int = 0,
-    matrices: int | None = MATRICES,
-    apart: int = APART,
+    matrices: int | None = SAMPLED_MATRICES,
+    apart: int = FAR_APART,
 ) -> dict[str, Window]:
     """Which part of each weight tensor is sampled, by name, within `budget` bytes; one weight of
     each at the least.
@@ -225,7 +225,7 @@ def _window(place: tuple[object, ...], shape: Shape, many: int, apart: int) -> W
     near, (_, _, blocks, _) = height * width > apart, place
     columns = max(NARROWEST, 1 << round(math.log2(many) / 2))
     if not blocks and height >= HIGH * width:
-        columns = min(columns, max(ALONE, many // TALLEST))
+        columns = min(columns, max(LONE_COLUMNS, many // TALLEST))
     elif near:
         columns = max(columns, -(-width // WIDER))
     columns = min(width, columns, many)

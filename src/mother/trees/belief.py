@@ -16,12 +16,12 @@ from mother.measures.products import Array
 
 #: of the first and the second, against the third: constant, log-odds of the direction, how near a
 #: third model is to both ends, how near to one of them, logarithm of the family's size
-LARGER = np.array([[-0.095, 0.085, 1.735, 0.239, 0.221], [-0.389, -0.298, 1.807, 0.263, 0.096]])
+OF_SEVERAL = np.array([[-0.095, 0.085, 1.735, 0.239, 0.221], [-0.389, -0.298, 1.807, 0.263, 0.096]])
 #: the same of two models without a third: constant, log-odds of the direction
-PAIR = np.array([[0.518, 0.114], [0.372, -0.780]])
-DIRECTION = 12.0  # log-odds of a direction beyond which edges are right no more often
-APART = 1.0  # logarithm beyond which a third model is far
-NEAR = -6.0  # and below which it is as near as can be
+OF_TWO = np.array([[0.518, 0.114], [0.372, -0.780]])
+MOST_ODDS = 12.0  # log-odds of a direction beyond which edges are right no more often
+FAR_OFF = 1.0  # logarithm beyond which a third model is far
+CLOSE_BY = -6.0  # and below which it is as near as can be
 
 
 def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
@@ -41,12 +41,12 @@ def beliefs(direction: Array, both: Array, one: Array, n: int) -> Array:
            [0.31, 0.27]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
-    odds = np.clip(odds, -DIRECTION, DIRECTION)
+    odds = np.clip(odds, -MOST_ODDS, MOST_ODDS)
     one_each = np.ones(len(odds))
     if n == 2:
-        score = PAIR @ np.stack([one_each, odds])
+        score = OF_TWO @ np.stack([one_each, odds])
     else:
-        near = np.clip(both, NEAR, APART), np.clip(one, NEAR, APART)
-        score = LARGER @ np.stack([one_each, odds, *near, np.log(n) * one_each])
+        near = np.clip(both, CLOSE_BY, FAR_OFF), np.clip(one, CLOSE_BY, FAR_OFF)
+        score = OF_SEVERAL @ np.stack([one_each, odds, *near, np.log(n) * one_each])
     share = np.exp(np.concatenate([score, np.zeros((1, len(odds)))]))
     return np.asarray(share / share.sum(axis=0))

@@ -25,21 +25,21 @@ from mother.sketches.near import keys
 from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
-from mother.trees.neighbours import HELD, candidate_pairs, spanning_tree, spanning_trees
+from mother.trees.neighbours import COSTS_AT_ONCE, candidate_pairs, spanning_tree, spanning_trees
 from mother.trees.odds import CERTAIN, Odds
 from mother.trees.regraft import Candidates, regraft, rivals, turn_of
 from mother.trees.rooting import orient, settled
 from mother.trees.rules import Rules
 from mother.trees.turns import beside, turning
 
-NEAREST = 16  # candidates for a model's parent
-MOST = 4 * NEAREST  # of those near to a hub that may be its parent
+CANDIDATES = 16  # candidates for a model's parent
+HUB_CANDIDATES = 4 * CANDIDATES  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
 SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
-BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
-ALIKE = 0.05  # standard deviation of the cosine of two steps over all layers, beyond chance
-TINY = 1e-14  # of a squared distance: less is none
+TURNED_BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
+STEP_COSINE = 0.05  # standard deviation of the cosine of two steps over all layers, beyond chance
+NO_DISTANCE = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
 
 
@@ -55,7 +55,7 @@ class Start:
     apart: Pair | None = None
 
 
-START = Start()
+UNKNOWN = Start()
 
 
 class Engine:
@@ -80,7 +80,7 @@ class Engine:
             i, j = np.triu_indices(n, 1)
         else:
             assert family.points is not None
-            i, j, _ = candidate_pairs(family.points, NEAREST, threads)
+            i, j, _ = candidate_pairs(family.points, CANDIDATES, threads)
         self.pairs: Pair = i, j
         self.squared = family.squared(i, j)
         self.near = self._near()
@@ -90,15 +90,15 @@ class Engine:
         self._layers: dict[tuple[int, int], Array] = {}  # of pairs that are no candidates
 
     def _near(self) -> Bools:
-        """Candidates of which one is among the other's NEAREST, (E,)."""
+        """Candidates of which one is among the other's CANDIDATES, (E,)."""
         n = len(self.family)
-        if not self.whole or n <= NEAREST + 1:
+        if not self.whole or n <= CANDIDATES + 1:
             return np.ones(len(self.squared), dtype=bool)
         table = np.full((n, n), np.inf)
         i, j = self.pairs
         table[i, j] = table[j, i] = self.squared
         rank = np.argsort(np.argsort(table, axis=0, kind="stable"), axis=0, kind="stable")
-        close = rank < NEAREST
+        close = rank < CANDIDATES
         return np.asarray((close | close.T)[i, j])
 
     def _excluded(self, overruled: bool) -> Bools:
@@ -144,7 +144,7 @@ class Engine:
             possible & self.near & ~self.apart & ~self.overruled,
             self._far if counts is None else partial(self._drawn_far, counts),
             0.0 if self.whole else SLACK * self.family.chance,
-            None if self.whole else MOST,
+            None if self.whole else HUB_CANDIDATES,
         )
 
     def _far(self, i: int, j: int) -> float:
@@ -246,7 +246,7 @@ class Engine:
         forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
         # two that differ in their heads alone: which came first, no layer tells; nor where a step
         # goes back as those of siblings do
-        told = (step > 0) & ~(forest.turn[c] < BACK)
+        told = (step > 0) & ~(forest.turn[c] < TURNED_BACK)
         forest.direction[c] = np.where(told, direction[c], 0.5)
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
@@ -274,9 +274,9 @@ class Engine:
             noise = (weight**2 * (COSINE**2 + step.chance) * step.squared * way.squared).sum(axis=0)
             squared = self.family.squared
             length, apart = squared(a, b), squared(third, a)
-            noise += ALIKE**2 * length * apart
+            noise += STEP_COSINE**2 * length * apart
             nearer = squared(third, b) - apart
-            np.add.at(out, at, length * nearer / (2 * np.maximum(noise, TINY**2)))
+            np.add.at(out, at, length * nearer / (2 * np.maximum(noise, NO_DISTANCE**2)))
             alone[at] = False
         swapped = 1 / (1 + np.exp(np.clip(out, -CERTAIN, CERTAIN)))
         return np.asarray(np.where(alone, 0.0, swapped))
@@ -294,7 +294,7 @@ class Engine:
         third = np.concatenate(around).astype(np.intp) if len(around) else np.zeros(0, np.intp)
         ends = (np.repeat(side, counts) for side in (p, c))
         far = np.stack([self.family.squared(third, end) for end in ends])
-        step = np.maximum(self.family.squared(p, c), TINY)
+        step = np.maximum(self.family.squared(p, c), NO_DISTANCE)
         start = np.cumsum(counts) - counts
         least = np.full((2, len(p)), np.inf)
         some = counts > 0
@@ -325,7 +325,7 @@ class Engine:
         L, n = len(self.family.weight), len(parents)
         draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
         layers, found = self.family.by_layer(*self.pairs), np.zeros(n)
-        step = max(1, HELD // max(1, len(self.squared)))
+        step = max(1, COSTS_AT_ONCE // max(1, len(self.squared)))
         for some in (draws[at : at + step] for at in range(0, replicates, step)):
             lengths = [counts @ layers for counts in some]
             costs = np.stack([self.costs(squared, passed) for squared in lengths])

@@ -16,7 +16,7 @@ from mother.trees.neighbours import spanning_tree
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
-SEVERAL = 3  # children, of whom together it is asked whether they forget
+FEWEST_AROUND = 3  # children, of whom together it is asked whether they forget
 FORGOTTEN = 0.15  # polarity that training alone explains
 SHORTER = 0.15  # of a tree's length, that an ancestor saves
 
@@ -94,7 +94,7 @@ def hidden_ancestors(
         top = next(i for i in group if parents[i] < 0 or not twin[i])
         around = np.array(group + ([int(parents[top])] if parents[top] >= 0 else []))
         between = n == 2 and (reverse[child] > SIBLINGS * squared[child]).all()
-        doubted[group] &= len(around) < SEVERAL
+        doubted[group] &= len(around) < FEWEST_AROUND
         if len(group) > 1 and (between or saved(apart(around)) > SHORTER):
             out[group], doubted[group] = -1, False
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
@@ -111,7 +111,7 @@ def saved(squared: Array) -> float:
     0.25
     """
     k = len(squared)
-    if k < SEVERAL:
+    if k < FEWEST_AROUND:
         return 0.0
     far = (squared.sum(axis=0) - squared.sum() / (2 * k - 2)) / (k - 2)
     i, j = np.triu_indices(k, 1)
@@ -125,7 +125,7 @@ def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
     lack much where together they lack as much as siblings do. None where what all of them lack
     grows with how far they went."""
     sure = lack > 3 * np.sqrt(chance)
-    if sure.sum() >= SEVERAL and _slope(length[sure], lack[sure]) >= 1:
+    if sure.sum() >= FEWEST_AROUND and _slope(length[sure], lack[sure]) >= 1:
         return np.zeros(len(lack), dtype=bool)
     alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length) & sure
     if _slope(length[alike], lack[alike]) < 1:

@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
 SPARE = 16  # looked at beyond those asked for: what rounding and projection may put out of order
-BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
-HELD = 1 << 20  # costs of several trees that are held at once
+ROWS_OF_BLOCK, PANEL, FOLD = 1024, 1 << 14, 32
+COSTS_AT_ONCE = 1 << 20  # costs of several trees that are held at once
 
 
 def nearest(
@@ -30,7 +30,7 @@ def nearest(
     k: int,
     apart: NDArray[np.intp] | None = None,
     threads: int = 1,
-    block: int = BLOCK,
+    block: int = ROWS_OF_BLOCK,
 ) -> Indices:
     """The k points nearest to each of some, (len(rows), k), in no order, -1 where there are fewer.
 
@@ -190,7 +190,7 @@ def spanning_tree(n: int, i: Indices, j: Indices, cost: Array) -> Indices:
 def spanning_trees(n: int, i: Indices, j: Indices, costs: Array) -> Iterator[Indices]:
     """The same for each of several costs of the pairs, (B, E)."""
     if len(i) == n * (n - 1) // 2:
-        step = max(1, HELD // n**2)
+        step = max(1, COSTS_AT_ONCE // n**2)
         for some in (costs[at : at + step] for at in range(0, len(costs), step)):
             table = np.full((len(some), n, n), np.inf)
             table[:, i, j] = table[:, j, i] = some

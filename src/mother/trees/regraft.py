@@ -22,8 +22,8 @@ from mother.measures.products import Array, Bools, Indices
 
 Pairs = tuple[Indices, Indices]
 TURN = 2.0  # by how much of itself a step costs more that goes straight back; 2 to 3 are alike
-SWEEPS = 20
-BESIDE = 16  # models looked at around a parent, for the middle of its cluster
+MOVE_SWEEPS = 20
+CLUSTER_SIZE = 16  # models looked at around a parent, for the middle of its cluster
 CLUSTER = 0.2  # as a share of a step's length: models that are alike, seen from its end
 
 
@@ -71,7 +71,7 @@ class Candidates:
             ranked[start:stop] if most is None else ranked[start : min(stop, start + most)]
             for start, stop in pairwise(ends)
         ]
-        return cls(rows, nearest, [near[:BESIDE] for near in nearest], slack)
+        return cls(rows, nearest, [near[:CLUSTER_SIZE] for near in nearest], slack)
 
 
 def _rows(n: int, pairs: Pairs, squared: Array, far: Callable[[int, int], float]) -> Sequence[Row]:
@@ -119,7 +119,7 @@ def regraft(parents: Indices, among: Candidates, *, centre: bool = True) -> Indi
     """
     tree, nearest = _Tree(parents, among), among.nearest
     free = [c for c, p in enumerate(tree.up) if p >= 0]
-    for _ in range(SWEEPS):
+    for _ in range(MOVE_SWEEPS):
         moved = False
         for c in free:
             best = tree.cheapest(c, nearest[c], tree.around(c, tree.up[c]))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-ROUNDS = 3
+ROOT_ROUNDS = 3
 HUB = 2.0  # the root is as likely as the number of its neighbours, from two on, to this power
 
 
@@ -78,7 +78,7 @@ def settled(
     """The tree from its likeliest root and without turning back, and the probabilities of its
     directions: which turns there are depends on the root, and the root on the tree."""
     parents, direction = orient(tree)
-    for _ in range(ROUNDS):
+    for _ in range(ROOT_ROUNDS):
         straight = straighten(parents)
         if (straight == parents).all():
             break

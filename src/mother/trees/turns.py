@@ -18,7 +18,7 @@ from mother.measures.products import Array, Indices
 from mother.trees.regraft import turn_of
 
 THROUGH = 5.0  # log-odds of a way that goes straight on leading through a model, and not from it
-BESIDE = 4  # nearest neighbours of an edge's end that are looked at
+TURN_NEIGHBOURS = 4  # nearest neighbours of an edge's end that are looked at
 
 Pair = tuple[Indices, Indices]
 
@@ -32,10 +32,10 @@ def beside(family: Family, parents: Indices, one: Indices, other: Indices) -> Pa
     for v, u, length in zip(c.tolist(), parents[c].tolist(), lengths.tolist(), strict=True):
         joined[v].append((length, u))
         joined[u].append((length, v))
-    near = [[k for _, k in sorted(own, key=itemgetter(0))[: BESIDE + 1]] for own in joined]
+    near = [[k for _, k in sorted(own, key=itemgetter(0))[: TURN_NEIGHBOURS + 1]] for own in joined]
     at, third = list[int](), list[int]()
     for e, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-        some = [k for k in near[a] if k != b][:BESIDE]
+        some = [k for k in near[a] if k != b][:TURN_NEIGHBOURS]
         at += [e] * len(some)
         third += some
     return np.array(at, dtype=np.intp), np.array(third, dtype=np.intp)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from mother.graph import Edge
 from mother.graph.assembly import is_open
 from mother.graph.comparison import Comparison, LayerEvidence
-from mother.graph.facts import WHOLE, part
+from mother.graph.facts import AS_GOOD_AS_WHOLE, part
 from mother.graph.verdict import Verdict, certainty, changed, of_edge
 from mother.names import printable, shortened
 from mother.views.explanation import odds
@@ -107,7 +107,7 @@ def relation(c: Comparison) -> Iterator[str]:
     yield sentence(c)
     if sure := graded(c):
         yield f"grade      {sure}   (strong, likely or open)"
-    if c.compared is not None and min(c.compared) < WHOLE:
+    if c.compared is not None and min(c.compared) < AS_GOOD_AS_WHOLE:
         for share, of in zip(c.compared, (c.a, c.b), strict=True):
             yield f"compared   {int(100 * share)} % of the weights of {printable(of)}"
     if c.read is not None:

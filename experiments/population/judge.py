@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ SURE = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Found:
-    """An edge that was found. right: whether the parent is the nearest ancestor that is given."""
+    """An edge that was found. right: whether the parent is the nearest ancestor that is given.
+    reverse: whether the child is the parent's."""
 
     half: str
     kind: str
@@ -26,6 +27,7 @@ class Found:
     direction: float
     parent: float
     right: bool
+    reverse: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def judged(folder: Path) -> Family:
             e.direction_probability or 0.0,
             e.probabilities.parent if e.probabilities else 0.0,
             nearest.get(e.child) == e.parent,
+            nearest.get(e.parent) == e.child,
         )
         for e in graph.edges
         if e.probabilities is not None
@@ -151,7 +154,9 @@ decay, schedule, steps, tasks, frozen layers, new heads, low rank, preferences, 
 formats, missing models, chains from an initialization on. One half was fitted on; the other has
 other architectures and other optimizers, and nothing was chosen on it. *Joined*: the two models of
 a true edge are joined. *Right*: with their direction. *Told*: edges of which the graph says that
-the direction is known; an edge to the nearest ancestor that is given counts as right.
+the direction is known; an edge to the nearest ancestor that is given counts as right. A direction
+is told of two models that are joined: it is *reversed* where the child is the parent's parent, and
+*no edge* where neither is the other's parent, which `probabilities` are about.
 """
 SURE_HEAD = [
     "edges of",
@@ -160,9 +165,11 @@ SURE_HEAD = [
     "P(parent) above 0.9",
     "wrong",
     "direction told above 0.9",
-    "wrong",
+    "reversed",
+    "no edge",
     "above 0.99",
-    "wrong",
+    "reversed",
+    "no edge",
 ]
 
 
@@ -195,14 +202,10 @@ def _sure(name: str, edges: Sequence[Found]) -> list[object]:
         len(edges),
         f"{calibration_error([e.parent for e in edges], [e.right for e in edges]):.3f}",
     ]
-    row += _above([(e.parent, e.right) for e in edges], SURE[0])
-    told = [(e.direction, e.right) for e in edges if not e.open]
+    sure = [e for e in edges if e.parent > SURE[0]]
+    row += [len(sure), sum(not e.right for e in sure)]
     for least in SURE:
-        row += _above(told, least)
+        told = [e for e in edges if not e.open and e.direction > least]
+        row += [len(told), sum(e.reverse for e in told)]
+        row.append(sum(not (e.right or e.reverse) for e in told))
     return row
-
-
-def _above(said: Sequence[tuple[float, bool]], least: float) -> Iterator[int]:
-    sure = [right for p, right in said if p > least]
-    yield len(sure)
-    yield sum(not right for right in sure)

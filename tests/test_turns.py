@@ -188,3 +188,18 @@ def test_ways_that_turn_back_say_nothing() -> None:
     x = np.concatenate([np.zeros((1, 1000)), rng.normal(size=1000) + rng.normal(size=(4, 1000))])
     odds = turning(Points(x), np.array([-1, 0, 0, 0, 0]))  # type: ignore[arg-type]
     assert odds == pytest.approx(np.zeros(5), abs=0.01)
+
+
+@pytest.mark.parametrize("hub", [0, 1])
+def test_of_two_that_are_alike_the_one_that_has_more_neighbours_is_the_parent(hub: int) -> None:
+    """Of four far models each holds a little of the small step between the two, by chance: three
+    are nearer to one of the two, the fourth to the other."""
+    x = np.zeros((6, 6))
+    x[1, 0] = 1.0
+    share = {0: (0.3, 0.3, 0.3, 1.2), 1: (1.2, 1.2, 1.2, 0.3)}[hub]
+    for k, own in enumerate(share, 2):
+        x[k, 0], x[k, k] = own, 10.0
+    nearest = squared(x)[2:, :2].argmin(axis=1)
+    assert nearest.tolist() == [hub] * 3 + [1 - hub]
+    found = regraft(np.array([-1, 0, *nearest]), among(squared(x)))
+    assert found.tolist() == [-1, 0] + [hub] * 4

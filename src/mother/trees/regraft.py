@@ -200,7 +200,8 @@ class _Tree:
 
         Steps are not quite independent: their cosine x makes the squared distances of c, at the
         length e, to two models d apart differ by 2 x d e for nothing. Where d is below CLUSTER e
-        that is more than d^2: which of several is the nearest is no evidence.
+        that is more than d^2: which of several is the nearest is no evidence. Of two, the one that
+        has more neighbours is the likelier parent, as it is the likelier root (rooting.py).
         """
         p, D = self.up[c], self._squared
         below = self.below(c)
@@ -213,8 +214,14 @@ class _Tree:
         alike = [q for q in about if D[p][q] < CLUSTER**2 * D[p][c] and q not in below]
         if len(alike) > 2:
             best = alike[_centre([[D[q][r] for r in alike] for q in alike])]
-            if best != p:
-                self.move(c, best)
+        else:
+            best = max(alike, key=lambda q: (self.others(q, c), q == p), default=p)
+        if best != p:
+            self.move(c, best)
+
+    def others(self, q: int, c: int) -> int:
+        """How many neighbours q has in the tree beside c."""
+        return len(self.children[q]) + (self.up[q] >= 0) - (self.up[c] == q)
 
     def below(self, c: int) -> set[int]:
         """c and its descendants."""

@@ -1,10 +1,10 @@
-"""`python experiments/formats/frameworks.py OUT`: one small model in other frameworks' formats.
+"""`python -m experiments.formats.frameworks OUT`: one small model in other frameworks' formats.
 
 Each file is written by the format's own library, and `expected.npz` beside them holds what that
 library makes of it, under "file|tensor". `versions.json` tells the writers. It needs what is no
 extra of the project: onnx, onnxruntime, tensorflow-cpu, keras, flax, orbax-checkpoint, openvino,
 nncf, ctranslate2, pnnx and torch; mxnet (with numpy<1.24), paddlepaddle, mindspore and
-opencv-python-headless<5.
+opencv-python-headless<5; coremltools.
 Caffe's and Darknet's own programs are in no registry: their files are written here by their
 descriptions, and OpenCV tells what they hold. The tests read what is committed in
 tests/data/formats.
@@ -41,6 +41,7 @@ WRITERS = (
     "paddlepaddle",
     "mindspore",
     "opencv-python-headless",
+    "coremltools",
 )
 
 
@@ -486,6 +487,12 @@ def opencv_files(out: Path) -> dict[str, np.ndarray]:
     return expected
 
 
+def coreml(out: Path) -> dict[str, np.ndarray]:
+    from experiments.formats.coreml import coreml_files
+
+    return coreml_files(out, W)
+
+
 def main(out: Path) -> None:
     """Writes all files; those of a library that is missing stay as they are."""
     out.mkdir(parents=True, exist_ok=True)
@@ -505,6 +512,7 @@ def main(out: Path) -> None:
         paddle_files,
         mindspore_files,
         opencv_files,
+        coreml,
     )
     chosen = sys.argv[2:]
     for make in makers:

@@ -42,6 +42,10 @@ SCHEMES = {
     "int8.xml": "OpenVINO int8",
     "int4.xml": "OpenVINO int4 g16",
     "ct2-int8": "CTranslate2 int8",
+    "palette.mlpackage": "Core ML palette of 4 bits",
+    "table.mlpackage": "Core ML palette of 4 bits",
+    "int8.mlpackage": "Core ML int8",
+    "blocks.mlpackage": "Core ML int4",
 }
 
 
@@ -272,7 +276,8 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, changed):
     rng = random.Random(changed)
     stem = Path(changed).name.split(".")[0]
     for each in (DATA / changed).parent.glob(f"{stem}.*"):
-        shutil.copy(each, tmp_path)
+        if each.is_file():
+            shutil.copy(each, tmp_path)
     path = tmp_path / Path(changed).name
     content = path.read_bytes()
     told_by = {".bin": ".param", ".cfg": ".weights"} if stem == "net" else {}

@@ -268,7 +268,8 @@ def test_torchao_says_of_how_many_bits_the_codes_in_its_bytes_are(tmp_path):
 
 def test_a_method_that_is_not_known_is_named(tmp_path):
     folder = store(tmp_path / "m", {"m.weight": np.zeros((2, 2), np.int8)}, "own\x1b")
-    assert open_checkpoint(folder).notes == ("quantized by 'own\\x1b', which is not read",)
+    told = "quantized by 'own\\x1b', which is not read; save it dequantized"
+    assert open_checkpoint(folder).notes == (told,)
 
 
 BAD = {

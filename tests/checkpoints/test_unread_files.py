@@ -43,7 +43,7 @@ def test_every_file_of_a_known_ending_or_magic(tmp_path):
         ("net.pt.gz", b"\x1f\x8b", "compressed"),
         ("net.om", b"?", "Ascend"),
         ("cc.bin", b"\xba\x16\x4f\x2f", "fastText"),
-        ("llama.bin", b"tjgg", "GGML"),
+        ("llama.bin", b"fmgg", "GGML"),
         ("net", b"RKNN", "RKNN"),
         ("net.lua", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "Lua Torch"),
     ],

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mother.checkpoints.composed import ITSELF, PIPELINE, parts_of_folder
+from mother.checkpoints.coreml_files import is_compiled, is_package, read_compiled, read_package
 from mother.checkpoints.distributed_files import is_distributed, read_distributed
 from mother.checkpoints.formats import ending, open_file, parts_of
 from mother.checkpoints.json_files import MAX_CONFIG, read_config, read_json
 from mother.checkpoints.looking import MAX_NAMES
 from mother.checkpoints.meta_files import is_consolidated, read_consolidated
+from mother.checkpoints.mlc_files import is_mlc, read_mlc
 from mother.checkpoints.orbax_files import is_of_orbax, is_orbax, read_orbax
 from mother.checkpoints.storage import MISSING, File, reason, refusal
 from mother.checkpoints.tensor import Checkpoint, Tensor, clean
@@ -44,6 +46,9 @@ class FolderFormat(NamedTuple):
 #: the first that matches reads the folder, unless it holds weights under a standard name
 FOLDERS = (
     FolderFormat(is_tfjs, read_tfjs),
+    FolderFormat(is_mlc, read_mlc),
+    FolderFormat(is_package, read_package, {"Data"}.__contains__),
+    FolderFormat(is_compiled, read_compiled, {"weights", "analytics", "model"}.__contains__),
     FolderFormat(is_distributed, read_distributed),
     FolderFormat(is_consolidated, read_consolidated),
     FolderFormat(is_zero, read_zero),

@@ -19,6 +19,7 @@ _GGML = "GGML, before GGUF; convert it by llama.cpp"
 _LUA = "Lua Torch; convert it to .npz"
 _MLIR = "MLIR, a program; save the parameters as safetensors"
 _TENSORIZER = "Tensorizer; load it, and save the state_dict as safetensors"
+_TREES = "trees, no network"
 _FASTTEXT = "fastText; save its matrices as .npz"
 
 #: by the ending of a name
@@ -60,10 +61,15 @@ BY_ENDING: Mapping[str, str] = {
     ".stablehlo": _MLIR,
     ".mnn": "MNN; convert the model that it was made from",
     ".ggml": _GGML,
-    ".llamafile": "an executable; take the GGUF file out of it by unzip",
     ".pb": "a TensorFlow graph without its folder of variables; save it as SavedModel",
+    ".cbm": f"CatBoost, {_TREES}",
+    ".ubj": f"XGBoost, {_TREES}",
+    ".xgb": f"XGBoost, {_TREES}",
+    ".lgb": f"LightGBM, {_TREES}",
+    ".litertlm": "a bundle for LiteRT; take the .tflite out of it",
+    ".rkllm": _RKNN,
+    ".onnx_data": "values of an ONNX model that is not here; put its .onnx beside",
     ".mar": "an archive of TorchServe; unzip it",
-    ".pt2": "an exported program; save its state_dict as safetensors",
     ".msgpack": "no Flax parameters that are read",
     ".distcp": "a part of a distributed checkpoint without its .metadata",
 }
@@ -73,7 +79,7 @@ _COMMON = (".tar", ".xml", ".param", ".index")
 
 #: bytes, and where they stand
 _BY_START: tuple[tuple[int, bytes, str], ...] = (
-    *((0, magic, _GGML) for magic in (b"fmgg", b"tjgg", b"algg")),
+    *((0, magic, _GGML) for magic in (b"fmgg", b"algg")),
     (4, b"ET12", _EXECUTORCH),
     (4, b"ORTM", _ORT),
     (4, b"IREE", _IREE),

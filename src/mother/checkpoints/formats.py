@@ -11,11 +11,14 @@ from mother.checkpoints import ncnn_files
 from mother.checkpoints.caffe_files import is_caffe, read_caffe
 from mother.checkpoints.ctranslate2_files import is_ctranslate2, read_ctranslate2
 from mother.checkpoints.darknet_files import is_darknet, read_darknet
+from mother.checkpoints.exported_files import is_exported, read_exported
 from mother.checkpoints.flax_files import is_flax, read_flax
 from mother.checkpoints.foreign import by_start
 from mother.checkpoints.gguf import read_gguf
 from mother.checkpoints.gguf_header import looks_like_gguf
 from mother.checkpoints.keras_files import WEIGHTS, is_hdf5, read_hdf5, read_keras_zip
+from mother.checkpoints.llama_files import is_llama, read_llama
+from mother.checkpoints.llamafile_files import is_llamafile, read_llamafile
 from mother.checkpoints.mindspore_files import is_mindspore, read_mindspore
 from mother.checkpoints.mxnet_files import is_mxnet, read_mxnet
 from mother.checkpoints.nemo_files import is_nemo, read_nemo
@@ -64,6 +67,8 @@ class Format(NamedTuple):
 
 def _read_zip(file: File) -> Checkpoint:
     members = read_members(file)
+    if is_exported(members):
+        return read_exported(file, members)
     if has_torch_members(members):
         return read_torch_zip(file, members)
     if WEIGHTS in members:
@@ -84,14 +89,16 @@ _SCRIPT_ENDINGS = (".jit", ".ptl", ".torchscript")
 
 #: the first that matches reads the file; those without a magic of their own come last
 FORMATS = (
+    Format((".llamafile",), is_llamafile, read_llamafile),
     Format(
-        (*_TORCH_ENDINGS, *_SCRIPT_ENDINGS, ".npz", ".keras"),
+        (*_TORCH_ENDINGS, *_SCRIPT_ENDINGS, ".pt2", ".npz", ".keras"),
         lambda file, start: looks_like_zip(start),
         _read_zip,
     ),
     Format((".npy",), lambda file, start: looks_like_npy(start), read_npy),
     Format((".gguf",), lambda file, start: looks_like_gguf(start), read_gguf),
     Format((), is_whisper, read_whisper),
+    Format((), is_llama, read_llama),
     Format((), lambda file, start: looks_like_legacy_torch(start), read_legacy_torch),
     Format((".pdparams",), is_pickle, read_pickled),
     Format((".h5", ".hdf5"), is_hdf5, read_hdf5),
@@ -118,6 +125,7 @@ ENDINGS = tuple(
 _NONE = "no checkpoint: its bytes are of no format that is read"
 _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
+    b"# xet version": "a Xet pointer, not the weights; fetch them by `hf download`",
 }
 
 

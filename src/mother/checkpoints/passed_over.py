@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mother.checkpoints.archives import archived
 from mother.checkpoints.folders import (
     MAX_DEPTH,
     NOTHING_FOUND,
@@ -187,7 +188,7 @@ def _what(path: Path) -> str | None:
         return _of_known(path)
     if is_weights(path):
         return _UNFINISHED if name.endswith((".incomplete", "-partial")) else _LEFT
-    return _magic(path)
+    return _magic(path) or archived(path)
 
 
 def _of_known(path: Path) -> str | None:

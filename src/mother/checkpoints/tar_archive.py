@@ -40,13 +40,24 @@ def read_tar(file: File) -> dict[str, File]:
         if kind == b"L":
             long_name = _text(file.read(at, min(size, 4096)))
         elif kind in (b"0", b"\0"):
-            before = _text(header[345:500])
-            name = _text(header[:100])
-            name = long_name or (f"{before}/{name}" if before else name)
+            name = long_name or _name(header)
             members[name.removeprefix("./")] = file.section(at, at + size)
             long_name = ""
         at += -(-size // _BLOCK) * _BLOCK
     return members
+
+
+def member_at(header: bytes) -> tuple[str, int] | None:
+    """Name and size of the member that a header of 512 bytes is of; None where it is none."""
+    if len(header) < _BLOCK or not looks_like_tar(header):
+        return None
+    size = _number(header[124:136])
+    return (_name(header), size) if size >= 0 else None
+
+
+def _name(header: bytes) -> str:
+    before, name = _text(header[345:500]), _text(header[:100])
+    return f"{before}/{name}" if before else name
 
 
 def _number(field: bytes) -> int:

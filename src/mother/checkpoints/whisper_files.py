@@ -35,7 +35,7 @@ def is_whisper(file: File, start: bytes) -> bool:
     return start.startswith(MAGIC)
 
 
-class _Cursor:
+class Cursor:
     """Integers of 32 bits of a file, one after another."""
 
     def __init__(self, file: File, at: int) -> None:
@@ -51,7 +51,7 @@ class _Cursor:
 
 def read_whisper(file: File) -> Checkpoint:
     """The checkpoint in a file of whisper.cpp's; steps over the values. Raises InputError."""
-    cursor = _Cursor(file, len(MAGIC))
+    cursor = Cursor(file, len(MAGIC))
     try:
         *sizes, kind, filters, width = cursor.take(len(SIZES) + 3)
         if not all(0 < n <= MOST for n in (*sizes, filters, width)) or filters != sizes[-1]:
@@ -67,7 +67,7 @@ def read_whisper(file: File) -> Checkpoint:
             cursor.at += length
         tensors: dict[str, Tensor] = {}
         while cursor.at < file.size:
-            tensor = _tensor(cursor, kind // _VERSION)
+            tensor = tensor_at(cursor, kind // _VERSION == _TODAY)
             if tensor.name in tensors:
                 raise ValueError(f"repeats the name {tensor.name[:200]!r}")
             tensors[tensor.name] = tensor
@@ -80,7 +80,10 @@ def read_whisper(file: File) -> Checkpoint:
     return Checkpoint(file.path.stem, file.path, "whisper.cpp", tensors, config, scheme=scheme)
 
 
-def _tensor(cursor: _Cursor, version: int) -> Tensor:
+def tensor_at(cursor: Cursor, current: bool, aligned: int = 1) -> Tensor:
+    """The next tensor, over which the cursor steps. current: whether blocks are those of today;
+    aligned: of what number of bytes its values begin at a multiple. Raises ValueError and
+    InputError."""
     file = cursor.file
     sides, length, kind = cursor.take(3)
     if not (0 <= sides <= MAX_DIMENSIONS and 0 < length <= MAX_NAME):
@@ -89,8 +92,9 @@ def _tensor(cursor: _Cursor, version: int) -> Tensor:
     name = clean(file.read(cursor.at, length).decode("utf-8", "surrogateescape"))
     if any(n < 0 for n in shape):
         raise ValueError(f"has a tensor {name[:200]!r} of the shape {shape}")
-    if kind in BLOCKS and version != _TODAY:
+    if kind in BLOCKS and not current:
         raise ValueError("is quantized by a version from before June 2023; quantize it again")
-    tensor, nbytes = tensor_of(file, Entry(name, shape, kind, cursor.at + length), "<")
-    cursor.at += length + nbytes
+    start = -(-(cursor.at + length) // aligned) * aligned
+    tensor, nbytes = tensor_of(file, Entry(name, shape, kind, start), "<")
+    cursor.at = start + nbytes
     return tensor

@@ -30,7 +30,9 @@ def no_weights(checkpoint: Checkpoint) -> str | None:
         return "holds no floating-point weights"
     share = checkpoint.parameters / checkpoint.weights
     if share < 0.5:
-        return f"{NOT_ENOUGH}: {share:.2g} of its weights, the rest are packed or integers"
+        why = next((n for n in checkpoint.notes if "not read" in n), "")
+        rest = f"the rest are packed or integers{f'; {why}' if why else ''}"
+        return f"{NOT_ENOUGH}: {share:.2g} of its weights, {rest}"
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mother.checkpoints.quantized import (
+    bitnet,
     bitsandbytes,
     compressed,
     gptq,
@@ -19,12 +20,15 @@ from mother.checkpoints.quantized import (
 )
 from mother.checkpoints.quantized.scheme import Module, Scheme
 from mother.checkpoints.storage import refusal
-from mother.checkpoints.tensor import Checkpoint, Tensor
+from mother.checkpoints.tensor import CODE, Checkpoint, Tensor
 
+#: bits of a code where the quantizer is not known: as few as those take that need a table
+FEWEST = 2
 #: the first whose marks a layer has reads it
 SCHEMES: tuple[Scheme, ...] = (
     gptq.GPTQ,
     gptq.AWQ,
+    bitnet.BITNET,
     bitsandbytes.FOUR,
     bitsandbytes.EIGHT,
     compressed.SPARSE,
@@ -71,12 +75,24 @@ def dequantized(checkpoint: Checkpoint) -> Checkpoint:
             tensors[tensor.name] = tensor
             found[weight.scheme] += tensor.size
     if not found:
-        if method and method not in _METHODS:
-            told = f"quantized by {method[:40]!r}, which is not read"
-            return replace(checkpoint, notes=(*checkpoint.notes, told))
-        return checkpoint
+        return _left(checkpoint, method) if method and method not in _METHODS else checkpoint
     scheme_name = max(found, key=lambda name: (found[name], name))
     return replace(checkpoint, tensors=tensors, scheme=scheme_name)
+
+
+def _left(checkpoint: Checkpoint, method: str) -> Checkpoint:
+    """The checkpoint of a quantizer that is not read: its integers are codes, of two bits where
+    nothing tells, and no numbers to be compared."""
+    told = f"quantized by {method[:40]!r}, which is not read; save it dequantized"
+    codes = {n: t for n, t in checkpoint.tensors.items() if not t.is_weight and t.size > 1}
+    kept = {n: t for n, t in checkpoint.tensors.items() if n not in codes}
+    unread = {n: CODE // FEWEST * t.weights for n, t in codes.items()}
+    return replace(
+        checkpoint,
+        tensors=kept,
+        notes=(*checkpoint.notes, told),
+        unread={**checkpoint.unread, **unread},
+    )
 
 
 def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -115,7 +115,7 @@ def _whole(told: Any) -> tuple[int, ...]:
     """Sizes, each of which may be wrapped as {"as_int": 3}."""
     if not isinstance(told, list) or len(told) > MAX_DIMENSIONS:
         raise ValueError("lacks a valid shape")
-    numbers = [n.get("as_int") if isinstance(n, dict) else n for n in told]
+    numbers: list[Any] = [n.get("as_int") if isinstance(n, dict) else n for n in told]
     if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
         raise ValueError("lacks a valid shape")
     return tuple(numbers)

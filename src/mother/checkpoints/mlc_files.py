@@ -90,8 +90,10 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _tensor(file: File, entry: Mapping[str, Any]) -> Tensor:
-    name, kind, shape = clean(entry["name"]), entry.get("dtype"), entry.get("shape")
-    start, nbytes = entry.get("byteOffset"), entry.get("nbytes")
+    name, kind = clean(entry["name"]), entry.get("dtype")
+    shape: Any = entry.get("shape")
+    start: Any = entry.get("byteOffset")
+    nbytes: Any = entry.get("nbytes")
     file.work.spend(TENSOR + len(name))
     if kind == "float32" and entry.get("format") == "f32-to-bf16":
         kind = "bfloat16"

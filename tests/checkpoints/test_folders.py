@@ -292,7 +292,9 @@ def test_missing_and_empty(tmp_path):
     assert problems_of(tmp_path / "absent") == ["no such file or folder"]
     assert problems_of("\0") == ["no such file or folder"]
     (tmp_path / "empty.bin").write_bytes(b"")
-    assert problems_of(tmp_path) == ["the file is empty"]
+    assert problems_of(tmp_path) == ["the file is empty; fetch it again"]
+    (tmp_path / "empty.bin").write_bytes(b"\n<!DOCTYPE html><html>404</html>")
+    assert "a web page" in problems_of(tmp_path)[0]
     with pytest.raises(InputError, match="no such file"):
         open_checkpoint(tmp_path / "absent")
 

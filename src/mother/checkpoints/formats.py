@@ -127,6 +127,7 @@ _KNOWN_OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights; fetch them by `git lfs pull`",
     b"# xet version": "a Xet pointer, not the weights; fetch them by `hf download`",
 }
+_PAGES = (b"<!doctype html", b"<html")
 
 
 def ending(name: str) -> str:
@@ -176,7 +177,9 @@ def _read(file: File) -> Checkpoint:
     with file.held():
         start = file.read(0, min(HEAD, file.size))
         if not start:
-            raise file.fault("the file is empty")
+            raise file.fault("the file is empty; fetch it again")
+        if start.lstrip()[:14].lower().startswith(_PAGES):
+            raise file.fault("a web page, not weights; fetch the file itself, logged in if need be")
         for magic, fault in _KNOWN_OTHERS.items():
             if start.startswith(magic):
                 raise file.fault(fault)

@@ -61,7 +61,8 @@ def read_safetensors(file: File) -> Checkpoint:
         kind, shape, start, stop = _entry(file, label, entry)
         if stop > body.nbytes:
             raise file.fault(
-                f"tensor {label!r} ends at byte {stop} of {body.nbytes}; the file is truncated"
+                f"tensor {label!r} ends at byte {stop} of {body.nbytes}; "
+                "the file is truncated; fetch it again"
             )
         spans.append((start, stop, label))
         if kind in _PACKED:

@@ -102,7 +102,7 @@ def _directory(file: File) -> tuple[int, int]:
     tail = file.read(tail_at, file.size - tail_at)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < 22:
-        raise file.fault("zip archive without its directory; the file is truncated")
+        raise file.fault("zip archive without its directory; the file is truncated; fetch it again")
     size, start = struct.unpack_from("<II", tail, at + 12)
     end = tail_at + at
     if 0xFFFFFFFF in (size, start) or tail[at + 10 : at + 12] == b"\xff\xff":

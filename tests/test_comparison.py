@@ -14,7 +14,7 @@ from kit import model, run, save, tuned
 
 import mother
 from mother.graph.comparison import Comparison
-from mother.views.comparing import layers
+from mother.views.comparing import layers, unsure
 
 ROOT = model(0)
 EVIL = "layer\x1b[31m\u202e\n" + "x" * 200
@@ -233,3 +233,36 @@ def test_the_command_explains(tmp_path: Path) -> None:
     assert [float(x.split()[-1]) for x in turned[start + 2 : start + 7]] == pytest.approx(
         loudest, abs=2e-3
     )
+
+
+def by_hand(draw: np.random.Generator, w: np.ndarray) -> np.ndarray:
+    tuned = w + 0.05 * draw.standard_normal(w.shape)
+    return np.where(np.abs(tuned) < 0.5, 0.0, tuned).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda draw, w: w + 0.05 * draw.standard_normal(w.shape).astype(np.float32),
+        lambda draw, w: w + 0.01 * np.sign(draw.standard_normal(w.shape)).astype(np.float32),
+        lambda draw, w: w + np.outer(draw.random(len(w)), draw.random(w.shape[1])) / 9,
+        lambda draw, w: np.clip(w, -1, 1),
+        by_hand,
+    ],
+)
+@pytest.mark.parametrize("larger", [{}, {"embed": (58, 40)}, {"h.4.weight": (40, 40)}])
+def test_two_models_alone_are_told_as_in_a_folder_of_their_own(change, larger) -> None:
+    draw = np.random.default_rng(0)
+    shapes = {"embed": (50, 40)} | {f"h.{k}.weight": (40, 40) for k in range(4)}
+    base = {n: draw.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+    kid = {n: change(draw, w).astype(np.float32) for n, w in base.items()}
+    for name, shape in larger.items():
+        more = draw.standard_normal(shape).astype(np.float32)
+        more[: len(kid.get(name, ()))] = kid.get(name, more[:0])
+        kid[name] = more
+    found, graph = mother.compare(base, kid), mother.recover({"a": base, "b": kid}, bootstrap=0)
+    (edge,) = graph.edges
+    same = ("relation", "distance", "rank", "probabilities", "scheme")
+    assert found.parent == edge.parent
+    assert [getattr(found, x) for x in same] == [getattr(edge, x) for x in same]
+    assert unsure(found) == edge.undirected

@@ -7,36 +7,34 @@ from os import PathLike
 
 import numpy as np
 
+from mother.architecture import recover_group
 from mother.checkpoints import Checkpoint, prefetch
 from mother.checkpoints.memory import Model, opened_one
-from mother.copies.contained import find_contained
+from mother.copies.contained import find_contained, rebuilt
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates
 from mother.copies.quantized import find_quantized
-from mother.copies.registry import Models, copies_among
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
 from mother.evidence.hiding import UNCHANGED_COSINE, WEAK, regained
 from mother.evidence.kinship import cosines, kinship
-from mother.evidence.looks import Look
-from mother.evidence.ranks import BLURRED, edited, unchanged, update_rank
+from mother.evidence.ranks import unchanged
 from mother.evidence.relabelled import relabelling, tells, tensors_of
-from mother.evidence.relation import has_new_layers, kept, length
-from mother.evidence.relation import relation as relation_of
+from mother.evidence.relation import kept, length
 from mother.evidence.renamed import kin_by_spectra
-from mother.graph import Edge, Evidence, reasons, rounded
-from mother.graph.assembly import beliefs
+from mother.graph import Evidence, reasons, rounded
+from mother.graph.assembly import edges_of
 from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.parts import Relabelled
-from mother.graph.stages import staged
 from mother.layouts import Group, align
+from mother.layouts.blocks import by_their_blocks
 from mother.layouts.content import in_one_layout
 from mother.layouts.undoing import scaled, undone
 from mother.measures import Measures, measure
-from mother.measures.comparable import NotFiniteError, comparable_part, finite_layers, no_weights
+from mother.measures.comparable import NotFiniteError, comparable_part, no_weights
 from mother.measures.formats import roundings
-from mother.methods import adaptive, gram
+from mother.methods import adaptive
 from mother.options import Options
 from mother.sketches.sketch import check_alike
 
@@ -121,48 +119,50 @@ def _between(
         groups = align(in_one_layout(both)[0])
     if len(groups) > 1 and (renaming := kin_by_spectra(second, first)) is not None:
         groups = align([first, renaming.seen(second)])
-    unpaired = tuple(
-        f"{c.id}: {reason}"
-        for group in groups
-        for c, missing in zip(group.checkpoints, group.unaligned, strict=True)
-        for reason in missing
-    )
-    unread = (*unpaired, *(line for c in both for line in reasons.not_read(c)))
+    groups = [g for group in groups for g in align(by_their_blocks(group.checkpoints))]
     if len(groups) > 1:
         says = "too little of the one has a partner of the same name and shape in the other"
         nothing = Evidence("architecture", 0.0, says)
-        return Comparison(*names, "unknown", evidence=(nothing,), not_compared=unread)
+        return Comparison(*names, "unknown", evidence=(nothing,), not_compared=_unread(*groups))
     (group,) = groups
     in_part = not exact and adaptive.pays(group)
-    found = _told(group, names, unread, in_part)
+    found = _told(group, names, in_part)
     if not in_part:
         return found
     return replace(found, read=(adaptive.share_read(first), adaptive.share_read(second)))
 
 
-def _told(
-    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
-) -> Comparison:
+def _unread(*groups: Group) -> tuple[str, ...]:
+    """What of models is not compared: it has no partner, or is no weight."""
+    unpaired = [
+        f"{c.id}: {reason}"
+        for group in groups
+        for c, missing in zip(group.checkpoints, group.unaligned, strict=True)
+        for reason in missing
+    ]
+    every = sorted((c for group in groups for c in group.checkpoints), key=lambda c: c.id)
+    return (*unpaired, *(line for c in every for line in reasons.not_read(c)))
+
+
+def _told(group: Group, names: tuple[str, str], in_part: bool) -> Comparison:
     """Of two of one layout. in_part: whether windows of their layers are read first."""
-    found = _judged(group, names, unread, in_part)
+    found = _judged(group, names, in_part)
     if found.relation in _COPIES:
         return found
     if found.relation == "strangers" or _unlike(found) >= UNLIKE or _scaled(group, found):
-        return _under_other_labels(group, names, unread, found, in_part)
+        return _under_other_labels(group, names, found, in_part)
     return found
 
 
 _COPIES = {"duplicate", "contains", "converted", "quantized", "pruned"}
 
 
-def _judged(
-    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
-) -> Comparison:
-    copies = find_duplicates(group) or find_contained(group, ())
+def _judged(group: Group, names: tuple[str, str], in_part: bool) -> Comparison:
+    copies = [rebuilt(d) for d in find_duplicates(group) or find_contained(group, ())]
     copies = copies or [d for d in find_quantized(group, ()) if d.relation == "quantized"]
     if copies:
-        return _copied(group, names, copies[0], unread)
-    return _measured(group, names, unread, in_part)
+        return _copied(group, names, copies[0])
+    return _measured(group, names, in_part)
 
 
 def _unlike(found: Comparison) -> float:
@@ -184,11 +184,7 @@ def _scaled(group: Group, found: Comparison) -> bool:
 
 
 def _under_other_labels(
-    group: Group,
-    names: tuple[str, str],
-    unread: tuple[str, ...],
-    found: Comparison,
-    in_part: bool,
+    group: Group, names: tuple[str, str], found: Comparison, in_part: bool
 ) -> Comparison:
     """The same where units may be labelled otherwise in the one than in the other: what hides them
     is undone if a test says that they are kin. They are strangers only if the test can tell."""
@@ -204,7 +200,7 @@ def _under_other_labels(
     if test is not None and hidden is not None:
         seen = align([a, hidden.seen(b)])
         if len(seen) == 1:
-            again = _judged(seen[0], names, unread, in_part)
+            again = _judged(seen[0], names, in_part)
             if again.relation != "strangers":
                 return _known_again(again, hidden.kinds, reasons.of_relabelling(test, hidden), told)
     if found.relation != "strangers":
@@ -261,9 +257,7 @@ def _name(given: Model, opened: Checkpoint) -> str:
     return str(given) if isinstance(given, str | PathLike) else opened.id
 
 
-def _copied(
-    group: Group, names: tuple[str, str], copy: Duplicate, unread: tuple[str, ...]
-) -> Comparison:
+def _copied(group: Group, names: tuple[str, str], copy: Duplicate) -> Comparison:
     same = copy.relation in ("duplicate", "contains")
     a, b = sorted((copy.original, copy.copy), key=lambda c: c.id)
     return Comparison(
@@ -272,96 +266,67 @@ def _copied(
         parent=None if same or copy.undirected else copy.original.id,
         distance=0.0 if same else _lost(group, copy) if copy.distance is None else copy.distance,
         evidence=tuple(reasons.of_copies(copy)),
-        not_compared=unread,
+        not_compared=_unread(group),
         scheme=copy.scheme,
         compared=_shares(a, b, copy),
     )
 
 
-def _measured(
-    group: Group, names: tuple[str, str], unread: tuple[str, ...], in_part: bool
-) -> Comparison:
-    threads = Options().workers
-    closer = adaptive.Adaptive(group, group, threads) if in_part else None
-    whole, sketches = group, group if closer is None else closer.seen(closer.levels[-1])
-    m = measure(sketches, moments=True, threads=threads)
-    group = replace(sketches, checkpoints=group.checkpoints)
-    usable = finite_layers(group, m)
-    masks = [name for name, fine in zip(m.names, usable, strict=True) if not fine]
-    unread += tuple(f"both: {name}: a mask, not finite in either" for name in masks)
-    group, whole, m = group.over(usable), whole.over(usable), m.over(usable)
-
-    models = Models(whole, group, m, None if closer is None else whole)
-    copies = copies_among(models, ()) if closer is None else copies_among(models, (), closer.held)
-    lossy = [d for d in copies if d.relation]
+def _measured(group: Group, names: tuple[str, str], in_part: bool) -> Comparison:
+    """The two as `recover` finds them in a folder of their own, with what each layer says."""
+    part = recover_group(group, (), Options(bootstrap=0, exact=not in_part), None, None)
+    m, forest, seen = part.measures, part.forest, part.group
+    assert isinstance(m, Measures)
+    lossy = [d for d in part.lossy if d.relation]
     if lossy:
-        return _copied(whole, names, lossy[0], unread)
-    a, b = group.checkpoints
-    shares = _shares(a, b, None, group)
-    if closer is None:
-        forest = gram.recover(m, [Look.of(group)])
-    else:
-        done = closer.refinement().refined(sketches.over(usable), m, gram.recover, threads)
-        if not closer.settled:
-            return _measured(whole, names, unread, in_part=False)
-        assert isinstance(done.source, Measures)
-        m, forest = done.source, done.forest
-    child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
+        return _copied(seen, names, lossy[0])
+    masks = sorted({x.name for x in group.layers} - {x.name for x in seen.layers})
+    unread = (*_unread(seen), *(f"both: {name}: a mask, not finite in either" for name in masks))
+    a, b = seen.checkpoints
     kin = float(kinship(m)[0, 1])
     related = kin > 1
     speaking = speaking_layers(m) & related
     pairs = _weighed(m.over(speaking)) if speaking.any() else None
+    found = Comparison(
+        *names,
+        "siblings" if forest.hidden else "relatives" if related else "strangers",
+        kinship=rounded(kin),
+        polarity=rounded(forest.hidden[0].polarity) if forest.hidden else None,
+        layers=_layers(m, speaking, pairs, roundings(seen)),
+        not_compared=unread,
+        compared=_shares(a, b, None, seen),
+    )
     evidence = [reasons.of_kinship(m, related)]
-    layers = _layers(m, speaking, pairs, roundings(group))
-    if child is None or not speaking.any():
-        polarity = rounded(forest.hidden[0].polarity) if forest.hidden else None
-        if pairs is not None and polarity is not None:
-            evidence.append(reasons.of_polarity(pairs, None, polarity))
-        return Comparison(
-            *names,
-            "siblings" if forest.hidden else "relatives" if related else "strangers",
-            kinship=rounded(kin),
-            polarity=polarity,
-            evidence=(*evidence, *(reasons.of_step(group, m, None) if related else ())),
-            layers=layers,
-            not_compared=unread,
-            compared=shares,
-        )
+    child = next((k for k in (0, 1) if forest.parents[k] >= 0), None)
+    if child is None or pairs is None:
+        if pairs is not None and found.polarity is not None:
+            evidence.append(reasons.of_polarity(pairs, None, found.polarity))
+        step = reasons.of_step(seen, m, None) if related else ()
+        return replace(found, evidence=(*evidence, *step))
     parent = 1 - child
-    same = unchanged(m, roundings(group))[:, parent, child]
-    rank = update_rank(whole, same, kept(m, parent, child), parent, child)
-    if roundings(group).max() > BLURRED:
-        rank = None
-    new = has_new_layers(group, m, parent, child)
-    edit = edited(group, same, parent, child, rank)
-    relation = relation_of(float(forest.turn[child]), rank, new, edit)
-    distance = rounded(length(m.two(parent, child), kept(m, parent, child)))
-    edge = Edge(*names, relation, distance=distance)
-    step = staged(edge, forest, child, new, {parent: 1})
-    polarity = rounded(float(forest.polarity[child]))
-    if pairs is not None:
+    (edge,) = edges_of(part, "gram")
+    if edge.scheme:
+        evidence.append(Evidence("by hand", 0.0, edge.scheme))
+    else:
         evidence += reasons.of_direction(m.over(speaking), pairs, parent)
         claims = forest.claims[child]
         evidence += [Evidence(kind, rounded(odds, 3) or 0.0, says) for kind, odds, says in claims]
         beside = sum(odds for _, odds, _ in claims)
         evidence.append(reasons.of_third(pairs, parent, float(forest.direction[child]), beside))
-        evidence.append(reasons.of_polarity(pairs, parent, polarity or 0.0))
-    return Comparison(
-        *names,
-        relation,
-        "ab"[parent],
-        step.stage,
-        rounded(kin),
-        distance,
-        polarity,
-        rounded(float(forest.direction[child])),
-        rank,
-        (*evidence, *reasons.of_step(group, m, rank)),
-        layers,
-        unread,
-        compared=shares,
-        probabilities=beliefs(forest, child),
-        generalization=step.generalization,
+        evidence.append(reasons.of_polarity(pairs, parent, edge.polarity or 0.0))
+    return replace(
+        found,
+        relation=edge.relation,
+        parent="ab"[parent],
+        stage=edge.stage,
+        distance=edge.distance,
+        polarity=edge.polarity,
+        direction_probability=edge.direction_probability,
+        rank=edge.rank,
+        evidence=(*evidence, *reasons.of_step(seen, m, edge.rank)),
+        scheme=edge.scheme,
+        probabilities=edge.probabilities,
+        generalization=edge.generalization,
     )
 
 

@@ -12,7 +12,7 @@ from mother.checkpoints import Checkpoint, File, Problem, Slice, lacking
 from mother.checkpoints.memory import Models, opened
 from mother.checkpoints.passed_over import named, passed_over
 from mother.checkpoints.storage import refusal
-from mother.copies.contained import find_contained, is_part
+from mother.copies.contained import find_contained, is_part, rebuilt
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, rerooted, without
 from mother.copies.folded import find_folded
@@ -199,7 +199,7 @@ def _recovered(
         copies = find_duplicates(group)
         contained = find_contained(group, copies)
         parts_of = [d for d in contained if is_part(d)]
-        copies = [_rebuilt(d) for d in (*copies, *contained) if not is_part(d)]
+        copies = [rebuilt(d) for d in (*copies, *contained) if not is_part(d)]
         if parts_of:  # what holds them may have a family, which they say nothing of
             conversions += parts_of
             apart = {d.original for d in parts_of}
@@ -299,14 +299,6 @@ def _under_other_labels(groups: list[Group]) -> tuple[list[Group], list[Hidden]]
         out += align(models) if hidden else [group]
         found += hidden
     return out, found
-
-
-def _rebuilt(d: Duplicate) -> Duplicate:
-    """A copy that has fewer, more or moved blocks, as that."""
-    if d.relation not in ("duplicate", "contains") or d.original.blocks == d.copy.blocks:
-        return d
-    one, other = (d.original, d.copy) if d.copy.blocks else (d.copy, d.original)
-    return Duplicate(one, other, "reshaped")
 
 
 def _by_their_blocks(group: Group) -> list[Group]:

@@ -152,6 +152,14 @@ def is_part(d: Duplicate) -> bool:
     return d.relation == "contains" and 2 * d.original.parameters < d.copy.parameters
 
 
+def rebuilt(d: Duplicate) -> Duplicate:
+    """A copy that has fewer, more or moved blocks, as that."""
+    if d.relation not in ("duplicate", "contains") or d.original.blocks == d.copy.blocks:
+        return d
+    one, other = (d.original, d.copy) if d.copy.blocks else (d.copy, d.original)
+    return Duplicate(one, other, "reshaped")
+
+
 def stars(pairs: Iterable[Duplicate]) -> list[Duplicate]:
     """One original for each copy, which is no copy itself: the first that is found. Then each part
     with the models that contain it and are no copies."""

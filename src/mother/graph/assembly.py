@@ -97,7 +97,7 @@ def assemble(
             if checkpoint.id in of and k in merges:
                 node = replace(node, recipe=recipe(merges[k], ids, part.measures.names))
             nodes.append(node)
-        edges += _edges(part, method, explain)
+        edges += edges_of(part, method, explain=explain)
         edges += [_copied(d) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
         for name, h in zip(names, part.forest.hidden, strict=True):
@@ -190,7 +190,8 @@ def _told(doubts: Sequence[Doubt], ids: Sequence[str]) -> dict[str, list[str]]:
     return notes
 
 
-def _edges(part: Part, method: str, explain: bool) -> list[Edge]:
+def edges_of(part: Part, method: str, *, explain: bool = False) -> list[Edge]:
+    """The edges of its forest, but for duplicates."""
     forest, ids = part.forest, [c.id for c in part.group.checkpoints]
     if not (forest.parents >= 0).any():
         return []

@@ -182,12 +182,44 @@ def _oft(base, seed):
         yield name, (turned - turned.T)[above][None] / 100
 
 
-@pytest.mark.parametrize("kind", [_loha, _oft])
-def test_loha_and_oft_hang_from_their_family(families, kind):
+def _kron(base, seed):
+    """One number times what is written along what o reads."""
+    for module, (b, a) in factors(base, seed).items():
+        name = f"base_model.model.model.{module}.lokr_"
+        yield name + "w1", np.full((1, 1), 0.5)
+        yield from ((f"{name}w2_a", b), (f"{name}w2_b", a))
+
+
+def _hra(base, seed):
+    """Reflections in pairs that undo each other but for what q reads."""
+    rng = np.random.default_rng(seed)
+    for b in range(BLOCKS):
+        reads = base[f"model.layers.{b}.attn.q.weight"].T @ rng.standard_normal((WIDTH, RANK)) / 9
+        u = rng.standard_normal((WIDTH, RANK))
+        both = np.stack([u, u + reads], axis=2).reshape(WIDTH, -1)
+        yield f"base_model.model.model.layers.{b}.attn.q.hra_u", both
+
+
+def _boft(base, seed):
+    for name, above in _oft(base, seed):
+        whole = np.zeros((WIDTH, WIDTH))
+        whole[np.triu_indices(WIDTH, 1)] = above[0]
+        yield name.replace("oft_R.weight", "boft_R"), whole[None, None]
+
+
+def _unheard(base, seed):
+    """Of a kind that nobody named, what is read."""
+    for module, (b, a) in factors(base, seed).items():
+        yield f"base_model.model.model.{module}.novel_up.default", a
+        yield f"base_model.model.model.{module}.novel_down.default", b.T
+
+
+@pytest.mark.parametrize("kind", [_loha, _oft, _boft, _kron, _hra, _unheard])
+def test_adapters_of_every_kind_hang_from_their_family(families, kind):
     folder, one, _ = families
     for name, base in (("tune", one), ("strange", model(9))):
         write_adapter(folder / name, factors(base, 5))
-        values = {n: np.asarray(w, np.float32) for n, w in kind(base, 5)}
+        values = {n: np.ascontiguousarray(w, np.float32) for n, w in kind(base, 5)}
         save_file(values, folder / name / "adapter_model.safetensors")
     edge, graph = edge_of(folder, "tune")
     assert (edge.parent, edge.relation) == ("one", "adapter")
@@ -206,6 +238,23 @@ def test_factors_that_do_not_fit_each_other_are_none(families):
     save_file(stored, folder / "tune" / "adapter_model.safetensors")
     edge, _ = edge_of(folder, "tune")
     assert edge is None
+
+
+def test_what_began_at_the_same_random_factors_is_no_child(families):
+    """A script that sets the seed: adapters of two families, and one that goes on from another."""
+    folder, one, other = families
+    first, second = factors(one, 5), factors(other, 5)
+    rng = np.random.default_rng(6)
+    onward = {
+        m: (b + 0.3 * b.std() * rng.standard_normal(b.shape), a) for m, (b, a) in first.items()
+    }
+    for name, each in (("first", first), ("second", second), ("onward", onward)):
+        write_adapter(folder / name, {m: (b, first[m][1]) for m, (b, _) in each.items()})
+    edge, graph = edge_of(folder, "second")
+    assert (edge.parent, edge.relation) == ("two", "adapter")
+    assert graph.parent("first") == "one" or graph.parent("onward") == "one"
+    assert {graph.parent("first"), graph.parent("onward")} <= {"one", "first", "onward"}
+    assert not graph.hidden
 
 
 def test_200_pairs():

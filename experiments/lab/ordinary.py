@@ -21,7 +21,9 @@ import mother
 def main(folder: Path, most: float) -> None:
     """Print how many models of which relation were tried, and the merges that were found."""
     start, tried, trees, found = time.monotonic(), Counter[str](), 0, list[str]()
-    for tree in sorted(p for p in folder.iterdir() if (p / "truth.json").exists()):
+    for tree in sorted(p.parent for p in folder.glob("*/truth.json")):
+        if not any(tree.glob("*.safetensors")):
+            continue
         if time.monotonic() - start > most:
             break
         graph = mother.recover(tree, bootstrap=0)

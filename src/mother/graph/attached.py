@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, open_checkpoint
 from mother.checkpoints.claimed_names import Names
-from mother.checkpoints.factors import flat, is_adapter_alone, left_factors, module_of
+from mother.checkpoints.factors import Learnt, factors, is_adapter_alone, module_of
 from mother.checkpoints.tensor import clean
 from mother.evidence.adapters import FITS, STRANGE, alignment, block
+from mother.graph import continued
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, Evidence, Tree
 from mother.graph.plain import rounded
@@ -42,6 +43,7 @@ def attached(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> ModelGraph
     alone = {c.id for c in checkpoints if is_adapter_alone(c)}
     for merged in (c for c in checkpoints if c.base is not None and not c.is_sketch):
         graph = _held_to_its_base(graph, merged, models)
+    graph = continued.alone(graph, {id_: models[id_] for id_ in alone})
     waiting = [t for t in graph.trees if t.root in alone]
     families = [t for t in graph.trees if t.root not in alone and not set(t.members) <= alone]
     if not waiting or not families:
@@ -87,25 +89,30 @@ def _read(family: Tree) -> str:
 
 
 def _aligned(adapter: Checkpoint, model: Checkpoint) -> float:
-    left = left_factors(adapter)
-    modules = {flat(name): name for name in left}
-    found = {}
+    learnt = factors(adapter)
+    of: dict[str, list[Learnt]] = {}
+    for x in learnt:
+        for module in x.modules:
+            of.setdefault(module, []).append(x)
+    found = dict[str, list[Learnt]]()
     for name, tensor in model.tensors.items():
-        module = module_of(name, modules)
-        if module is not None and left[module].rows in tensor.shape[:2]:
-            found[module] = name
-    if not found or 2 * len(found) < len(left):
+        own = of.get(module_of(name, of) or "", [])
+        if fits := [x for x in own if x.factor.rows in tensor.shape[:2]]:
+            found[name] = fits
+    there = {str(module_of(name, of)) for name in found}
+    if not found or 2 * sum(not there.isdisjoint(x.modules) for x in learnt) < len(learnt):
         return math.nan
-    picked = [sorted(found)[k] for k in _spread(len(found), ADAPTER_MODULES)]
-    factors = {found[x]: left[x].read() for x in picked}
-    blocks = {block(name) for name in factors}
+    names = sorted(found)
+    picked = [names[k] for k in _spread(len(names), ADAPTER_MODULES)]
+    left = {f"{name} {x.label}": x.factor.read() for name in picked for x in found[name]}
+    blocks = {block(name) for name in picked}
     beside = {
         name: _matrix(tensor.read(), tensor.shape)
         for name, tensor in model.tensors.items()
         if block(name) in blocks and len(tensor.shape) > 1 and tensor.is_weight
         if 0 < tensor.size <= ADAPTER_LARGEST
     }
-    return alignment(factors, beside)
+    return alignment(left, beside)
 
 
 def _spread(many: int, most: int) -> list[int]:
@@ -127,17 +134,10 @@ def _hung(
     best = max(known, key=lambda fit: fit.alignment, default=None)
     note = ""
     if best is None or best.alignment < FITS:
-        fit_to = next((f for f in known if meant in f.tree.members), None)
-        if fit_to is not None and fit_to.alignment < STRANGE:
-            note = f"{_CLAIM} names {clean(str(claim))[:100]}; its factors fit no family here"
-        if not left_factors(adapter):
-            note = f"what {_kind(adapter)} learns does not tell which family it was trained on"
-            if isinstance(claim, str) and claim:
-                note += f"; {_CLAIM} names {clean(claim)[:100]}, a claim"
-        return noted_on(graph, tree.root, note) if note else graph
+        return noted_on(graph, tree.root, _why_not(adapter, known, meant))
     parent, sure = _read(best.tree), AMONG
     says = (
-        f"its factors lie along what this family's matrices read, {best.alignment:.2g} times as "
+        f"its factors lie along what this family's matrices read or write, {best.alignment:.2g} times as "
         "much as chance has it"
     )
     sure_of_claim = math.log(CLAIM_FITS / (1 - CLAIM_FITS))
@@ -159,6 +159,17 @@ def _hung(
     )
     graph = hung(graph, edge)
     return noted_on(graph, tree.root, note) if note else graph
+
+
+def _why_not(adapter: Checkpoint, known: Sequence[_Fit], meant: str | None) -> str:
+    """Why it hangs from no family, and what it claims."""
+    claim = adapter.config.get(_CLAIM)
+    named = f"{_CLAIM} names {clean(claim)[:100]}" if isinstance(claim, str) and claim else ""
+    fit = next((f for f in known if meant in f.tree.members), None)
+    if fit is not None and fit.alignment < STRANGE:
+        return f"{named}; its factors fit no family here"
+    why = f"what {_kind(adapter)} learns does not tell which family it was trained on"
+    return why + (named and f"; {named}, a claim")
 
 
 def _kind(adapter: Checkpoint) -> str:

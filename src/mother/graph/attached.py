@@ -137,8 +137,8 @@ def _hung(
         return noted_on(graph, tree.root, _why_not(adapter, known, meant))
     parent, sure = _read(best.tree), AMONG
     says = (
-        f"its factors lie along what this family's matrices read or write, {best.alignment:.2g} times as "
-        "much as chance has it"
+        f"its factors lie along what this family's matrices read or write, {best.alignment:.2g} "
+        "times as much as chance has it"
     )
     sure_of_claim = math.log(CLAIM_FITS / (1 - CLAIM_FITS))
     evidence = [Evidence("factors", rounded(sure_of_claim, 3) or 0.0, says)]

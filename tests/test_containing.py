@@ -63,3 +63,19 @@ def test_what_holds_a_model_is_not_only_a_relative_of_it():
     for id in ("one", "two"):
         held = [e for e in graph.edges if {e.parent, e.child} == {id, f"part of {id}"}]
         assert [(e.relation, e.undirected) for e in held] == [("contains", True)]
+
+
+def test_a_model_wrapped_into_a_larger_one_changes_nothing_among_the_others():
+    """A language model, the same within one that sees, and what was trained from that."""
+    body = {f"language.{name}": w for name, w in model(0, layers=4).items()}
+    eyes = {f"vision.{name}": w for name, w in model(3, layers=3).items()}
+    base = tuned(body, 8, 0.4)
+    own = {"base": base, "body": tuned(base, 7, 0.1), "beside": tuned(base, 9, 0.1)}
+    whole = own["body"] | eyes
+    alone = mother.recover(own, bootstrap=0)
+    graph = mother.recover(own | {"whole": whole, "kid": tuned(whole, 1, 0.1)}, bootstrap=0)
+    among = {(e.parent, e.child) for e in graph.edges if {e.parent, e.child} <= set(own)}
+    assert among == {(e.parent, e.child) for e in alone.edges}
+    (held,) = (e for e in graph.edges if "whole" in (e.parent, e.child) and e.undirected)
+    assert (held.parent, held.child, held.relation) == ("body", "whole", "contains")
+    assert graph.parents("kid") == ("whole",)

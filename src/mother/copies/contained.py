@@ -21,12 +21,14 @@ from mother.copies.duplicates import (
     rounded,
     without,
 )
-from mother.layouts import Group
+from mother.layouts import Group, Layer
 from mother.measures import is_matrix
 from mother.thresholds import TRACE
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
 TELLING_VALUES = 16
+KINDRED = 0.5  # cosine of weights, from which models are kin that are asked what they hold
+WINDOW = 1 << 14  # weights of a matrix that are looked at for it
 
 _NESTED = re.compile(r"\.\d+\..*\.\d+\.")
 #: tensors by what equal ones have in common
@@ -123,15 +125,33 @@ def _nested(checkpoint: Checkpoint) -> list[Tensor]:
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:
-    """The other way round where any other has, too, what the larger one has more: a body without
-    its head, an actor without its critic is the copy then, and what it lacks is compared."""
+    """The other way round where most of its kin have, too, what the larger one has more: a body
+    without its head, an actor without its critic is the copy then, and what it lacks is compared.
+    """
     if d.relation != "contains" or is_part(d):
         return d
     inner, outer = (group.checkpoints.index(c) for c in (d.original, d.copy))
+    own = [x for x in group.layers if inner in x.members and is_matrix(x.shape)]
+    kin = {k for k in range(len(group.checkpoints)) if _alike(own, inner, k)} - {inner, outer}
     more = (x.members for x in group.layers if outer in x.members and inner not in x.members)
-    if any(len(members) > 1 for members in more):
+    if any(2 * len(kin.intersection(members)) > len(kin) for members in more):
         return replace(d, original=d.copy, copy=d.original)
     return d
+
+
+def _alike(layers: Sequence[Layer], one: int, other: int) -> bool:
+    """Whether two models of a group are kin, by most of the layers that both have."""
+    pairs = [
+        [x.tensors[x.members.index(k)] for k in (one, other)] for x in layers if other in x.members
+    ]
+    return bool(pairs) and float(np.median([cosine(*pair) for pair in pairs])) > KINDRED
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    """Between the first weights of two tensors; 0 where one of them is 0."""
+    a, b = (t.read(0, min(t.size, WINDOW)).astype(np.float64) for t in (one, other))
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length > 0 else 0.0
 
 
 def pair_of(

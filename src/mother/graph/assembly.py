@@ -29,6 +29,7 @@ from mother.graph import (
     rounded,
 )
 from mother.graph.foretold import among_inputs
+from mother.graph.larger import hung_from_larger
 from mother.graph.merged import merged_edges, recipe
 from mother.graph.stages import staged
 from mother.layouts import Group
@@ -97,7 +98,8 @@ def assemble(
             if checkpoint.id in of and k in merges:
                 node = replace(node, recipe=recipe(merges[k], ids, part.measures.names))
             nodes.append(node)
-        edges += edges_of(part, method, explain=explain)
+        models = {c.id: c for c in part.group.checkpoints}
+        edges += hung_from_larger(edges_of(part, method, explain=explain), part.duplicates, models)
         edges += [_copied(d) for d in part.duplicates]
         names = _hidden_names(len(part.forest.hidden), taken)
         for name, h in zip(names, part.forest.hidden, strict=True):

@@ -391,3 +391,35 @@ def test_of_a_gan_the_averaged_generator_is_read(tmp_path):
     checkpoint = open_checkpoint(tmp_path / "a.pt")
     assert list(checkpoint.tensors) == ["conv.weight"]
     assert checkpoint.notes == ("read from 'g_ema'", "left out 'g'", "left out 'd'")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_devices_part_is_no_whole_tensor(tmp_path):
+    """Of DTensors, as FSDP2 has them, and ShardedTensors, as FSDP had: they count in full."""
+    from torch import distributed
+    from torch.distributed._shard import sharded_tensor as sharded
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Replicate, Shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    part, bias = torch.ones(4, 6), torch.ones(8)
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        shard = DTensor.from_local(part, mesh, [Shard(0)], run_check=False)
+        whole = DTensor.from_local(bias, mesh, [Replicate()], run_check=False)
+        torch.save({"w": shard, "b": whole}, tmp_path / "new.pt")
+        torch.save({"w": shard}, tmp_path / "none.pt")
+        sides = [sharded.ShardMetadata([4 * k, 0], [4, 6], f"rank:{k}/cpu") for k in range(2)]
+        kind = sharded.metadata.TensorProperties(dtype=torch.float32)
+        told = sharded.ShardedTensorMetadata(sides, torch.Size([8, 6]), kind)
+        held = [sharded.Shard(part, sides[0])]
+        old = sharded.ShardedTensor._init_from_local_shards_and_global_metadata(held, told)
+        torch.save({"w": old, "b": bias}, tmp_path / "old.pt")
+    finally:
+        distributed.destroy_process_group()
+    for name in ("new", "old"):
+        found = open_checkpoint(tmp_path / f"{name}.pt")
+        assert (set(found.tensors), found.unread) == ({"b"}, {"w": 48})
+    with pytest.raises(InputError, match="one device's part of a DTensor is not read; save it"):
+        open_checkpoint(tmp_path / "none.pt")

@@ -25,6 +25,8 @@ REBUILT = "torch._utils _rebuild"
 _SUBCLASS = "torch._tensor _rebuild_from_type_v2"
 #: of one code each; others hold several in a byte
 _CODES = ("QInt8Storage", "QUInt8Storage", "QInt32Storage", "UntypedStorage")
+#: how the names end of a tensor that is spread over devices
+DISTRIBUTED = " DTensor"
 _WRAPPER = "torch._utils _rebuild_wrapper_subclass"
 
 
@@ -95,10 +97,12 @@ class QuantizedView:
 
 @dataclass(eq=False)
 class Wrapped:
-    """A tensor of a class that is made of other tensors: its class, and these by name."""
+    """A tensor of a class that is made of other tensors: its class, these by name, and the shape
+    that it shows."""
 
     symbol: str
     parts: dict[Any, Any]
+    whole: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -125,8 +129,8 @@ def rebuild(function: Any, arguments: Any, work: Work) -> Any:
     if name == _SUBCLASS and isinstance(arguments, tuple) and len(arguments) == 4:
         function, kind, arguments, parts = arguments  # once: none is made within another
         name = function.name if isinstance(function, Symbol) else ""
-        if name == _WRAPPER and isinstance(kind, Symbol) and isinstance(parts, dict):
-            return Wrapped(kind.name, parts)
+        if name == _WRAPPER and isinstance(kind, Symbol):
+            return _wrapped(kind.name, arguments, parts)
     if name in _DICTS:
         return {}
     if not isinstance(arguments, tuple):
@@ -187,6 +191,22 @@ def set_state(target: PickledArray | PickledDType, state: Any) -> None:
         raise ValueError("the pickle holds a malformed array")
     target.shape, target.dtype, target.fortran = shape, dtype, fortran is True
     target.data = data
+
+
+def _wrapped(kind: str, arguments: Any, state: Any) -> Any:
+    """A tensor over others. Of PyTorch's DTensor, which a mesh of devices shares, this rank's part;
+    where that is all of it, a tensor like others. state: of a class with slots, in two parts."""
+    held = state if isinstance(state, tuple) else (state,)
+    parts = next((part for part in held[:2] if isinstance(part, dict)), {})
+    local = parts.get("_local_tensor") if kind.endswith(DISTRIBUTED) else None
+    whole = arguments[2] if isinstance(arguments, tuple) and len(arguments) > 2 else ()
+    if not isinstance(whole, tuple) or len(whole) > MAX_AXES:
+        return Wrapped(kind, parts)
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in whole):
+        raise ValueError("the pickle holds a malformed tensor")
+    if isinstance(local, StridedView) and local.shape == whole:
+        return local
+    return Wrapped(kind, parts, whole)
 
 
 def _view(arguments: tuple[Any, ...], dtype: str = "") -> StridedView | Opaque:

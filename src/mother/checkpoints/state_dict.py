@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from mother.checkpoints.pickled_objects import (
+    DISTRIBUTED,
     REBUILT,
     Opaque,
     QuantizedView,
@@ -104,6 +106,8 @@ class _Sizes:
             return count
         if isinstance(value, Storage):
             return max(0, min(value.count, 1 << 62))
+        if isinstance(value, Wrapped) and value.whole:
+            return min(math.prod(value.whole), 1 << 62)
         if id(value) not in self._known:
             # stands while the container is being counted: a cycle adds nothing
             self._known[id(value)] = 0
@@ -168,6 +172,13 @@ def _is_foreign(value: Any) -> TypeGuard[Opaque | Wrapped]:
     return isinstance(value, Opaque) and value.symbol.startswith(REBUILT)
 
 
+def _unread(value: Opaque | Wrapped) -> str:
+    """Why a tensor is not read, and what to do."""
+    if value.symbol.endswith(DISTRIBUTED):
+        return "one device's part of a DTensor is not read; save it whole, by full_tensor()"
+    return f"{clean(value.symbol.split('_rebuild_')[-1].split(' ')[-1])} is not read"
+
+
 def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     """What a container of that name holds, by name; weight and bias of torch.ao's modules are told
     by their order."""
@@ -218,8 +229,7 @@ class _Flattened:
         elif _is_foreign(value):
             self.work.spend(TENSOR + len(name))
             self.unread[name] = self.sizes.of(value)
-            kind = clean(value.symbol.split("_rebuild_")[-1])
-            self.notes.append(f"skipped {name!r}: {kind} is not read")
+            self.notes.append(f"skipped {name!r}: {_unread(value)}")
         elif not _is_leaf(value) and id(value) not in self.seen and depth <= MAX_DEPTH:
             self.seen.add(id(value))
             for key, child in _parts(value, name):

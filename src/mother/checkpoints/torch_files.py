@@ -222,7 +222,8 @@ def _checkpoint(
         except ValueError as error:
             raise file.fault(f"tensor {name!r} {error}") from None
     if not tensors:
-        raise file.fault("holds no tensors")
+        why = [note for note in notes if note.startswith("skipped")][:1]
+        raise file.fault("; ".join(["holds no tensors", *why]))
     told = tuple(notes)
     found = Checkpoint(file.path.stem, file.path, "pytorch", tensors, notes=told, unread=unread)
     steps = _steps(tree, where, little)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kit import save_distributed
 from safetensors.torch import save_file
 
 import mother
@@ -68,6 +69,25 @@ def test_fine_tunes_whose_optimizer_began_anew_are_not_told_by_it(tmp_path: Path
     graph = mother.recover(tmp_path)
     assert {(e.parent, e.child) for e in graph.edges} == {("base", f"tuned-{k}") for k in range(3)}
     assert not [x for e in graph.edges for x in e.evidence if x.kind == "optimizer"]
+
+
+def test_steps_in_distributed_checkpoints(tmp_path: Path) -> None:
+    """Of PyTorch's, by the names that a state is flattened to, and of DeepSpeed's first rank."""
+    weights = torch.randn(6, 4)
+    adam = {"state": {"fc": {"step": torch.tensor(7.0), "exp_avg": weights}}, "param_groups": []}
+    held = {"model": {"fc.step": torch.ones(1), "fc": weights}, "optim": adam}
+    save_distributed(held, tmp_path / "dcp")
+    found = open_checkpoint(tmp_path / "dcp")
+    assert {name: t.read().tolist() for name, t in found.steps.items()} == {"optim": [7]}
+    (tmp_path / "zero").mkdir()
+    told = {"module": {}, "param_shapes": [{"fc": weights.shape}]}
+    torch.save(told, tmp_path / "zero" / "mp_rank_00_model_states.pt")
+    base = {"state": {0: {"step": torch.tensor(9.0)}}, "param_groups": [{}]}
+    state = {"zero_stage": 2, "single_partition_of_fp32_groups": [weights.flatten()]}
+    rank = {"optimizer_state_dict": state | {"base_optimizer_state": base}}
+    torch.save(rank, tmp_path / "zero" / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    steps = open_checkpoint(tmp_path / "zero").steps
+    assert [t.read().tolist() for t in steps.values()] == [[9]]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000])

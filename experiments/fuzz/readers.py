@@ -8,10 +8,12 @@ a safetensors file, a line each, so that changed ones are seldom refused for the
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import struct
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,6 +291,39 @@ def _whisper() -> bytes:
     return head + struct.pack("<3i", 1, len(name), 0) + struct.pack("<i", 4) + name + bytes(16)
 
 
+def _ggml() -> bytes:
+    """By llama_file_loader of llama.cpp in mid 2023."""
+    out = b"tjgg" + struct.pack("<8i", 3, 2, 32, 256, 4, 1, 16, 2)
+    out += b"".join(struct.pack("<i", len(t)) + t + bytes(4) for t in (b"a", b"bc"))
+    for name, kind, shape, size in ((b"norm", 0, (8,), 32), (b"w", 2, (32, 2), 36)):
+        out += struct.pack(f"<3i{len(shape)}i", len(shape), len(name), kind, *shape) + name
+        out += bytes(-len(out) % 32) + bytes(size)
+    return out
+
+
+def _exported() -> bytes:
+    """By torch/_export/serde/schema.py."""
+    meta = {"dtype": 7, "sizes": [{"as_int": 2}, {"as_int": 3}], "storage_offset": {"as_int": 0}}
+    meta |= {"strides": [{"as_int": 1}, {"as_int": 2}]}
+    entry = {"path_name": "weight_0", "is_param": True, "use_pickle": False, "tensor_meta": meta}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("n/data/weights/weight_0", np.ones(6, "f4").tobytes())
+        told = json.dumps({"config": {"fc.weight": entry}})
+        archive.writestr("n/data/weights/model_weights_config.json", told)
+    return out.getvalue()
+
+
+def _llamafile() -> bytes:
+    out = io.BytesIO()
+    out.write(b"MZqFpD='" + bytes(40))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("m.gguf", _gguf(2)())
+    return out.getvalue()
+
+
+#: where a package of Core ML's has its model
+_HOME = "Data/com.apple.CoreML"
 #: by what the formats that a reader takes are called in docs/formats.md, at their start
 READERS: dict[str, Reader] = {
     "keras": _file(".h5", "model.weights.h5", "model.h5"),
@@ -337,7 +372,51 @@ READERS: dict[str, Reader] = {
     "mindspore": _file(".ckpt", "net.ckpt"),
     "darknet": _file(".weights", "net.weights", beside=("net.cfg",)),
     "whisper": _file(".bin", _whisper),
+    "ggml": _file(".bin", _ggml),
+    "exported": _file(".pt2", _exported),
+    "llamafile": _file(".llamafile", _llamafile),
+    "mlc": _within("ndarray-cache.json", make=lambda folder: _mlc(folder)),
+    "coreml": _within(f"{_HOME}/model.mlmodel", of="palette.mlpackage"),
+    "coreml-blocks": _within(f"{_HOME}/model.mlmodel", of="blocks.mlpackage"),
+    "coreml-compiled": _within("model.mil", make=lambda folder: _compiled(folder)),
+    "bitnet": _quantized(made=lambda: _bitnet()),
 }
+
+
+def _mlc(folder: Path) -> None:
+    arrays = {"a.q_weight": np.ones((2, 4), "u4"), "a.q_scale": np.ones((2, 1), "f2")}
+    entries, body = [], b""
+    for name, values in (arrays | {"b": np.ones(8, "f4")}).items():
+        entry = {"name": name, "shape": values.shape, "dtype": str(values.dtype), "format": "raw"}
+        entries.append(entry | {"nbytes": values.nbytes, "byteOffset": len(body)})
+        body += values.tobytes()
+    (folder / "params_shard_0.bin").write_bytes(body)
+    told = {"records": [{"dataPath": "params_shard_0.bin", "records": entries}]}
+    (folder / "ndarray-cache.json").write_text(json.dumps(told))
+
+
+def _compiled(folder: Path) -> None:
+    weights = FRAMEWORKS / "palette.mlpackage" / _HOME / "weights"
+    shutil.copytree(weights, folder / "weights")
+    (folder / "coremldata.bin").write_bytes(b"x")
+    blob = '(BLOBFILE(path = string("@model_path/weights/weight.bin"), offset = uint64(64)))'
+    lines = (
+        f"tensor<fp16, [8]> w = const()[val = tensor<fp16, [8]>{blob}];",
+        f"tensor<fp16, [8]> a = constexpr_affine_dequantize()[axis = int32(0), zero_point = "
+        f"tensor<int8, [8]>{blob}, quantized_data = tensor<int8, [8]>{blob}, "
+        f"scale = tensor<fp16, [8]>{blob}];",
+    )
+    (folder / "model.mil").write_text("\n".join(lines))
+
+
+def _bitnet() -> list[bytes]:
+    import safetensors.numpy
+
+    parts = {"l.weight": np.ones((2, 8), "u1"), "l.weight_scale": np.ones(1, "f4")}
+    whole = safetensors.numpy.save(parts)
+    stop = 8 + int.from_bytes(whole[:8], "little")
+    config = b'{"quantization_config": {"quant_method": "bitnet", "linear_class": "bitlinear"}}'
+    return [b"\n".join([config, whole[8:stop], whole[stop:]])]
 
 
 def _tfjs(folder: Path) -> None:

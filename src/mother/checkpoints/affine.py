@@ -61,11 +61,11 @@ class _Affine:
         wide: DType = np.dtype(np.int64 if values.dtype.itemsize > 2 else np.int32)
         values = values.astype(np.float32 if self.codes.is_weight else wide)
         first, last, which = self._which(start, stop)
-        if self.zeros is not None:
-            values = values - self.zeros.read(first, last).astype(values.dtype)[which]
-        scale = self.scales.read(first, last).astype(np.float32)[which]
-        numbers = values.astype(np.float32)
-        with np.errstate(all="ignore"):  # a scale may be anything
+        with np.errstate(all="ignore"):  # a scale or a zero may be anything
+            if self.zeros is not None:
+                values = values - self.zeros.read(first, last).astype(values.dtype)[which]
+            scale = self.scales.read(first, last).astype(np.float32)[which]
+            numbers = values.astype(np.float32)
             return (numbers / scale if self.divide else numbers * scale).astype(self.dtype)
 
     def _which(self, start: int, stop: int) -> tuple[int, int, Array]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mother.checkpoints.counted import MAX_COUNTS
 from mother.checkpoints.pickle_data import read_pickle
 from mother.checkpoints.pickled_objects import Opaque
 from mother.checkpoints.safetensors import looks_like_safetensors, read_safetensors
@@ -22,8 +25,10 @@ from mother.checkpoints.tensor import Checkpoint, Tensor, clean
 from mother.checkpoints.torch_files import read_torch_zip
 from mother.checkpoints.views import Tile, tiled
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
+from mother.errors import InputError
 
 METADATA = ".metadata"
+_STEP = ".step"  # how what an optimizer counts for a weight is called
 MAX_METADATA = 256 << 20
 MAX_PATH, MAX_KEY = 16, 200  # keys above a tensor that are looked at, and letters told of each
 
@@ -72,7 +77,31 @@ def read_distributed(folder: Path) -> Checkpoint:
         raise refusal(folder, "a distributed checkpoint without tensors")
     told = tuple(notes)
     held = (metadata, *files.values())
-    return Checkpoint(folder.name, folder, "dcp", tensors, notes=told, files=held, unread=unread)
+    steps = _steps(metadata, places, beside, kinds, files)
+    found = Checkpoint(folder.name, folder, "dcp", tensors, notes=told, files=held, unread=unread)
+    return replace(found, steps=steps)
+
+
+def _steps(
+    metadata: File,
+    places: dict[Any, Any],
+    beside: dict[str, str],
+    kinds: dict[Any, Any],
+    files: dict[str, File],
+) -> dict[str, Tensor]:
+    """What each optimizer counted for the first of its weights that it counted for. Without them
+    the model is as whole."""
+    found: dict[str, Tensor] = {}
+    for index, place in places.items():
+        with suppress(InputError):
+            name, _ = _index(metadata, index)
+            of = beside.get(name)
+            counts = name.endswith(_STEP) and _is_tensor(kinds.get(name))
+            if of and of not in found and counts and len(found) < MAX_COUNTS:
+                part = _part(metadata, place, files)
+                if part is not None and part.size == 1:
+                    found[of] = part
+    return found
 
 
 def _of_training(state: dict[str, Any], name: str) -> str:

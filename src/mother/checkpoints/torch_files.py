@@ -108,6 +108,10 @@ class TorchFile:
 
         return cls(file, tree, where, _is_little(file, members.get(f"{home}byteorder")))
 
+    def steps(self) -> dict[str, Tensor]:
+        """What optimizers counted whose states it holds."""
+        return _steps(self.tree, self.where, self.little)
+
     def tensor(self, name: str, view: StridedView) -> Tensor:
         """The tensor that a view is of. Raises ValueError, one line without the name."""
         return _strided(name, view, self.where, self.little)
@@ -126,7 +130,7 @@ def steps_in(file: File) -> dict[str, Tensor]:
         held = TorchFile.of(file)
     except InputError:
         return {}
-    return _steps(held.tree, held.where, held.little)
+    return held.steps()
 
 
 def _is_little(file: File, member: Member | None) -> bool:

@@ -56,7 +56,8 @@ def read_zero(folder: Path) -> Checkpoint:
         raise refusal(folder, "a ZeRO checkpoint without weights")
     files = (model.file, *(part.file for part in parts))
     notes = (f"joined the states of {len(parts)} ranks",)
-    return Checkpoint(folder.name, folder, "zero", tensors, notes=notes, files=files)
+    steps = parts[0].steps()
+    return Checkpoint(folder.name, folder, "zero", tensors, notes=notes, files=files, steps=steps)
 
 
 def _buffers(model: TorchFile) -> Iterator[tuple[str, Tensor]]:
@@ -71,7 +72,7 @@ def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Te
     states = [_state(part) for part in parts]
     stage = states[0].get("zero_stage")
     key = "fp32_flat_groups" if stage == 3 else "single_partition_of_fp32_groups"
-    shapes = model.tree.get("param_shapes")
+    shapes = model.tree.get("param_shapes") if isinstance(model.tree, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(group, dict) for group in shapes):
         raise ValueError("does not tell the shapes of its weights")
     flat = [

@@ -134,6 +134,18 @@ def test_experts_that_are_one_models_were_made_from_it():
     assert (found["b", "x"].relation, found["b", "x"].undirected) == ("upcycled", True)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_experts_of_several_models_make_a_merge_that_is_a_leaf(kind):
+    models, _ = family(6)
+    alone, _ = edges(models)
+    values = {n: w.astype(kind) for n, w in mixture(models["a"], models["b"]).items()}
+    found, graph = edges(models | {"x": values})
+    assert [found[n, "x"].relation for n in "ab"] == ["merge", "merge"]
+    assert found["a", "x"].share > found["b", "x"].share > 0.1
+    assert graph.node("x").recipe.method == "by parts"
+    assert {pair for pair in found if "x" not in pair} == set(alone)
+
+
 @pytest.mark.parametrize("scale", [0, 2])
 def test_vectors_and_what_was_set_to_zero(scale):
     """Nothing but a vector differs, or one matrix is gone."""

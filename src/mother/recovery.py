@@ -16,6 +16,7 @@ from mother.copies.contained import find_contained, is_part, rebuilt
 from mother.copies.conversions import find_conversions
 from mother.copies.duplicates import Duplicate, find_duplicates, rerooted, without
 from mother.copies.folded import find_folded
+from mother.copies.mixtures import find_mixtures
 from mother.copies.quantized import childless, find_quantized
 from mother.errors import InputError, UsageError
 from mother.evidence.hiding import Hidden, find_hidden
@@ -24,6 +25,7 @@ from mother.graph import ModelGraph, Refused
 from mother.graph.assembly import Part, assemble
 from mother.graph.attached import attached
 from mother.graph.identical import with_identical
+from mother.graph.merged import with_mixtures
 from mother.graph.narrowed import with_narrowed
 from mother.graph.relabelled import noted
 from mother.hub import is_address
@@ -187,6 +189,11 @@ def _recovered(
     if lost:
         refused += [Refused(c.shown, fault) for c, fault in lost.items()]
         waiting = align([c for c in usable if c not in lost])
+    there = [c for g in waiting for c in g.checkpoints]
+    mixtures = find_mixtures(there) if options.method == "gram" else []
+    mixed = {x.model for x in mixtures}
+    if mixed:  # merges, which say nothing of their parents' families
+        waiting = align([c for c in there if c not in mixed])
     conversions = find_conversions(waiting)
     waiting = _in_one_layout(waiting, conversions)
     hidden: list[Hidden] = []
@@ -194,6 +201,8 @@ def _recovered(
         waiting = _under_known_names(waiting, conversions)
         waiting = [g for group in waiting for g in _by_their_blocks(group)]
         waiting, hidden = _under_other_labels(waiting)
+    waiting += [g for c in there if c in mixed for g in align([c])]
+    conversions += [Duplicate(x.parents[0], x.model, "upcycled") for x in mixtures]
     while waiting:
         group = waiting.pop(0)
         copies = find_duplicates(group)
@@ -243,7 +252,7 @@ def _recovered(
         conversions=conversions,
         explain=options.explain,
     )
-    graph = with_identical(noted(graph, hidden), usable)
+    graph = with_mixtures(with_identical(noted(graph, hidden), usable), mixtures)
     if options.method == "gram":
         there = [c for c in usable if c not in lost]
         graph = attached(with_narrowed(graph, there), there)

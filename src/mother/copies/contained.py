@@ -45,7 +45,7 @@ def find_contained(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     """
     models = sorted(without(group, copies), key=lambda c: c.id)
     held = _held(group)
-    keyed = [_by_values(held[c]) for c in models]
+    keyed = [by_values(held[c]) for c in models]
     inside = {(i, k) for i, k in included(keyed, equal) if _tells(keyed[i])}
     pairs = [
         pair_of(models[i], models[k], mutual=(k, i) in inside, mutually="duplicate")
@@ -85,7 +85,7 @@ def _rounded_copies(
         wide = [kind not in s and _widest(s) > _widest({kind}) for s in stored]
         if not any(wide):
             continue
-        keyed = [_by_values(held[c], kind) for c in models]
+        keyed = [by_values(held[c], kind) for c in models]
 
         def same(a: Tensor, b: Tensor, kind: np.dtype[np.generic] = kind) -> bool:
             one, other = (b, a) if a.dtype == kind else (a, b)
@@ -110,7 +110,7 @@ def _of_experts(d: Duplicate) -> Duplicate:
     """A model of which the larger one holds what it holds once in numbered parts of its blocks, a
     mixture of experts (Komatsuzaki and others 2022). It was made from it where each part is the
     same; else it may have been taken out of it."""
-    one, other = (_nested(c) for c in (d.original, d.copy))
+    one, other = (nested(c) for c in (d.original, d.copy))
     shapes = {t.shape for t in d.original.tensors.values() if is_matrix(t.shape)}
     if one or len(other) < 2 or not {t.shape for t in other} <= shapes:
         return d
@@ -118,7 +118,7 @@ def _of_experts(d: Duplicate) -> Duplicate:
     return replace(d, relation="upcycled", undirected=min(many.values()) < 2)
 
 
-def _nested(checkpoint: Checkpoint) -> list[Tensor]:
+def nested(checkpoint: Checkpoint) -> list[Tensor]:
     """Matrices with two numbers in their names, of a block and of a part of it."""
     tensors = checkpoint.tensors.values()
     return [t for t in tensors if is_matrix(t.shape) and _NESTED.search(t.name)]
@@ -234,7 +234,7 @@ def included(
     return found
 
 
-def _by_values(
+def by_values(
     weights: Iterable[Tensor], kind: np.dtype[np.generic] | None = None
 ) -> dict[Hashable, list[Tensor]]:
     """Weights by shape, without sides of one, and a few values, rounded to a type. Single

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.copies.mixtures import Mixture
 from mother.evidence.merges import BY_WEIGHT, PART_OF_A_STEP, Merge
 from mother.evidence.sums import EQUAL_SHARES
+from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Block, Edge, Evidence, Piece, Recipe
 from mother.graph.plain import rounded
 from mother.measures import Measures
 
+OF_PARTS = 0.97  # probability that the parts were put together, and not the whole taken apart
 _BLOCK = re.compile(r"(.*?\d+)(?:\.|$)")
 
 
@@ -46,6 +50,39 @@ def merged_edges(merge: Merge, ids: Sequence[str], m: Measures) -> list[Edge]:
         )
         for p, share in zip(merge.parents, merge.shares, strict=True)
     ]
+
+
+def with_mixtures(graph: ModelGraph, mixtures: Sequence[Mixture]) -> ModelGraph:
+    """The graph with mixtures, which hang from their main parents, as merges of all of them."""
+    for found in mixtures:
+        ids = [c.id for c in found.parents]
+        if not {found.model.id, *ids} <= {n.id for n in graph.nodes}:  # refused since
+            continue
+        left = rounded(found.left, 3) or 0.0
+        shares = _rounded(np.array(found.shares))
+        odds = rounded(math.log(OF_PARTS / (1 - OF_PARTS)), 3) or 0.0
+        says = f"each of its matrices is that of one of {len(ids)} models, but for its gates"
+        edges = [
+            Edge(
+                parent,
+                found.model.id,
+                "merge",
+                direction_probability=OF_PARTS,
+                evidence=(Evidence("merge", odds, says),),
+                share=share,
+            )
+            for parent, share in zip(ids, shares, strict=True)
+        ]
+        others = (e for e in graph.edges if e.child != found.model.id)
+        whole = Recipe("by parts", tuple(ids), shares, left)
+        graph = replace(
+            graph,
+            nodes=tuple(
+                replace(n, recipe=whole) if n.id == found.model.id else n for n in graph.nodes
+            ),
+            edges=tuple(sorted((*others, *edges), key=lambda e: (e.parent, e.child))),
+        )
+    return graph
 
 
 def recipe(merge: Merge, ids: Sequence[str], names: Sequence[str]) -> Recipe:

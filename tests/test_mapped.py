@@ -167,3 +167,15 @@ def test_a_small_layer_has_a_scale_of_its_own():
         True,
         "scaled by 0.5 to 1",
     )
+
+
+def test_two_that_were_rounded_from_one_do_not_tell_which_was_first():
+    """Each holds digits that the other lost: three matrices rounded by one step in one, and all by
+    a finer step for each row in the other."""
+    o = family()["o"]
+    steps = np.abs(o).max(axis=-1, keepdims=True) / 127
+    fine, coarse = np.round(o / steps) * steps, np.round(o / 0.05) * 0.05
+    coarse[:2] = o[:2]
+    graph = recovered({"fine": fine, "coarse": coarse})
+    (edge,) = graph.edges
+    assert (edge.relation, edge.undirected) == ("edited", True)

@@ -118,17 +118,20 @@ class _Pair:
                 return None
             if (a == b).all():
                 continue
-            exact = _rounded(a, b) or _pruned(a, b)
-            here, there = (0, int((a != b).sum())) if exact else turns(a, b)
+            if _rounded(a, b) or _pruned(a, b):
+                (here, there), way = (0, int((a != b).sum())), (a.reshape(1, -1), b.reshape(1, -1))
+            else:
+                (here, there), way = _best_kept(a, b)
             if here > TRACE * there:
                 return None
             expected += there
-            one += _became_one(a, b)
+            one += _became_one(*way)
             differ.append((a, b))
         if expected < TURNED_NEIGHBOURS:
             return None
         few, many = sorted(one.tolist())
-        first = None if many < FEWER or few > many / 4 else int(one.argmax())
+        # where weights became one in both, both are functions of a third
+        first = None if many < FEWER or few >= FEWER else int(one.argmax())
         return cls(first, _relation(differ, 0 if first is None else first))
 
 
@@ -199,10 +202,18 @@ def turns(a: Array, b: Array) -> tuple[int, int]:
     >>> turns(a, np.clip(a, -1, 1))[0], turns(a, a + 0.1 * a[::-1])[0] > 100
     (0, True)
     """
+    return _best_kept(a, b)[0]
+
+
+def _best_kept(a: Array, b: Array) -> tuple[tuple[int, int], tuple[Array, Array]]:
+    """The same, and what keeps its order best: all weights as one row, the rows, or the columns."""
     ways = ((a.reshape(1, -1), b.reshape(1, -1)), (a, b), (a.T, b.T))
     # a single row, all that is looked at of a wide matrix, has no neighbours in its columns
-    found = [_turns(*way) for way in ways if way[0].shape[1] > 1]
-    return min(found, key=lambda each: each[0] / max(each[1], 1), default=(0, 0))
+    some = [way for way in ways if way[0].shape[1] > 1] or [ways[0]]
+    turned = [_turns(*way) for way in some]
+    share = [here / max(there, 1) for here, there in turned]
+    best = share.index(min(share))
+    return turned[best], some[best]
 
 
 def _turns(a: Array, b: Array) -> tuple[int, int]:
@@ -234,7 +245,13 @@ def _mixing(size: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def _became_one(a: Array, b: Array) -> NDArray[np.intp]:
-    """How many weights that differ in one are the same in the other: in the second, and in the
-    first."""
-    many = [len(np.unique(x)) for x in (a, b)]
-    return np.array([max(0, many[0] - many[1]), max(0, many[1] - many[0])], dtype=np.intp)
+    """How many neighbours in order differ in one and are the same in the other: in the second, and
+    in the first. Of rows (r, c)."""
+    return np.array([_ties(b, a), _ties(a, b)], dtype=np.intp)
+
+
+def _ties(one: Array, other: Array) -> int:
+    """How many neighbours in the order of one are the same there, and not in the other."""
+    order = np.lexsort((other, one), axis=1)
+    same, differ = (np.diff(np.take_along_axis(x, order, axis=1), axis=1) for x in (one, other))
+    return int(((same == 0) & (differ != 0)).sum())

@@ -191,6 +191,36 @@ def test_what_was_trained_from_a_copy_is_not_its_original():
     assert (own.parent, own.relation) == ("parent", "quantized")
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("says", ["", "int8"])
+def test_a_copy_of_a_pruned_model_is_of_that_one(share, says):
+    """Weights that were set to zero are rounded to zero, by nothing."""
+
+    def sparse(w: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(w) < np.quantile(np.abs(w), share), 0, w)
+
+    kept = each(PARENT, sparse)
+    copy = checkpoint(
+        "copy",
+        each(kept, lambda w: np.rint(w / np.abs(w).max() * 127) * np.abs(w).max() / 127),
+        says,
+    )
+    graph = recovered(*FAMILY, checkpoint("pruned", kept), copy)
+    (own,) = (e for e in graph.edges if e.child == "copy")
+    assert (own.parent, own.relation, own.undirected) == ("pruned", "quantized", False)
+
+
+def test_a_copy_is_none_of_a_relative_where_one_that_was_trained_from_it_is_nearer():
+    copy = each(PARENT, groups)
+    rng = np.random.default_rng(4)
+    trained = each(copy, lambda w: w + 0.002 * w.std() * rng.normal(size=w.shape))
+    others = [c for c in FAMILY if c.id not in ("parent", "kid")]
+    graph = recovered(*others, checkpoint("copy", copy, "GPTQ"), checkpoint("trained", trained))
+    (own,) = (e for e in graph.edges if "copy" in (e.parent, e.child))
+    assert {own.parent, own.child} == {"copy", "trained"}
+    assert own.undirected
+
+
 @pytest.mark.parametrize("scheme", [s for s in SCHEMES if s != "compensated"])
 def test_cells_are_as_wide_as_rounding_was(scheme):
     w = np.random.default_rng(5).normal(size=(64, 512)).astype(np.float32)

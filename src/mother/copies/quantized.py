@@ -61,8 +61,10 @@ def find_quantized(group: Group, copies: Sequence[Duplicate]) -> list[Duplicate]
     for copy in sorted(looked, key=lambda c: (looked[c].noise, c.id)):
         own = looked[copy]
         likely = [m for m in (own.against(other, c) for c, other in samples.items()) if m.related]
+        likely.sort(key=lambda m: (-m.log_likelihood, index[m.model]))
+        # one that is nearer and does not fit was trained from the copy, which then has children
         fits = [m for m in likely if m.is_copy or (copy.scheme and (m.rounds or m.far))]
-        best = max(fits, key=lambda m: (m.log_likelihood, -index[m.model]), default=None)
+        best = fits[0] if fits and (fits[0].is_copy or fits[0] is likely[0]) else None
         if best is None or (best.model in looked and not best.is_copy):
             samples[copy] = own  # stands for an original that is not there
             continue
@@ -284,8 +286,9 @@ class _Seen:
             cells = self.cells[key]
             if key in self.quantized:
                 noise = cells.squared + other.cells[key].squared
-                if cells.few and cells.squared > 0:
-                    off.append(np.sqrt(left / a.size / noise))
+                rounded = int(np.count_nonzero((a != 0) | (b != 0)))  # pruned weights are exact
+                if cells.few and cells.squared > 0 and rounded:
+                    off.append(np.sqrt(left / rounded / noise))
                 if cells.steps is not None and not other.cells[key].few:
                     limit, share = STEPS_OFF
                     strays = (np.abs(a - b) > limit * cells.steps[:, None]).mean() > share

@@ -88,11 +88,12 @@ def test_what_the_database_says_is_one_line(made):
 
 
 @pytest.mark.slow
-def test_two_writers_at_once(tmp_path, models):
+@pytest.mark.parametrize("many", [2, 8])
+def test_writers_at_once(tmp_path, models, many):
     folder, paths = tmp_path / "index", sorted(models.glob("*.safetensors"))
     Index.create(folder, budget=BUDGET).close()
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=_add, args=(folder, paths[k::2])) for k in range(2)]
+    writers = [spawn.Process(target=_add, args=(folder, paths[k::many])) for k in range(many)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -102,6 +103,24 @@ def test_two_writers_at_once(tmp_path, models):
         alone.add(paths)
         assert index.graph().to_json() == alone.graph().to_json()
         assert index.verify() == []
+
+
+@pytest.mark.parametrize("hours", [-1, 24 * 365 * 100, -24 * 365 * 80])
+def test_clocks_that_jump(made, models, tmp_path, hours):
+    """A file is another where its time is another, which need not be later."""
+    path = tmp_path / "m.safetensors"
+    shutil.copy(models / "b0.safetensors", path)
+    now = path.stat().st_mtime_ns
+    with Index(made) as index:
+        assert index.add([path]).new == ("m",)
+        assert index.add([path]).unchanged == ("m",)
+        shutil.copy(models / "b1.safetensors", path)
+        os.utime(path, ns=(now, now + hours * 3600 * 10**9))
+        assert index.add([path]).changed == ("m",)
+        assert index.verify() == []
+        index.remove(["m"])
+        index.add([models / "b1.safetensors"])
+        assert "b1" in index.graph().to_json()
 
 
 def test_a_reader_sees_what_another_process_wrote(made, models):

@@ -26,11 +26,13 @@ from mother.evidence.ranks import RANKED_MATRICES, cut, highest, same_weights
 from mother.layouts import Layer
 from mother.measures import is_matrix
 from mother.measures.formats import roundings
-from mother.measures.lowrank import noise_of, rank, sketches
+from mother.measures.lowrank import noise_of, rank, rows_sketched, sketches
 from mother.measures.products import Array, Bools, Indices, Source
+from mother.measures.shapes import as_matrix
 
 BETWEEN = 7  # models, the parent with them, that may lie between another and its parent
 TYPICAL = 16  # rank that LoRA rarely exceeds
+LOOKED_AT = 1 << 22  # weights of a matrix, of which a larger one's rank is taken
 KEPT = 2 * RANKED_MATRICES  # layers of which sketches and ranks are
 Key = tuple[str, tuple[int, ...]]
 
@@ -166,7 +168,11 @@ class _View:
             tensors = self.layer.tensors[0], self.layer.tensors[self.at(i)]
             pair = Layer(self.layer.name, self.layer.shape, (0, 1), tensors)
             own = replace(pair, members=(0,), tensors=tensors[1:])
-            self._sketched[i] = sketches(pair)[1], float(noise_of(own)[0])
+            # what rounding leaves grows with the rows that are looked at
+            at, rows = rows_sketched(self.layer.shape, LOOKED_AT), as_matrix(self.layer.shape)[0]
+            share = sum(stop - start for start, stop in at) / rows
+            noise = float(noise_of(own)[0]) * share**0.5
+            self._sketched[i] = sketches(pair, weights=LOOKED_AT)[1], noise
         return self._sketched[i]
 
 

@@ -120,16 +120,14 @@ def _even(
 def _widths(gap: Array, apart: NDArray[np.bool_]) -> Array:
     """The width of each value's cell, (blocks, length): to the next other value on either side, in
     the mean of both."""
-    below = np.where(apart, gap, np.nan)
-    left = _carried(np.concatenate([np.full((len(gap), 1), np.nan), below], axis=1))
-    right = _carried(np.concatenate([below, np.full((len(gap), 1), np.nan)], axis=1)[:, ::-1])
-    right = right[:, ::-1]
+    blocks, length = len(gap), gap.shape[1] + 1
+    # values that are one, by where they begin among all sorted blocks, one behind the other
+    begins = np.concatenate([np.ones((blocks, 1), dtype=bool), apart], axis=1)
+    at = np.flatnonzero(begins)
+    block, place = np.divmod(at, length)
+    flat = np.append(gap.reshape(-1), np.nan)
+    left = np.where(place > 0, flat[np.maximum(at - block - 1, 0)], np.nan)
+    right = np.append(left[1:], np.nan)  # that of the first in the next block is none
     both = (np.where(np.isnan(left), right, left) + np.where(np.isnan(right), left, right)) / 2
-    return np.nan_to_num(both)
-
-
-def _carried(values: Array) -> Array:
-    """Each NaN replaced by what stands before it in its row."""
-    known = np.where(np.isnan(values), 0, np.arange(values.shape[1]))
-    np.maximum.accumulate(known, axis=1, out=known)
-    return np.take_along_axis(values, known, axis=1)
+    many = np.diff(np.append(at, blocks * length))
+    return np.repeat(np.nan_to_num(both), many).reshape(blocks, length)

@@ -21,6 +21,9 @@ COARSE = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
 FEWEST_ON_GRID = 4  # different values that make a grid
 GRID_LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS_SEEN = 256  # rows of a matrix that steps are taken from
+CODED_WEIGHTS = 1 << 17  # of these rows, about, that tell how wide cells of codes are
+NORM_AT_ONCE = 1 << 20  # weights of which a norm is taken at once
+PARTS = 4  # so many of these of one tensor, spread over it
 _known: WeakKeyDictionary[Tensor, float] = WeakKeyDictionary()  # and no tensor is kept by it
 
 
@@ -78,8 +81,7 @@ def _rounding(tensor: Tensor) -> float:
     if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < WIDELY * np.count_nonzero(few):
         noise = rounding_noise(tensor)
         if noise > 0:
-            values = tensor.read().astype(np.float32, copy=False)
-            relative = math.hypot(relative, math.sqrt(noise / float(values @ values)))
+            relative = math.hypot(relative, math.sqrt(noise / squared_norm(tensor)))
     return relative
 
 
@@ -94,10 +96,27 @@ def roundings(group: Group) -> Array:
     return np.array([rounding(t) if t is not None else 0.0 for t in largest])
 
 
+def squared_norm(tensor: Tensor) -> float:
+    """Sum of the squares of a tensor's weights; of a large one it is taken of some parts.
+
+    >>> from mother.checkpoints.tensor import constant
+    >>> squared_norm(constant("w", np.full((8, 8), 0.5, np.float16)))
+    16.0
+    """
+    blocks = range(0, tensor.size, NORM_AT_ONCE)
+    squared, many = 0.0, 0
+    for start in blocks[:: max(1, -(-len(blocks) // PARTS))]:
+        values = tensor.read(start, min(start + NORM_AT_ONCE, tensor.size))
+        wide = values.astype(np.float32, copy=False).astype(np.float64)
+        squared += float(wide @ wide)
+        many += len(wide)
+    return squared * (tensor.size / max(many, 1))
+
+
 def rounding_noise(tensor: Tensor) -> float:
     """Sum of s^2/12 over a matrix whose rows lie on grids of step s, or whose weights repeat in
     blocks, as codes do, in cells of width s; 0 where they don't."""
-    rows, _ = as_matrix(tensor.shape)
+    rows, width = as_matrix(tensor.shape)
     picked = picked_rows(rows)
     read = (tensor.read(*span).astype(np.float64) for span in spans(tensor.shape, picked))
     steps, seen = [], []
@@ -109,7 +128,12 @@ def rounding_noise(tensor: Tensor) -> float:
         steps.append(step)
     if len(steps) == len(picked):
         return float(np.mean(np.square(steps)) / 12 * tensor.size)
-    return cells_of(np.stack([*seen, *read])).squared / 12 * tensor.size
+    # codes are as coarse in one row as in the next
+    every = np.stack([*seen, *read]) if len(picked) * width <= CODED_WEIGHTS else None
+    if every is None:
+        some = picked[:: max(1, len(picked) * width // CODED_WEIGHTS)]
+        every = np.stack([tensor.read(*s).astype(np.float64) for s in spans(tensor.shape, some)])
+    return cells_of(every).squared / 12 * tensor.size
 
 
 def picked_rows(rows: int) -> list[int]:

@@ -8,6 +8,7 @@ entries a column (Nelson and Nguyen, OSNAP, 2013), so a sketch reads each weight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from mother.layouts import Layer
 from mother.measures import kernel
-from mother.measures.formats import rounding
+from mother.measures.formats import rounding, squared_norm
 from mother.measures.shapes import as_matrix, is_matrix
 from mother.thresholds import ALL_BUT_NOISE
 
@@ -34,8 +35,7 @@ PIVOT_GAP = 3.0
 ROUNDING_ENERGY = 1.5  # times the energy that rounding is expected to have, beyond which it has not
 _FOLDED = 64  # a smaller sketch is not worth folding
 SKETCHED_AT_ONCE = 1 << 24  # weights of a step that is sketched
-NORM_AT_ONCE = 1 << 20  # weights of which a norm is taken at once
-PARTS = 4  # so many of these of one tensor, spread over it
+SOME_ROWS = 256  # of a matrix in a run, where few of its rows are sketched
 
 
 def sketch_size(shape: tuple[int, ...], k: int = SKETCH) -> int:
@@ -60,29 +60,52 @@ def _signs(k: int, d: int, seed: int) -> csr_array[np.float32]:
     return csr_array((values.ravel().astype(np.float32), (rows.ravel(), columns)), shape=(k, d))
 
 
-def sketches(layer: Layer, k: int = SKETCH, seed: int = 0, each: _Map = map) -> Array:
+def rows_sketched(shape: tuple[int, ...], weights: int | None = None) -> list[tuple[int, int]]:
+    """Runs [first, last) of a matrix' rows that are sketched: all, some at a time, or of one that
+    has more weights than that SOME_ROWS and SOME_ROWS, spread over it.
+
+    >>> rows_sketched((5000, 4096)), rows_sketched((5000, 4096), 1 << 21)
+    ([(0, 4096), (4096, 5000)], [(0, 256), (4744, 5000)])
+    """
+    rows, columns = as_matrix(shape)
+    if weights is None or rows * columns <= weights:
+        high = max(1, SKETCHED_AT_ONCE // columns)
+        return [(top, min(top + high, rows)) for top in range(0, rows, high)]
+    many = max(1, weights // columns // SOME_ROWS)
+    run = min(SOME_ROWS, rows)
+    tops = np.unique(np.linspace(0, rows - run, many).astype(int)).tolist()
+    return [(top, top + run) for top in tops]
+
+
+def sketches(
+    layer: Layer,
+    k: int = SKETCH,
+    seed: int = 0,
+    each: _Map = map,
+    weights: int | None = None,
+) -> Array:
     """Sketches S_i of one layer's members, (m, k', k') float64, up to a constant matrix.
 
     S_i - S_j is the sketch of w_i - w_j. What is sketched is the step from one model to the next,
     not the weights, so that nothing cancels; the first one's is zero. each: `map`, or that of a
-    thread pool.
+    thread pool. weights: of a matrix of more than so many, some rows are sketched. They have the
+    rank of the whole, unless the step lies in few rows.
     """
     shape = layer.tensors[0].shape
     rows, columns = as_matrix(shape)
     side = sketch_size(shape, k)
     left, right = _signs(side, rows, seed), _signs(side, columns, seed + 1)
-
-    high = max(1, SKETCHED_AT_ONCE // columns)  # rows
+    parts = rows_sketched(shape, weights)
 
     def of_step(up: int) -> Array:
         one, other = layer.tensors[up], layer.tensors[up + 1]
         # float32 would leave more of a large step than rounding leaves of the weights
         wide = np.float64 if max(one.dtype.itemsize, other.dtype.itemsize) >= 4 else np.float32
         half = np.zeros(())
-        for top in range(0, rows, high):
-            at = top * columns, min(top + high, rows) * columns
+        for top, stop in parts:
+            at = top * columns, stop * columns
             step = np.subtract(other.read(*at), one.read(*at), dtype=wide).reshape(-1, columns)
-            half = half + left[:, top : top + high] @ step
+            half = half + left[:, top:stop] @ step
         return np.asarray((right @ np.ascontiguousarray(half.T)).T, dtype=np.float64)
 
     out = np.zeros((len(layer.members), side, side))
@@ -184,15 +207,5 @@ def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int
 def noise_of(layer: Layer, k: int = SKETCH) -> Array:
     """Standard deviation that rounding leaves on each entry of a member's sketch, (m,). The norm of
     a large tensor is taken of some parts of it."""
-    out = np.empty(len(layer.tensors))
-    for i, tensor in enumerate(layer.tensors):
-        blocks = range(0, tensor.size, NORM_AT_ONCE)
-        parts = blocks[:: max(1, -(-len(blocks) // PARTS))]
-        squared, many = 0.0, 0
-        for start in parts:
-            values = tensor.read(start, min(start + NORM_AT_ONCE, tensor.size))
-            wide = values.astype(np.float32, copy=False).astype(np.float64)
-            squared += float(wide @ wide)
-            many += len(wide)
-        out[i] = np.sqrt(squared * (tensor.size / max(many, 1))) * rounding(tensor)
-    return out / sketch_size(layer.tensors[0].shape, k)
+    out = [math.sqrt(squared_norm(tensor)) * rounding(tensor) for tensor in layer.tensors]
+    return np.array(out) / sketch_size(layer.tensors[0].shape, k)

@@ -79,3 +79,17 @@ def test_a_model_wrapped_into_a_larger_one_changes_nothing_among_the_others():
     (held,) = (e for e in graph.edges if "whole" in (e.parent, e.child) and e.undirected)
     assert (held.parent, held.child, held.relation) == ("body", "whole", "contains")
     assert graph.parents("kid") == ("whole",)
+
+
+def test_what_was_trained_from_one_half_of_a_model_is_joined_to_it_though_the_other_is_there():
+    whole = {f"first.{n}": w for n, w in model(0, layers=4).items()}
+    whole |= {f"second.{n}": w for n, w in model(3, layers=4).items()}
+    models = {"whole": whole, "first": part(whole, "first"), "second": part(whole, "second")}
+    models |= {"of first": tuned(models["first"], 1, 0.1)}
+    models |= {"of second": tuned(models["second"], 2, 0.1)}
+    graph = mother.recover(models, bootstrap=0)
+    (tree,) = graph.trees
+    assert len(tree.members) == 5
+    parents = {e.child: e.parent for e in graph.edges}
+    assert parents["of first"] in ("first", "whole")
+    assert parents["of second"] in ("second", "whole")

@@ -125,16 +125,19 @@ def nested(checkpoint: Checkpoint) -> list[Tensor]:
 
 
 def _as_others(group: Group, d: Duplicate) -> Duplicate:
-    """The other way round where most of its kin have, too, what the larger one has more: a body
-    without its head, an actor without its critic is the copy then, and what it lacks is compared.
-    """
+    """The other way round where most of its kin have, too, what the larger one has more, or another
+    has that and nothing else: a body without its head, an actor without its critic is the copy
+    then, and what it lacks is compared."""
     if d.relation != "contains" or is_part(d):
         return d
     inner, outer = (group.checkpoints.index(c) for c in (d.original, d.copy))
     own = [x for x in group.layers if inner in x.members and is_matrix(x.shape)]
     kin = {k for k in range(len(group.checkpoints)) if _alike(own, inner, k)} - {inner, outer}
-    more = (x.members for x in group.layers if outer in x.members and inner not in x.members)
-    if any(2 * len(kin.intersection(members)) > len(kin) for members in more):
+    both = {k for x in own for k in x.members}
+    more = [x.members for x in group.layers if outer in x.members and inner not in x.members]
+    # one that has none of the smaller one's layers is a relative of the larger one alone
+    alone = any(k not in both for members in more for k in members)
+    if alone or any(2 * len(kin.intersection(members)) > len(kin) for members in more):
         return replace(d, original=d.copy, copy=d.original)
     return d
 

@@ -66,3 +66,25 @@ def test_under_half_there_is_no_verdict(tmp_path):
     check_refused(run("compare", *paths), "child", "NaN or infinite weights in layer3.weight")
     graph = mother.recover(paths, bootstrap=0)
     assert [r.fault for r in graph.refused] == ["NaN or infinite weights in layer3.weight"]
+
+
+def test_measures_are_of_the_other_arrays(paths):
+    measured = mother.measure(paths)
+    assert measured.ids == ("base", "child")
+    assert measured.not_compared[-1] == (
+        "child: layer2.weight (NaN or infinite weights, or too large)"
+    )
+    assert "layer2.weight" not in measured.layers
+    assert np.isfinite(measured.gram).all()
+    assert np.isfinite(measured.distances()).all()
+    assert measured.kinship[0, 1] > 1
+
+
+def test_a_model_of_nothing_else_is_refused(tmp_path):
+    whole = {"w": np.ones((64, 64), np.float32)}
+    spoilt = {"w": np.full((64, 64), np.nan, np.float32)}
+    measured = mother.measure({"a": whole, "b": spoilt})
+    assert measured.ids == ("a",)
+    assert measured.refused[0].fault == "NaN or infinite weights in w"
+    with pytest.raises(mother.InputError, match="NaN or infinite"):
+        mother.measure({"b": spoilt})

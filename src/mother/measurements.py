@@ -18,7 +18,12 @@ from mother.graph import Refused
 from mother.layouts import Group, align
 from mother.measures import Measures, is_matrix, rank_distances
 from mother.measures import measure as read
-from mother.measures.comparable import no_weights
+from mother.measures.comparable import (
+    NotFiniteError,
+    comparable_part,
+    finite_layers,
+    no_weights,
+)
 from mother.methods import paper
 from mother.methods.scores import SCORES
 from mother.options import Options
@@ -256,6 +261,38 @@ def measure(
     refused = [Refused(p.shown, p.fault) for p in problems]
     refused += [Refused(c.shown, fault) for c in checkpoints if (fault := no_weights(c))]
     usable = [c for c in checkpoints if not no_weights(c)]
+    left: list[str] = []
+    try:
+        group, measures = _read(usable, refused, options)
+        finite_layers(group, measures)
+    except NotFiniteError as found:
+        parts = {c.id: comparable_part(c) for c, _ in found.bad}
+        refused += [Refused(c.shown, fault) for c, fault in found.bad if parts[c.id] is None]
+        left = [f"{n}: {name}" for n, part in parts.items() if part for name in part.unread]
+        usable = [part for c in usable if (part := parts.get(c.id, c)) is not None]
+        group, measures = _read(usable, refused, options)
+    alone = tuple(
+        f"{c.id}: {reason}"
+        for c, reasons in zip(group.checkpoints, group.unaligned, strict=True)
+        for reason in reasons
+    )
+    m = Measurements(
+        tuple(c.id for c in group.checkpoints),
+        tuple(layer.name for layer in group.layers),
+        tuple(layer.shape for layer in group.layers),
+        tuple(refused),
+        (*alone, *(f"{name} (NaN or infinite weights, or too large)" for name in left)),
+        group,
+        measures,
+        options,
+    )
+    return m if layers is None else m.over(layers)
+
+
+def _read(
+    usable: Sequence[Checkpoint], refused: Sequence[Refused], options: Options
+) -> tuple[Group, Measures]:
+    """What models of one architecture have in common, and its measures. Raises as `measure`."""
     check_alike(usable)
     if not usable:
         if not refused:
@@ -270,22 +307,7 @@ def measure(
             f"these models are of {len(groups)} architectures ({some}, …); measure each by itself"
         )
     (group,) = groups
-    alone = tuple(
-        f"{c.id}: {reason}"
-        for c, reasons in zip(group.checkpoints, group.unaligned, strict=True)
-        for reason in reasons
-    )
-    m = Measurements(
-        tuple(c.id for c in group.checkpoints),
-        tuple(layer.name for layer in group.layers),
-        tuple(layer.shape for layer in group.layers),
-        tuple(refused),
-        alone,
-        group,
-        read(group, moments=True, threads=options.workers, memory=memory),
-        options,
-    )
-    return m if layers is None else m.over(layers)
+    return group, read(group, moments=True, threads=options.workers, memory=options.memory)
 
 
 def sketch(

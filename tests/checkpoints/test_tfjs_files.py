@@ -89,7 +89,10 @@ def test_stored_as_half_precision_or_quantized(tmp_path):
     checkpoint = open_checkpoint(folder)
     np.testing.assert_array_equal(checkpoint.tensors["h"].read(), half)
     assert checkpoint.tensors["w"].read().tolist() == [1.0]
-    assert checkpoint.notes == ("skipped 'q': quantized to uint8 with a scale",)
+    assert (checkpoint.notes, checkpoint.scheme) == ((), "TensorFlow.js uint8")
+    want = [float(np.float32(code * 0.1 - 1)) for code in (1, 2, 3)]
+    assert checkpoint.tensors["q"].read().tolist() == want
+    assert checkpoint.tensors["q"].read(1, 2).tolist() == want[1:2]
 
 
 def test_found_in_a_folder_of_models(tmp_path):
@@ -112,6 +115,10 @@ FAULTS = {
     "of a dtype that is not read": entry(dtype="string"),
     "of a dtype that is not read ": entry(dtype=["float32"]),
     "of a dtype that is not read  ": entry(quantization={"dtype": "int4"}),
+    "lacks a valid scale and min": entry(quantization={"dtype": "uint8", "scale": "1"}),
+    "lacks a valid scale and min ": entry(
+        quantization={"dtype": "uint8", "scale": 1e39, "min": 0.0}
+    ),
     "a weight without a name": entry(name=3),
     "names 'flag' twice": entry(name="flag"),
     "without a list of weights": lambda m: m["weightsManifest"][0].update(weights={}),

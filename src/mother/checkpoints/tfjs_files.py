@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import numpy as np
 
 from mother.checkpoints.laid_out import MAX_DIMENSIONS, lay_out
 from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean
+from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, clean, scheme_of
 
 MANIFEST = "model.json"
 MAX_JSON = 64 << 20
 _SHARD = re.compile(r"group\d+-shard\d+of\d+(?:\.bin)?|(?:.+\.)?weights\.bin")
 _DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "|b1", "complex64": "<c8"}
+#: largest step or least value of a grid, near float32's largest
+FARTHEST = 1e38
 #: how a weight may be stored more coarsely; the last by its own numbers, the others by a scale
 _STORED = {"uint8": "|u1", "uint16": "<u2", "float16": "<f2"}
 
@@ -51,23 +53,48 @@ def read_tfjs(folder: Path) -> Checkpoint:
         if not isinstance(weights, list):
             raise manifest.fault("has a group without a list of weights")
         for entry in weights:
-            name, shape, dtype, quantized = _entry(manifest, entry)
+            name, shape, dtype, grid = _entry(manifest, entry)
             try:
                 tensor = lay_out(name, span, dtype, shape, offset=end)
             except ValueError as error:
                 raise manifest.fault(f"tensor {name!r} {error}") from None
             end += tensor.nbytes
-            if quantized:
-                notes.append(f"skipped {name!r}: quantized to {dtype} with a scale")
-                unread[name] = tensor.size
-            elif name in tensors:
+            if name in tensors or name in unread:
                 raise manifest.fault(f"names {name!r} twice")
+            if grid is not None and entry.get("dtype") != "float32":
+                notes.append(f"skipped {name!r}: integers, quantized to {dtype} with a scale")
+                unread[name] = tensor.size
+            elif grid is not None:
+                tensors[name] = _scaled(tensor, *grid)
             else:
                 tensors[name] = tensor
     if not tensors:
         raise manifest.fault("; ".join(["holds no tensors", *notes[:1]]))
-    held, told = tuple(files), tuple(notes)
-    return Checkpoint(folder.name, folder, "tfjs", tensors, notes=told, files=held, unread=unread)
+    held, told, scheme = tuple(files), tuple(notes), scheme_of(tensors.values())
+    found = Checkpoint(folder.name, folder, "tfjs", tensors, notes=told, files=held, unread=unread)
+    return replace(found, scheme=scheme)
+
+
+def _scaled(codes: Tensor, scale: float, least: float) -> Tensor:
+    """Codes of one grid, as decodeWeights of tfjs-core makes them floats: in float64 first."""
+    source = _OnGrid(codes, scale, least)
+    kind = np.dtype(np.float32)
+    return Tensor(codes.name, kind, codes.shape, source, scheme=f"TensorFlow.js {codes.dtype}")
+
+
+@dataclass(frozen=True, eq=False)
+class _OnGrid:
+    codes: Tensor
+    scale: float
+    least: float
+
+    def read(self, start: int, stop: int) -> Array:
+        with np.errstate(over="ignore"):
+            values = self.codes.read(start, stop) * np.float64(self.scale) + self.least
+            return np.asarray(values, np.float32)
+
+    def slices(self, start: int, stop: int) -> Iterator[Slice]:
+        return self.codes.slices(start, stop)
 
 
 def _groups(manifest: File) -> list[dict[str, Any]]:
@@ -83,8 +110,10 @@ def _groups(manifest: File) -> list[dict[str, Any]]:
     return groups
 
 
-def _entry(manifest: File, entry: Any) -> tuple[str, tuple[int, ...], DType, bool]:
-    """Name, shape, stored dtype, and whether that is of integers with a scale."""
+def _entry(
+    manifest: File, entry: Any
+) -> tuple[str, tuple[int, ...], DType, tuple[float, float] | None]:
+    """Name, shape, stored dtype, and of integers on a grid its step and the least of them."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise manifest.fault("has a weight without a name")
     name, shape, kind = clean(entry["name"]), entry.get("shape"), entry.get("dtype")
@@ -92,13 +121,18 @@ def _entry(manifest: File, entry: Any) -> tuple[str, tuple[int, ...], DType, boo
         raise manifest.fault(f"tensor {name[:200]!r} lacks a valid shape")
     if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise manifest.fault(f"tensor {name[:200]!r} lacks a valid shape")
-    quantization = entry.get("quantization")
+    quantization: Any = entry.get("quantization")
     stored = quantization.get("dtype") if isinstance(quantization, dict) else kind
     known = _STORED if isinstance(quantization, dict) else _DTYPES
     if not isinstance(stored, str) or stored not in known:
         raise manifest.fault(f"tensor {name[:200]!r} is of a dtype that is not read")
     dtype = np.dtype(known[stored])
-    return name, tuple(shape), dtype, known is _STORED and dtype.kind == "u"
+    if known is _DTYPES or dtype.kind != "u":
+        return name, tuple(shape), dtype, None
+    grid = [quantization.get(key) for key in ("scale", "min")]
+    if not all(type(x) in (int, float) and abs(x) <= FARTHEST for x in grid):
+        raise manifest.fault(f"tensor {name[:200]!r} lacks a valid scale and min")
+    return name, tuple(shape), dtype, (float(grid[0]), float(grid[1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from mother.evidence.registry import KINDS
 from mother.measures import Measures
 from mother.measures.clustering import components, groups, hierarchical_clusters
 from mother.measures.products import Array, Bools, Indices, Source
+from mother.methods.parted import Part, hang_parts, parts_of
 from mother.sketches.samples import Samples
 from mother.thresholds import LARGELY
 from mother.trees.engine import NO_DISTANCE, UNKNOWN, Engine, Pair, Start
@@ -64,23 +65,27 @@ def recover(
         original = np.full(n, -1, dtype=np.intp)
     forest, hidden = no_edges(n), list[Hidden]()
     leaf = original if merged is None else np.where(original < 0, merged.parent, original)
-    for members, rooted in _trees(source, original, trees, merged):
-        pairs = None if apart is None else _among(members, apart)
-        start = Start(rooted, pairs)
-        part = recover_family(
-            source,
-            members,
-            looks,
-            start,
-            replicates,
-            seed,
-            off=off,
-            figures=figures,
-            rules=rules,
-            threads=threads,
-        )
-        forest.place(part, members)
-        hidden += [h.renumbered(members) for h in part.hidden]
+    for parts, rooted in _trees(source, original, trees, merged):
+        # what a part says of the models of those before it, these say over
+        for members, own in (part for part in reversed(parts) if len(part.members) > 1):
+            part = recover_family(
+                source,
+                members,
+                looks,
+                Start(rooted, None if apart is None else _among(members, apart)),
+                replicates,
+                seed,
+                off=off,
+                figures=figures,
+                rules=rules,
+                threads=threads,
+            )
+            forest.place(part, members)
+            found = [h.renumbered(members) for h in part.hidden]
+            hidden += [h for h in found if set(h.children) <= set(own.tolist())]
+        if len(parts) > 1:
+            assert isinstance(source, Measures)
+            hang_parts(source, forest, parts)
     if merged is not None:
         leaf = _settled(source, forest, leaf, merged.loose)
     _hang_leaves(source, forest, leaf)
@@ -134,14 +139,15 @@ def families(source: Source, trees: int | None = None) -> list[Indices]:
 
 def _trees(
     source: Source, original: Indices, trees: int | None, merged: Merged | None
-) -> Iterator[tuple[Indices, bool]]:
-    """The models of each tree, but copies and merges, and whether the first of them is its root: a
-    copy, or a merge, of which others descend."""
+) -> Iterator[tuple[list[Part], bool]]:
+    """The models of each tree, but copies and merges, in parts that have layers in common, and
+    whether the first of them is its root: a copy, or a merge, of which others descend."""
     searched = original < 0
     if merged is not None:
         searched &= merged.parent < 0
         for merge in np.unique(merged.home[merged.home >= 0]):
-            yield np.append(merge, np.flatnonzero(searched & (merged.home == merge))), True
+            below = np.flatnonzero(searched & (merged.home == merge))
+            yield [_whole(np.append(merge, below))], True
         searched &= merged.home < 0
     own, none = np.flatnonzero(searched), np.full(len(original), -1, dtype=np.intp)
     for relatives in families(source.among(own), trees):
@@ -151,9 +157,14 @@ def _trees(
         for copy in np.unique(home):
             members = family[home == copy]
             if copy >= 0:
-                yield np.append(copy, members), True
+                yield [_whole(np.append(copy, members))], True
             elif len(members) > 1:
-                yield members, False
+                parts = parts_of(source, members) if isinstance(source, Measures) else None
+                yield parts or [_whole(members)], False
+
+
+def _whole(members: Indices) -> Part:
+    return Part(members, members)
 
 
 def _homes(source: Source, family: Indices, original: Indices) -> Indices:

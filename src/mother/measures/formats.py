@@ -21,7 +21,7 @@ COARSE = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
 FEWEST_ON_GRID = 4  # different values that make a grid
 GRID_LEVELS = 2048  # of a grid to either side of zero: up to 12 bits
 ROWS_SEEN = 256  # rows of a matrix that steps are taken from
-CODED_WEIGHTS = 1 << 17  # of these rows, about, that tell how wide cells of codes are
+CELL_WEIGHTS = 1 << 17  # of these rows, about, that tell how wide cells of codes are
 NORM_AT_ONCE = 1 << 20  # weights of which a norm is taken at once
 PARTS = 4  # so many of these of one tensor, spread over it
 _known: WeakKeyDictionary[Tensor, float] = WeakKeyDictionary()  # and no tensor is kept by it
@@ -129,9 +129,9 @@ def rounding_noise(tensor: Tensor) -> float:
     if len(steps) == len(picked):
         return float(np.mean(np.square(steps)) / 12 * tensor.size)
     # codes are as coarse in one row as in the next
-    every = np.stack([*seen, *read]) if len(picked) * width <= CODED_WEIGHTS else None
+    every = np.stack([*seen, *read]) if len(picked) * width <= CELL_WEIGHTS else None
     if every is None:
-        some = picked[:: max(1, len(picked) * width // CODED_WEIGHTS)]
+        some = picked[:: max(1, len(picked) * width // CELL_WEIGHTS)]
         every = np.stack([tensor.read(*s).astype(np.float64) for s in spans(tensor.shape, some)])
     return cells_of(every).squared / 12 * tensor.size
 

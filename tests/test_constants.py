@@ -17,13 +17,13 @@ def test_the_page_is_what_the_code_says() -> None:
 
 def test_a_constant_is_changed_where_it_stands() -> None:
     script = runpy.run_path(str(SCRIPT))
-    (forgotten,) = (c for c in script["constants"]() if c.name == "FORGOTTEN")
-    text = (script["PACKAGE"] / forgotten.module).read_text(encoding="utf-8")
+    (siblings,) = (c for c in script["constants"]() if c.name == "SIBLINGS")
+    text = (script["PACKAGE"] / siblings.module).read_text(encoding="utf-8")
     found: dict[str, object] = {}
-    for line in script["changed"](text, forgotten, 10.0).splitlines():
-        if line.startswith("FORGOTTEN"):
+    for line in script["changed"](text, siblings, 10.0).splitlines():
+        if line.startswith("SIBLINGS"):
             exec(line, found)
-    assert found["FORGOTTEN"] == float(forgotten.value) * 10
+    assert found["SIBLINGS"] == float(siblings.value) * 10
 
 
 def test_a_name_stands_for_one_number() -> None:

@@ -17,7 +17,7 @@ from mother.copies.quantized import find_quantized
 from mother.errors import InputError, UsageError
 from mother.evidence.direction import Pairs, weigh
 from mother.evidence.family import speaking as speaking_layers
-from mother.evidence.hiding import UNCHANGED_COSINE, WEAK, regained
+from mother.evidence.hiding import WEAK, regained
 from mother.evidence.kinship import cosines, kinship
 from mother.evidence.ranks import unchanged
 from mother.evidence.relabelled import relabelling, tells, tensors_of
@@ -37,6 +37,7 @@ from mother.measures.formats import roundings
 from mother.methods import adaptive
 from mother.options import Options
 from mother.sketches.sketch import check_alike
+from mother.thresholds import ALL_BUT_NOISE
 
 UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted
 STRANGE = 0.9  # the same share of strangers
@@ -177,7 +178,7 @@ def _scaled(group: Group, found: Comparison) -> bool:
     scales have moved."""
     cosine = {x.name: x.cosine or 1.0 for x in found.layers}
     layers = [x for x in group.layers if len(x.members) == 2]
-    weak = [x for x in layers if len(x.shape) > 1 and cosine.get(x.name, 1.0) < UNCHANGED_COSINE]
+    weak = [x for x in layers if len(x.shape) > 1 and cosine.get(x.name, 1.0) < ALL_BUT_NOISE]
     weak = sorted(weak, key=lambda x: cosine[x.name])[:WEAK]
     gains = [x for x in layers if len(x.shape) == 1]
     return any(scaled(*x.tensors) for x in weak) or any(regained(*x.tensors) for x in gains)

@@ -13,7 +13,6 @@ from __future__ import annotations
 # shares of a whole: of weights, of layers, of the step between two models
 MOST = 0.5  # a share: more than is left
 LARGELY = 0.75  # a share: halfway from most to all
-WIDELY = 0.8  # a share: clearly most
 NEARLY_ALL = 0.9  # a share: what is left may be of another kind, as heads are
 ALL_BUT_NOISE = 0.99  # a share: what is left is rounding, or chance
 LITTLE = 0.1  # a share: what nearly all leaves
@@ -22,7 +21,8 @@ TRACE = 0.01  # a share: less may be rounding, or chance
 
 # what chance, and rounding, can do
 DEVIATIONS = 3.0  # standard deviations: chance goes farther once in 370 times
-PRECISE = 1e-5  # relative error of rounding: float32 is finer, all shorter types are coarser
+PRECISE = 1e-5  # relative: more than float32 and sums in it leave, less than shorter types do
+ROUNDED_AGAIN = 4.0  # times what rounding leaves: what is made of rounded weights is rounded, too
 
 # how much one observation counts
 STRONG = 3.0  # log-odds, 20 to 1: what is right in most cases; others may overrule it

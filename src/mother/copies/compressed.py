@@ -15,7 +15,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.copies.duplicates import Aligned, Duplicate, aligned_tensors, chunks, originals
-from mother.copies.nearer import ASTRAY, MARKED, ORIGINALS_TRIED
+from mother.copies.nearer import ORIGINALS_TRIED
 from mother.evidence.direction import UNCHANGED
 from mother.layouts import Group
 from mother.measures import Measures, is_matrix
@@ -24,7 +24,7 @@ from mother.measures.formats import grid_step, picked_rows
 from mother.measures.products import Array, Bools, Indices, Source
 from mother.measures.reference import sample
 from mother.measures.shapes import WIDEST
-from mother.thresholds import DEVIATIONS
+from mother.thresholds import DECISIVE, DEVIATIONS, LITTLE
 
 HALF_STEP = 0.52  # of a grid's step: how far rounding moves a weight, with what a number type adds
 _NO_LENGTH = 1e-30
@@ -81,7 +81,7 @@ def descended(m: Source, original: Indices) -> Indices:
     for o in np.unique(original[copies]):  # a model descends from one of its copies at most
         of = original[copies] == o
         odds[of] = np.where(odds[of] == odds[of].max(axis=0), odds[of], 0.0)
-    marked = odds > MARKED
+    marked = odds > DECISIVE
     # of a copy and a copy of its descendant, the latter: fewer models hold its mark
     many = np.where(marked, marked.sum(axis=1, keepdims=True), len(original) + 1)
     home = np.where(marked.any(axis=0), copies[many.argmin(axis=0)], -1)
@@ -110,7 +110,7 @@ def _ends_at(m: Source, original: int, copy: int) -> Bools:
     along = np.nansum(weight * (of_copy - of_first - between + own), axis=0)
     far = np.nansum(weight * np.maximum(norms + norms[:, [copy]] - 2 * of_copy, 0.0), axis=0)
     chance = np.sqrt(far / length / max(float(m.seen.sum()), 1.0))
-    return np.asarray(np.abs(along / length - 1) < ASTRAY + DEVIATIONS * chance)
+    return np.asarray(np.abs(along / length - 1) < LITTLE + DEVIATIONS * chance)
 
 
 def _log_odds(m: Source, original: int, copy: int) -> Array:

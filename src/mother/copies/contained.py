@@ -21,13 +21,13 @@ from mother.copies.duplicates import (
     rounded,
     without,
 )
+from mother.evidence.sums import KIN_COSINE
 from mother.layouts import Group, Layer
 from mother.measures import is_matrix
 from mother.thresholds import TRACE
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
 TELLING_VALUES = 16
-KINDRED = 0.5  # cosine of weights, from which models are kin that are asked what they hold
 WINDOW = 1 << 14  # weights of a matrix that are looked at for it
 
 _NESTED = re.compile(r"\.\d+\..*\.\d+\.")
@@ -147,7 +147,7 @@ def _alike(layers: Sequence[Layer], one: int, other: int) -> bool:
     pairs = [
         [x.tensors[x.members.index(k)] for k in (one, other)] for x in layers if other in x.members
     ]
-    return bool(pairs) and float(np.median([cosine(*pair) for pair in pairs])) > KINDRED
+    return bool(pairs) and float(np.median([cosine(*pair) for pair in pairs])) > KIN_COSINE
 
 
 def cosine(one: Tensor, other: Tensor) -> float:

@@ -31,7 +31,7 @@ from mother.layouts import Group, Layer
 from mother.measures import Measures, is_matrix
 from mother.measures.formats import COARSE, number_format, roundings
 from mother.measures.shapes import as_matrix, spans
-from mother.thresholds import TRACE
+from mother.thresholds import ROUNDED_AGAIN, TRACE
 
 Array = NDArray[np.float64]
 KEPT_ROWS = 256  # matrices of which rows are held
@@ -39,7 +39,6 @@ WEIGHTS_OF_MATRIX = 1 << 12  # of a matrix that are looked at
 TURNED_NEIGHBOURS = 64  # neighbours that the steps of others would turn, at least
 FEWER = 8  # weights that became one, at least
 FEWER_VALUES = 0.25  # of the original's different values, that one rounded to codes has at most
-EPS = 4.0  # times a number type's: what rounding turns is in order
 
 
 def find_mapped(
@@ -219,7 +218,7 @@ def _best_kept(a: Array, b: Array) -> tuple[tuple[int, int], tuple[Array, Array]
 def _turns(a: Array, b: Array) -> tuple[int, int]:
     order = in_order(a)
     ordered, moved = (np.take_along_axis(x, order, axis=1) for x in (a, b))
-    slack = EPS * float(ml_dtypes.finfo(np.float32).eps) * np.abs(moved).max(initial=0.0)
+    slack = ROUNDED_AGAIN * float(ml_dtypes.finfo(np.float32).eps) * np.abs(moved).max(initial=0.0)
     places, signs = _mixing(a.size)
     mixed = (b - a).reshape(-1)[places] * signs
     strict = np.diff(ordered, axis=1) > 0

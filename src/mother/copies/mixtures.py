@@ -14,9 +14,7 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.contained import by_values, nested
 from mother.copies.duplicates import agree, chunks
 from mother.measures import is_matrix
-
-FOUND_IN_PARTS = 0.9  # of a mixture's weights, that others hold at least: gates are its own
-SMALLEST_PART = 0.01  # of its weights, that one of them gives at least
+from mother.thresholds import NEARLY_ALL, TRACE
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def _made_of(mixture: Checkpoint, models: Sequence[Checkpoint]) -> Mixture | Non
     parts = [t for t in mixture.tensors.values() if t.is_weight and is_matrix(t.shape)]
     size = sum(t.size for t in mixture.tensors.values() if t.is_weight)
     held = [_held(parts, c) for c in models]
-    if sum(parts[k].size for k in set[int]().union(*held)) < FOUND_IN_PARTS * size:
+    if sum(parts[k].size for k in set[int]().union(*held)) < NEARLY_ALL * size:  # gates are its own
         return None
     taken: dict[int, int] = {}
     missing = set[int]().union(*held)
@@ -64,7 +62,7 @@ def _made_of(mixture: Checkpoint, models: Sequence[Checkpoint]) -> Mixture | Non
         taken[best] = _size(parts, held[best] & missing)
         missing -= held[best]
     found = sum(taken.values())
-    kept = [i for i in taken if taken[i] >= SMALLEST_PART * found]
+    kept = [i for i in taken if taken[i] >= TRACE * found]
     if len(kept) < 2:
         return None
     return Mixture(

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from mother.evidence.direction import COSINE
 from mother.evidence.family import NO_NORM
 from mother.measures import Measures
+from mother.thresholds import LITTLE
 
-ASTRAY = 0.15  # of the way between two models, by which the place of a third is off at most
 ORIGINALS_TRIED = 4  # of the nearest models, as the original of a copy
-MARKED = 20.0  # log-odds from which a model descends from a copy, not from its original
 
 
 def distances(m: Measures) -> NDArray[np.float64]:
@@ -51,7 +50,7 @@ def nearer(
     where = [(1 + np.nansum(apart[:, x, i] - apart[:, x, k]) / length) / 2 for x in kin]
     by_chance = [np.sqrt(np.nansum(chance * way * apart[:, x, i])) / length for x in kin]
     at, spread = float(np.median(where)), float(np.median(by_chance)) / len(kin) ** 0.5
-    if abs(at - 0.5) < ASTRAY:
+    if abs(at - 0.5) < LITTLE:
         return None, False
     first, end = (i, 0) if at < 0.5 else (k, 1)
-    return first, abs(at - end) < 0.5 - ASTRAY and spread < ASTRAY
+    return first, abs(at - end) < 0.5 - LITTLE and spread < LITTLE

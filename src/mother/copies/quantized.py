@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.copies.duplicates import Duplicate, without
-from mother.copies.nearer import MARKED
 from mother.evidence.kinship import RELATED, weighted_median
 from mother.layouts import Group
 from mother.measures import is_matrix
 from mother.measures.cells import Cells, cells_of
 from mother.measures.shapes import WIDEST, as_matrix, spans
 from mother.sketches.sketch import CODED_GLANCE
-from mother.thresholds import DECISIVE, MOST, WIDELY
+from mother.thresholds import DECISIVE, LARGELY, MOST
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[int, ...]]  # of a layer: heads of other sizes share a name
@@ -116,7 +115,7 @@ def marked(copy: Matrices, original: Matrices, others: Iterable[Matrices]) -> bo
             w = other[key]
             here, there = (_beside(w, m[key]) for m in (original, copy))
             odds += w.size / 2 * float(np.log(max(here, 1e-30) / max(there, 1e-30)))
-        if odds > MARKED:
+        if odds > DECISIVE:
             return True
     return False
 
@@ -143,7 +142,7 @@ class _Match:
 
     @property
     def is_copy(self) -> bool:
-        return self.rounds and self.kept >= WIDELY
+        return self.rounds and self.kept >= LARGELY
 
 
 class _Rows:

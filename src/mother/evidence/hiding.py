@@ -16,22 +16,19 @@ from functools import cached_property
 import numpy as np
 
 from mother.checkpoints import Checkpoint, Tensor
+from mother.evidence.kinship import threshold
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
 from mother.layouts.undoing import Undone, undone
 from mother.layouts.units import Array, spread
 from mother.layouts.wiring import matrices, natural, stream_of
 from mother.sketches.labels import labelled
-from mother.thresholds import MOST, SLIGHT, WIDELY
+from mother.thresholds import LARGELY, MOST, SLIGHT
 
 GLANCE_MATRICES = 12  # matrices of a group, of which a glance is taken
 GLANCE_WEIGHTS = 1 << 11  # weights of each
-GLANCE_COSINE = 0.2  # cosine of a layer of relatives
-LIKEST = 0.75  # of layers
 MOVED_LAYERS = 2  # that moved units show in at least: what writes them and what reads them
-UNCHANGED_COSINE = 0.98  # of a layer that need not be looked at for scales
 WEAK = 2  # layers that are, those that are alike least
-SIGNATURE_ALIKE = 0.7  # correlation of signatures from which on the test is made
 TESTS = 64  # of one group at most, the likeliest
 MISSED = 8  # in vain, of models that may be hidden in part: no more are tried then
 
@@ -115,7 +112,8 @@ class _Two:
     @property
     def in_part(self) -> bool:
         """Whether most layers lie where names have them."""
-        return bool(len(self.cosine) and np.mean(self.cosine >= GLANCE_COSINE) > MOST)
+        related = self.cosine >= _least(self.matrices)
+        return bool(len(related) and related.mean() > MOST)
 
     def undone(self, tried: int) -> tuple[Relabelling, Undone] | None:
         """What hides the other from the one, and the test that says that they are kin; None where
@@ -131,7 +129,7 @@ class _Two:
             hidden = undone(self.one, self.other, spin=test.spin)
             return None if hidden is None else (test, hidden)
         each = zip(self.matrices, self.cosine, strict=True)
-        least = WIDELY * np.quantile(self.cosine, LIKEST)
+        least = LARGELY * np.quantile(self.cosine, LARGELY)
         hidden = undone(self.one, self.other, {x.name for x, alike in each if alike >= least})
         if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < MOVED_LAYERS:
             return None
@@ -158,7 +156,7 @@ def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
     for numbers in alike.values():
         values = np.stack([families[k].signature[1] for k in numbers])
         products = values @ values.T
-        for x, y in np.argwhere(np.triu(products >= SIGNATURE_ALIKE, 1)).tolist():
+        for x, y in np.argwhere(np.triu(products >= LARGELY, 1)).tolist():
             pairs.append((-float(products[x, y]), numbers[x], numbers[y]))
     return [(i, k) for _, i, k in sorted(pairs)[:TESTS]]
 
@@ -169,7 +167,7 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
     most = max((len(x.members) for x in group.layers), default=0)
     common = sorted((x for x in group.layers if 2 * len(x.members) > most), key=_name)
     some = spread([x for x in common if len(x.shape) > 1], GLANCE_MATRICES)
-    stream = _is_transformer(group.layers)
+    stream, least = _is_transformer(group.layers), _least(some)
     families: list[_Family] = []
     leaders = np.zeros((1, len(some), GLANCE_WEIGHTS), np.float32)  # and room for more
     for k in models:
@@ -180,10 +178,10 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
         if families and some:
             cosine = _cosines(leaders[: len(families)], own)
             told = np.maximum((~np.isnan(cosine)).sum(axis=1), 1)
-            kin = (cosine >= GLANCE_COSINE).sum(axis=1) / told
+            kin = (cosine >= least).sum(axis=1) / told
             best = int(np.lexsort((-np.nansum(cosine, axis=1), -kin))[0])
             if kin[best] > MOST:
-                left = WIDELY * np.nanquantile(cosine[best], LIKEST) if stream else GLANCE_COSINE
+                left = LARGELY * np.nanquantile(cosine[best], LARGELY) if stream else least
                 # kin by names and places already: what training moved is not to be undone
                 if (cosine[best] < left).sum() < MOVED_LAYERS:
                     families[best].members.append(k)
@@ -199,6 +197,12 @@ def _cosines(leaders: Array, own: Array) -> Array:
     """The cosines of layers with those of each leader, (F, L); NaN where one has none."""
     held = own.any(axis=1) & leaders.any(axis=2)
     return np.where(held, np.einsum("flw,lw->fl", leaders, own), np.nan)
+
+
+def _least(layers: Sequence[Layer]) -> Array:
+    """The cosines above which what is seen of layers at a glance speaks for kinship, (L,)."""
+    seen = [min(layer.tensors[0].size, GLANCE_WEIGHTS) for layer in layers]
+    return threshold(np.array(seen, dtype=np.int64))
 
 
 def _name(layer: Layer) -> list[tuple[int, str]]:

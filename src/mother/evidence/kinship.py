@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from mother.layouts import Group
 from mother.measures import Measures, as_if_drawn, is_matrix
 from mother.measures.clustering import minimum_spanning_trees
+from mother.thresholds import PRECISE, TRACE
 
 Array = NDArray[np.float64]
 RELATED = 0.1  # strangers of one architecture: below 0.02 on every family we have
 MEDIAN = np.pi / 2  # variance of the median of many normal numbers, to that of their mean
 IN_DOUBT = 2.0  # standard errors from the threshold, within which kinship is in doubt
-ROUGH = 0.01  # of the threshold: more than single precision takes from a cosine
-FLAT = 1e-5  # of a squared norm: less about the mean may be what single precision left of nothing
 _NO_ERROR = 1e-9  # standard error of a cosine that was looked at whole
 _ROUNDING = 1e-9  # of a sum of weights: more than its rounding
 _ONE_BY_ONE = 1 << 14  # values, of which the distribution function is taken one by one
@@ -53,7 +52,7 @@ def agreement(m: Measures) -> Array:
     mean = (m.moments[:, :, 0] / own)[:, :, None]  # of the weights that it has
     count = m.sizes[:, None, None] * both
     norm = m.norms - count * mean**2
-    norm = np.sqrt(np.where(norm > FLAT * m.norms, norm, np.nan))
+    norm = np.sqrt(np.where(norm > PRECISE * m.norms, norm, np.nan))
     turned = (0, 2, 1)
     return np.asarray(
         (m.gram - count * mean * mean.transpose(turned)) / norm / norm.transpose(turned)
@@ -185,7 +184,7 @@ def told_at_a_glance(
     share, error = _share(cosine, sizes, seen, among)
     off, finite = sure * error, np.isfinite(cosine).all(axis=0)
     kin = weighted_median(cosine / _beside(allowed(sizes, seen), cosine), np.sqrt(among))
-    return finite & (np.minimum(share - off, kin) > 1 + ROUGH), finite & (share + off < 1 - ROUGH)
+    return finite & (np.minimum(share - off, kin) > 1 + TRACE), finite & (share + off < 1 - TRACE)
 
 
 def _share(

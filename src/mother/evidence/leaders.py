@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.evidence.direction import telling
-from mother.evidence.kinship import FLAT, allowed, weighted_median
+from mother.evidence.kinship import allowed, weighted_median
 from mother.measures.clustering import groups, joined
 from mother.sketches.points import DIMENSIONS, projected
 from mother.sketches.samples import Samples
-from mother.thresholds import DEVIATIONS
+from mother.thresholds import DEVIATIONS, PRECISE
 
 Points = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -112,6 +112,6 @@ def related(samples: Samples, i: Indices, j: Indices) -> NDArray[np.bool_]:
     own, other = samples.means(i), samples.means(j)
     size = samples.sizes[:, None]
     one, two = ii - size * own**2, jj - size * other**2
-    product = np.sqrt(np.where((one > FLAT * ii) & (two > FLAT * jj), one * two, np.nan))
+    product = np.sqrt(np.where((one > PRECISE * ii) & (two > PRECISE * jj), one * two, np.nan))
     share = (ij - size * own * other) / product / allowed(samples.sizes, samples.seen)[:, None]
     return weighted_median(share, np.sqrt(samples.seen)) > 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mother.layouts import Group
 from mother.measures import is_matrix
-from mother.thresholds import MOST, NEARLY_ALL, PRECISE, SLIGHT
+from mother.thresholds import MOST, NEARLY_ALL, PRECISE, ROUNDED_AGAIN, SLIGHT
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -96,7 +96,7 @@ def alike(layers: Sequence[Array], error: Array, t: int, free: Mask) -> list[int
     many = np.zeros(len(error))
     for w in layers:
         part = w[:, :: max(1, w.shape[1] // GLANCE_OF_MATRIX)]
-        slack = 4 * error[:, None] * np.abs(part)
+        slack = ROUNDED_AGAIN * error[:, None] * np.abs(part)
         same = (np.abs(part - part[t]) <= slack + slack[t]).mean(axis=1)
         many += np.where(same > 1 - PIECE, 0.0, same)
     many[~free], many[t] = 0.0, 0.0
@@ -139,7 +139,10 @@ def _of_first(layers: Sequence[Array], error: Array) -> Pieces | None:
     t, near = 0, range(1, len(error))
     off = [error[:, None] * np.abs(w) for w in layers]
     same = {
-        o: [np.abs(w[t] - w[o]) <= 4 * (e[t] + e[o]) for w, e in zip(layers, off, strict=True)]
+        o: [
+            np.abs(w[t] - w[o]) <= ROUNDED_AGAIN * (e[t] + e[o])
+            for w, e in zip(layers, off, strict=True)
+        ]
         for o in near
     }
     share = {o: float(np.mean([mask.mean() for mask in masks])) for o, masks in same.items()}
@@ -169,7 +172,7 @@ def _pieces(
     held, left, negative, many = np.zeros(1 + len(others)), 0.0, 0.0, 0
     plain, pieces = True, list[Piece]()
     every = [
-        [np.abs(w[t] - w[s]) <= 4 * (e[t] + e[s]) for s in others]
+        [np.abs(w[t] - w[s]) <= ROUNDED_AGAIN * (e[t] + e[s]) for s in others]
         for w, e in zip(layers, off, strict=True)
     ]
     told = [  # but those that were taken whole, or left alone

@@ -14,12 +14,10 @@ from mother.measures.formats import picked_rows, rounding, roundings
 from mother.measures.lowrank import ROUNDING_ENERGY, low_rank_of_pair, sketch_size
 from mother.measures.products import Array, Bools, Products
 from mother.measures.shapes import as_matrix
-from mother.thresholds import PRECISE
+from mother.thresholds import LARGELY, PRECISE
 
-BLURRED = 0.01  # relative error of rounding that leaves nothing to tell of ranks
 RANKED_MATRICES = 3  # matrices of a pair whose rank is taken
 FEW_MATRICES = 3  # matrices, of which one alone may be adapted by a low rank
-LOW_IN_WINDOW = 0.75  # of its smaller side
 
 
 def unchanged(m: Measures, rounding: Array | None = None) -> Bools:
@@ -107,7 +105,7 @@ def edited(group: Group, frozen: Bools, i: int, j: int, rank: int | None) -> boo
 def highest(layer: Layer) -> int:
     """The highest rank that is low."""
     side = sketch_size(layer.tensors[0].shape)
-    return int(LOW_IN_WINDOW * side) if cut(layer) else side // 2
+    return int(LARGELY * side) if cut(layer) else side // 2
 
 
 def cut(layer: Layer) -> bool:

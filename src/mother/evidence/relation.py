@@ -14,7 +14,7 @@ from mother.measures import Measures, is_matrix
 from mother.measures.products import Source
 
 Shape = tuple[int, ...]
-ONWARD = 0.25  # cosine of a step with the one before it, from which it went on in its direction
+ONWARD = 0.25  # cosine of a step with the one before it, from which it goes on in its direction
 
 
 def relation(turn: float, rank: int | None, replaced: bool, edit: bool = False) -> str:

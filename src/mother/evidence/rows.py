@@ -27,7 +27,6 @@ from mother.measures.products import Array, Bools, Indices
 from mother.sketches.replicates import halves
 from mother.thresholds import DECISIVE, DEVIATIONS, PRECISE, SLIGHT
 
-BY_CHANCE_ALIKE = 0.0005  # of rows, where models were rounded, that two short steps move alike
 FEWEST_ROWS = 3  # rows that show a shrink
 SURELY = 4  # times as many, where models were rounded
 WEIGHT_PARTS = 1 << 16
@@ -157,7 +156,7 @@ class Rows:
         changes: of the smallest tree."""
         new = np.count_nonzero(np.diff(np.sort(self.state[self.told], axis=0), axis=0), axis=0)
         needed = float(new.sum() if self.weight is None else new @ self.weight)
-        back = max(BY_CHANCE_ALIKE if self.coarse else 0.0, 1 - needed / max(changes, 1.0))
+        back = max(0.0, 1 - needed / max(changes, 1.0))
         return np.asarray(apart >= least + 1 + DEVIATIONS * np.sqrt(back * apart))
 
     def shrunk_of(self, i: Indices, j: Indices) -> Array:

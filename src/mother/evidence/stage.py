@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mother.thresholds import PRECISE
+
 STAGE_TOLD = 0.8  # probability of a stage, from which it is told
 #: log-odds of generalization, fitted together: what they start from, and what each figure adds
 STAGE_ODDS = {
@@ -24,7 +26,6 @@ STAGE_ODDS = {
     "turn": 1.0,
     "trained": 0.6,
 }
-_LEAST_CHANGE = 1e-6  # of the norm, that changed
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def reasons_of(step: Step) -> list[tuple[float, str]]:
     0.0
     """
     far = (
-        STAGE_ODDS["log of the distance"] * math.log(max(step.distance, _LEAST_CHANGE))
+        STAGE_ODDS["log of the distance"] * math.log(max(step.distance, PRECISE))
         if step.distance > 0
         else 0.0
     )

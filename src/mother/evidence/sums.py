@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mother.evidence.direction import COSINE
 from mother.measures import Measures, is_matrix
-from mother.thresholds import LARGELY, LITTLE, TRACE, WIDELY
+from mother.thresholds import LARGELY, LITTLE, ROUNDED_AGAIN, TRACE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -31,7 +31,6 @@ MAX_PARENTS = 16  # parents of one model
 GAIN = 0.02  # of what is left, that another parent explains at least
 SUM_LEAVES = 1e-3  # of the harmonic sum, that a merge leaves at most
 LINE_LEAVES = 1e-4  # likewise, of what lies between a model and its descendant
-ROUNDED_AGAIN = 4.0  # times what rounding leaves, likewise: a merge is rounded on the way, too
 SEEN_APART = 16.0  # times what rounding leaves, that the parents of a merge are apart at least
 DOUBLE = 1e-13  # of a squared norm: what sums in float64 leave
 SINGLE = 1e-7  # of a squared step: what sums in float32 leave, which products begin with
@@ -167,9 +166,9 @@ class Products:
         hidden += SINGLE * apart.max(axis=1)
         exact = left <= ROUNDED_AGAIN * hidden + SUM_LEAVES * harmonic
         tells = harmonic > SEEN_APART * hidden
-        if not self.sizes[exact].sum() >= WIDELY * self.sizes.sum():
+        if not self.sizes[exact].sum() >= LARGELY * self.sizes.sum():
             return None
-        if not self.sizes[exact & tells].sum() >= WIDELY * self.sizes[tells].sum():
+        if not self.sizes[exact & tells].sum() >= LARGELY * self.sizes[tells].sum():
             return None
         differ = (apart > SEEN_APART * hidden[:, None]).any(axis=1)
         if not differ.any():  # all the same but for rounding
@@ -193,7 +192,7 @@ class Products:
             float(self.weight @ left / (self.weight @ apart).min()),
             negative,
             bool(told.any()),
-            bool(self.sizes[fine].sum() >= WIDELY * self.sizes[told].sum()),
+            bool(self.sizes[fine].sum() >= LARGELY * self.sizes[told].sum()),
         )
 
     def solved(self, t: int, s: NDArray[np.intp]) -> tuple[Array, Array, Array]:

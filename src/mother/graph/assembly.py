@@ -14,7 +14,7 @@ from mother.copies.contained import is_part
 from mother.copies.duplicates import Duplicate
 from mother.evidence.looks import Look, closest_rank
 from mother.evidence.merges import Merge
-from mother.evidence.ranks import BLURRED, edited, unchanged
+from mother.evidence.ranks import edited, unchanged
 from mother.evidence.relation import has_new_layers, kept, length, relation, reshaped
 from mother.graph import (
     Edge,
@@ -37,6 +37,7 @@ from mother.measures import Measures
 from mother.measures.formats import roundings
 from mother.measures.products import Source
 from mother.sketches.levels import Doubt
+from mother.thresholds import TRACE
 from mother.trees.forest import Forest
 
 UNSURE = 1 / 6  # of a probability from one half: odds of less than two to one
@@ -216,9 +217,8 @@ def edges_of(part: Part, method: str, *, explain: bool = False) -> list[Edge]:
         two = part.measures.two(parent, child)
         same = unchanged(two, rounding[[parent, child]])[:, 0, 1]
         shared = kept(part.measures, parent, child)
-        rank = closest_rank(looks, same, shared, parent, child)
-        if rounding[[parent, child]].max() > BLURRED:
-            rank = None
+        blurred = rounding[[parent, child]].max() > TRACE
+        rank = None if blurred else closest_rank(looks, same, shared, parent, child)
         new = has_new_layers(part.group, part.measures, parent, child)
         edit = edited(part.group, same, parent, child, rank)
         kind = relation(float(forest.turn[child]), rank, new, edit)

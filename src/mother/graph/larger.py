@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from mother.checkpoints import Checkpoint
-from mother.copies.contained import KINDRED, cosine
+from mother.copies.contained import cosine
 from mother.copies.duplicates import Duplicate
+from mother.evidence.sums import KIN_COSINE
 from mother.graph.parts import Edge
 from mother.measures import is_matrix
 
@@ -43,4 +44,4 @@ def _holds_more(inner: Checkpoint, outer: Checkpoint, child: Checkpoint) -> bool
         if name not in inner.tensors and is_matrix(tensor.shape) and tensor.is_weight
         if (other := child.tensors.get(name)) is not None and other.shape == tensor.shape
     ]
-    return bool(more) and float(np.median([cosine(*pair) for pair in more])) > KINDRED
+    return bool(more) and float(np.median([cosine(*pair) for pair in more])) > KIN_COSINE

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from mother.layouts import Group, Layer
 from mother.measures.formats import FEWEST_ON_GRID, grid_step, rounding_noise
 from mother.measures.shapes import as_matrix, is_matrix
-from mother.thresholds import LITTLE, WIDELY
+from mother.thresholds import LARGELY, LITTLE
 
 Array = NDArray[np.float64]
 CELLS = 64  # rows of a matrix whose cells are looked at
-SHORT = 0.125  # cells that weights cross in the mean, above which distances tell as well
 NORMAL = np.pi / 2  # mean square over squared mean of normal differences
 WEIGHTS_AT_ONCE = 1 << 18  # weights of a model held at once
 
@@ -42,7 +41,7 @@ def pruned_or_rounded(
         total[have] += rows.shape[1]
     seen = np.maximum(total, 1)
     rounded = np.array(
-        [distinct[i] < WIDELY * (total[i] - zeros[i]) and _on_grid(group, i) for i in range(n)],
+        [distinct[i] < LARGELY * (total[i] - zeros[i]) and _on_grid(group, i) for i in range(n)],
         dtype=bool,
     )
     return np.asarray((zeros / seen > LITTLE) & ~rounded), rounded
@@ -117,7 +116,7 @@ def _by_cells(
         codes = np.rint(values[i] / step)
         for j in np.flatnonzero(whole | rounded):
             crossed = np.abs(np.rint(values[j] / step) - codes)
-            if 0 < crossed.mean() < SHORT:
+            if 0 < crossed.mean() < LITTLE:
                 model, other = layer.members[i], layer.members[j]
                 apart = squared(float((crossed * step).mean())) * layer.tensors[i].size
                 known = out[other, model] if rounded[j] else np.nan  # by the cells of the other
@@ -160,7 +159,7 @@ def _excess(shared: Array, gram: Array, noise: Array, by_cells: Array) -> Array:
         apart = np.where(raw < 4 * mean, raw**2 * NORMAL / (12 * mean), raw - 2 * mean)
     apart = np.where(np.isfinite(by_cells), by_cells, apart)
     # nearer than rounding moved it: that one was made from the rounded model
-    told = np.where(raw < WIDELY * here, 0.0, here)
+    told = np.where(raw < LARGELY * here, 0.0, here)
     told = np.where((here > 0) & np.isfinite(by_cells), raw - by_cells, told)
     return np.asarray(np.where(np.isinf(mean), told, (raw - apart) / 2))
 

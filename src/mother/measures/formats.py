@@ -13,7 +13,7 @@ from mother.checkpoints import Tensor
 from mother.layouts import Group
 from mother.measures.cells import cells_of
 from mother.measures.shapes import as_matrix, is_matrix, spans
-from mother.thresholds import WIDELY
+from mother.thresholds import LARGELY
 
 Array = NDArray[np.float64]
 WEIGHTS_SEEN = 256  # weights of a tensor that tell its format
@@ -78,7 +78,7 @@ def rounding(tensor: Tensor) -> float:
 def _rounding(tensor: Tensor) -> float:
     few = _middle(tensor)
     relative = error_of(number_format(few))
-    if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < WIDELY * np.count_nonzero(few):
+    if is_matrix(tensor.shape) and len(np.unique(np.abs(few))) < LARGELY * np.count_nonzero(few):
         noise = rounding_noise(tensor)
         if noise > 0:
             relative = math.hypot(relative, math.sqrt(noise / squared_norm(tensor)))

@@ -19,9 +19,11 @@ import numpy as np
 from mother.evidence.direction import COSINE
 from mother.evidence.family import Family
 from mother.evidence.kinds import Claim, Evidence
+from mother.evidence.relation import ONWARD
 from mother.evidence.shares import held
 from mother.measures.products import Array, Bools, Indices
 from mother.sketches.near import keys
+from mother.thresholds import DEVIATIONS
 from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
@@ -36,8 +38,6 @@ CANDIDATES = 16  # candidates for a model's parent
 HUB_CANDIDATES = 4 * CANDIDATES  # of those near to a hub that may be its parent
 RIVALS = 4  # nearest models that may be the next best parent, in a large family
 RULED_OUT = 1e6  # times as dear as it is: what lies between is never that far
-SLACK = 2.0  # standard deviations by which a cosine of samples may be below 0 for nothing
-TURNED_BACK = -0.2  # cosine of a step and the one before it, below which it may be a sibling's
 STEP_COSINE = 0.05  # standard deviation of the cosine of two steps over all layers, beyond chance
 NO_DISTANCE = 1e-14  # of a squared distance: less is none
 Pair = tuple[Indices, Indices]
@@ -143,7 +143,7 @@ class Engine:
             squared,
             possible & self.near & ~self.apart & ~self.overruled,
             self._far if counts is None else partial(self._drawn_far, counts),
-            0.0 if self.whole else SLACK * self.family.chance,
+            0.0 if self.whole else DEVIATIONS * self.family.chance,
             None if self.whole else HUB_CANDIDATES,
         )
 
@@ -246,7 +246,7 @@ class Engine:
         forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
         # two that differ in their heads alone: which came first, no layer tells; nor where a step
         # goes back as those of siblings do
-        told = (step > 0) & ~(forest.turn[c] < TURNED_BACK)
+        told = (step > 0) & ~(forest.turn[c] < -ONWARD)
         forest.direction[c] = np.where(told, direction[c], 0.5)
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mother.evidence.kinds import Evidence
 from mother.measures.clustering import children_of, groups, joined
-from mother.thresholds import SLIGHT
+from mother.thresholds import LITTLE, SLIGHT
 from mother.trees.forest import Hidden
 from mother.trees.neighbours import spanning_tree
 
@@ -17,8 +17,6 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 SIBLINGS = 0.25  # polarity from which p and c are siblings: halfway from parent (0) to twin (0.5)
 FEWEST_AROUND = 3  # children, of whom together it is asked whether they forget
-FORGOTTEN = 0.15  # polarity that training alone explains
-SHORTER = 0.15  # of a tree's length, that an ancestor saves
 
 
 def hidden_ancestors(
@@ -95,7 +93,7 @@ def hidden_ancestors(
         around = np.array(group + ([int(parents[top])] if parents[top] >= 0 else []))
         between = n == 2 and (reverse[child] > SIBLINGS * squared[child]).all()
         doubted[group] &= len(around) < FEWEST_AROUND
-        if len(group) > 1 and (between or saved(apart(around)) > SHORTER):
+        if len(group) > 1 and (between or saved(apart(around)) > LITTLE):
             out[group], doubted[group] = -1, False
             hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
     return out, hidden, doubted
@@ -127,7 +125,7 @@ def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
     sure = lack > 3 * np.sqrt(chance)
     if sure.sum() >= FEWEST_AROUND and _slope(length[sure], lack[sure]) >= 1:
         return np.zeros(len(lack), dtype=bool)
-    alike = (lack >= lack.max() / 2) & (lack > FORGOTTEN * length) & (lack <= length) & sure
+    alike = (lack >= lack.max() / 2) & (lack > LITTLE * length) & (lack <= length) & sure
     if _slope(length[alike], lack[alike]) < 1:
         return np.asarray(alike)
     error = np.sqrt(chance.sum()) / length.sum()

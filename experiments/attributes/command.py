@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -48,9 +48,11 @@ def attributes(
     graphs: Path,
     out: Path,
 ) -> None:
-    """Hide what is known of models, infer it by every method, and write the page."""
+    """Hide what is known of models, infer it by every method, and write the page. Rows that its
+    table holds already are kept: take them out where the code has changed."""
     from experiments.attributes import scale
     from experiments.attributes.page import NAME, page
+    from experiments.attributes.trial import key
     from experiments.figures.pages import table_as_csv, write
 
     start = time.perf_counter()
@@ -63,10 +65,12 @@ def attributes(
         return
     rows: list[dict[str, object]] = []
     raw = out / f"{NAME}.csv"
-    for row in _rows(models, seeds, population, families, split, graphs):
+    known = {key(row): row for row in _read(raw)}
+    for row in _rows(models, seeds, population, families, split, graphs, known):
         rows.append(row)
-        if len(rows) % OFTEN == 0:  # what is cut short leaves what it found
-            raw.write_text(table_as_csv(rows), encoding="utf-8")
+        known.pop(key(row), None)
+        if len(rows) % OFTEN == 0:  # what is cut short is gone on with
+            raw.write_text(table_as_csv([*rows, *known.values()]), encoding="utf-8")
     raw.write_text(table_as_csv(rows), encoding="utf-8")
     command = f"python -m experiments attributes --models {models} --seeds {seeds}"
     command += f" --population FOLDER --families {families}" if population else ""
@@ -89,6 +93,7 @@ def _rows(
     families: int,
     splits: tuple[Path, ...],
     graphs: Path,
+    known: Mapping[tuple[str, ...], dict[str, object]],
 ) -> Iterator[dict[str, object]]:
     from experiments.attributes import trained, worlds
     from experiments.attributes.page import FOUND, GRAPHS
@@ -104,12 +109,14 @@ def _rows(
     for seed in range(seeds):
         true = worlds.simulated(models, seed)
         found = worlds.recovered(true, WRONG, seed)
-        for three in [*kept, (true, found, worlds.without(found, MISSING, seed))]:
+        for three in [(true, found, worlds.without(found, MISSING, seed)), *kept]:
             several = dict(zip(GRAPHS, three, strict=True))
             for share, by_subtree in product(HIDDEN, (False, True)):
                 # all three take three times as long
                 tried = GRAPHS if not seed and share in ON_ALL else (FOUND,)
-                for row in trials(several, share, by_subtree, seed, tried, compared=[FOUND]):
+                for row in trials(
+                    several, share, by_subtree, seed, tried, compared=[FOUND], known=known
+                ):
                     yield {**row, "split": row["world"]}
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
-from mother.attributes import categories, numbers
+from mother.attributes import categories, numbers, trials
 from mother.attributes.pedigree import Pedigree, pedigree
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
 
@@ -96,28 +98,28 @@ def test_beliefs_are_those_of_all_ways(p: Pedigree, codes: list[int], stay: list
     check_category(p, codes, stay)
 
 
-def test_shares_are_as_even_as_foretells_other_families_best() -> None:
-    """Ten families, each of which says one value four times: forty cells, ten draws."""
-    parents = [-1 if k % 4 == 0 else k - k % 4 for k in range(40)]
-    p = forest(parents, [0] * 40, [0.1] * 40)
+def stated_by(families: list[list[int]], values: int) -> np.ndarray:
+    """Shares of what families of four state, closed."""
+    parents = [-1 if k % 4 == 0 else k - k % 4 for k in range(4 * len(families))]
+    p = forest(parents, [0] * len(parents), [0.1] * len(parents))
     codes = np.full(p.rows, -1)
-    first = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
-    codes[:40] = np.repeat(first, 4)
-    states = categories.States.of(p, codes, 3, np.zeros(p.families, dtype=np.intp), closed=True)
-    found = categories.shares(states, p, codes, closed=True)[0]
+    codes[: p.models] = np.concatenate(families)
+    states = categories.States.of(p, codes, values, np.arange(p.families) * 0, closed=True)
+    return categories.shares(states, p, codes, closed=True)[0]
 
-    def foretold(weight: float) -> float:
-        whole = np.bincount(codes[:40], minlength=3)
-        total = 0.0
-        for family in np.unique(p.family[:40]):
-            own = np.bincount(codes[:40][p.family[:40] == family], minlength=3)
-            share = (whole - own + weight / 3) / (40 - own.sum() + weight)
-            total += float(own @ np.log(share))
-        return total
 
-    weight = max(categories.WEIGHTS, key=foretold)
-    np.testing.assert_allclose(found, (np.array([16, 12, 12]) + weight / 3) / (40 + weight))
-    assert found.max() < 0.36  # and not 0.4
+def test_shares_are_as_even_as_foretells_other_families() -> None:
+    few = stated_by([[k] * 4 for k in (0, 0, 0, 0, 1, 1, 1, 2, 2, 2)], 3)
+    assert few.sum() == pytest.approx(1)
+    assert 1 / 3 < few[0] < 0.38  # forty cells say 0.4, which are ten draws
+    assert few[1] == pytest.approx(few[2])
+    clear = stated_by([[0] * 4] * 27 + [[1] * 4] * 3, 3)
+    np.testing.assert_allclose(clear, [0.9, 0.1, 0], atol=0.03)
+
+
+def test_what_many_families_state_once_outweighs_what_one_states_often() -> None:
+    often = stated_by([[1] * 4] * 2 + [[0, 2, 2, 2], [0, 3, 3, 3], [0, 4, 4, 4]] * 8, 5)
+    assert often[0] > often[1]
 
 
 def test_values_that_nobody_states_have_the_share_of_those_stated_once() -> None:
@@ -190,3 +192,55 @@ def test_numbers_are_those_of_the_joint_density(p: Pedigree, values: list[float 
 )
 def test_a_merge_is_the_mean_of_its_parents(values: list[float | None]) -> None:
     check_numbers(merged(), values)
+
+
+@pytest.mark.parametrize("habit", [np.inf, 2.0])
+def test_a_family_draws_what_it_states_itself(habit: float) -> None:
+    """Of a family of two that state one value: a change draws it, the more the less habit."""
+    p = forest([-1, -1, -1, 2], [0] * 4, [0.1] * 4)
+    codes = np.full(p.rows, -1)
+    codes[:4] = [1, 0, 0, 0]
+    states = categories.States.of(p, codes, 2, np.zeros(p.families, dtype=np.intp), closed=True)
+    half = np.array([[0.5, 0.5]])
+    rates = categories.Rates(np.ones(1), 0.0, half, half, habit)
+    found = states.targets(p, codes, rates)[p.family[2]]
+    expected = (2 + habit / 2) / (2 + habit) if np.isfinite(habit) else 0.5
+    np.testing.assert_allclose(found, [expected, 1 - expected])
+
+
+@given(forests(), st.lists(st.booleans(), min_size=5, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_how_far_what_is_stated_is(p: Pedigree, says: list[bool]) -> None:
+    told = np.zeros(p.rows, dtype=bool)
+    told[: p.models] = says[: p.models]
+    ends = np.concatenate([[p.parent, p.child], [p.child, p.parent]], axis=1)
+    joined = csr_array((np.ones(ends.shape[1]), ends), shape=(p.rows, p.rows))
+    far = dijkstra(joined, unweighted=True)[:, told].min(1, initial=np.inf)
+    expected = np.where(np.isinf(far), trials.FAR + 1, np.minimum(far, trials.FAR))
+    assert trials.nearest(p, told).tolist() == expected.tolist()
+
+
+def test_parts_hold_branches_and_single_models() -> None:
+    p = forest([-1, *range(59)], [0] * 60, [0.1] * 60)
+    fold = trials.folds(p)
+    alone = fold[p.parent] != fold[p.child]
+    assert set(fold.tolist()) == set(range(trials.FOLDS))
+    assert 0.2 < alone.mean() < 0.6  # of links, half are cut, and some cut ends meet again
+
+
+def test_what_was_tried_weighs_as_what_is_wanted() -> None:
+    tried, wanted = np.array([2] * 90 + [4] * 10), np.array([2] * 50 + [4] * 50)
+    weight = trials.weights(tried, wanted)
+    assert weight[tried == 4].sum() == pytest.approx(weight[tried == 2].sum())
+    off = np.where(tried == 4, 9.0, 1.0)
+    assert trials.quantile(off, np.ones(100), 0.85) == 1
+    assert trials.quantile(off, weight, 0.85) == 9
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.floats(0.5, 0.95))
+def test_without_weights_the_quantile_is_that_of_conformal_intervals(
+    values: list[float], part: float
+) -> None:
+    place = int(np.ceil(part * (len(values) + 1) - 1e-9)) - 1
+    expected = sorted(values)[min(place, len(values) - 1)]
+    assert trials.quantile(np.array(values), np.ones(len(values)), part) == expected

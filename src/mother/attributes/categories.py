@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 
 import numpy as np
 from scipy.special import gammaln
@@ -30,6 +31,7 @@ PRIOR, STAYING = 4.0, 0.8
 WEIGHTS = np.geomspace(
     0.5, 1e4, 18
 )  # of a guess at shares, in cells, of which the likeliest counts
+EVENNESS = (1.0, 5.0, 25.0, 125.0)  # of even shares, in votes of families
 _NEVER = -40.0  # log of the chance that a stated value is another
 
 
@@ -37,12 +39,14 @@ _NEVER = -40.0  # log of the chance that a stated value is another
 class Rates:
     """rate: (kinds,) changes a length; power: of lengths, 0 where they do not matter. target, root:
     (characters, values), what is drawn on a change and by founders; what a row lacks to 1 is drawn
-    from values that nobody states."""
+    from values that nobody states. habit: cells that the target counts for against what a family
+    itself states; infinite where families have no habits of their own."""
 
     rate: Array
     power: float
     target: Array
     root: Array
+    habit: float = np.inf
 
     def staying(self, pedigree: Pedigree) -> Array:
         """(links,) the chance that a value stays."""
@@ -89,6 +93,25 @@ class States:
         found = wider[self.character[:, None], self.states]
         rest = np.clip(1 - found.sum(1, keepdims=True), 1e-9, 1)
         return np.clip(np.where(self.states == self.values, rest, found), 1e-12, 1)
+
+    def targets(self, pedigree: Pedigree, codes: Indices, rates: Rates) -> Array:
+        """(families, K) what is drawn on a change: what the family states, drawn towards what all
+        draw. codes: as above."""
+        every = self.shares(rates.target)
+        if np.isinf(rates.habit):
+            return every
+        known = np.flatnonzero(codes >= 0)
+        family = pedigree.family[known]
+        at = family * every.shape[1] + self.places(family, codes[known])
+        votes = np.bincount(at, minlength=every.size).reshape(every.shape)
+        whole = votes.sum(1, keepdims=True) + rates.habit
+        return np.asarray((votes + rates.habit * every) / whole)
+
+    def places(self, family: Indices, codes: Indices) -> Indices:
+        """(n,) which of its family's states stands for each of n codes; -1 for none."""
+        own = self.states[family]
+        fits = np.where(own == codes[:, None], 2, own == self.values)
+        return np.where(codes >= 0, fits.argmax(1), -1)
 
     def likeliest(self, pedigree: Pedigree, beliefs: Array, share: Array) -> tuple[Indices, Array]:
         """(rows,) the most probable value of each row and its probability, of beliefs (rows, K).
@@ -186,7 +209,7 @@ def _down(
     from_above = np.log(root)[pedigree.family]
     rest = np.zeros_like(sent) if len(pedigree.merged) else np.empty((0, 0))
     kept, changed = np.zeros(len(stay)), np.zeros(len(stay))
-    drawn = np.zeros(target.shape)
+    new_values = np.empty_like(sent)
     for level in pedigree.levels:
         parent, child = pedigree.parent[level], pedigree.child[level]
         family = pedigree.family[child]
@@ -206,16 +229,21 @@ def _down(
             handed = one[child]
         from_above[child] = np.log(handed)
         kept[level], changed[level] = old / whole, new / whole
-        what = (w * (1 - s) / whole)[:, None] * t * likely
-        for k in range(target.shape[1]):
-            drawn[:, k] += np.bincount(family, what[:, k], len(drawn))
+        new_values[level] = (w * (1 - s) / whole)[:, None] * t * likely
     outside = _normal(_exp(from_above + below - evidence))
     at = pedigree.roots
     held = _normal(_exp(from_above[at] + below[at]))
-    founded = np.zeros(target.shape)
-    for k in range(target.shape[1]):
-        founded[:, k] = np.bincount(pedigree.family[at], held[:, k], len(founded))
+    drawn = _summed(new_values, pedigree.family[pedigree.child], len(target))
+    founded = _summed(held, pedigree.family[at], len(target))
     return Beliefs(outside, kept, changed, drawn, founded, rest)
+
+
+def _summed(values: Array, group: Indices, groups: int) -> Array:
+    """(groups, K) sums of (n, K) values by group."""
+    wide = values.shape[1]
+    at = group[:, None] * wide + np.arange(wide)
+    found = np.bincount(at.ravel(), values.ravel(), groups * wide)
+    return np.asarray(found.reshape(groups, wide))
 
 
 def _exp(log: Array) -> Array:
@@ -242,6 +270,7 @@ def fitted(
     character: Indices,
     *,
     closed: bool,
+    habit: float = np.inf,
     near: Rates | None = None,
 ) -> Rates:
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
@@ -249,16 +278,18 @@ def fitted(
 
     codes: (rows,) the number of the value that each row states, from 0, or -1. character:
     (families,) what it is a value of; all characters change at the same rates. closed: there are no
-    values but those. near: rates of much the same rows, from which a few steps lead there.
+    values but those. habit: see `Rates`. near: rates of much the same rows, from which a few steps
+    lead there.
     """
     states = States.of(pedigree, codes, values, character, closed=closed)
     share = shares(states, pedigree, codes, closed=closed)
     rate = np.full(len(pedigree.kinds), -np.log(STAYING)) if near is None else near.rate
-    rates = Rates(rate, power, share, share)
+    rates = Rates(rate, power, share, share, habit)
     evidence = states.evidence(pedigree, codes)
     found = None
     for _ in range(STEPS if near is None else FEW):
-        target, root = states.shares(rates.target), states.shares(rates.root)
+        target = states.targets(pedigree, codes, rates)
+        root = states.shares(rates.root)
         found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, found)
         before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
         rates = Rates(
@@ -266,6 +297,7 @@ def fitted(
             power,
             _drawn(states, found.drawn, rates.target, share),
             _drawn(states, found.founded, rates.root, share),
+            habit,
         )
         if (np.abs(rate - before) <= SETTLED * before).all():
             break
@@ -273,29 +305,42 @@ def fitted(
 
 
 def shares(states: States, pedigree: Pedigree, codes: Indices, *, closed: bool) -> Array:
-    """(characters, values) of all that is stated, as even as foretells best what each family states
-    from what the others do. Unless they are `closed`, values that nobody states have as large a
-    share as those that one row states (Good 1953)."""
+    """(characters, values) of all that is stated, drawn towards what families state, one vote each
+    (as in Kneser and Ney 1995), and these towards even shares. How far is the mean of what is
+    possible, weighed by how well each family is foretold from the others. Unless they are `closed`,
+    values that nobody states have as large a share as those that one row states (Good 1953)."""
     told = np.flatnonzero(codes >= 0)
     pairs = pedigree.family[told] * states.values + codes[told]
     pairs, own = np.unique(pairs, return_counts=True)
     family, code = np.divmod(pairs, states.values)
     which = states.character[family]
+    vote = own / np.bincount(family, own, pedigree.families)[family]
     counts = np.zeros((int(states.character.max(initial=0)) + 1, states.values))
+    votes = counts.copy()
     np.add.at(counts, (which, code), own)
-    known = np.ones(counts.shape) if closed else np.maximum(counts > 0, 1e-9)
-    centre, whole = known / known.sum(1, keepdims=True), counts.sum(1)
-    of_family = np.bincount(family, own, pedigree.families)
-    others, every = counts[which, code] - own, whole[which] - of_family[family]
+    np.add.at(votes, (which, code), vote)
+    even = np.ones(counts.shape) if closed else np.maximum(counts > 0, 1e-9)
+    even /= even.sum(1, keepdims=True)
+    whole, voters = counts.sum(1), votes.sum(1)
 
-    def likelihood(weight: float) -> float:
-        foretold = (others + weight * centre[which, code]) / (every + weight)
-        return float(own @ np.log(foretold))
+    def drawn(weight: float, evenness: float, others: bool) -> Array:
+        """Of each pair as the other families have it, or of all."""
+        n, all_n, v, all_v, e = counts, whole[:, None], votes, voters[:, None], even
+        if others:
+            n, v, e = counts[which, code] - own, votes[which, code] - vote, even[which, code]
+            all_n, all_v = whole[which] - own / vote, voters[which] - 1
+        centre = (v + evenness * e) / (all_v + evenness)
+        return np.asarray((n + weight * centre) / (all_n + weight))
 
-    weight = max(WEIGHTS.tolist(), key=likelihood)
-    found = (counts + weight * centre) / (whole + weight)[:, None]
+    again = np.full(len(own), closed) | (
+        counts[which, code] > own
+    )  # what no other family states is new
+    possible = list(product(WEIGHTS.tolist(), EVENNESS))
+    likely = [float(vote[again] @ np.log(drawn(*x, others=True)[again])) for x in possible]
+    chance = np.exp(np.array(likely) - max(likely))
+    found = sum(c * drawn(*x, others=False) for c, x in zip(chance, possible, strict=True))
     new = 0.0 if closed else float((counts == 1).sum()) / (float(counts.sum()) + 1)
-    return np.asarray(found * (1 - new))
+    return np.asarray(found / chance.sum() * (1 - new))
 
 
 def drawn_towards(centre: Array, counts: Array) -> Array:

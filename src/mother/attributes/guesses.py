@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from mother.attributes import categories, numbers
+from mother.attributes import categories, numbers, trials
 from mother.attributes.columns import Column
 from mother.attributes.pedigree import Array, Indices, Mask, Pedigree
 
 INTERVAL = 0.9  # how probable it is that a number lies in its interval
 FITTED = 15_000  # rows that rates are fitted to; of larger graphs families drawn at random
 FITTED_SETS = 20_000  # the same, rows of all elements together
-FOLDS = 6  # parts of what is stated, of which each is foretold from the others
 NOBODYS = 1e-6  # a smaller share is of a value that is stated elsewhere
 AT_ONCE = 300_000  # rows in work
 BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
+#: cells that what all models draw counts for against what a family states: no family has habits
+#: of its own, or families have
+HABITS = (np.inf, 2.0)
 _SEED = 0
-_POWERS, _TRUSTS = (0.25, 1.5), (0.05, 0.99)  # see `_Sure`
-DOUBTED = 2.0  # beliefs that are taken to have been wrong, and right, before any was tried
 
 
 @dataclass(frozen=True)
 class Guesses:
-    """Of each model, stated or not, what all others let expect of it.
+    """Of each model that states nothing, what all others let expect of it.
 
     heard: (models,) whether any relative states something. Categories: best and chance, (models,),
     the most probable value and its probability. Sets: held, (models, elements), probabilities.
@@ -102,41 +101,41 @@ class _Fit:
 
     rates: categories.Rates
     shares: Array
-    sure: _Sure
+    sure: trials.Sure
     gained: tuple[float, float]
     closed: bool
 
 
-@dataclass(frozen=True)
-class _Sure:
-    """What makes beliefs as sure as they are right: to a power, and mixed with what is stated
-    altogether. A low power is little belief, the trust is how often a belief tells at all."""
-
-    power: float
-    trust: float
-
-    def of(self, beliefs: Array, base: Array) -> Array:
-        """Probabilities, (n, K); base: the shares of what is stated, likewise."""
-        told = np.maximum(beliefs, 1e-12) ** self.power * base ** (1 - self.power)
-        told *= self.trust / told.sum(1, keepdims=True)
-        return np.asarray(told + (1 - self.trust) * base / base.sum(1, keepdims=True))
-
-
 def _fitted(whole: Pedigree, codes: Any, values: int, most: int, *, closed: bool = False) -> _Fit:
-    """The rates, with lengths or without, that foretell better what is stated, and what makes their
-    beliefs as sure as they are right. codes: (rows, characters); most: rows that are looked at."""
-    part, own, which = _several(whole, codes, _drawn(whole, codes.max(1) >= 0, most))
-    many = codes.shape[1]
+    """The rates, with lengths or without and with families' habits or without, that foretell better
+    what is stated, and what makes their beliefs as sure as they are right. codes: (rows,
+    characters); most: rows that are looked at."""
+    told = codes.max(1) >= 0
+    part, own, which = _several(whole, codes, _drawn(whole, told, most))
+    wanted = _wanted(whole, told)
     fits: list[categories.Rates] = []
-    for of_length in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
+    for power in (0.0, 1.0) if (part.length != 1).any() else (0.0,):
         near = fits[0] if fits else None
-        rates = categories.fitted(part, own, values, of_length, which, closed=closed, near=near)
+        rates = categories.fitted(part, own, values, power, which, closed=closed, near=near)
         fits.append(rates)
-    rates = max(fits, key=lambda r: _likelihood(part, own, values, r, which, closed))
-    trial = _tried(part, own, which, values, many, rates, closed)
+    best = max(fits, key=lambda r: _likelihood(part, own, values, r, which, closed))
+    tried = []
+    for habit in HABITS:
+        rates = best
+        if habit != best.habit:
+            rates = categories.fitted(
+                part, own, values, best.power, which, closed=closed, habit=habit
+            )
+        tried.append((rates, _tried(part, own, which, values, rates, closed, wanted)))
+    rates, trial = max(tried, key=lambda x: x[1].gained[0])
     states = categories.States.of(part, own, values, which, closed=closed)
     share = categories.shares(states, part, own, closed=closed)
     return _Fit(rates, share, trial.sure, trial.gained, closed)
+
+
+def _wanted(whole: Pedigree, told: Mask) -> Indices:
+    """Of models that state nothing, how far away what is stated is."""
+    return trials.nearest(whole, told)[: whole.models][~told[: whole.models]]
 
 
 def _likelihood(
@@ -150,7 +149,7 @@ def _likelihood(
     """The logarithm of how likely what is stated is, each from all others."""
     told = np.flatnonzero(codes >= 0)
     states, outside = _outside(part, codes, values, rates, which, closed)
-    place = _place(states.states[part.family[told]], codes[told], values)
+    place = states.places(part.family[told], codes[told])
     return float(np.log(np.maximum(outside[told, place], 1e-12)).sum())
 
 
@@ -168,7 +167,7 @@ def _several(whole: Pedigree, codes: Any, families: Mask) -> tuple[Pedigree, Ind
 class _Trial:
     """How well rates foretell what is hidden from them, and how sure they may be."""
 
-    sure: _Sure
+    sure: trials.Sure
     gained: tuple[float, float]
 
 
@@ -177,19 +176,20 @@ def _tried(
     codes: Indices,
     which: Indices,
     values: int,
-    many: int,
     near: categories.Rates,
     closed: bool,
+    wanted: Indices,
 ) -> _Trial:
-    """Each of `FOLDS` parts of what is stated, foretold by rates that are fitted to the others.
-    which: the character of each family, of `many`."""
-    rng = np.random.default_rng(_SEED)
-    rows = part.rows // many
-    fold = np.tile(rng.integers(FOLDS, size=rows), many)
-    beliefs, base, place, of = [], [], [], []
-    for k in range(FOLDS):
+    """Parts of what is stated, each foretold by rates that are fitted to the others. which: the
+    character of each family. wanted: how far what is stated is from what is to be told."""
+    rows = part.rows // (int(which.max(initial=0)) + 1)
+    fold = np.resize(trials.folds(part)[:rows], part.rows)  # one model's characters together
+    beliefs, base, place, of, far = [], [], [], [], []
+    for k in range(trials.FOLDS):
         kept = np.where(fold == k, -1, codes)
-        rates = categories.fitted(part, kept, values, near.power, which, closed=closed, near=near)
+        rates = categories.fitted(
+            part, kept, values, near.power, which, closed=closed, habit=near.habit, near=near
+        )
         states, outside = _outside(part, kept, values, rates, which, closed)
         share = categories.shares(states, part, kept, closed=closed)
         held = np.flatnonzero((fold == k) & (codes >= 0))
@@ -199,25 +199,16 @@ def _tried(
         base.append(np.pad(states.shares(share)[family], narrow, constant_values=1e-12))
         own = np.where(share[which[family], codes[held]] > NOBODYS, codes[held], values)
         of.append(held % rows)
-        place.append(_place(states.states[family], own, values))
+        place.append(states.places(family, own))
+        far.append(trials.nearest(part, kept >= 0)[held])
     outside, shares, at = np.concatenate(beliefs), np.concatenate(base), np.concatenate(place)
+    weight = trials.weights(np.concatenate(far), wanted)
+    sure = trials.Sure.of_those(outside, shares, at, weight)
     here = np.arange(len(at))
-
-    def cost(x: Array) -> float:
-        right = float(np.log(_Sure(*x).of(outside, shares)[here, at]).sum())
-        return -(right + DOUBTED * float(np.log(x[1] * (1 - x[1])))) / max(len(at), 1)
-
-    best = minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS))
-    sure = _Sure(*best.x.tolist())
     gain = np.log2(sure.of(outside, shares)[here, at] / shares[here, at])
-    _, model = np.unique(np.concatenate(of), return_inverse=True)
-    return _Trial(sure, _mean(np.bincount(model, gain).astype(np.float64)))
-
-
-def _mean(gain: Array) -> tuple[float, float]:
-    """And the standard error."""
-    n = max(len(gain), 1)
-    return float(gain.sum() / n), float(gain.std() / np.sqrt(n)) if len(gain) else 0.0
+    _, first, model = np.unique(np.concatenate(of), return_index=True, return_inverse=True)
+    gained = np.bincount(model, gain).astype(np.float64)
+    return _Trial(sure, trials.mean(gained, weight[first]))
 
 
 def _expected(
@@ -240,14 +231,8 @@ def _outside(
     """The same, as sure as the rates have it."""
     states = categories.States.of(part, codes, values, character, closed=closed)
     evidence, stay = states.evidence(part, codes), rates.staying(part)
-    target, root = states.shares(rates.target), states.shares(rates.root)
+    target, root = states.targets(part, codes, rates), states.shares(rates.root)
     return states, categories.beliefs(part, evidence, stay, target, root).outside
-
-
-def _place(states: Indices, codes: Indices, values: int) -> Indices:
-    """Which of (n, K) states stands for each of n codes; -1 for none."""
-    fits = np.where(states == codes[:, None], 2, states == values)
-    return np.where(codes >= 0, fits.argmax(1), -1)
 
 
 def _number(whole: Pedigree, values: Array) -> Guesses | None:
@@ -257,7 +242,9 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
     if len(told) < 2 or np.ptp(values[told]) == 0:
         return None
     padded = _rows(whole, values, np.nan)
-    part, rows = whole.part(_drawn(whole, np.isfinite(padded), FITTED))
+    stated = np.isfinite(padded)
+    part, rows = whole.part(_drawn(whole, stated, FITTED))
+    wanted = _wanted(whole, stated)
     scales = [_Scale(values[told], of_logarithms=False)]
     if values[told].min() > 0:
         scales.append(_Scale(values[told], of_logarithms=True))
@@ -267,12 +254,15 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
         own = scale.to(padded[rows])
         for of_length in lengths:
             drift = numbers.fitted(part, own, of_length)
-            held, mean, variance = _foretold(part, own, drift)
+            held, mean, variance, far = _foretold(part, own, drift)
+            weight = trials.weights(far, wanted)
             gain = (_density(held, mean, variance) - _density(held, 0.0, 1.0)) / np.log(2)
-            cost = scale.cost(values[told]) - float(_density(held, mean, variance).mean())
+            cost = scale.cost(values[told]) - float(
+                np.average(_density(held, mean, variance), weights=weight)
+            )
             off = np.abs(held - mean) / np.sqrt(variance)
-            fits.append((cost, drift, scale, _mean(gain), off))
-    _, drift, scale, bits, off = min(fits, key=lambda fit: fit[0])
+            fits.append((cost, drift, scale, trials.mean(gain, weight), off, weight))
+    _, drift, scale, bits, off, weight = min(fits, key=lambda fit: fit[0])
     if len(off) < INTERVAL / (1 - INTERVAL):  # of so few no interval is known
         bits = bits[0], np.inf
     mean, variance = np.zeros((2, whole.models))
@@ -284,29 +274,31 @@ def _number(whole: Pedigree, values: Array) -> Guesses | None:
         variance[models] = found.variance[: part.models]
     if not _follows(*bits):
         mean[:], variance[:] = 0.0, 1.0
-        off = np.abs(own[told])
-    most = min(len(off), int(np.ceil(INTERVAL * (len(off) + 1))))
-    reach = np.sort(off)[most - 1] * np.sqrt(variance)
+        off, weight = np.abs(own[told]), np.ones(len(told))
+    reach = trials.quantile(off, weight, INTERVAL) * np.sqrt(variance)
     return Guesses(
-        _heard(whole, np.isfinite(padded)),
+        _heard(whole, stated),
         *bits,
         ends=scale.back(np.stack([mean, mean - reach, mean + reach])),
     )
 
 
-def _foretold(part: Pedigree, own: Array, near: numbers.Drift) -> tuple[Array, Array, Array]:
-    """What is stated, and the means and variances that it is foretold to have, each of `FOLDS`
-    parts from the others."""
-    fold = np.random.default_rng(_SEED).integers(FOLDS, size=part.rows)
-    found = []
-    for k in range(FOLDS):
+def _foretold(
+    part: Pedigree, own: Array, near: numbers.Drift
+) -> tuple[Array, Array, Array, Indices]:
+    """What is stated, the means and variances that it is foretold to have, each part from the
+    others, and how far away what is stated was then."""
+    fold = trials.folds(part)
+    found, far = [], []
+    for k in range(trials.FOLDS):
         kept = np.where(fold == k, np.nan, own)
         drift = numbers.fitted(part, kept, near.power, near)
         held = np.flatnonzero((fold == k) & np.isfinite(own))
         by = numbers.estimates(part, kept, drift)
         found.append(np.stack([own[held], by.mean[held], by.variance[held]]))
+        far.append(trials.nearest(part, np.isfinite(kept))[held])
     held, mean, variance = np.concatenate(found, axis=1)
-    return held, mean, variance
+    return held, mean, variance, np.concatenate(far)
 
 
 class _Scale:

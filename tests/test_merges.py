@@ -324,3 +324,37 @@ def test_a_run_whose_gradients_vanished_is_no_merge(monkeypatch):
     assert pieced(*of) is None
     monkeypatch.setattr("mother.evidence.pieces._on_one_line", lambda *_: False)
     assert pieced(*of) is not None
+
+
+COARSE = {
+    "dare": lambda o, u, v, keep: o + keep[0] * u + keep[1] * v,
+    "one or the other": lambda o, u, v, keep: o + np.where(keep[0], u, v),
+    "trimmed": lambda o, u, v, keep: o + 0.5 * (u * (abs(u) > 0.1) + v * (abs(v) > 0.1)),
+}
+
+
+@pytest.mark.parametrize("recipe", COARSE.values(), ids=COARSE)
+def test_what_is_put_together_by_weights_and_stored_coarsely_is_an_open_merge(recipe):
+    """Of bfloat16, as tools write merges, multiples of steps tell nothing."""
+    keep = np.random.default_rng(8).random((2, P)) < 0.5
+    made = recipe(F.o, F.a - F.o, F.b - F.o, keep)
+    others = {"o": F.o, "a": F.a, "b": F.b, "c": F.c, "kid": F.child(F.a)}
+    stored = {
+        name: {
+            f"layers.{k}.weight": x.reshape(100, -1).astype(np.float32)
+            for k, x in enumerate(w.reshape(LAYERS, SIZE))
+        }
+        for name, w in others.items()
+    }
+    coarse = {
+        f"layers.{k}.weight": x.reshape(100, -1).astype(ml_dtypes.bfloat16)
+        for k, x in enumerate(made.reshape(LAYERS, SIZE))
+    }
+    alone = mother.recover(stored, bootstrap=0)
+    graph = mother.recover(stored | {"made": coarse}, bootstrap=0)
+    found = [e for e in graph.edges if e.child == "made"]
+    assert {"a", "b"} <= {e.parent for e in found} <= {"a", "b", "o"}
+    assert {e.relation for e in found} == {"merge"}
+    assert all(e.direction_probability < 0.8 for e in found)
+    rest = {(e.parent, e.child) for e in graph.edges if e.child != "made"}
+    assert rest == {(e.parent, e.child) for e in alone.edges}

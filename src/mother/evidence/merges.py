@@ -8,18 +8,19 @@ leaf: it takes part in nobody's search, and what was trained from it is a tree o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mother.evidence.mixed import KIN_MIXED, Mixed, mixed
 from mother.evidence.onward import Made, taught, trained_from
-from mother.evidence.pieces import Piece, Pieces, alike, pieced
+from mother.evidence.pieces import Piece, Pieces, alike, glances, left_alone, pieced
 from mother.evidence.steps import projected
 from mother.evidence.sums import ENOUGH_KIN, EQUAL_SHARES, Fit, Products, grown
 from mother.measures import Measures
-from mother.thresholds import LIKELY, LITTLE
+from mother.thresholds import LIKELY, LITTLE, PRECISE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -29,10 +30,13 @@ COMMON = 0.5  # cosine of two steps, up to which trainings may have that much in
 ALONG = 0.9  # cosine of two steps, from which they are points of one run
 # models that may be the parents of one put together weight by weight
 NEAREST_PARENTS = 6  # those nearest to it
+GLANCED_AT = 64  # of the nearest, of which it may have some weights
 LONE_PARENTS = 4  # those of which it has what they alone have
 ALL_PARENTS = 9  # with those of which it has some weights
 BY_WEIGHT = "by single weights"
 PART_OF_A_STEP = "part of a step"
+MIXED = "mixed"
+IN_PART = 0.75  # probability of one that has of two others what no tree allows
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,10 @@ class Merged:
         made |= {t: _by_weight(products, one) for t, one in pieces.items()}
         made |= _parts(products, made)
         sums = {t: Made(x.parents, x.shares, t in fits) for t, x in made.items()}
-        for c, found in trained_from(products, sums).items():
+        onward = trained_from(products, sums)
+        for c, found in onward.items():
             home[models[c]] = models[found]
+        made |= _mixed(products, taken, noise[models], {*made, *onward})
         merges = []
         for t, merge in sorted(made.items()):
             merges.append(merge.renumbered(models))
@@ -167,8 +173,11 @@ def _put_together(
     free = np.ones(len(of.total), dtype=bool)
     free[list(sums)] = False
 
+    seen = glances(weights)
+
     def explained(t: int) -> Pieces | None:
-        some = [*of.partial(t, free, LONE_PARENTS), *alike(weights, rounding, t, free)]
+        kin = of.nearest(t, free, GLANCED_AT)
+        some = [*of.partial(t, free, LONE_PARENTS), *alike(seen, rounding, t, kin)]
         near = [*dict.fromkeys([*some, *of.nearest(t, free, NEAREST_PARENTS)])]
         return pieced(weights, rounding, t, near[:ALL_PARENTS])
 
@@ -201,6 +210,38 @@ def _parts(of: Products, known: Mapping[int, Merge]) -> dict[int, Merge]:
             sure = PIECED if of.side_by_side(parents, t) else ON_A_LINE
             found[t] = Merge(t, parents, whole, every, 0.0, PART_OF_A_STEP, sure=sure)
             free[t] = False
+    return found
+
+
+def _mixed(
+    of: Products, weights: Sequence[Array], rounding: Array, known: Collection[int]
+) -> dict[int, Merge]:
+    """By model, those that no tree has a place for, and that have some weights of their start or of
+    a parent as they are, the clearest first. known: other merges, and what was trained from these.
+    """
+    free = np.ones(len(of.total), dtype=bool)
+    free[list(known)] = False
+    found: dict[int, Merge] = {}
+
+    def asked(t: int) -> Mixed | None:
+        near = of.nearest(t, free, KIN_MIXED)
+        some = [o for o in near if left_alone(weights, rounding, t, o)]
+        return mixed(of, t, near, some) if some else None
+
+    coarse = np.flatnonzero(free & (rounding > PRECISE)).tolist()
+    waiting = {t: x for t in coarse if (x := asked(t))}
+    while waiting:
+        best = max(waiting.values(), key=lambda x: (round(x.excess, 2), -x.child))
+        del waiting[best.child]
+        parents, whole, every = _nearest_sum(of, best.child, (*best.parents, best.start))
+        found[best.child] = Merge(
+            best.child, parents, whole, every, of.left(best.child, parents), MIXED, sure=IN_PART
+        )
+        free[best.child] = False
+        for t in [t for t, x in waiting.items() if best.child in (*x.parents, x.start)]:
+            del waiting[t]
+            if other := asked(t):
+                waiting[t] = other
     return found
 
 

@@ -37,6 +37,7 @@ BY_CHANCE = 4.0  # times what agrees among shuffled weights, likewise
 PLAIN_STEP = 8.0  # times what rounding leaves, that a step which tells is at least
 TELLING_WEIGHTS = 256  # weights that tell
 GLANCE_OF_MATRIX = 128  # of a matrix, that tell which models have some as they are
+HALF_A_STEP = 2.5  # times the error of rounding, that it moves a weight by at most
 FROM_START = 0.002  # of the weights, that a model has from its start at least
 
 
@@ -84,24 +85,51 @@ def sampled(group: Group) -> list[Array]:
     return found
 
 
-def alike(layers: Sequence[Array], error: Array, t: int, free: Mask) -> list[int]:
-    """The models that have some of t's weights as they are, but not whole matrices, those that have
-    most of them first.
+def glances(layers: Sequence[Array]) -> list[Array]:
+    """Fewer of these weights, (n, W)."""
+    return [np.ascontiguousarray(w[:, :: max(1, w.shape[1] // GLANCE_OF_MATRIX)]) for w in layers]
+
+
+def alike(layers: Sequence[Array], error: Array, t: int, among: Sequence[int]) -> list[int]:
+    """Those of some models that have some of t's weights as they are, but not whole matrices, those
+    that have most of them first. layers: glances.
 
     >>> o, a, b = np.random.default_rng(0).standard_normal((3, 400))
     >>> w = [np.stack([o, a, b, np.where(a > 1, a, o)])]
-    >>> alike(w, np.full(4, 1e-7), 3, np.ones(4, dtype=bool))
+    >>> alike(w, np.full(4, 1e-7), 3, [0, 1, 2])
     [0, 1]
     """
-    many = np.zeros(len(error))
+    others = np.array([k for k in among if k != t], dtype=np.intp)
+    many = np.zeros(len(others))
     for w in layers:
-        part = w[:, :: max(1, w.shape[1] // GLANCE_OF_MATRIX)]
-        slack = ROUNDED_AGAIN * error[:, None] * np.abs(part)
-        same = (np.abs(part - part[t]) <= slack + slack[t]).mean(axis=1)
+        part, own = w[others], w[t]
+        slack = ROUNDED_AGAIN * (error[others, None] * np.abs(part) + error[t] * np.abs(own))
+        same = (np.abs(part - own) <= slack).mean(axis=1)
         many += np.where(same > 1 - PIECE, 0.0, same)
-    many[~free], many[t] = 0.0, 0.0
     order = np.argsort(-many, kind="stable")[:STARTS_TRIED].tolist()
-    return [k for k in order if many[k] > FROM_START * len(layers)]
+    return [int(others[k]) for k in order if many[k] > FROM_START * len(layers)]
+
+
+def left_alone(layers: Sequence[Array], error: Array, t: int, o: int) -> bool:
+    """Whether a part of t's weights are o's as they are, but for rounding, and the others are not,
+    in most matrices: steps have no density at 0 that they don't have beside it.
+
+    >>> rng = np.random.default_rng(0)
+    >>> o, step = rng.standard_normal((2, 4000))
+    >>> w = [np.stack([o, o + step / 9, o + (step > 0) * step / 9])]
+    >>> [left_alone(w, np.full(3, 1e-3), t, 0) for t in (1, 2)]
+    [False, True]
+    """
+    found = 0
+    for w in layers:
+        rounded = HALF_A_STEP * (error[t] + error[o]) * np.abs(w[o])
+        far = np.abs(w[t] - w[o])
+        same = float((far <= rounded).mean())
+        beside = float((far <= 3 * rounded).mean() - same) / 2
+        moved = 1 - same - 2 * beside  # beyond what a narrow step reaches
+        alone = same > max(beside + SLIGHT, BY_CHANCE * beside)
+        found += alone and moved > max(SLIGHT, MOST * (1 - same))
+    return 2 * found > len(layers)
 
 
 def pieced(layers: Sequence[Array], error: Array, t: int, near: Sequence[int]) -> Pieces | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mother.evidence.direction import COSINE
 from mother.measures import Measures, is_matrix
-from mother.thresholds import LARGELY, LITTLE, ROUNDED_AGAIN, TRACE
+from mother.thresholds import LARGELY, LITTLE, ROUNDED_AGAIN, SLIGHT, TRACE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -164,7 +164,11 @@ class Products:
         harmonic = 1 / (1 / apart).sum(axis=1)
         hidden = self.noise[t] * norm + (shares**2 * own) @ self.noise[s] + DOUBLE * norm
         hidden += SINGLE * apart.max(axis=1)
-        exact = left <= ROUNDED_AGAIN * hidden + SUM_LEAVES * harmonic
+        again = 2 * ROUNDED_AGAIN * hidden  # where little is hidden, however often it was done
+        plain = again < SLIGHT * harmonic
+        plain &= self.weight @ left < SLIGHT / (1 / (self.weight @ apart)).sum()
+        rounded = np.where(plain, again, ROUNDED_AGAIN * hidden)
+        exact = left <= rounded + SUM_LEAVES * harmonic
         tells = harmonic > SEEN_APART * hidden
         if not self.sizes[exact].sum() >= LARGELY * self.sizes.sum():
             return None
@@ -183,7 +187,7 @@ class Products:
         negative = float(-np.minimum(whole, 0.0).sum())
         by_layer = np.where(differ[:, None], shares, np.nan)
         told = exact & tells
-        fine = told & (left <= LINE_LEAVES * harmonic)
+        fine = told & (left <= np.where(plain, again, 0.0) + LINE_LEAVES * harmonic)
         return Fit(
             t,
             tuple(chosen),
@@ -205,6 +209,11 @@ class Products:
         left = np.maximum(norm - 2 * (shares * with_t).sum(axis=1) + both, 0.0)
         apart = np.maximum(norm[:, None] - with_t**2 / own, DOUBLE * norm[:, None])
         return shares, left, apart
+
+    def left(self, t: int, some: Sequence[int]) -> float:
+        """Of the squared step from the nearest of some models to t, what no sum of them gives."""
+        _, left, apart = self.solved(t, np.array(some))
+        return float(self.weight @ left / max((self.weight @ apart).min(), np.finfo(float).tiny))
 
     def nearest(self, t: int, free: Mask, most: int) -> list[int]:
         """The free models that are nearest to t."""

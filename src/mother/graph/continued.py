@@ -18,9 +18,9 @@ from mother.checkpoints import Checkpoint
 from mother.checkpoints.factors import kind_of
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, Tree
+from mother.thresholds import MOST
 
 COPIES = frozenset({"duplicate", "converted", "quantized", "contains"})
-HOLDS = 0.5  # of each kind of factor, that an adapter holds of what it was trained from
 FACTORS_LOOKED_AT = 24  # tensors of a kind
 LARGEST = 1 << 26  # weights of one that is read
 
@@ -75,7 +75,7 @@ def _kept(edge: Edge, adapters: Mapping[str, Checkpoint]) -> Edge | None:
         alike = other is not None and other.is_weight and other.shape == tensor.shape
         if alike and tensor.is_weight and tensor.size <= LARGEST:
             kinds.setdefault(kind_of(name), []).append(name)
-    if not all(_held(parent, child, names) >= HOLDS for names in kinds.values()):
+    if not all(_held(parent, child, names) >= MOST for names in kinds.values()):
         return None
     if len(kinds) > 1:
         return edge

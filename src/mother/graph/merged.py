@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.mixtures import Mixture
-from mother.evidence.merges import BY_WEIGHT, PART_OF_A_STEP, Merge
+from mother.evidence.merges import BY_WEIGHT, MIXED, PART_OF_A_STEP, PIECED, Merge
 from mother.evidence.sums import EQUAL_SHARES
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Block, Edge, Evidence, Piece, Recipe
 from mother.graph.plain import rounded
 from mother.measures import Measures
 
-OF_PARTS = 0.97  # probability that the parts were put together, and not the whole taken apart
 _BLOCK = re.compile(r"(.*?\d+)(?:\.|$)")
 
 
@@ -34,6 +33,11 @@ def merged_edges(merge: Merge, ids: Sequence[str], m: Measures) -> list[Edge]:
         says = (
             f"each weight is that of one of {len(merge.parents)} models, or has the same multiples "
             f"of their steps as many others, but for {left} % of the weights"
+        )
+    if merge.method == MIXED:
+        says = (
+            f"it holds more of {len(merge.parents)} models than these have in common and a tree "
+            f"allows; {left} % of the squared step from the nearest is its own"
         )
     if merge.method == PART_OF_A_STEP:
         says = "it holds a part of the step between two models and nothing else, in every layer"
@@ -60,14 +64,14 @@ def with_mixtures(graph: ModelGraph, mixtures: Sequence[Mixture]) -> ModelGraph:
             continue
         left = rounded(found.left, 3) or 0.0
         shares = _rounded(np.array(found.shares))
-        odds = rounded(math.log(OF_PARTS / (1 - OF_PARTS)), 3) or 0.0
+        odds = rounded(math.log(PIECED / (1 - PIECED)), 3) or 0.0
         says = f"each of its matrices is that of one of {len(ids)} models, but for its gates"
         edges = [
             Edge(
                 parent,
                 found.model.id,
                 "merge",
-                direction_probability=OF_PARTS,
+                direction_probability=PIECED,
                 evidence=(Evidence("merge", odds, says),),
                 share=share,
             )

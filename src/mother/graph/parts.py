@@ -49,7 +49,8 @@ class Recipe:
     """How a model was put together from others.
 
     method: "linear", "slerp", "task arithmetic", "by block", "by single weights", "by parts" (the
-    experts of a mixture), "part of a step" (its largest weights or singular values) or "average".
+    experts of a mixture), "mixed" (of two, openly), "part of a step" (its largest weights or
+    singular values) or "average".
     parents: their ids; shares: the coefficient of each over the whole model. blocks: where the
     coefficients vary. unexplained: what is left of the step from the nearest parent, as a share of
     its squared length, or "by single weights" of the weights; 0 where the recipe gives the model

@@ -24,7 +24,7 @@ from mother.copies.duplicates import (
 from mother.evidence.sums import KIN_COSINE
 from mother.layouts import Group, Layer
 from mother.measures import is_matrix
-from mother.thresholds import MOST, TRACE
+from mother.thresholds import TRACE
 
 #: different values that must be seen of a model: constant and near-constant ones agree by chance
 TELLING_VALUES = 16

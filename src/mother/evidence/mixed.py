@@ -85,7 +85,8 @@ def _holds(inner: Array, o: int, c: int) -> bool:
 
 
 def _of_both(s: Array, a: int, b: int) -> bool:
-    return _alike(np.linalg.solve(s[np.ix_([a, b], [a, b])], s[[a, b], 0]))
+    shares: Array = np.linalg.solve(s[np.ix_([a, b], [a, b])], s[[a, b], 0]).astype(np.float64)
+    return _alike(shares)
 
 
 def _evenly(of: Products, t: int, trio: Indices) -> bool:

@@ -18,7 +18,6 @@ from mother.copies.duplicates import Duplicate
 from mother.evidence.sums import KIN_COSINE
 from mother.graph.parts import Edge
 from mother.measures import is_matrix
-from mother.thresholds import MOST
 
 
 def hung_from_larger(

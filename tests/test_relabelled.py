@@ -16,8 +16,9 @@ import mother
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.memory import opened_one
 from mother.checkpoints.tensor import constant
+from mother.evidence.agreement import chance
 from mother.evidence.hiding import find_hidden
-from mother.evidence.relabelled import chance, relabelling, tells
+from mother.evidence.relabelled import relabelling, tells
 from mother.graph.verdict import of_edge
 from mother.layouts import align
 from mother.layouts.moves import Move, found, still

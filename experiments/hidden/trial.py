@@ -17,7 +17,8 @@ from experiments.hidden.labels import hide, hides
 from experiments.hidden.nets import KINDS, Weights, blank, trained
 from experiments.hidden.page import Again
 from mother.checkpoints.memory import opened_one
-from mother.evidence.relabelled import LEVEL, Agreement, Relabelling, chance, relabelling
+from mother.evidence.agreement import Agreement, chance
+from mother.evidence.relabelled import LEVEL, Relabelling, relabelling
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 PAIRS, MANY, FEW = 2000, 10_000, 64  # independent pairs; pairs that share nets; nets

@@ -9,6 +9,7 @@ is the test made, and what hides one family undone.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,8 +23,8 @@ from mother.layouts import Group, Layer, align
 from mother.layouts.undoing import Undone, undone
 from mother.layouts.units import Array, spread
 from mother.layouts.wiring import matrices, natural, stream_of
-from mother.sketches.labels import labelled
-from mother.thresholds import LARGELY, MOST, SLIGHT
+from mother.sketches.labels import all_labelled
+from mother.thresholds import LARGELY, MOST, NEARLY_ALL, SLIGHT
 
 GLANCE_MATRICES = 12  # matrices of a group, of which a glance is taken
 GLANCE_WEIGHTS = 1 << 11  # weights of each
@@ -53,9 +54,9 @@ class _Family:
     first: Checkpoint
 
     @cached_property
-    def signature(self) -> tuple[str, Array]:
-        """What no relabelling changes."""
-        return labelled(self.first)
+    def signatures(self) -> dict[str, Array]:
+        """What no relabelling changes, by the axis that has labels, or may have some."""
+        return all_labelled(self.first)
 
 
 def find_hidden(group: Group) -> list[Hidden]:
@@ -145,20 +146,24 @@ def _is_transformer(layers: Sequence[Layer]) -> bool:
 
 def _likely(families: Sequence[_Family]) -> list[tuple[int, int]]:
     """Pairs of families whose signatures are alike, the likeliest first."""
-    alike: dict[tuple[str, int], list[int]] = {}
     if len(families) < 2:
         return []
+    held: dict[tuple[str, int], list[int]] = defaultdict(list)
     for k, family in enumerate(families):
-        name, values = family.signature
-        if len(values):
-            alike.setdefault((name, len(values)), []).append(k)
-    pairs: list[tuple[float, int, int]] = []
-    for numbers in alike.values():
-        values = np.stack([families[k].signature[1] for k in numbers])
+        for name, values in family.signatures.items():
+            if len(values):
+                held[name, len(values)].append(k)
+    pairs: dict[tuple[int, int], float] = {}
+    for (name, _), numbers in held.items():
+        values = np.stack([families[k].signatures[name] for k in numbers])
+        # of labels that are known to be some, the first name; others by chance more often
+        main = all(next(iter(families[k].signatures)) == name for k in numbers)
         products = values @ values.T
-        for x, y in np.argwhere(np.triu(products >= LARGELY, 1)).tolist():
-            pairs.append((-float(products[x, y]), numbers[x], numbers[y]))
-    return [(i, k) for _, i, k in sorted(pairs)[:TESTS]]
+        likely = products >= (LARGELY if main else NEARLY_ALL)
+        for x, y in np.argwhere(np.triu(likely, 1)).tolist():
+            pair = numbers[x], numbers[y]
+            pairs[pair] = max(pairs.get(pair, 0.0), float(products[x, y]))
+    return sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:TESTS]
 
 
 def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:

@@ -10,13 +10,14 @@ two such estimates by rank.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mother.checkpoints import Tensor
+from mother.evidence.agreement import Agreement
+from mother.evidence.unwired import found_alone, unwired
 from mother.layouts import Group
 from mother.layouts.units import (
     Array,
@@ -30,7 +31,6 @@ from mother.layouts.units import (
 from mother.layouts.wiring import (
     Chain,
     Hidden,
-    Shape,
     block,
     chain_of,
     matrices,
@@ -46,27 +46,6 @@ AXES = 16  # of a model that are looked at, spread over its blocks
 CHAIN_LARGEST = 4096  # units of a chain's axis
 
 Tensors = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Of the units looked at in an axis of one model, to be found among so many of the other, how
-    many two estimates place alike. name: of the first matrix that writes them."""
-
-    name: str
-    alike: int
-    units: int
-    among: int
-
-    @property
-    def p(self) -> float:
-        """The probability of as many by chance."""
-        return chance(self.alike, self.units, self.among)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether most are."""
-        return 2 * self.alike >= self.units
 
 
 @dataclass(frozen=True)
@@ -108,32 +87,6 @@ class Relabelling:
         return self.p * tried > LEVEL
 
 
-def chance(alike: int, units: int, among: int) -> float:
-    """The probability that two random placements of `units` into `among` places, no two into one,
-    agree in `alike` or more. By inclusion and exclusion, S_r = C(units, r) / (among)_r being the
-    expected number of sets of r on which they agree.
-
-    >>> chance(0, 5, 5), round(chance(1, 3, 3), 4), round(chance(3, 3, 3), 4)
-    (1.0, 0.6667, 0.1667)
-    """
-    if alike <= 0:
-        return 1.0
-    total, sign = 0.0, 1.0
-    for r in range(alike, units + 1):
-        log = _chosen(units, r) + _chosen(r - 1, alike - 1)
-        log -= math.lgamma(among + 1) - math.lgamma(among - r + 1)
-        term = math.exp(log)
-        total += sign * term
-        if term <= 1e-17 * total:
-            break
-        sign = -sign
-    return min(max(total, 0.0), 1.0)
-
-
-def _chosen(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
 def tensors_of(group: Group) -> tuple[Tensors, Tensors]:
     """Of a group's first two models, the tensors that both have, by name."""
     layers = [layer for layer in group.layers if layer.members[:2] == (0, 1)]
@@ -142,7 +95,8 @@ def tensors_of(group: Group) -> tuple[Tensors, Tensors]:
 
 
 def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
-    """The test of two models' tensors of the same names and shapes; None where no wiring is known.
+    """The test of two models' tensors of the same names and shapes: by the wiring, where one is
+    known and tells, else without. None where there is nothing to look at.
 
     >>> from mother.checkpoints.tensor import constant
     >>> draw = np.random.default_rng(0)
@@ -154,6 +108,15 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     >>> test.is_kin(), test.alike
     (True, 1.0)
     """
+    test = _wired(one, other)
+    if test is not None and test.is_kin():
+        return test
+    axes, tried = unwired(one, other)
+    free = Relabelling(tuple(axes), 2 * tried)  # the second test that is made
+    return free if (test is None and axes) or free.is_kin() else test
+
+
+def _wired(one: Tensors, other: Tensors) -> Relabelling | None:
     shapes = matrices({name: tensor.shape for name, tensor in one.items()})
     if (stream := stream_of(shapes)) is not None:
         inside = spread(stream.hidden, AXES)
@@ -172,26 +135,16 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
 def tells(one: Tensors) -> bool:
     """Whether the test would tell a model from itself, changed by noise of a tenth of its norm:
     whether it has power at this size. Strangers are called so only then."""
-    shapes = matrices({name: tensor.shape for name, tensor in one.items()})
-    looked_at = _looked_at(shapes)
+    noisy = {name: _noisy(tensor) for name, tensor in one.items()}
+    stream = stream_of(matrices({name: tensor.shape for name, tensor in one.items()}))
     whole = sum(tensor.size for tensor in one.values())
+    if stream is None:
+        return sum(one[name].size for name in found_alone(one, noisy)) >= MOST * whole
+    looked_at = {*stream.labelled, *(n for h in stream.hidden for n in (*h.written, *h.read))}
     if sum(one[name].size for name in looked_at) < MOST * whole:
         return False
-    test = relabelling(one, {name: _noisy(one[name]) for name in one})
+    test = _wired(one, noisy)
     return test is not None and test.is_kin()
-
-
-def _looked_at(shapes: Mapping[str, Shape]) -> set[str]:
-    """The matrices that the test reads, if the wiring leaves no doubt."""
-    if (stream := stream_of(shapes)) is not None:
-        return {*stream.labelled, *(n for h in stream.hidden for n in (*h.written, *h.read))}
-    chain = chain_of(shapes)
-    if chain is None or any(
-        chain.source.get(name) != before
-        for before, name in zip(chain.matrices, chain.matrices[1:], strict=False)
-    ):
-        return set()
-    return set(chain.matrices)
 
 
 def _noisy(tensor: Tensor) -> Tensor:

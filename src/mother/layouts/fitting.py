@@ -7,7 +7,7 @@ move that fits is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mother.checkpoints import Tensor
+from mother.layouts.joint import settled, shared
 from mother.layouts.moves import TAKEN, Move, found, glance, nearest, still, turned
+from mother.layouts.spectra import swaps
+from mother.layouts.unaided import MATCHED_LEAST, MATCHED_SIDE, signs, unaided
 from mother.layouts.units import Array, stream_turns, values_of
 from mother.layouts.wiring import block, matrices, natural, stream_of
 
@@ -68,7 +71,7 @@ class _Way:
 
     sides: Callable[[], tuple[Array, Array]]  # made anew each time: there may be many ways
     fit: Callable[[Move], Fit]
-    first: bool  # whether the known move is the first of its size
+    first: bool = False  # whether the known move is the first of its size
 
     def tried(self) -> _Tried:
         one, other = self.sides()
@@ -77,7 +80,13 @@ class _Way:
         off = float(np.square(one - move.of(other)).sum(dtype=np.float64))
         left = off + UNROTATED * float(np.square(one).sum(dtype=np.float64))
         left *= (MOVED if fit.norm else 1) * (RESCALED if move.scaled else 1)
-        return _Tried(left, fit, alike >= max(TAKEN, (1 + nearest(*one.shape)) / 2))
+        least = (1 + nearest(*one.shape)) / 2  # one, of single weights: any order fits these
+        return _Tried(left, fit, alike >= TAKEN and alike > least and one.shape[1] > 1)
+
+
+def _by_rows(one: Array, other: Array, move: Move, *scales: Array | None) -> tuple[Array, Array]:
+    seen = Fit(still(len(one)), move).of(other, *scales)
+    return one.reshape(len(one), -1), seen.reshape(len(one), -1)
 
 
 class _Tried(NamedTuple):
@@ -107,6 +116,8 @@ class Fitting:
         self.moves: dict[int, list[Move]] = {}
         self.fits: dict[str, Fit] = {}
         self.loose: set[str] = set()
+        self._tried: set[str] = set()  # by themselves
+        self.swapped = False
         self._vectors = {n: t.size for n, t in one.items() if 1 < max(t.shape, default=0) == t.size}
 
     def run(self) -> dict[str, Fit]:
@@ -124,23 +135,64 @@ class Fitting:
                 self._fit(self._best(spin))
                 for move in self.moves[spin.size][:1]:
                     self._best(move)
+        self._settle()
         self._tie()
         return self.fits
 
     def _fit(self, spin: Move | None) -> None:
         """Matrix by matrix, until none of those left fits."""
-        self.fits, self.moves = {}, {}
+        self.fits, self.moves, self._tried = {}, {}, set()
         if spin is not None:
             self._know(spin)
         for name in self.stay & self.shapes.keys():
             rows, length = self.shapes[name][:2]
             self.fits[name] = Fit(still(rows), still(length))
         left = sorted(self.shapes.keys() - self.stay, key=natural)
-        while left:
-            done = [name for name in left if self._fitted(name)]
-            if not done:
-                return
+        steps = (self._by_known, self._by_itself, self._by_both, self._elsewhere)
+        while left and any(step(left) for step in steps):
             left = [name for name in left if name not in self.fits]
+
+    def _by_known(self, left: Sequence[str]) -> bool:
+        """Whether any matrix fits by moves that are known."""
+        return bool([name for name in left if self._fitted(name)])
+
+    def _by_itself(self, left: Sequence[str]) -> bool:
+        """Whether one fits with the help of no other."""
+        for name in left:
+            one, other = self._both(name)
+            sides = one.shape[:2]
+            if name in self._tried or max(sides) > MATCHED_SIDE or min(sides) < MATCHED_LEAST:
+                continue
+            self._tried.add(name)
+            rows, columns = unaided(one, other)
+            move = Move(columns, signs(one, other[rows][:, columns])[1])
+            if self._taken(
+                name, _Way(partial(_by_rows, one, other, move), partial(Fit, columns=move))
+            ):
+                return True
+        return False
+
+    def _by_both(self, left: Sequence[str]) -> bool:
+        """Whether any fits by moves that are known of both of its axes: a few weights tell none."""
+        before = len(self.fits)
+        for name in left:
+            one, other = self._both(name)
+            rows, columns = one.shape[:2]
+            fits = [Fit(x, y) for x in self._known(rows) for y in self._known(columns)]
+            best = min(fits, key=lambda fit: float(np.square(one - fit.of(other)).sum()))
+            a, b = one.ravel(), best.of(other).ravel()
+            if a @ b >= TAKEN * np.linalg.norm(a) * np.linalg.norm(b) > 0:
+                self.fits[name] = best
+        return len(self.fits) > before
+
+    def _elsewhere(self, left: Sequence[str]) -> bool:
+        """Whether any of those left lies under the name of another one of its shape, as experts may
+        do that stand in another order. They are paired by singular values, once."""
+        swapped = {} if self.swapped else swaps(self.one, self.other, left)
+        self.swapped |= bool(swapped)
+        self.other |= {name: self.other[theirs] for name, theirs in swapped.items()}
+        self._tried -= swapped.keys()
+        return bool(swapped)
 
     def _know(self, move: Move) -> None:
         known = self.moves.setdefault(move.size, [])
@@ -163,8 +215,11 @@ class Fitting:
             for k, (alike, way) in enumerate(ways)
             if way.first or (alike >= ways[0][0] - BOTH_TRIED if sure else k < HEADS)
         ]
-        tried = [way.tried() for way in few]
-        best = min(tried, key=lambda each: each.left)
+        return self._taken(name, *few)
+
+    def _taken(self, name: str, *ways: _Way) -> bool:
+        """Whether the way that leaves least fits."""
+        best = min((way.tried() for way in ways), key=lambda each: each.left)
         if best.fits:
             self.fits[name] = best.fit
             self._know(best.fit.rows)
@@ -181,10 +236,6 @@ class Fitting:
         rows, columns = one.shape[:2]
         length = one[0].size
 
-        def by_rows(move: Move, *scales: Array | None) -> tuple[Array, Array]:
-            seen = Fit(still(rows), move).of(other, *scales)
-            return one.reshape(rows, -1), seen.reshape(rows, -1)
-
         def by_columns(move: Move) -> tuple[Array, Array]:
             x, y = (np.swapaxes(z, 0, 1).reshape(columns, -1) for z in (one, move.of(other, 0)))
             return x, y
@@ -195,7 +246,7 @@ class Fitting:
                 for norm, *scales in self._norms(name, size):
                     fit = partial(Fit, columns=move, norm=norm)
                     first = move is self._known(size)[0]
-                    yield _Way(partial(by_rows, move, *scales), fit, first)
+                    yield _Way(partial(_by_rows, one, other, move, *scales), fit, first)
         for move in self._known(rows):
             yield _Way(partial(by_columns, move), partial(Fit, move), move is self._known(rows)[0])
 
@@ -218,27 +269,52 @@ class Fitting:
         """The orthogonal matrix that brings all that reads or writes the stream nearest."""
         total = np.zeros((spin.size, spin.size))
         for name, fit in self.fits.items():
-            one, other = self._both(name)
-            into, out_of = (
-                (x.ravel() for x in self._both(fit.norm)[::-1]) if fit.norm else (None, None)
-            )
-            sides = one.reshape(fit.rows.size, fit.columns.size, -1).astype(np.float64)
             for axis, move, across in ((0, fit.rows, fit.columns), (1, fit.columns, fit.rows)):
-                if move is not spin or across.mixed is not None:  # what is mixed was fitted to it
-                    continue
-                rest = replace(fit, rows=still(spin.size))
-                if axis:
-                    rest = replace(fit, columns=still(spin.size))
-                seen = rest.of(other, into).reshape(sides.shape)
-                whole = sides if out_of is None else sides * out_of[None, :, None]
-                a, b = (np.moveaxis(x, axis, -1).reshape(-1, spin.size) for x in (whole, seen))
-                total += b.T @ a / max(float(np.square(a).sum()), 1e-300)
+                if move is spin and across.mixed is None:  # what is mixed was fitted to it
+                    a, b = self._along(name, axis)
+                    total += b @ a.T / max(float(np.square(a).sum()), 1e-300)
         left, _, right = np.linalg.svd(total)
         better = turned(np.asarray(left @ right))
         for name, fit in self.fits.items():
             both = [better if move is spin else move for move in (fit.rows, fit.columns)]
             self.fits[name] = Fit(both[0], both[1], fit.norm)
         return better
+
+    def _along(self, name: str, axis: int) -> tuple[Array, Array]:
+        """The units of both models along an axis of a matrix, all else undone, (n, k)."""
+        fit = self.fits[name]
+        one, other = self._both(name)
+        into, out_of = (x.ravel() for x in self._both(fit.norm)[::-1]) if fit.norm else (None, None)
+        rest = replace(fit, columns=still(fit.columns.size))
+        if axis == 0:
+            rest = replace(fit, rows=still(fit.rows.size))
+        shape = (fit.rows.size, fit.columns.size, -1)
+        seen = rest.of(other, into).reshape(shape).astype(np.float64)
+        whole = one.reshape(shape).astype(np.float64)
+        if out_of is not None:
+            whole = whole * out_of[None, :, None]
+        a, b = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1) for x in (whole, seen))
+        return a, b
+
+    def _settle(self) -> None:
+        """Units that several matrices hold lie in the order that these tell together."""
+        for _ in range(FIT_ROUNDS):
+            moves = {
+                (name, axis): move
+                for name, fit in self.fits.items()
+                for axis, move in enumerate((fit.rows, fit.columns))
+                if name not in self.stay and move.mixed is None
+            }
+            before = dict(moves)
+            orders = {key: move.order for key, move in moves.items()}
+            done = [settled(moves, places, self._along) for places in shared(orders)]
+            for (name, axis), move in moves.items():
+                if move is not before[name, axis]:
+                    fit = self.fits[name]
+                    fit = replace(fit, columns=move) if axis else replace(fit, rows=move)
+                    self.fits[name] = fit
+            if all(done):
+                return
 
     def _tie(self) -> None:
         """Units that are scaled where they are written are scaled back where they are read: one

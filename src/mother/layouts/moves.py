@@ -12,7 +12,9 @@ from mother.layouts.units import Array, Order, assigned, cosines, directions
 
 TAKEN = 0.8  # likeness of units, or heads, from which on they are taken for found
 BEYOND_HEADS = 0.98  # likeness from which on no heads are looked for, which would have to be
-LESS = 0.5  # times as far from 1 as single units are
+#: times as far from 1 as single units are; where these are found as well
+LESS, MUCH_LESS = 0.5, 0.2
+SHORTEST = 8  # weights of a unit whose length tells a scale
 SAMPLED_UNITS = 48  # units that decide whether a move fits
 #: mean deviation of the logarithms of scales, or their middle, beyond which units were scaled one
 #: by one, or all of them, and not trained
@@ -117,12 +119,12 @@ def turned(spin: Array) -> Move:
 def found(one: Array, other: Array) -> tuple[float, Move]:
     """The move that brings the other's units, (n, k), to the one's, and how alike they are then:
     none, one to one with signs and scales, or heads one to one, each turned in itself."""
-    best = _scaled(one, other, _paired(one, other))
+    best = scaled(one, other, _paired(one, other))
     for width in _widths(*one.shape):
         if best[0] >= BEYOND_HEADS:
             break
         turned = _by_heads(one, other, width)
-        if 1 - turned[0] < LESS * (1 - best[0]):
+        if 1 - turned[0] < (MUCH_LESS if best[0] >= TAKEN else LESS) * (1 - best[0]):
             best = turned
     return best
 
@@ -164,12 +166,15 @@ def _paired(one: Array, other: Array) -> Order:
     return order
 
 
-def _scaled(one: Array, other: Array, order: Order) -> tuple[float, Move]:
+def scaled(one: Array, other: Array, order: Order) -> tuple[float, Move]:
+    """The move to an order, with signs and scales, and how alike units are then."""
     a, b = one, other[order]
     inner = np.einsum("ij,ij->i", a, b, dtype=np.float64)
     length = np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30)
     sign = np.where(inner < 0, -1.0, 1.0)
-    scale = _scales(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
+    scale = np.ones(len(a))
+    if a.shape[1] >= SHORTEST:
+        scale = _scales(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
     return float(np.abs(inner).sum() / length.sum()), Move(order, sign * scale)
 
 

@@ -23,6 +23,7 @@ MODEL_LARGEST = 1 << 24  # weights of a model that is looked at: above, singular
 MAX_OF_SHAPE = 1 << 11  # tensors of one shape
 FARTHEST_WEIGHT = 1e30  # a weight beyond which all are alike
 Shape = tuple[int, ...]
+Tensors = Mapping[str, Tensor]
 #: how often a model holds each shape, whichever way matrices are turned
 Shapes = frozenset[tuple[Shape, int]]
 
@@ -78,6 +79,29 @@ def by_spectra(own: Checkpoint, like: Checkpoint) -> Renaming | None:
     names = {theirs: ours for (ours, _), (theirs, _) in pairs}
     turned = frozenset(n for (_, a), (n, b) in pairs if a.shape != b.shape)
     return Renaming(like, names, turned)
+
+
+def swaps(one: Tensors, other: Tensors, names: Sequence[str]) -> dict[str, str]:
+    """For those of some matrices of two models that lie under the name of another one of their
+    shape in the other, its name; and for vectors of their modules. None of what is too large."""
+    alike: dict[Shape, list[str]] = defaultdict(list)
+    for name in names:
+        shape = one[name].shape
+        if min(shape[0], math.prod(shape[1:])) <= SIDE:
+            alike[shape].append(name)
+    found: dict[str, str] = {}
+    for some in alike.values():
+        if 1 < len(some) <= MAX_OF_SHAPE and len(some) * one[some[0]].size <= MODEL_LARGEST:
+            pairs = _paired(*([(name, side[name]) for name in some] for side in (one, other)))
+            found |= {ours: theirs for (ours, _), (theirs, _) in pairs if ours != theirs}
+    for ours, theirs in list(found.items()):
+        at, there = (name[: name.rfind(".") + 1] for name in (ours, theirs))
+        for name in (n for n in one if at and n.startswith(at) and n not in names):
+            if (moved := there + name[len(at) :]) in other and other[moved].shape == one[
+                name
+            ].shape:
+                found[name] = moved
+    return found
 
 
 _Named = tuple[str, Tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,11 +12,9 @@ import numpy as np
 from mother.checkpoints import Checkpoint, Slice, Tensor
 from mother.layouts.alignment import align
 from mother.layouts.fitting import Fit, Fitting
-from mother.layouts.moves import Move, are_scaled, still
+from mother.layouts.moves import SHORTEST, Move, are_scaled, still
 from mother.layouts.units import Array, values_of
 from mother.thresholds import MOST
-
-SHORTEST = 8  # weights of a row or column whose length tells a scale
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class Undone:
 
     fits: of matrices, by name; vectors: of vectors, None of those not found; norms: scales of the
     one's norms, by name, which had moved into matrices. lost: what was not found. kinds: what was
-    undone, in words. share: of the weights that were found.
+    undone, in words. share: of the weights that were found. places: of tensors that stood in the
+    place of others of their shape, by stored names.
     """
 
     like: Checkpoint
@@ -35,6 +35,7 @@ class Undone:
     lost: frozenset[str]
     kinds: tuple[str, ...]
     share: float
+    places: Mapping[str, str]
 
     def seen(self, own: Checkpoint) -> Checkpoint:
         """A model that is stored as the one that was hidden, in the other's coordinates. What was
@@ -47,7 +48,8 @@ class Undone:
             elif name in self.lost:
                 tensors[f"{stored} (not found)"] = tensor
             else:
-                tensors[stored] = self._tensor(name, tensor, own)
+                place = self.places.get(stored, stored)
+                tensors[place] = replace(self._tensor(name, tensor, own), name=place)
         note = f"compared in the coordinates of {self.like.id!r}; undone: {', '.join(self.kinds)}"
         return replace(own, tensors=tensors, notes=(*own.notes, note))
 
@@ -109,6 +111,8 @@ def undone(
     both = [{x.name: x.tensors[k] for x in layers} for k in (0, 1)]
     fitting = Fitting(both[0], both[1], stay, spin)
     fits = fitting.run()
+    places = {t.name: both[1][name].name for name, t in fitting.other.items()}
+    both[1] = fitting.other
     norms = {fit.norm: both[0][fit.norm] for fit in fits.values() if fit.norm}
     vectors = _vectors(both[0], both[1], fitting, norms)
     named = {name: side.name for name, side in both[1].items()}
@@ -116,11 +120,12 @@ def undone(
     found = sum(both[1][name].size for name in named if name not in lost)
     kinds = sorted({kind for fit in fits.values() for kind in _kinds(fit)})
     kinds += ["scales of heads left out"] if fitting.loose else []
+    kinds += ["matrices swapped"] if fitting.swapped else []
     if not kinds:
         return None
     names = {stored: name for name, stored in named.items()}
     share = found / max(other.parameters, 1)
-    return Undone(one, names, fits, vectors, norms, lost, tuple(kinds), share)
+    return Undone(one, names, fits, vectors, norms, lost, tuple(kinds), share, places)
 
 
 def _kinds(fit: Fit) -> Iterator[str]:
@@ -137,15 +142,15 @@ def _vectors(
     norms: Mapping[str, Tensor],
 ) -> dict[str, Move]:
     """Moves of vectors: that of the rows of the matrix beside them, or the one that fits best."""
-    beside = {_module(name): fit.rows for name, fit in fitting.fits.items()}
+    beside: dict[tuple[str, int], list[Move]] = defaultdict(list)
+    for name, fit in fitting.fits.items():
+        beside[_module(name), fit.rows.size].append(fit.rows)
     found = {}
     for name in one:
         if name in fitting.shapes or name in norms:
             continue
         a, b = (values_of(side[name]).ravel().astype(np.float64) for side in (one, other))
-        known = [still(a.size), *fitting.moves.get(a.size, [])]
-        if (own := beside.get(_module(name))) is not None and own.size == a.size:
-            known = [own]
+        known = beside[_module(name), a.size] or [still(a.size), *fitting.moves.get(a.size, [])]
         ways = [way for move in known for way in (move, move.unsigned())]
         best = min(ways, key=lambda move: float(np.square(a - move.of(b)).sum()))
         if len(known) == 1 or np.linalg.norm(a - best.of(b)) <= MOST * np.linalg.norm(a):

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.layouts.units import LABELS_COMPARED, directions, gram, labelled_rows
-from mother.layouts.wiring import chain_of, matrices, stream_of
+from mother.layouts.units import LABELS_COMPARED, directions, gram, labelled_rows, spread, values_of
+from mother.layouts.wiring import chain_of, matrices, natural, stream_of
 
 LABELS = 64  # numbers that stand for a model's labels, a byte each
 LABELS_LARGEST = 1 << 26  # weights of a tensor that is read for them
+LABELS_MATRICES = 12  # that are looked at where it is not known which have them
+LABELS_LEAST = 8  # labels along an axis that may have them
 
 
 def labelled(checkpoint: Checkpoint) -> tuple[str, NDArray[np.float64]]:
@@ -37,6 +39,25 @@ def labelled(checkpoint: Checkpoint) -> tuple[str, NDArray[np.float64]]:
     if stream is None:  # units of a chain may be scaled, and are not mixed
         rows = directions(rows.T).T
     return name, gram(rows)
+
+
+def all_labelled(checkpoint: Checkpoint) -> dict[str, NDArray[np.float64]]:
+    """The same of each axis that labels may stand along, by a name for it, if no stream says which
+    do: of the first and last ones of a model, rows and what they read."""
+    name, values = labelled(checkpoint)
+    found = {name: values}
+    tensors = {n: t for n, t in checkpoint.tensors.items() if t.is_weight}
+    shapes = matrices({n: t.shape for n, t in tensors.items()})
+    if stream_of(shapes) is not None:
+        return found
+    order = sorted((n for n in shapes if tensors[n].size <= LABELS_LARGEST), key=natural)
+    for name in dict.fromkeys([*order[: LABELS_MATRICES // 2], *order[-LABELS_MATRICES // 2 :]]):
+        rows = values_of(tensors[name]).reshape(shapes[name][0], -1)
+        for axis, units in enumerate((rows, rows.T)):
+            if len(units) >= LABELS_LEAST:
+                some = directions(units.T).T[spread(range(len(units)), LABELS_COMPARED)]
+                found[f"{axis} of {name}"] = gram(some)
+    return found
 
 
 def labels(checkpoint: Checkpoint) -> NDArray[np.int8]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.fuzz.readers import READERS
 
 KEPT = Path(__file__).with_name("readers.csv")
+BLIND = Path(__file__).with_name("blind.csv")
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 INPUTS, SECONDS = 1_000_000, 20 * 60  # of processor time; whichever comes first is enough
 
@@ -75,18 +76,29 @@ def write(figures: Mapping[str, Figures]) -> None:
             rows.writerow({"reader": name, **row})
 
 
+def blind() -> dict[str, int]:
+    """How many inputs each reader had that nothing guided (`blind`)."""
+    found: dict[str, int] = {}
+    if BLIND.exists():
+        with BLIND.open(newline="") as rows:
+            for row in csv.DictReader(rows):
+                found[row["reader"]] = found.get(row["reader"], 0) + int(row["inputs"])
+    return found
+
+
 SECTION = """## Fuzzed
 
 Bytes at random, guided by the edges of code that they cover, by
 `python -m experiments.fuzz.checkpoints`, which writes these figures (atheris; Python code only):
 {inputs:,} inputs for each reader, or {minutes} minutes of processor time, whichever comes first;
 what had less is in bold. An input is opened, and the ends of its tensors are read. *MB*: the most
-memory that came to what reading took before; *slowest*: processor time of one input. A crash, a
+memory that came to what reading took before; *slowest*: processor time of one input. *Blind*:
+inputs changed at random that nothing guided, by `python -m experiments.fuzz.blind`. A crash, a
 refusal of more than a line, more than a second or a GB would have been *found*; what was is mended,
 and read again by the tests (`tests/data/fuzz`).
 
-| reader | inputs | minutes | edges | MB | slowest, s | found |
-|---|---|---|---|---|---|---|
+| reader | inputs | minutes | edges | MB | slowest, s | found | blind |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 _CELLS = 11  # in a row of the page's table
@@ -124,13 +136,14 @@ def _inputs(of: Figures | None) -> str:
 
 
 def _section(known: Mapping[str, Figures]) -> str:
-    rows = []
+    rows, unguided = [], blind()
     for name in READERS:
         of = known.get(name)
         cells = [name, _inputs(of), *[""] * 5]
         if of is not None:
             cells[2:] = [f"{of.minutes:.1f}", f"{of.edges:,}", str(of.megabytes)]
             cells += [f"{of.slowest:.2f}", str(of.faults)]
+        cells.append(f"{unguided[name]:,}" if name in unguided else "")
         rows.append(f"| {' | '.join(cells)} |")
     told = {"inputs": INPUTS, "minutes": SECONDS // 60, "rows": "\n".join(rows)}
     return SECTION.format(**told)

@@ -63,7 +63,8 @@ Beside no family stood AWQ and SmoothQuant by the tools that fold scales, compre
 NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives,
 Caffe, Darknet, MindSpore, whisper.cpp, llamafiles and DeepSpeed; most of these are read in tests,
 from files in `tests/data/formats` or made there. A copy that was decoded and stored as floats
-again is `quantized`, in an index, too. Attacks on readers are in [reliability](reliability.md#attacks).
+again is `quantized`, in an index, too. Attacks on readers are in
+[reliability](reliability.md#attacks).
 """
 COLUMNS = (
     "| format | written by | values | half | hub | right parent | relation | scheme | moved |"

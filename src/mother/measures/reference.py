@@ -40,6 +40,21 @@ def middle(layer: Layer, n: int) -> NDArray[np.float64]:
     return rows
 
 
+def evened(samples: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Samples in units of how far the models are apart in each, so that every layer counts alike:
+    one head that was made anew takes a model no farther from what it has all else of.
+
+    >>> evened([np.array([[1.0, 1.0], [-1.0, -1.0]]), np.array([[30.0], [-10.0]])])[1].ravel()
+    array([ 1.5, -0.5])
+    """
+    return [rows / (_spread(rows) or 1.0) for rows in samples]
+
+
+def _spread(rows: NDArray[np.float64]) -> float:
+    have = rows[np.isfinite(rows).all(axis=1)]
+    return float(np.sqrt(np.mean((have - have.mean(axis=0)) ** 2))) if len(have) else 0.0
+
+
 def squared_distances(samples: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Mean squared difference per sampled weight, over the layers that a pair shares; (n, n).
 

@@ -221,7 +221,7 @@ def measure(
     result does not depend on `threads`.
     """
     n = len(group.checkpoints)
-    samples = reference.sample(group.layers, n)
+    samples = reference.evened(reference.sample(group.layers, n))
     distance = reference.squared_distances(samples) if samples else np.zeros((n, n))
     trees = {
         members: reference.reference_tree(distance[np.ix_(members, members)])

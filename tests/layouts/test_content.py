@@ -10,6 +10,8 @@ import pytest
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.layouts import align, in_one_layout
+from mother.options import Options
+from mother.recovery import recover_checkpoints
 
 BLOCKS, WIDTH, HIDDEN = 3, 64, 96
 
@@ -175,3 +177,25 @@ def test_weights_that_are_no_numbers_are_found_nowhere():
     huge = {n: np.full_like(v, np.inf) for n, v in model(0).items()}
     given = [checkpoint("a", model(0)), checkpoint("b", renamed(broken))]
     assert not in_one_layout([*given, checkpoint("c", turned(huge))])[1]
+
+
+@pytest.mark.parametrize("died", [0, 40])
+def test_norms_folded_into_rows_are_seen_where_rows_are_rows(died):
+    """A converter for phones turns kernels, folds batch norms into them, and leaves of units that
+    died what single precision does."""
+    rng = np.random.default_rng(0)
+    keras, phone = {}, {}
+    for k in range(6):
+        kernel = rng.normal(size=(1, 1, 48, 64)).astype(np.float32)
+        kernel[..., :died] *= 1e-24
+        by = np.exp(1.5 * rng.normal(size=64)).astype(np.float32)
+        keras[f"conv_{k}/kernel"] = kernel
+        keras[f"norm_{k}/gamma"] = by
+        phone[f"model/conv_{k}/Conv2D"] = np.moveaxis(kernel * by, -1, 0)
+    models = [
+        Checkpoint(name, Path(name), name, {n: constant(n, w) for n, w in weights.items()})
+        for name, weights in (("keras", keras), ("tflite", phone))
+    ]
+    graph = recover_checkpoints(models, Options(bootstrap=0))
+    (edge,) = graph.edges
+    assert (edge.parent, edge.child, edge.relation) == ("keras", "tflite", "converted")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,13 +55,20 @@ def in_one_layout(checkpoints: Sequence[Checkpoint]) -> tuple[list[Checkpoint], 
     changed: dict[int, Checkpoint] = {}
     look = _Look(MAX_LOOKS, READINGS * sum(c.parameters for c in checkpoints))
     groups.sort(key=_rank)
+    kept = set[int]()  # models in whose layout others are seen
     for k, group in enumerate(groups):
         for layout in _by_layout(group):
             for other in groups[:k]:
                 if not may_be_seen(layout[0], other.checkpoints[0]):
                     continue
-                if plan := look.among(layout[:1], _spread(other.checkpoints)):
-                    changed |= {id(c): plan.seen(c) for c in layout}
+                ways: list[tuple[Sequence[Checkpoint], Sequence[Checkpoint]]]
+                ways = [(layout, other.checkpoints)]
+                if _may_turn(layout, other, kept | changed.keys()):
+                    ways.append((other.checkpoints, layout))
+                if found := look.best(ways):
+                    plan, models, relatives = found
+                    changed |= {id(c): plan.seen(c) for c in models}
+                    kept |= {id(c) for c in relatives}
                     break
     for group in groups:
         for own, seen in _partly(group, look):
@@ -70,12 +77,33 @@ def in_one_layout(checkpoints: Sequence[Checkpoint]) -> tuple[list[Checkpoint], 
     return out, {c.id for c in checkpoints if id(c) in changed}
 
 
+def _may_turn(layout: Sequence[Checkpoint], other: Group, fixed: Set[int]) -> bool:
+    """Whether the models of another group may be seen in this layout instead. A converter that
+    folds norms into matrices multiplies their rows, which are rows still where they are stored as
+    such, and not where they are columns."""
+    return (
+        layout[0].format != other.checkpoints[0].format
+        and len(_by_layout(other)) == 1
+        and fixed.isdisjoint(id(c) for c in other.checkpoints)
+    )
+
+
 @dataclass
 class _Look:
     """What may still be read to find models in others."""
 
     times: int
     weights: int
+
+    def best(
+        self, ways: Sequence[tuple[Sequence[Checkpoint], Sequence[Checkpoint]]]
+    ) -> tuple[Plan, Sequence[Checkpoint], Sequence[Checkpoint]] | None:
+        """Of models to be seen in the layout of others, those of which most is found."""
+        plans = [
+            (self.among(models[:1], _spread(others)), models, others) for models, others in ways
+        ]
+        found = [(plan, models, others) for plan, models, others in plans if plan]
+        return max(found, key=lambda each: each[0].weights, default=None)
 
     def among(self, models: Sequence[Checkpoint], relatives: Sequence[Checkpoint]) -> Plan | None:
         """How the first of the models that is found in a relative is stored in its layout."""
@@ -202,6 +230,11 @@ class Plan:
     rows: Mapping[str, RowMap]
     vectors: Mapping[str, RowMap]
     layout_of: str
+
+    @property
+    def weights(self) -> int:
+        """How many are found."""
+        return sum(math.prod(self.shapes[name]) for name in self.rows)
 
     def seen(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint in the other layout; what has no place there keeps its name."""

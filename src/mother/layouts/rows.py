@@ -18,6 +18,7 @@ import numpy as np
 from mother.checkpoints import Tensor
 from mother.checkpoints.tensor import Array
 from mother.layouts.unfolding import Unfolding, unfoldings
+from mother.thresholds import TRACE
 
 #: elements of a row that are looked at, the first ones
 ROW_ELEMENTS = 256
@@ -94,12 +95,12 @@ def _first_look(
     for name, own in wanted.items():
         places = np.unique(np.linspace(0, own.rows - 1, ROWS_FIRST).astype(int))
         width = min(own.length, ROW_ELEMENTS)
-        for place in places.tolist():
-            start = place * own.length
-            row = ours[name].read(start, start + width).astype(np.float32)
-            if np.ptp(row) > 0:
-                owners[own.length].append(name)
-                samples[own.length].append(row / np.linalg.norm(row))
+        starts = (place * own.length for place in places.tolist())
+        some = _directions(np.stack([ours[name].read(at, at + width) for at in starts]))
+        told = some[some.any(axis=1)]
+        if len(told):
+            owners[own.length] += [name] * len(told)
+            samples[own.length] += [*told]
     stacked = {length: np.stack(each) for length, each in samples.items()}
     best = {length: np.zeros(len(each)) for length, each in stacked.items()}
     where: dict[int, list[Source | None]] = {n: [None] * len(e) for n, e in stacked.items()}
@@ -134,10 +135,19 @@ def _matrices(theirs: Mapping[str, Tensor], lengths: set[int]) -> Iterator[tuple
 
 
 def _directions(matrix: Array) -> Array:
+    """The first elements of rows, of norm 1; zeros of those that tell nothing: constant ones, and
+    those next to nothing beside the longest, as decay leaves units that died.
+
+    >>> _directions(np.array([[3.0, 4.0], [1.0, 1.0], [1e-30, 2e-30]])).round(1)
+    array([[0.6, 0.8],
+           [0. , 0. ],
+           [0. , 0. ]], dtype=float32)
+    """
     part = matrix[:, :ROW_ELEMENTS].astype(np.float32)
-    part[np.ptp(part, axis=1) == 0] = 0
     norms = np.linalg.norm(part, axis=1, keepdims=True)
-    directions: Array = part / np.where(norms > 0, norms, 1)
+    norms[~np.isfinite(norms)] = 0
+    told = (np.ptp(part, axis=1, keepdims=True) > 0) & (norms > TRACE * norms.max(initial=0.0))
+    directions: Array = np.where(told, part / np.where(norms > 0, norms, 1), np.float32(0))
     return directions
 
 

@@ -210,27 +210,40 @@ def test_parts_of_meta_are_joined(tmp_path):
     same(open_checkpoint(tmp_path), whole)
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("stage", [2, 3])
-def test_zero_states_are_joined(tmp_path, stage):
+def test_zero_states_are_joined(tmp_path, stage, padded):
     """As deepspeed/utils/zero_to_fp32.py joins them."""
     whole = {"a": torch.randn(5, 3), "b": torch.randn(7)}
+    kept = torch.randn(3, 3)  # not trained
     shapes = [{name: value.shape for name, value in whole.items()}]
+    model = {"module": {"running": torch.ones(3)}, "param_shapes": shapes}
+    told: dict = {"zero_stage": stage}
     if stage == 2:
-        flat = torch.cat([*(v.flatten() for v in whole.values()), torch.zeros(2)]).chunk(2)
-        ranks = [{"single_partition_of_fp32_groups": [part.clone()]} for part in flat]
+        after = [3, 1] if padded else [0, 2]
+        told |= {"param_alignment_paddings": [after]} if padded else {}
+        pairs = zip(whole.values(), after, strict=True)
+        flat = torch.cat([x for v, n in pairs for x in (v.flatten(), torch.full((n,), 9.0))])
+        ranks = [{"single_partition_of_fp32_groups": [part.clone()]} for part in flat.chunk(2)]
+        model["module"]["kept"] = kept
     else:
-        padded = [torch.cat([v.flatten(), torch.zeros(v.numel() % 2)]) for v in whole.values()]
+        padded_ones = [torch.cat([v.flatten(), torch.zeros(v.numel() % 2)]) for v in whole.values()]
         ranks = [
-            {"fp32_flat_groups": [torch.cat([each.chunk(2)[k] for each in padded])]}
+            {"fp32_flat_groups": [torch.cat([each.chunk(2)[k] for each in padded_ones])]}
             for k in range(2)
         ]
+        model["module"]["kept"] = torch.empty(0)
+        halves = torch.cat([kept.flatten(), torch.zeros(1)]).chunk(2)
     for k, rank in enumerate(ranks):
-        content = {"optimizer_state_dict": {"zero_stage": stage, **rank}}
+        content = {"optimizer_state_dict": told | rank}
         torch.save(content, tmp_path / f"zero_pp_rank_{k}_mp_rank_00_optim_states.pt")
-    before = "zero_pp_rank_0_" if stage == 3 else ""
-    model = {"module": {"running": torch.ones(3)}, "param_shapes": shapes}
-    torch.save(model, tmp_path / f"{before}mp_rank_00_model_states.pt")
-    same(open_checkpoint(tmp_path), whole | {"running": torch.ones(3)})
+        if stage == 3:
+            own = {"frozen_param_shapes": {"kept": kept.shape}}
+            own |= {"frozen_param_fragments": {"kept": halves[k].clone()}}
+            torch.save(model | own, tmp_path / f"zero_pp_rank_{k}_mp_rank_00_model_states.pt")
+    if stage == 2:
+        torch.save(model, tmp_path / "mp_rank_00_model_states.pt")
+    same(open_checkpoint(tmp_path), whole | {"running": torch.ones(3), "kept": kept})
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

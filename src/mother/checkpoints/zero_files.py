@@ -21,8 +21,11 @@ from mother.checkpoints.views import Tile, reshaped, rows, tiled
 from mother.checkpoints.work import STEP, Work
 
 _RANK = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt")
+_OWN = re.compile(r"zero_pp_rank_(\d+)_mp_rank_00_model_states\.pt")
 _STATES = re.compile(r"(?:mp_rank_\d+|zero_pp_rank_0_mp_rank_\d+)_model_states\.pt")
 MAX_RANKS = 100_000
+#: what a rank at stage 3 holds its weights under: the number of the stage is an object
+_THIRD = "fp32_flat_groups"
 
 
 def is_zero(names: list[str]) -> bool:
@@ -50,6 +53,7 @@ def read_zero(folder: Path) -> Checkpoint:
     try:
         tensors = dict(_buffers(model))
         tensors |= dict(_weights(model, parts))
+        tensors |= dict(_frozen(folder, model, names))
     except ValueError as error:
         raise refusal(folder, f"ZeRO checkpoint {error}") from None
     if not tensors:
@@ -68,10 +72,35 @@ def _buffers(model: TorchFile) -> Iterator[tuple[str, Tensor]]:
             yield clean(name), model.tensor(clean(name), view)
 
 
+def _frozen(folder: Path, model: TorchFile, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Weights that were not trained, of which each rank's model states hold a part at stage 3."""
+    tree = model.tree if isinstance(model.tree, dict) else {}
+    shapes = tree.get("frozen_param_shapes")
+    if not isinstance(shapes, dict) or not shapes or not model.file.path.name.startswith("zero_pp"):
+        return
+    own = sorted((int(m[1]), name) for name in names if (m := _OWN.fullmatch(name)))
+    held = [model, *(TorchFile.of(File(folder / name)) for rank, name in own if rank)]
+    parts = [part.tree.get("frozen_param_fragments") for part in held if _is_dict(part.tree)]
+    if len(parts) != len(held) or not all(map(_is_dict, parts)):
+        raise ValueError("has a rank without its frozen weights")
+    for name, shape in _named(shapes):
+        views = [part.get(name) for part in parts]
+        if not all(isinstance(view, StridedView) for view in views):
+            raise ValueError(f"has a rank without its part of {name[:200]!r}")
+        line = _chain([of.tensor("", v) for of, v in zip(held, views, strict=True)])
+        size = math.prod(shape)
+        if size > line.size:
+            raise ValueError(f"holds less than the weight {name[:200]!r} needs")
+        yield name, reshaped(rows(line, 0, size), shape, name)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Tensor]]:
     states = [_state(part) for part in parts]
-    stage = states[0].get("zero_stage")
-    key = "fp32_flat_groups" if stage == 3 else "single_partition_of_fp32_groups"
+    key = _THIRD if _THIRD in states[0] else "single_partition_of_fp32_groups"
     shapes = model.tree.get("param_shapes") if isinstance(model.tree, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(group, dict) for group in shapes):
         raise ValueError("does not tell the shapes of its weights")
@@ -79,19 +108,30 @@ def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Te
         [part.tensor("", view) for view in _views(state.get(key))]
         for part, state in zip(parts, states, strict=True)
     ]
-    if stage == 3:
+    if key == _THIRD:
         yield from _of_all(shapes, [_chain(each) for each in flat], model.file.work)
         return
     if any(len(groups) != len(shapes) for groups in flat):
         raise ValueError(f"has {len(shapes)} groups of weights, other numbers in its states")
+    paddings = states[0].get("param_alignment_paddings")
     for k, group in enumerate(shapes):
         line, at = _chain([groups[k] for groups in flat]), 0
-        for name, shape in _named(group):
+        after = [0] * len(group) if paddings is None else _paddings(paddings, k, len(group))
+        for (name, shape), padding in zip(_named(group), after, strict=True):
             size = math.prod(shape)
             if at + size > line.size:
                 raise ValueError(f"holds less than the weight {name[:200]!r} needs")
             yield name, reshaped(rows(line, at, at + size), shape, name)
-            at += size
+            at += size + padding
+
+
+def _paddings(told: Any, group: int, many: int) -> list[int]:
+    """How many elements follow each weight of a group, of which none needs them."""
+    found = told[group] if isinstance(told, list) and group < len(told) else None
+    whole = isinstance(found, list) and len(found) == many
+    if not whole or not all(type(n) is int and 0 <= n < 1 << 62 for n in found):
+        raise ValueError("tells of padding for other weights than it has")
+    return found
 
 
 def _of_all(

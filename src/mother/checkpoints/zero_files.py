@@ -128,8 +128,9 @@ def _weights(model: TorchFile, parts: list[TorchFile]) -> Iterator[tuple[str, Te
 def _paddings(told: Any, group: int, many: int) -> list[int]:
     """How many elements follow each weight of a group, of which none needs them."""
     found = told[group] if isinstance(told, list) and group < len(told) else None
-    whole = isinstance(found, list) and len(found) == many
-    if not whole or not all(type(n) is int and 0 <= n < 1 << 62 for n in found):
+    if not isinstance(found, list) or len(found) != many:
+        raise ValueError("tells of padding for other weights than it has")
+    if not all(type(n) is int and 0 <= n < 1 << 62 for n in found):
         raise ValueError("tells of padding for other weights than it has")
     return found
 

@@ -43,6 +43,17 @@ def test_a_near_twin_of_far_siblings_is_no_child() -> None:
     assert found([1.0, 1.0, 1.0, 0.4], [4.0, 5.0, 6.0, 1.0]) == [(0, 1, 2, 3, 4)]
 
 
+def test_siblings_below_a_model_that_is_there_hang_from_it() -> None:
+    """Children that were trained alike go a part of their way together, as from an ancestor in
+    between, which nothing tells from that."""
+    parents = np.array([NOBODY, 0, 1, 1])
+    squared, lacking = np.array([1.0, 9.0, 4.0, 5.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    out, hidden, doubted = hidden_ancestors(
+        parents, squared, lacking, squared - lacking, squared / 1e6, star
+    )
+    assert (out.tolist(), hidden, doubted.tolist()) == ([NOBODY, 0, 0, 0], [], [False] * 4)
+
+
 @pytest.mark.parametrize(
     ("many", "lack", "told"),
     [(1, -0.3, True), (3, -0.3, False), (3, -0.2, True), (3, 1.5, False)],

@@ -1,5 +1,7 @@
 """Merges by inner products alone: each recipe, what is no merge, and that none disturbs others."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import mother
 from mother.evidence.merges import Merged
 from mother.evidence.pieces import pieced
 from mother.measures import Measures
+from mother.methods.gram import _doubt_from_merged
+from mother.trees.forest import no_edges
 
 LAYERS, SIZE = 8, 3000
 P = LAYERS * SIZE
@@ -358,3 +362,27 @@ def test_what_is_put_together_by_weights_and_stored_coarsely_is_an_open_merge(re
     assert all(e.direction_probability < 0.8 for e in found)
     rest = {(e.parent, e.child) for e in graph.edges if e.child != "made"}
     assert rest == {(e.parent, e.child) for e in alone.edges}
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_two_merges_of_the_same_models_are_not_made_of_each_other(common):
+    """Each is nearer to the other than to any parent, and a sum of it and these."""
+    rng = np.random.default_rng(4)
+    base, drift = rng.standard_normal((2, P))
+    a, b, c = base + 0.1 * (common * (drift + base) + rng.standard_normal((3, P)))
+    models = [base, a, b, c, (a + b + c) / 3, 0.6 * a + 0.4 * b]
+    found = {m.child: {*m.parents} for m in Merged.of(measured(models)).merges}
+    assert found == {4: {1, 2, 3}, 5: {1, 2}}
+
+
+def test_what_is_nearer_to_a_merge_than_to_its_parent_may_come_from_either():
+    rng = np.random.default_rng(5)
+    p, q = rng.standard_normal((2, P))
+    t = (p + q) / 2
+    c, d = (start + 0.1 * rng.standard_normal(P) for start in (t, p))
+    m = measured([p, q, t, c, d])
+    forest = no_edges(5)
+    forest.parents[3:], forest.joined[3:] = 0, 0.9
+    unproven = replace(Merged.of(m), home=np.full(5, -1))
+    _doubt_from_merged(m, forest, unproven)
+    assert forest.joined[3:].tolist() == [0.45, 0.9]

@@ -91,3 +91,17 @@ def test_children_of_a_rounded_copy_hang_from_the_copy(tmp_path: Path) -> None:
     assert ("base-bf16", "of-copy") in relations
     assert ("base", "of-base") in relations
     assert graph.node("base-bf16").duplicate_of == "base"
+
+
+def test_of_one_body_with_many_heads_nothing_is_sure() -> None:
+    draw = np.random.default_rng(0)
+    body = {f"h.{k}.weight": draw.standard_normal((20, 20)).astype(np.float32) for k in range(3)}
+    heads = {f"m{k}": draw.standard_normal((2, 20)).astype(np.float32) for k in range(5)}
+    tuned = {n: w + draw.standard_normal(w.shape).astype(np.float32) / 20 for n, w in body.items()}
+    models = {k: body | {"head.weight": head} for k, head in heads.items()}
+    graph = mother.recover(models | {"tuned": tuned | {"head.weight": heads["m0"]}}, bootstrap=0)
+    among = [e for e in graph.edges if "tuned" not in (e.parent, e.child)]
+    assert among
+    assert all(e.undirected for e in among)
+    for known in (e.probabilities for e in among if e.probabilities):
+        assert max(known.parent, known.reverse, known.siblings) < 0.9

@@ -91,7 +91,20 @@ class Products:
 
     def explained(self, t: int, free: Mask) -> Fit | None:
         """Model t as a sum of as few of the free models as leave nothing; None where all leave
-        something. Forward selection by orthogonal least squares (Chen, Billings and Luo 1989)."""
+        something. Of two merges of the same models each is a sum of the other and of these, with
+        negative shares: without it they may go."""
+        found = self._selected(t, free)
+        if found is None or found.negative <= EQUAL_SHARES:
+            return found
+        every = [found]
+        for p in found.parents:
+            others = free.copy()
+            others[p] = False
+            every += [x for x in [self._selected(t, others)] if x is not None]
+        return min(every, key=lambda fit: round(fit.negative, 2))
+
+    def _selected(self, t: int, free: Mask) -> Fit | None:
+        """Forward selection by orthogonal least squares (Chen, Billings and Luo 1989)."""
         product, allowed = self.total, free.copy()
         allowed[t] = False
         with_t, left = product[t].copy(), float(product[t, t])

@@ -88,6 +88,7 @@ def recover(
             hang_parts(source, forest, parts)
     if merged is not None:
         leaf = _settled(source, forest, leaf, merged.loose)
+        _doubt_from_merged(source, forest, merged)
     _hang_leaves(source, forest, leaf)
     if replicates:
         forest.support[leaf >= 0] = 1.0
@@ -214,6 +215,18 @@ def _settled(source: Source, forest: Forest, leaf: Indices, loose: Bools) -> Ind
                 break
             out[c] = u
     return out
+
+
+def _doubt_from_merged(source: Source, forest: Forest, merged: Merged) -> None:
+    """Halve the belief in edges from a merge's parent to what is nearer to the merge: a model that
+    was trained from the parent is farther from the merge by what others gave to it, one that was
+    trained from the merge is nearer by as much."""
+    for merge in merged.merges:
+        c = np.flatnonzero(np.isin(forest.parents, merge.parents))
+        c = c[(merged.parent[c] < 0) & (merged.home[c] != merge.child)]
+        from_parent = _squared(source, c, forest.parents[c])[1]
+        from_merge = _squared(source, c, np.full_like(c, merge.child))[1]
+        forest.joined[c[from_merge < from_parent]] /= 2
 
 
 def _shares(source: Source, u: int, v: int, models: Sequence[int]) -> Array:

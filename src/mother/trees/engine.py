@@ -123,6 +123,11 @@ class Engine:
         kept, hidden, doubted = self.latent(parents)
         if not figures:
             return replace(no_edges(len(kept)), parents=kept, hidden=hidden)
+        for c in np.flatnonzero((kept != parents) & (kept >= 0)).tolist():
+            top = c  # its sibling, whose edge tells for both
+            while parents[top] != kept[c]:
+                top = int(parents[top])
+            direction[c] = direction[top]
         direction[doubted] = 0.5
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
@@ -251,7 +256,8 @@ class Engine:
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
         parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
-        forest.joined[c], forest.direction[c] = parent + reverse, parent / (parent + reverse)
+        forest.joined[c] = parent + reverse
+        forest.direction[c] = np.where(step > 0, parent / (parent + reverse), 0.5)
         forest.odds[c] = self.odds.of(p, c)
         self._claim(forest, p, c)
         rival, factor = rivals(kept, among, None if self.whole else RIVALS)
@@ -293,7 +299,8 @@ class Engine:
         counts = np.array([len(k) for k in around], dtype=np.intp)
         third = np.concatenate(around).astype(np.intp) if len(around) else np.zeros(0, np.intp)
         ends = (np.repeat(side, counts) for side in (p, c))
-        far = np.stack([self.family.squared(third, end) for end in ends])
+        # of models that are equal in all that tells, none is nearer than another
+        far = np.maximum([self.family.squared(third, end) for end in ends], NO_DISTANCE)
         step = np.maximum(self.family.squared(p, c), NO_DISTANCE)
         start = np.cumsum(counts) - counts
         least = np.full((2, len(p)), np.inf)
@@ -301,8 +308,7 @@ class Engine:
         for row, values in zip(least, (far.max(axis=0), far.min(axis=0)), strict=True):
             if some.any():
                 row[some] = np.minimum.reduceat(values, start[some])
-        with np.errstate(divide="ignore"):
-            both, one = np.log(least / step)
+        both, one = np.log(least / step)
         return beliefs(direction, both, np.where(some, one, 0.0), len(self.family))
 
     def _claim(self, forest: Forest, p: Indices, c: Indices) -> None:

@@ -28,9 +28,10 @@ def hidden_ancestors(
     apart: Callable[[Indices], Array],
     said: Sequence[Evidence] = (),
 ) -> tuple[Indices, list[Hidden], NDArray[np.bool_]]:
-    """Where a node's children lack too much of it for a parent, they hang beside it, from an
-    ancestor that nobody gave us, if that makes the tree shorter; of two models alone lack decides,
-    if each lacks of the other.
+    """Where a node's children lack too much of it for a parent, they hang beside it, from what it
+    hangs from itself, or, at the top of a tree, from an ancestor that nobody gave us, if that makes
+    the tree shorter; of two models alone lack decides, if each lacks of the other. Children of one
+    model that were trained alike go a part of their way together, as from an ancestor between.
 
     All siblings of a node lack the same of it, what it went through after that ancestor, however
     far they went themselves; what a true child forgets grows with how far it went. Siblings of
@@ -94,8 +95,9 @@ def hidden_ancestors(
         between = n == 2 and (reverse[child] > SIBLINGS * squared[child]).all()
         doubted[group] &= len(around) < FEWEST_AROUND
         if len(group) > 1 and (between or saved(apart(around)) > LITTLE):
-            out[group], doubted[group] = -1, False
-            hidden.append(Hidden(tuple(group), int(parents[top]), float(polarity[top])))
+            out[group], doubted[group] = parents[top], False
+            if parents[top] < 0:
+                hidden.append(Hidden(tuple(group), -1, float(polarity[top])))
     return out, hidden, doubted
 
 

@@ -34,6 +34,9 @@ OFTEN = 50  # rows after which they are kept
     type=click.IntRange(min=200),
     help="Only time `mother infer` on a hub of so many models.",
 )
+@click.option(
+    "--minutes", type=click.IntRange(min=1), help="Stop after so long; the next call goes on."
+)
 @click.option("--graphs", type=click.Path(path_type=Path), default=Path("data/graphs"))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("docs/experiments"), show_default=True
@@ -45,6 +48,7 @@ def attributes(
     families: int,
     split: tuple[Path, ...],
     hub: int | None,
+    minutes: int | None,
     graphs: Path,
     out: Path,
 ) -> None:
@@ -66,15 +70,19 @@ def attributes(
     rows: list[dict[str, object]] = []
     raw = out / f"{NAME}.csv"
     known = {key(row): row for row in _read(raw)}
-    for row in _rows(models, seeds, population, families, split, graphs, known):
+    for row in _rows(models, seeds, population, families, split, graphs, dict(known)):
         rows.append(row)
         known.pop(key(row), None)
         if len(rows) % OFTEN == 0:  # what is cut short is gone on with
             raw.write_text(table_as_csv([*rows, *known.values()]), encoding="utf-8")
+        if minutes is not None and time.perf_counter() - start > 60 * minutes:
+            rows += known.values()
+            break
     raw.write_text(table_as_csv(rows), encoding="utf-8")
     command = f"python -m experiments attributes --models {models} --seeds {seeds}"
     command += f" --population FOLDER --families {families}" if population else ""
     command += " --split FOLDER" * len(split)
+    command += f" --minutes {minutes}" if minutes else ""
     write(page(_read(raw), _read(large)), NAME, out, command, time.perf_counter() - start)
     click.echo(out / f"{NAME}.md")
 
@@ -96,9 +104,10 @@ def _rows(
     known: Mapping[tuple[str, ...], dict[str, object]],
 ) -> Iterator[dict[str, object]]:
     from experiments.attributes import trained, worlds
-    from experiments.attributes.page import FOUND, GRAPHS
+    from experiments.attributes.page import FEWER, FOUND, GRAPHS, TRUE
     from experiments.attributes.trial import trials
 
+    other = (TRUE, FEWER)
     kept = []
     if population is not None:
         made = sorted(p for p in population.iterdir() if len([*p.glob("*.safetensors")]) > 1)
@@ -111,9 +120,9 @@ def _rows(
         found = worlds.recovered(true, WRONG, seed)
         for three in [(true, found, worlds.without(found, MISSING, seed)), *kept]:
             several = dict(zip(GRAPHS, three, strict=True))
-            for share, by_subtree in product(HIDDEN, (False, True)):
-                # all three take three times as long
-                tried = GRAPHS if not seed and share in ON_ALL else (FOUND,)
+            for tried, share, by_subtree in product(((FOUND,), other), HIDDEN, (False, True)):
+                if tried == other and (seed or share not in ON_ALL):  # takes three times as long
+                    continue
                 for row in trials(
                     several, share, by_subtree, seed, tried, compared=[FOUND], known=known
                 ):

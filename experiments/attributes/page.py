@@ -29,7 +29,8 @@ most similar steps, whoever their relatives are; *graph network*, GraphSAGE (Ham
 Leskovec 2017) on plain torch, two layers over parents, children and siblings; and *ancestral
 states*, the default of `mother infer`. Like steps and the graph network see the weights: of models
 moments and spectra, of steps length, which layers moved, moments, spectra, ranks and how they lie
-to what was there. Ancestral states see the graph and what is stated, no more.
+to what was there; they are tried with the first seed only. Ancestral states see the graph and what
+is stated, no more.
 
 *hub*: simulated models, siblings more alike than parent and child, licences that drift to
 permissive ones and languages to English. arXiv:2508.06811 found these directions; its rates were
@@ -99,6 +100,9 @@ def page(rows: Sequence[Row], scale: Sequence[Row]) -> Page:
         "shares hidden together that all three were tried with: accuracy, or error.",
         _graphs(found),
         _places(found),
+        "## What was tried\n\nThe default, of each seed in so many trials: an attribute, a share "
+        "and a way of hiding each.",
+        _tried(found),
         *([_scale(scale)] if scale else []),
     ]
     text = "\n\n".join(parts)
@@ -144,22 +148,26 @@ def _verdict(found: Figures) -> str:
         over = {m: x for m, x in over.items() if not np.isnan(x)}
         ahead = min((x for m, x in over.items() if m in SIMPLE), default=np.nan)
         ours = found.some(key, method=OURS, graph=FOUND)
-        told = np.mean([str(r["follows"]) == "True" for r in ours])
+        told = float(np.mean([str(r["follows"]) == "True" for r in ours] or [np.nan]))
         if kind == "number":
             sure = [f"{found.mean(key, 'inside', method=OURS, graph=FOUND):.3f} inside", "–"]
         else:
             sure = [_three(pooled(ours)), _three(pooled(ours, LIKELY))]
+        if not over:
+            continue
         best = min(over, key=lambda m: over[m])
         bits = found.mean(key, "bits", method=OURS, graph=FOUND)
         tens = f"{10 * told:.0f}"
         most = f"{best} {-over[best]:+.3f}"
-        body.append([world, f"{name} ({kind})", f"{ahead:+.3f}", most, *sure, f"{bits:.2f}", tens])
+        body.append(
+            [world, f"{name} ({kind})", _three(ahead, "+"), most, *sure, f"{bits:.2f}", tens]
+        )
     head = ["world", "attribute", "ahead", "best of all others, and by how much it is ahead"]
     return markdown([*head, "calibration", "said", "bits a model", "told"], body)
 
 
-def _three(x: float) -> str:
-    return "–" if np.isnan(x) else f"{x:.3f}"
+def _three(x: float, sign: str = "") -> str:
+    return "–" if np.isnan(x) else f"{x:{sign}.3f}"
 
 
 def _gains(found: Figures, key: Key) -> Mapping[str, float]:
@@ -178,8 +186,8 @@ def _graphs(found: Figures) -> str:
         both = [r for r in found.some(key, method=OURS) if tuple(r[k] for k in TRIAL) in tried]
         cells = [spread(float(str(r[figure])) for r in both if r["graph"] == g) for g in GRAPHS]
         less = found.ahead(key, *({"method": OURS, "graph": g} for g in (FOUND, TRUE)))
-        if tried:
-            body.append([world, f"{name} ({kind})", *cells, f"{less:+.3f}"])
+        if not np.isnan(less):
+            body.append([world, f"{name} ({kind})", *cells, _three(less, "+")])
     return markdown(["world", "attribute", *GRAPHS, "recovered over true"], body)
 
 
@@ -190,7 +198,7 @@ def _places(found: Figures) -> str:
         gain = _gains(found, key)
         lives = [x for x, m in (("nodes", OURS), ("edges", STEPS)) if gain[m] > CLEARLY]
         lives.sort(key=lambda x: -gain[OURS if x == "nodes" else STEPS])
-        told = [f"{gain[m]:+.3f}" for m in (OURS, STEPS, NETWORK)]
+        told = [_three(gain[m], "+") for m in (OURS, STEPS, NETWORK)]
         body.append([*key[:2], *told, ", ".join(lives) or "nowhere"])
     return (
         "## Where attributes live\n\nBy how much relatives (ancestral states), steps alike and "
@@ -200,6 +208,15 @@ def _places(found: Figures) -> str:
         "guess.\n\n"
         + markdown(["world", "attribute", "relatives", "steps", "both", "lives on"], body)
     )
+
+
+def _tried(found: Figures) -> str:
+    body: dict[tuple[str, str], list[int]] = {}
+    for key in found.rows:
+        for row in found.some(key, method=OURS):
+            own = body.setdefault((key[0], str(row["seed"])), [0] * len(GRAPHS))
+            own[GRAPHS.index(str(row["graph"]))] += 1
+    return markdown(["world", "seed", *GRAPHS], [[*key, *own] for key, own in body.items()])
 
 
 def _scale(rows: Sequence[Row]) -> str:

@@ -217,6 +217,16 @@ def test_a_word_among_numbers_is_told(graph: ModelGraph) -> None:
         mother.infer(graph, rates)
 
 
+def test_numbers_with_commas_are_no_numbers_and_that_is_told(
+    tmp_path: Path, graph: ModelGraph
+) -> None:
+    text = "id;rate\n" + "".join(f"{x};{k},5e-5\n" for k, x in enumerate(TUNED))
+    fault = run(tmp_path, graph, text).exception
+    assert isinstance(fault, mother.UsageError)
+    assert "rate: '0,5e-5' is text, numbers have a point; write 0.5e-5, or say" in str(fault)
+    assert run(tmp_path, graph, text, "--kind", "rate=category").exit_code == 0
+
+
 def test_formulas_and_escapes_act_on_nothing(tmp_path: Path, graph: ModelGraph) -> None:
     evil = "=HYPERLINK(1)\x1b[31m"
     rows = [f"{x},{evil}" for x in ("base", *TUNED[:4])]

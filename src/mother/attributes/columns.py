@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ FEW, OFTEN = 12, 3
 MOSTLY = 0.9  # where so many of the values are numbers, the others are mistakes
 LARGEST = 1e150  # numbers whose squares can be summed
 ELEMENTS = 64  # of sets, the most frequent
+_COMMA = re.compile(r"[+-]?\d{1,15},\d{1,15}(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ def _kind(name: str, values: Sequence[Value | None]) -> str:
     if told and numbers == told:
         few = len(many) <= FEW and told >= OFTEN * len(many)
         return "category" if few else "number"
+    commas = [v for v in many if isinstance(v, str) and _COMMA.fullmatch(v)]
+    if sum(many[v] for v in commas) > MOSTLY * told:
+        raise UsageError(
+            f"{name}: {commas[0]!r} is text, numbers have a point; "
+            f"write {commas[0].replace(',', '.')}, or say --kind {name}=category"
+        )
     if numbers > MOSTLY * told and told - numbers < OFTEN * FEW:
         wrong = next(v for v in many if number(v) is None)
         raise UsageError(

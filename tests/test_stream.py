@@ -423,3 +423,18 @@ def test_from_files_in_place(tmp_path):
     opened = [open_checkpoint(tmp_path / f"{i:03}.safetensors", id=f"{i:03}") for i in range(5)]
     (group,) = align(opened)
     same_bytes(measure(group, **ALL), measure(group_of(models), **ALL))
+
+
+def test_what_is_equal_is_measured_as_equal_though_a_head_was_made_anew():
+    """One layer that is far from all is no reason to centre a model on another than its twin."""
+    rng = np.random.default_rng(0)
+    base = {f"h.{k}.w": rng.standard_normal((40, 50)) for k in range(6)}
+    base["head"] = rng.standard_normal((90, 50))
+    models = [
+        {n: w + 0.01 * rng.standard_normal(w.shape) for n, w in base.items()} for _ in range(6)
+    ]
+    models.append(models[3] | {"head": 9 * rng.standard_normal((90, 50))})
+    stored = [{n: w.astype(np.float32) for n, w in weights.items()} for weights in models]
+    found = measure(group_of(stored))
+    apart = found.squared_distance[:, 3, 6]
+    assert [n for n, x in zip(found.names, apart, strict=True) if x > 0] == ["head"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mother.evidence.mixed import KIN_MIXED, Mixed, mixed
 from mother.evidence.onward import Made, taught, trained_from
-from mother.evidence.pieces import Piece, Pieces, alike, glances, left_alone, pieced
+from mother.evidence.pieces import SETS, Piece, Pieces, alike, glances, left_alone, pieced
 from mother.evidence.steps import projected
 from mother.evidence.sums import ENOUGH_KIN, EQUAL_SHARES, Fit, Products, grown
 from mother.measures import Measures
@@ -226,7 +226,8 @@ def _mixed(
     def asked(t: int) -> Mixed | None:
         near = of.nearest(t, free, KIN_MIXED)
         some = [o for o in near if left_alone(weights, rounding, t, o)]
-        return mixed(of, t, near, some) if some else None
+        # of what all trainings leave alone, stored coarsely, more models have a part
+        return mixed(of, t, near, some) if 0 < len(some) <= 1 + SETS else None
 
     coarse = np.flatnonzero(free & (rounding > PRECISE)).tolist()
     waiting = {t: x for t in coarse if (x := asked(t))}

@@ -5,7 +5,6 @@ refused is an InputError of one line.
 """
 
 from mother.checkpoints.discovery import discover, open_checkpoint
-from mother.checkpoints.peft import lora_rank
 from mother.checkpoints.storage import File, lacking, prefetch
 from mother.checkpoints.tensor import Checkpoint, Problem, Slice, Tensor
 
@@ -17,7 +16,6 @@ __all__ = [
     "Tensor",
     "discover",
     "lacking",
-    "lora_rank",
     "open_checkpoint",
     "prefetch",
 ]

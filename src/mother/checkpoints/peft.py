@@ -50,11 +50,6 @@ def open_adapter(folder: Path, names: list[str], base: Checkpoint | None = None)
     return adapter if base is None else merge(adapter, base)
 
 
-def lora_rank(checkpoint: Checkpoint) -> int | None:
-    """The largest rank among the checkpoint's LoRA factors, None where it has none."""
-    return max(_ranks(checkpoint), default=None)
-
-
 def _ranks(checkpoint: Checkpoint) -> set[int]:
     found = set()
     for name, tensor in checkpoint.tensors.items():

@@ -1,6 +1,6 @@
 """The single streaming pass over aligned layers and what it yields. Knows nothing of relations."""
 
-from mother.measures.lowrank import pair_rank, rank_distances
+from mother.measures.lowrank import rank_distances
 from mother.measures.shapes import as_matrix, is_matrix
 from mother.measures.stream import Measures, as_if_drawn, measure
 
@@ -10,6 +10,5 @@ __all__ = [
     "as_matrix",
     "is_matrix",
     "measure",
-    "pair_rank",
     "rank_distances",
 ]

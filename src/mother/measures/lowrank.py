@@ -184,16 +184,10 @@ def rank_distances(
     return np.maximum(most, most.T)
 
 
-def pair_rank(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
-    """Rank of w_i - w_j in one layer, capped at the side of its sketch; i, j are models."""
-    at = [layer.members.index(i), layer.members.index(j)]
-    pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
-    return rank(sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k))))
-
-
 def low_rank_of_pair(layer: Layer, i: int, j: int, *, k: int = SKETCH, seed: int = 0) -> int:
-    """The same, but -1 where the step w_i - w_j has more to it than that rank: energy that is no
-    noise, beyond what rounding can have added."""
+    """Rank of w_i - w_j in one layer, capped at the side of its sketch; -1 where the step has more
+    to it than that rank: energy that is no noise, beyond what rounding can have added. i, j are
+    models."""
     at = [layer.members.index(i), layer.members.index(j)]
     pair = Layer(layer.name, layer.shape, (0, 1), tuple(layer.tensors[a] for a in at))
     sketch, noise = sketches(pair, k, seed)[1], float(np.hypot(*noise_of(pair, k)))

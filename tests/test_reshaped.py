@@ -1,5 +1,7 @@
 """Models of another shape than their parent: none disturbs what is found of the others."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -201,3 +203,25 @@ def test_a_narrower_one_between_two_is_open():
     middle = {n: (w + models["a"][n]) / 2 for n, w in models["base"].items()}
     edge, _ = beside(models, narrower(middle))
     assert edge.undirected
+
+
+@pytest.mark.parametrize("order", ["as they were", "permuted"])
+def test_a_narrower_model_under_other_names(order):
+    """Keras numbers the layers of a session on; units that were kept may stand in any order."""
+    rng = np.random.default_rng(0)
+    sides = (30, 60, 50, 10)
+    base = {k: rng.standard_normal(pair).astype("f4") for k, pair in enumerate(pairwise(sides))}
+    tuned = {k: w + 0.1 * rng.standard_normal(w.shape).astype("f4") for k, w in base.items()}
+    kept = [np.arange(30), rng.permutation(60)[:45], rng.permutation(50)[:40], np.arange(10)]
+    kept = kept if order == "permuted" else list(map(np.sort, kept))
+    few = {k: tuned[k][np.ix_(kept[k], kept[k + 1])] for k in tuned}
+    wide = {f"dense{f'_{k}' if k else ''}/kernel:0": w for k, w in base.items()}
+    found, _ = edges({"wide": wide, "few": {f"dense_{k + 3}/kernel:0": w for k, w in few.items()}})
+    assert [(ends, edge.relation) for ends, edge in found.items()] == [
+        (("wide", "few"), "reshaped")
+    ]
+    other = {
+        f"dense_{k + 3}/kernel:0": rng.permutation(w.ravel()).reshape(w.shape)
+        for k, w in few.items()
+    }
+    assert edges({"wide": wide, "few": other})[0] == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 PAGE = Path("docs/experiments/hidden.md")
+WIRINGS_PAGE = Path("docs/experiments/wirings.md")
 
 
 @click.command()
@@ -29,3 +30,14 @@ def hidden(families: int, crowd: int) -> None:
     found = [placed("decoder", trial.families("decoder", families), crowd)]
     text = page(list(trial.strangers()), again, methods, seeds, (crowd, found), list(costs()))
     PAGE.write_text(text, encoding="utf-8")
+
+
+@click.command()
+def wirings() -> None:
+    """Kinship under other labels of recurrent, branching and other nets."""
+    import torch
+
+    from experiments.hidden.found import page, rows
+
+    torch.set_num_threads(1)
+    WIRINGS_PAGE.write_text(page(list(rows())), encoding="utf-8")

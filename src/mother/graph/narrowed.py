@@ -16,7 +16,7 @@ from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Edge, Evidence, Tree
 from mother.graph.plain import rounded
 from mother.layouts.blocks import said
-from mother.layouts.narrowed import Narrowing, namesakes, narrowed
+from mother.layouts.narrowed import Narrowing, narrowed, under_names
 from mother.thresholds import LIKELY
 
 LOOKS = 64  # pairs of trees that are looked at
@@ -32,11 +32,13 @@ def with_narrowed(graph: ModelGraph, checkpoints: Sequence[Checkpoint]) -> Model
     models = {c.id: c for c in checkpoints if not c.is_sketch and not is_adapter_alone(c)}
     trees = [t for t in graph.trees if not t.hidden_root and t.root in models]
     for below, above in _pairs(trees, models):
-        own, other = models[below.root], models[above.root]
+        other = models[above.root]
         if not any(t.root == below.root for t in graph.trees):
             continue  # it hangs from another one by now
-        if (found := narrowed(own, other)) is not None:
-            graph = _hung(graph, below, above, found, models)
+        for own in under_names(models[below.root], other):
+            if (found := narrowed(own, other)) is not None:
+                graph = _hung(graph, own, below, above, found, models)
+                break
     return graph
 
 
@@ -47,7 +49,7 @@ def _pairs(trees: Sequence[Tree], models: Mapping[str, Checkpoint]) -> Iterator[
         (size[a] / size[b], b.root, a, b)
         for a in trees
         for b in trees
-        if 0 < size[a] < size[b] and namesakes(models[a.root], models[b.root])
+        if 0 < size[a] < size[b] and any(under_names(models[a.root], models[b.root]))
     ]
     for _, _, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:LOOKS]:
         yield a, b
@@ -102,12 +104,12 @@ def _placed(
 
 def _hung(
     graph: ModelGraph,
+    own: Checkpoint,
     below: Tree,
     above: Tree,
     found: Narrowing,
     models: Mapping[str, Checkpoint],
 ) -> ModelGraph:
-    own = models[below.root]
     place = _placed(graph, above, own, found, models)
     # a wider one may have been grown from it, but not one that went on from another wide one
     went_on = any(e.child == place.parent and not e.undirected for e in graph.edges)

@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import le
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint, Tensor
 from mother.layouts.rows import least_cosine
+from mother.layouts.wiring import natural
 from mother.thresholds import MOST, NEARLY_ALL
 
 Array = NDArray[np.float32]
@@ -115,6 +117,36 @@ def namesakes(own: Checkpoint, other: Checkpoint) -> bool:
     named = [n for n in ours if _NUMBER.sub("#", n) in kinds]
     differ = any(ours[n].shape not in kinds[_NUMBER.sub("#", n)] for n in named)
     return bool(named) and len(named) >= MOST * len(ours) and differ
+
+
+def under_names(own: Checkpoint, other: Checkpoint) -> Iterator[Checkpoint]:
+    """A model under names that another one may know it by: its own where most are namesakes; and
+    those of the other one, one after the other in natural order, where each tensor has its
+    counterpart there and none is larger. It says nothing of kinship.
+
+    >>> from pathlib import Path
+    >>> from mother.checkpoints.tensor import constant
+    >>> def of(id, **shapes):
+    ...     held = {name: constant(name, np.ones(shape)) for name, shape in shapes.items()}
+    ...     return Checkpoint(id, Path(id), "npz", held)
+    >>> wide = of("a", first=(9, 8), second=(8, 5), third=(5, 2))
+    >>> few = of("x", t10=(4, 2), t8=(9, 6), t9=(6, 4))
+    >>> (seen,) = under_names(few, wide)
+    >>> {name: tensor.shape for name, tensor in seen.tensors.items()}
+    {'first': (9, 6), 'second': (6, 4), 'third': (4, 2)}
+    """
+    if namesakes(own, other):
+        yield own
+    ours, theirs = (
+        sorted((n for n, t in c.tensors.items() if t.is_weight), key=natural) for c in (own, other)
+    )
+    if len(ours) != len(theirs) or ours == theirs:
+        return
+    pairs = list(zip(ours, theirs, strict=True))
+    shapes = [(own.tensors[n].shape, other.tensors[m].shape) for n, m in pairs]
+    fits = all(len(a) == len(b) and a[2:] == b[2:] and all(map(le, a, b)) for a, b in shapes)
+    if fits and any(a != b for a, b in shapes):
+        yield replace(own, tensors={m: replace(own.tensors[n], name=m) for n, m in pairs})
 
 
 class _Search:

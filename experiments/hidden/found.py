@@ -19,7 +19,8 @@ norm, and a net from another seed. All units of one model are put into another o
 joined maps, heads and experts, running statistics too; its function stays. Undone: `mother compare`
 says the same distance from the base as with nothing hidden, to a thousandth. Edges as before: a
 folder of the base, both children and the other net gives the same edges as with nothing hidden. The
-way was mended on such nets: they judge nothing. How it works is in [method.md](../method.md#under-other-labels).
+way was mended on such nets: they judge nothing. How it works is in
+[method.md](../method.md#under-other-labels).
 
 | net | weights | the copy is | 1 %: kin | undone | edges as before | 10 %: kin | undone | \
 edges as before | other seed, under other labels |

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_refinement
 from kit import edges, in_full
 from test_closer_characters import BUDGET, RANK, chain
 from test_refinement import family
 
+from mother import options
 from mother.evidence.looks import Look
 from mother.layouts import align
 from mother.measures import measure
@@ -71,6 +73,19 @@ def test_a_family_of_more_than_many(monkeypatch):
     alone = edges(recover_checkpoints(small, OPTIONS))
     assert len(alone & true) < len(found & true)
     assert 0 < len(refinement.asked) < len(models) // 2
+
+
+@pytest.mark.slow
+def test_one_model_beyond_the_limit_loses_no_edge(monkeypatch):
+    """The limit itself, with sketches that hold all: as many edges as all pairs find."""
+    monkeypatch.setattr(test_refinement, "SHAPES", {f"{k}.weight": (48, 48) for k in range(4)})
+    models, parents = family(options.MANY + 1, 1)
+    true = {(f"m{p}", f"m{c}") for c, p in enumerate(parents) if p >= 0}
+    small = [sketch(m, 1 << 20) for m in models]
+    near = edges(recover_checkpoints(small, OPTIONS))
+    monkeypatch.setattr("mother.architecture.MANY", len(models))
+    every = edges(recover_checkpoints(small, OPTIONS))
+    assert len(near & true) >= len(every & true) >= len(true) - 1
 
 
 @pytest.mark.parametrize("seed", range(2))

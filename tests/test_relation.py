@@ -96,7 +96,7 @@ def test_children_of_a_rounded_copy_hang_from_the_copy(tmp_path: Path) -> None:
 def test_of_one_body_with_many_heads_nothing_is_sure() -> None:
     draw = np.random.default_rng(0)
     body = {f"h.{k}.weight": draw.standard_normal((20, 20)).astype(np.float32) for k in range(3)}
-    heads = {f"m{k}": draw.standard_normal((2, 20)).astype(np.float32) for k in range(5)}
+    heads = {f"m{k}": draw.normal(0, 1 + k, (2, 20)).astype(np.float32) for k in range(5)}
     tuned = {n: w + draw.standard_normal(w.shape).astype(np.float32) / 20 for n, w in body.items()}
     models = {k: body | {"head.weight": head} for k, head in heads.items()}
     graph = mother.recover(models | {"tuned": tuned | {"head.weight": heads["m0"]}}, bootstrap=0)

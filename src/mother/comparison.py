@@ -37,7 +37,7 @@ from mother.measures.formats import roundings
 from mother.methods import adaptive
 from mother.options import Options
 from mother.sketches.sketch import check_alike
-from mother.thresholds import ALL_BUT_NOISE
+from mother.thresholds import ALL_BUT_NOISE, MOST
 
 UNLIKE = 0.05  # share of weights in layers that are hardly alike, from which on labels are doubted
 STRANGE = 0.9  # the same share of strangers
@@ -202,7 +202,7 @@ def _under_other_labels(
         seen = align([a, hidden.seen(b)])
         if len(seen) == 1:
             again = _judged(seen[0], names, in_part)
-            if again.relation != "strangers":
+            if again.relation != "strangers" and _hid(again, found):
                 return _known_again(again, hidden.kinds, reasons.of_relabelling(test, hidden), told)
     if found.relation != "strangers":
         return found
@@ -217,6 +217,13 @@ def _under_other_labels(
     strangers = power and apart and test is not None and test.is_chance()
     kin = "strangers" if strangers else "no kinship found"
     return replace(found, relation=kin, evidence=(*found.evidence, says), relabelled=told)
+
+
+def _hid(again: Comparison, found: Comparison) -> bool:
+    """Whether what was undone hid most of the way between two: training moves scales, too."""
+    if found.distance is None or again.distance is None:
+        return True
+    return again.distance < MOST * found.distance
 
 
 def _known_again(

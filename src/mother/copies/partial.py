@@ -74,6 +74,11 @@ def find_partial(
             differ_in &= matrices
         if any(same[differ_in, x, y].any() for x in others for y in (i, k)):
             continue  # taken whole from another: a merge, or what one of them was made from
+        held_here = (cosine[differ_in][:, kin][..., [i, k]] > least[differ_in, None, None]).any(
+            (0, 2)
+        )
+        if 2 * held_here.sum() < len(kin):
+            continue  # most have made anew what the two differ in, and tell nothing of it
         first, open_ = _original(group, m, differ_in, i, k, kin)
         if first is None and not differ[i, k]:  # which was first, no matrix tells
             first, open_ = i, True

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mother.evidence.mixed import KIN_MIXED, Mixed, mixed
 from mother.evidence.onward import Made, taught, trained_from
-from mother.evidence.pieces import SETS, Piece, Pieces, alike, glances, left_alone, pieced
+from mother.evidence.pieces import SETS, Pieces, alike, glances, left_alone, pieced
+from mother.evidence.recipes import BY_WEIGHT, MIXED, PART_OF_A_STEP, Merge
 from mother.evidence.steps import projected
 from mother.evidence.sums import ENOUGH_KIN, EQUAL_SHARES, Fit, Products, grown
 from mother.measures import Measures
@@ -33,45 +34,7 @@ NEAREST_PARENTS = 6  # those nearest to it
 GLANCED_AT = 64  # of the nearest, of which it may have some weights
 LONE_PARENTS = 4  # those of which it has what they alone have
 ALL_PARENTS = 9  # with those of which it has some weights
-BY_WEIGHT = "by single weights"
-PART_OF_A_STEP = "part of a step"
-MIXED = "mixed"
 IN_PART = 0.75  # probability of one that has of two others what no tree allows
-
-
-@dataclass(frozen=True)
-class Merge:
-    """child = sum over parents of share times parent.
-
-    parents: indices, the one with the largest share first; shares: (k,) over all layers. layers:
-    (L, k) by layer, NaN where the parents don't differ. left: of the squared step from the nearest
-    parent, what the sum does not explain; where it is put together weight by weight, of the
-    weights. kind: "merge" or "average". sure: probability that it is the child that was made, and
-    none of its parents. start, pieces: where it is put together weight by weight, what steps are
-    from, -1 elsewhere, and which weights hold which.
-    """
-
-    child: int
-    parents: tuple[int, ...]
-    shares: Array
-    layers: Array
-    left: float
-    method: str
-    kind: str = "merge"
-    sure: float = 0.99
-    start: int = -1
-    pieces: tuple[Piece, ...] = ()
-
-    def renumbered(self, models: NDArray[np.intp]) -> Merge:
-        """With the numbers that its models have among more."""
-
-        def of(some: Sequence[int]) -> tuple[int, ...]:
-            return tuple(int(models[k]) for k in some)
-
-        (child,), parents = of([self.child]), of(self.parents)
-        start = int(models[self.start]) if self.start >= 0 else -1
-        pieces = tuple(replace(x, parents=of(x.parents)) for x in self.pieces)
-        return replace(self, child=child, parents=parents, start=start, pieces=pieces)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from mother.checkpoints import Checkpoint, File
 from mother.copies.contained import is_part
 from mother.copies.duplicates import Duplicate
 from mother.evidence.looks import Look, closest_rank
-from mother.evidence.merges import Merge
 from mother.evidence.ranks import edited, unchanged
+from mother.evidence.recipes import Merge
 from mother.evidence.relation import has_new_layers, kept, length, relation, reshaped
 from mother.graph import (
     Edge,

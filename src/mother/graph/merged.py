@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.copies.mixtures import Mixture
-from mother.evidence.merges import BY_WEIGHT, MIXED, PART_OF_A_STEP, PIECED, Merge
+from mother.evidence.merges import PIECED
+from mother.evidence.recipes import BY_WEIGHT, MIXED, PART_OF_A_STEP, Merge
 from mother.evidence.sums import EQUAL_SHARES
 from mother.graph.model_graph import ModelGraph
 from mother.graph.parts import Block, Edge, Evidence, Piece, Recipe

@@ -14,9 +14,9 @@ import numpy as np
 from mother.layouts.moves import Move, scaled
 from mother.layouts.unaided import MATCHED_SIDE
 from mother.layouts.units import Array, Order, assigned, cosines, spread
-from mother.thresholds import NEARLY_ALL
+from mother.thresholds import LARGELY, NEARLY_ALL
 
-SHARED = 10  # units that two axes place alike at least, and half of all, if they are one
+SHARED = 10  # units that two axes place alike at least, and most of all, if they are one
 TELLING = 8  # axes that tell units, of many
 
 
@@ -42,22 +42,28 @@ def shared(orders: Mapping[tuple[str, int], Order]) -> list[list[Place]]:
     >>> [(place.name, place.start) for place in found[0]]
     [('a', 0), ('b', 0), ('b', 12)]
     """
-    sizes = {len(order) for order in orders.values()}
     classes: list[tuple[Order, list[Place]]] = []
-    for size in sorted(sizes):
-        for (name, axis), order in orders.items() if size >= SHARED else ():
-            many = len(order)
-            starts = range(0, many, size) if many % size == 0 else (0, many - size)
-            for start in starts if size <= many else ():
-                part = order[start : start + size] - start
-                for first, places in classes:
-                    if len(first) == size and int((first == part).sum()) >= max(SHARED, size / 2):
-                        places.append(Place(name, axis, start))
-                        break
-                else:
-                    if size == many:
-                        classes.append((part, [Place(name, axis, start)]))
+    for size in sorted({len(order) for order in orders.values() if len(order) >= SHARED}):
+        wholes = [(key, 0) for key, order in orders.items() if len(order) == size]
+        parts = [(key, at) for key, order in orders.items() for at in _starts(len(order), size)]
+        own: list[tuple[Order, list[Place]]] = []
+        for (name, axis), start in (*wholes, *parts):
+            order = orders[name, axis][start : start + size] - start
+            alike = [int((first == order).sum()) for first, _ in own]
+            best = int(np.argmax(alike)) if alike else 0
+            if alike and alike[best] >= max(SHARED, LARGELY * size):
+                own[best][1].append(Place(name, axis, start))
+            elif len(orders[name, axis]) == size:
+                own.append((order, [Place(name, axis, start)]))
+        classes += own
     return [places for order, places in classes if len(order) <= MATCHED_SIDE]
+
+
+def _starts(many: int, size: int) -> Sequence[int]:
+    """Where parts of an axis may begin: one after the other, or the first and the last."""
+    if size >= many:
+        return ()
+    return range(0, many, size) if many % size == 0 else (0, many - size)
 
 
 def settled(moves: dict[tuple[str, int], Move], places: Sequence[Place], sides: Sides) -> bool:

@@ -1,11 +1,9 @@
 """Ancestral states of a category: who among many models holds which of some values.
 
-Along a link a value stays, or with the chance 1 - exp(-rate * length) it is drawn anew from
-`target` (Felsenstein 1981, the model F81); what founders hold is drawn from `root`. That the two
-differ is drift: licences towards permissive ones, languages towards English. Rates are by kind of
-relation. Messages go up and down the pedigree (Felsenstein's pruning; Pearl's belief propagation)
-and are exact where nobody has several parents; a merge takes after one of its parents, it is
-unknown which, and there messages are repeated until they settle.
+A value stays along a link, or is drawn anew from `target` with the chance 1 - exp(-rate * length),
+the rate of that kind of relation (F81; Felsenstein 1981). Founders draw from `root`; that the two
+differ is drift. Messages go up and down the pedigree (Felsenstein's pruning). They are exact where
+nobody has several parents, and repeated where merges take after one of theirs, unknown which.
 """
 
 from __future__ import annotations
@@ -19,8 +17,7 @@ from scipy.special import gammaln
 
 from mother.attributes.pedigree import Array, Indices, Pedigree
 
-#: values of one family that are told apart; rarer ones are one
-MOST = 16
+MOST = 16  # values of one family that are told apart; rarer ones are one
 ROUNDS = 3  # of messages where there are merges
 STEPS, FEW = 25, 4  # of expectation and maximization, at most; where rates are nearly known
 HALVINGS = 24  # of where a rate may be

@@ -16,6 +16,7 @@ from mother.thresholds import MOST, NEARLY_ALL
 
 Array = NDArray[np.float64]
 BLOCKS = (16, 32, 64)  # weights in a row that share a scale, and parts of them
+FINER = 1.2  # times as narrow are cells of longer blocks that are none
 FEWEST_IN_BLOCK = 5  # values of a block: fewer lie on a grid by chance
 MOST_IN_ROW = 256  # values of a row that are codes of 8 bits
 _ONE_VALUE = 1e-4  # of the largest in a block, by which values are one
@@ -51,7 +52,7 @@ def cells_of(rows: Array) -> Cells:
     for length in [*sorted({min(n, width) for n in (*BLOCKS, width)}), rows.size]:
         longer, middle = _at(rows, length)
         # codes of several blocks lie on one grid, too: that of their scales' common part
-        if found is not None and (longer is None or middle < wide):
+        if found is not None and (longer is None or middle * FINER < wide):
             break
         found, wide = longer, middle
         if found is not None and found.by_row:

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.formats.family import HEADS, KEYS, Llama
-from experiments.formats.writers.told import each, place, tell
+from experiments.formats.writers.told import META, each, place, tell
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 SAME = ("duplicate", "converted", "contains")
@@ -106,28 +106,14 @@ def by_torch(weights: Weights, net: Llama, out: Path) -> dict[str, Callable[[], 
 
 def metas(weights: Weights) -> dict[str, torch.Tensor]:
     """Under Meta's names, rows of q and k in the order of its rotary positions."""
-    names = {
-        "model.embed_tokens": "tok_embeddings",
-        "model.norm": "norm",
-        "lm_head": "output",
-        "self_attn.q_proj": "attention.wq",
-        "self_attn.k_proj": "attention.wk",
-        "self_attn.v_proj": "attention.wv",
-        "self_attn.o_proj": "attention.wo",
-        "mlp.gate_proj": "feed_forward.w1",
-        "mlp.down_proj": "feed_forward.w2",
-        "mlp.up_proj": "feed_forward.w3",
-        "input_layernorm": "attention_norm",
-        "post_attention_layernorm": "ffn_norm",
-    }
     made = {}
     for name, w in weights.items():
         for heads, part in ((HEADS, "q_proj"), (KEYS, "k_proj")):
             if part in name:
                 w = w.view(heads, 2, -1, w.shape[1]).transpose(1, 2).reshape(w.shape).contiguous()
-        for ours, theirs in names.items():
+        for ours, theirs in META.items():
             name = name.replace(ours, theirs)
-        made[name.removeprefix("model.")] = w
+        made[name] = w
     return made
 
 

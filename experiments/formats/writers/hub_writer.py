@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from experiments.formats.writers.told import each, place, tell
+from experiments.formats.writers.told import META, each, place, tell
 
 SAME = ("duplicate", "converted", "contains")
 Weights = dict[str, np.ndarray]
@@ -156,23 +156,6 @@ def mlc(weights: Weights, out: Path) -> None:
     tell(path, "numpy", values, scheme="MLC 4 bit g32", how="by mlc-llm's description")
 
 
-_META = {
-    "model.embed_tokens": "tok_embeddings",
-    "model.norm": "norm",
-    "lm_head": "output",
-    "model.layers": "layers",
-    "self_attn.q_proj": "attention.wq",
-    "self_attn.k_proj": "attention.wk",
-    "self_attn.v_proj": "attention.wv",
-    "self_attn.o_proj": "attention.wo",
-    "mlp.gate_proj": "feed_forward.w1",
-    "mlp.down_proj": "feed_forward.w2",
-    "mlp.up_proj": "feed_forward.w3",
-    "post_attention_layernorm": "ffn_norm",
-    "input_layernorm": "attention_norm",
-}
-
-
 def ggml(kind: str) -> Callable[[Weights, Path], None]:
     """As convert.py of llama.cpp did: Meta's names, and queries and keys in Meta's order."""
 
@@ -187,7 +170,7 @@ def ggml(kind: str) -> Callable[[Weights, Path], None]:
         values, type_ = {}, getattr(gguf.GGMLQuantizationType, kind)
         for name, w in weights.items():
             called = name
-            for theirs, ours in _META.items():
+            for theirs, ours in META.items():
                 called = called.replace(theirs, ours)
             of = next((n for part, n in heads.items() if part in name), 0)
             if of:

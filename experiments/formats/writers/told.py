@@ -14,6 +14,22 @@ import numpy as np
 END = ".told.json"
 #: of two equal models, the one whose name comes first is the original
 PREFIX = "written-"
+#: Meta's names of parts of a decoder, by those of Hugging Face
+META = {
+    "model.embed_tokens": "tok_embeddings",
+    "model.norm": "norm",
+    "lm_head": "output",
+    "model.layers": "layers",
+    "self_attn.q_proj": "attention.wq",
+    "self_attn.k_proj": "attention.wk",
+    "self_attn.v_proj": "attention.wv",
+    "self_attn.o_proj": "attention.wo",
+    "mlp.gate_proj": "feed_forward.w1",
+    "mlp.down_proj": "feed_forward.w2",
+    "mlp.up_proj": "feed_forward.w3",
+    "post_attention_layernorm": "ffn_norm",
+    "input_layernorm": "attention_norm",
+}
 
 
 def digest(values: Any) -> str:

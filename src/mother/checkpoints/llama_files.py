@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from mother.checkpoints.gguf import scheme_by_size
 from mother.checkpoints.storage import File
-from mother.checkpoints.tensor import Checkpoint, Tensor
-from mother.checkpoints.whisper_files import MAX_NAME, MOST, Cursor, tensor_at
+from mother.checkpoints.tensor import Checkpoint
+from mother.checkpoints.whisper_files import MOST, Cursor, pass_words, tensors_of
 
 MAGIC = b"tjgg"
 SIZES = ("n_vocab", "n_embd", "n_mult", "n_head", "n_layer", "n_rot", "ftype")
 _VERSIONS, _TODAY, _ALIGNED = (1, 2, 3), 3, 32
+_SCORE = 4  # bytes of a word's score
 
 
 def is_llama(file: File, start: bytes) -> bool:
@@ -29,17 +30,8 @@ def read_llama(file: File) -> Checkpoint:
         version, *sizes = cursor.take(1 + len(SIZES))
         if version not in _VERSIONS or not 0 <= sizes[0] <= MOST:
             raise ValueError(f"is of the unknown version {version}")
-        for _ in range(sizes[0]):
-            (length,) = cursor.take(1)
-            if not 0 <= length <= MAX_NAME:
-                raise ValueError(f"has a word of {length} bytes; {MAX_NAME} are the most")
-            cursor.at += length + 4  # its score
-        tensors: dict[str, Tensor] = {}
-        while cursor.at < file.size:
-            tensor = tensor_at(cursor, version == _TODAY, _ALIGNED)
-            if tensor.name in tensors:
-                raise ValueError(f"repeats the name {tensor.name[:200]!r}")
-            tensors[tensor.name] = tensor
+        pass_words(cursor, sizes[0], _SCORE)
+        tensors = tensors_of(cursor, version == _TODAY, _ALIGNED)
     except ValueError as error:
         raise file.fault(f"GGML model {error}") from None
     if not tensors:

@@ -60,17 +60,8 @@ def read_whisper(file: File) -> Checkpoint:
         (words,) = cursor.take(1)
         if not 0 <= words <= MOST:
             raise file.fault(_OTHER)
-        for _ in range(words):
-            (length,) = cursor.take(1)
-            if not 0 <= length <= MAX_NAME:
-                raise ValueError(f"has a word of {length} bytes; {MAX_NAME} are the most")
-            cursor.at += length
-        tensors: dict[str, Tensor] = {}
-        while cursor.at < file.size:
-            tensor = tensor_at(cursor, kind // _VERSION == _TODAY)
-            if tensor.name in tensors:
-                raise ValueError(f"repeats the name {tensor.name[:200]!r}")
-            tensors[tensor.name] = tensor
+        pass_words(cursor, words)
+        tensors = tensors_of(cursor, kind // _VERSION == _TODAY)
     except ValueError as error:
         raise file.fault(f"whisper.cpp's model {error}") from None
     if not tensors:
@@ -78,6 +69,27 @@ def read_whisper(file: File) -> Checkpoint:
     config = dict(zip(SIZES, sizes, strict=True))
     scheme = scheme_by_size(tensors)
     return Checkpoint(file.path.stem, file.path, "whisper.cpp", tensors, config, scheme=scheme)
+
+
+def pass_words(cursor: Cursor, many: int, beside: int = 0) -> None:
+    """Step over a vocabulary, and what stands beside each word, of so many bytes. Raises
+    ValueError."""
+    for _ in range(many):
+        (length,) = cursor.take(1)
+        if not 0 <= length <= MAX_NAME:
+            raise ValueError(f"has a word of {length} bytes; {MAX_NAME} are the most")
+        cursor.at += length + beside
+
+
+def tensors_of(cursor: Cursor, current: bool, aligned: int = 1) -> dict[str, Tensor]:
+    """All tensors from here to the end of the file, as `tensor_at`."""
+    tensors: dict[str, Tensor] = {}
+    while cursor.at < cursor.file.size:
+        tensor = tensor_at(cursor, current, aligned)
+        if tensor.name in tensors:
+            raise ValueError(f"repeats the name {tensor.name[:200]!r}")
+        tensors[tensor.name] = tensor
+    return tensors
 
 
 def tensor_at(cursor: Cursor, current: bool, aligned: int = 1) -> Tensor:

@@ -375,6 +375,17 @@ def test_two_merges_of_the_same_models_are_not_made_of_each_other(common):
     assert found == {4: {1, 2, 3}, 5: {1, 2}}
 
 
+def test_a_merge_that_was_merged_again_is_a_parent():
+    """What it was made of is one, too, and more models."""
+    o, a, b, d = F.o, F.a, F.b, F.d
+    merge = (a + b) / 2
+    found = {
+        m.child: {*m.parents}
+        for m in Merged.of(measured([o, a, b, d, merge, (merge + d) / 2])).merges
+    }
+    assert found == {4: {1, 2}, 5: {3, 4}}
+
+
 def test_what_is_nearer_to_a_merge_than_to_its_parent_may_come_from_either():
     rng = np.random.default_rng(5)
     p, q = rng.standard_normal((2, P))

@@ -121,10 +121,21 @@ def _found(of: Products) -> dict[int, Fit]:
             del waiting[t]
             if other := of.explained(t, free):
                 waiting[t] = other
-    for t, fit in found.items():  # from models that are no merges, where that is as good
-        if not free[list(fit.parents)].all() and (other := of.explained(t, free)):
-            found[t] = other if len(other.parents) <= len(fit.parents) else fit
+    for t in found:
+        found[t] = _fewest(of, found, t, free)
     return dict(sorted(found.items()))
+
+
+def _fewest(of: Products, found: Mapping[int, Fit], t: int, free: Mask) -> Fit:
+    """The sum for a merge of the fewest models, merges among them; where as few do, of models that
+    are none."""
+    below = {t}
+    while more := {c for c, x in found.items() if below.intersection(x.parents)} - below:
+        below |= more
+    others = free.copy()
+    others[list(found.keys() - below)] = True
+    every = (of.explained(t, free), found[t], of.explained(t, others))
+    return min((x for x in every if x is not None), key=lambda fit: len(fit.parents))
 
 
 def _put_together(

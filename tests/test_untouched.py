@@ -236,6 +236,18 @@ def test_evidence_of_an_edge_adds_up():
         assert 1 / (1 + np.exp(-odds)) == pytest.approx(edge.direction_probability, abs=5e-3)
 
 
+def test_what_rows_speak_against_is_open():
+    """Trained from the mean of two, which is not there: nearer to each than their parent is."""
+    a, b, d = (trained(deep(), seed, size=0.05, decay=0.995) for seed in (1, 2, 3))
+    mean = {name: (a[name] + b[name]) / 2 for name in a}
+    x, c = trained(mean, 9, size=0.015, decay=0.995), trained(a, 5, size=0.05, decay=0.995)
+    models = {"o": deep(), "a": a, "b": b, "c": c, "d": d, "x": x}
+    graph = recover_checkpoints(list(group(models).checkpoints), Options())
+    found = {(e.parent, e.child): e for e in graph.edges}
+    assert found["x", "a"].undirected
+    assert not found["a", "c"].undirected
+
+
 def test_a_pruned_model_does_not_tell():
     models = undone()
     for w in models["c"].values():

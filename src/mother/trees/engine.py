@@ -23,7 +23,7 @@ from mother.evidence.relation import ONWARD
 from mother.evidence.shares import held
 from mother.measures.products import Array, Bools, Indices
 from mother.sketches.near import keys
-from mother.thresholds import DEVIATIONS
+from mother.thresholds import DEVIATIONS, STRONG
 from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
@@ -249,16 +249,16 @@ class Engine:
         mid, top = kept[lower], kept[kept[lower]]
         squared = self.family.squared
         forest.turn[lower] = turn_of(squared(top, lower), squared(mid, lower), squared(top, mid))
+        forest.odds[c] = self.odds.of(p, c)
         # two that differ in their heads alone: which came first, no layer tells; nor where a step
-        # goes back as those of siblings do
-        told = (step > 0) & ~(forest.turn[c] < -ONWARD)
+        # goes back as those of siblings do, or the edge alone tells the other way
+        told = (step > 0) & ~(forest.turn[c] < -ONWARD) & ~(forest.odds[c] < -2 * STRONG)
         forest.direction[c] = np.where(told, direction[c], 0.5)
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
         parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
         forest.joined[c] = parent + reverse
         forest.direction[c] = np.where(step > 0, parent / (parent + reverse), 0.5)
-        forest.odds[c] = self.odds.of(p, c)
         self._claim(forest, p, c)
         rival, factor = rivals(kept, among, None if self.whole else RIVALS)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]

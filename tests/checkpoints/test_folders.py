@@ -288,7 +288,8 @@ def problems_of(*paths):
 
 
 def test_missing_and_empty(tmp_path):
-    assert problems_of(tmp_path) == ["no checkpoints found in it"]
+    (fault,) = problems_of(tmp_path)
+    assert fault.startswith("no checkpoints found in it: it is empty; name ")
     assert problems_of(tmp_path / "absent") == ["no such file or folder"]
     assert problems_of("\0") == ["no such file or folder"]
     (tmp_path / "empty.bin").write_bytes(b"")

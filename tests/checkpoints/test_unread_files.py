@@ -31,6 +31,7 @@ def test_every_file_of_a_known_ending_or_magic(tmp_path):
     (tmp_path / "z" / ".zarray").write_text("{}")
     for name in ("README.md", "notes.txt", "optimizer.pt", "picture.png", ".hidden.pkl"):
         (tmp_path / name).write_bytes(b"\x89PNG not a model at all")
+    (tmp_path / "table.txt").write_text("-0.5 1.25 3.0e-7 0.75" * 20)
     left = passed_over([tmp_path], *discover([tmp_path]))
     found = {str(p.path.relative_to(tmp_path)) for p in left}
     assert found == {*FOREIGN, "bare", "program", "z"}
@@ -46,6 +47,10 @@ def test_every_file_of_a_known_ending_or_magic(tmp_path):
         ("llama.bin", b"fmgg", "GGML"),
         ("net", b"RKNN", "RKNN"),
         ("net.lua", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "Lua Torch"),
+        ("gbm.txt", b"tree\nversion=v4\n", "LightGBM"),
+        ("gbm.json", b'{"learner":{"attributes":{}', "XGBoost"),
+        ("glove.txt", b"the" + b" -0.25" * 50, "vectors of words"),
+        ("words.bin", b"3000 300\n</s> ", "vectors of words"),
     ],
 )
 def test_foreign_formats_are_told_by_ending_or_first_bytes(tmp_path, name, start, what):

@@ -12,7 +12,6 @@ from pathlib import Path
 from mother.checkpoints.composed import MODULES, PIPELINE
 from mother.checkpoints.folders import (
     MAX_DEPTH,
-    NOTHING_FOUND,
     components_of,
     folder_format,
     is_folder,
@@ -29,6 +28,7 @@ from mother.checkpoints.folders import (
 from mother.checkpoints.formats import ending, parts_of, within_bounds
 from mother.checkpoints.ids import Found, by_address, identified
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
+from mother.checkpoints.nothing import NOTHING_FOUND, nothing_found
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import MISSING, NOWHERE, elsewhere, identity, refusal
@@ -203,7 +203,7 @@ class _Search:
                 return
             self._visit_folder(path, 0)
             if self._reached() == before:
-                self._refuse(path, NOTHING_FOUND)
+                self._refuse(path, nothing_found(path))
         except ValueError:
             self._refuse(path, f"no such file or folder{elsewhere(path)}")
         except InputError as error:

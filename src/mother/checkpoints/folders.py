@@ -63,7 +63,6 @@ FOLDERS = (
 
 #: folders within folders that a search goes down
 MAX_DEPTH = 12
-NOTHING_FOUND = "no checkpoints found in it"
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _ENDINGS = (".safetensors", ".bin")
 #: weights by their standard names, the preferred ones first

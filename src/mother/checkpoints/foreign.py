@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-START = 16  # bytes of a file that tell one
+START = 512  # bytes of a file that tell one
 _PICKLE = "a pickle; save its weights by torch.save or as safetensors"
 _COMPILED = "compiled for a device; export the model again, as safetensors"
 _PADDLE = "PaddlePaddle; save its state_dict as .npz or safetensors"
@@ -21,6 +22,7 @@ _MLIR = "MLIR, a program; save the parameters as safetensors"
 _TENSORIZER = "Tensorizer; load it, and save the state_dict as safetensors"
 _TREES = "trees, no network"
 _FASTTEXT = "fastText; save its matrices as .npz"
+_VECTORS = "vectors of words; save them as .npz"
 
 #: by the ending of a name
 BY_ENDING: Mapping[str, str] = {
@@ -90,9 +92,14 @@ _BY_START: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ML\xefR", _MLIR),
     (0, b"|TZR|", _TENSORIZER),
     (0, b"\xba\x16\x4f\x2f", _FASTTEXT),
+    (0, b"tree\nversion=", f"LightGBM, {_TREES}"),
+    (0, b'{"learner":{', f"XGBoost, {_TREES}"),
     (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", _LUA),
     *((0, bytes((0x80, protocol)), _PICKLE) for protocol in (2, 3, 4, 5)),
 )
+
+#: of word2vec how many words and numbers there are, and a word; of others a word and its numbers
+_WORDS = re.compile(rb"\d{2,} \d{2,4}\n\S+ |(?=\S*[^\s\d.eE+-])\S+( -?\d*\.\d+(e-?\d+)?){16}")
 
 
 def by_name(name: str, endings: tuple[str, ...]) -> str | None:
@@ -114,5 +121,9 @@ def by_start(start: bytes) -> str | None:
 
     >>> by_start(b"RKNN" + bytes(12)).split(",")[0]
     'RKNN'
+    >>> by_start(b"the" + b" 0.25" * 50), by_start(b"the 0.25 of it")
+    ('vectors of words; save them as .npz', None)
     """
+    if _WORDS.match(start):
+        return _VECTORS
     return next((what for at, magic, what in _BY_START if start.startswith(magic, at)), None)

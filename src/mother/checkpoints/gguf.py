@@ -19,6 +19,7 @@ from mother.checkpoints.gguf_header import Entry, Order, read_gguf_header
 from mother.checkpoints.laid_out import Window, lay_out
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Array, Checkpoint, DType, Slice, Tensor, dtype_of
+from mother.checkpoints.unfilled import refuse_unfilled
 
 #: names of mostly what is in a file, by `general.file_type`
 _FILE_TYPES = {
@@ -70,6 +71,7 @@ def read_gguf(file: File) -> Checkpoint:
             raise file.fault(f"tensors {one!r} and {other!r} overlap")
     if not tensors:
         raise file.fault("holds no tensors")
+    refuse_unfilled(file, ((a, b, max(tensors[n].shape[:1]), n) for a, b, n in spans))
     scheme = _scheme(header.fields.get("general.file_type"), tensors)
     fields = header.fields
     return Checkpoint(file.path.stem, file.path, "gguf", tensors, fields, scheme=scheme)

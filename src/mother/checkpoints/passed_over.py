@@ -13,7 +13,6 @@ from pathlib import Path
 from mother.checkpoints.archives import archived
 from mother.checkpoints.folders import (
     MAX_DEPTH,
-    NOTHING_FOUND,
     folder_format,
     is_folder,
     is_training_state,
@@ -25,6 +24,7 @@ from mother.checkpoints.foreign import START, by_name, by_start
 from mother.checkpoints.formats import ENDINGS, FORMATS, HEAD, ending, parts_of
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
 from mother.checkpoints.mxnet_files import MAGIC as MXNET
+from mother.checkpoints.nothing import NOTHING_FOUND
 from mother.checkpoints.pickled_arrays import holds_arrays
 from mother.checkpoints.pointers import pointed
 from mother.checkpoints.safetensors import looks_like_safetensors
@@ -135,7 +135,7 @@ def beside(problem: Problem, checkpoints: Sequence[Checkpoint]) -> bool:
 def named(problems: Sequence[Problem], left: Sequence[Problem]) -> list[Problem]:
     """The problems, in place of a folder in which nothing was found the files that lie there and
     were passed over."""
-    empty = {p for p in problems if p.fault == NOTHING_FOUND}
+    empty = {p for p in problems if p.fault.startswith(NOTHING_FOUND)}
     within = {p: [x for x in left if x.path.is_relative_to(p.path)] for p in empty}
     return [x for p in problems for x in (within.get(p) or [p])]
 

@@ -13,6 +13,7 @@ from typing import Any
 from mother.checkpoints.laid_out import MAX_DIMENSIONS, Window, lay_out
 from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import Checkpoint, DType, Tensor, clean, dtype_of
+from mother.checkpoints.unfilled import refuse_unfilled
 
 #: the format's own bound
 MAX_HEADER = 100_000_000
@@ -77,6 +78,9 @@ def read_safetensors(file: File) -> Checkpoint:
             )
         tensors[label] = _tensor(file, label, body, dtype, shape, start)
     _refuse_overlaps(file, spans)
+    rows = {label: tensor.shape[0] for label, tensor in tensors.items() if len(tensor.shape) > 1}
+    at = 8 + length
+    refuse_unfilled(file, ((at + a, at + b, rows.get(label, 1), label) for a, b, label in spans))
     if not tensors:
         raise file.fault("holds no tensors")
     told = tuple(notes)

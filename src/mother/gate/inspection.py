@@ -13,8 +13,9 @@ from mother.attributes import infer
 from mother.checkpoints import Checkpoint, discover
 from mother.checkpoints.claims import is_gguf, read_all_claims
 from mother.checkpoints.discovery import folders_of
-from mother.checkpoints.folders import MAX_DEPTH, NOTHING_FOUND, is_folder, listing, shard_set
+from mother.checkpoints.folders import MAX_DEPTH, is_folder, listing, shard_set
 from mother.checkpoints.formats import ending
+from mother.checkpoints.nothing import NOTHING_FOUND
 from mother.checkpoints.passed_over import beside, named, passed_over
 from mother.checkpoints.storage import File, identity
 from mother.checkpoints.tensor import Problem, clean
@@ -170,7 +171,7 @@ def _is_file(path: Path) -> bool:
 def _is_told(problem: Problem, files: Sequence[Path]) -> bool:
     """Whether an input was refused for nothing but holding files that are told by themselves."""
     below = any(file.is_relative_to(problem.path) for file in files)
-    return problem.path in files or (problem.fault == NOTHING_FOUND and below)
+    return problem.path in files or (problem.fault.startswith(NOTHING_FOUND) and below)
 
 
 def _incomparable(inputs: Inputs, verdict: ModelVerdict) -> Iterable[str]:

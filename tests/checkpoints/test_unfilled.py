@@ -1,0 +1,84 @@
+"""Files that were laid out and never filled are refused; zeros that belong to a model are not."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import mother
+from mother.checkpoints import open_checkpoint
+
+
+def _model(seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"layers.{k}.weight": rng.normal(size=(96, 128)).astype("f4") for k in range(4)}
+
+
+def _written(path, model):
+    if path.suffix == ".safetensors":
+        save_file(model, path)
+        return path
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, w in model.items():
+        writer.add_tensor(name, w)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _emptied(path, share):
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(int(size * share))
+        file.truncate(size)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "gguf"])
+@pytest.mark.parametrize("share", [0.3001, 0.9002])
+def test_a_file_that_was_not_filled_is_refused_and_the_others_are_recovered(
+    tmp_path, ending, share
+):
+    base = _model()
+    for k in range(3):
+        step = np.random.default_rng(9 + k)
+        child = {n: w + 0.1 * step.normal(size=w.shape).astype("f4") for n, w in base.items()}
+        _written(tmp_path / f"m{k}.{ending}", child)
+    _emptied(tmp_path / f"m2.{ending}", share)
+    graph = mother.recover(tmp_path)
+    assert {node.id for node in graph.nodes} == {"m0", "m1"}
+    (fault,) = graph.refused
+    assert "was laid out and not filled; fetch it again" in fault.fault
+
+
+def _padded(model):
+    model["layers.3.weight"][40:] = 0
+
+
+def _begun_at_zero(model):
+    model["layers.2.weight"][:] = model["layers.3.weight"][:] = 0
+
+
+def _without_columns(model):
+    model["layers.3.weight"][:, 20:] = 0
+
+
+def _pruned(model):
+    for w in model.values():
+        w[np.abs(w) < 1.5] = 0
+
+
+def _counts(model):
+    model["z"] = np.zeros((64, 64), "i8")
+    model["z"][:8] = 1
+
+
+@pytest.mark.parametrize("change", [_padded, _begun_at_zero, _without_columns, _pruned, _counts])
+def test_zeros_of_a_model_are_no_fault(tmp_path, change):
+    model = _model()
+    change(model)
+    path = _written(tmp_path / "m.safetensors", model)
+    assert {tensor.name for tensor in open_checkpoint(path).tensors.values()} == model.keys()

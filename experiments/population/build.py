@@ -27,7 +27,7 @@ SHARPNESS = 0.5  # of preferences
 
 
 class Diverged(Exception):  # noqa: N818  (reads as what happened)
-    """Weights are not finite, or have grown beyond what anyone keeps."""
+    """Weights are not finite, have grown beyond what anyone keeps, or are all frozen."""
 
 
 def build(number: int, out: Path) -> Path:
@@ -105,6 +105,8 @@ def _run(tree: Tree, t: Training, made: dict[str, Weights]) -> Iterator[tuple[st
         reference.load_state_dict(net.state_dict())
     before = _size(net)
     with _low_rank(net, t):
+        if not any(p.requires_grad for p in net.parameters()):
+            raise Diverged
         optimizer = optimizers.make(t.optimizer, net, t.rate, t.decay, t.everywhere)
         peaks = [group["lr"] for group in optimizer.param_groups]
         stream = batches(t.task, t.batch, t.seed)

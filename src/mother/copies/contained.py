@@ -63,14 +63,13 @@ def _held(group: Group) -> dict[Checkpoint, list[Tensor]]:
         for layer in group.layers
         for member, tensor in zip(layer.members, layer.tensors, strict=True)
     }
-    return {
-        c: [
-            replace(t, sample=common.get((k, t.name), t.sample)) if c.is_sketch else t
-            for t in c.tensors.values()
-            if t.is_weight
-        ]
-        for k, c in enumerate(group.checkpoints)
-    }
+    held = {}
+    for k, c in enumerate(group.checkpoints):
+        weights = [t for t in c.tensors.values() if t.is_weight]
+        if c.is_sketch:
+            weights = [replace(t, sample=common.get((k, t.name), t.sample)) for t in weights]
+        held[c] = weights
+    return held
 
 
 def _rounded_copies(

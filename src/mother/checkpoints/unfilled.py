@@ -9,8 +9,8 @@ from mother.checkpoints.storage import File
 from mother.checkpoints.tensor import clean
 
 PAGE = 1 << 12  # bytes of zeros at a file's end, from which it is looked at
+PAGES = 64  # that are looked at after it
 WORD = 8  # bytes of the longest number: a small one ends in zeros
-BLOCK = 1 << 20  # bytes that are looked at together, from the end on
 
 
 def refuse_unfilled(file: File, tensors: Iterable[tuple[int, int, int, str]]) -> None:
@@ -36,9 +36,15 @@ def refuse_unfilled(file: File, tensors: Iterable[tuple[int, int, int, str]]) ->
 
 
 def _zeros_from(file: File, start: int, end: int) -> int:
-    """The byte after the last one between the two that is not zero."""
-    for stop in range(end, start, -BLOCK):
-        begin = max(start, stop - BLOCK)
-        if held := file.read(begin, stop - begin).rstrip(b"\0"):
-            return begin + len(held)
-    return start
+    """The byte from which a file holds zeros up to the end, if it was filled up to some byte: found
+    by halving, without reading it all. `end` where some page after it is not zeros."""
+    low, high = start, end - PAGE
+    while high - low > PAGE:
+        middle = (low + high) // 2
+        if any(file.read(middle, PAGE)):
+            low = middle
+        else:
+            high = middle
+    zeros = low + len(file.read(low, high - low).rstrip(b"\0"))
+    after = range(high, end - PAGE, max(PAGE, (end - high) // PAGES))
+    return end if any(any(file.read(at, PAGE)) for at in after) else zeros

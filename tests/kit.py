@@ -129,6 +129,21 @@ def save(path, weights):
     return path
 
 
+def save_gguf(path, weights):
+    """As the package gguf writes it."""
+    import gguf  # by few tests, and slow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, w in weights.items():
+        writer.add_tensor(name, w)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def save_claims(folder):
     """A base, a stranger, and a child of the base whose card names the stranger."""
     base = model(0)

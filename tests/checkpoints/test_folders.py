@@ -290,6 +290,10 @@ def problems_of(*paths):
 def test_missing_and_empty(tmp_path):
     (fault,) = problems_of(tmp_path)
     assert fault.startswith("no checkpoints found in it: it is empty; name ")
+    (tmp_path / "within").mkdir()
+    (fault,) = problems_of(tmp_path)
+    assert fault.startswith("no checkpoints found in it: it holds folders and no files; name ")
+    (tmp_path / "within").rmdir()
     assert problems_of(tmp_path / "absent") == ["no such file or folder"]
     assert problems_of("\0") == ["no such file or folder"]
     (tmp_path / "empty.bin").write_bytes(b"")

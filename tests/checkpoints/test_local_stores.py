@@ -10,7 +10,6 @@ import re
 import shutil
 from pathlib import Path
 
-import gguf
 import huggingface_hub
 import loopback_hub
 import numpy as np
@@ -19,7 +18,7 @@ import safetensors.numpy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import check_one_line, run
+from kit import check_one_line, run, save_gguf
 
 from mother.checkpoints import discover, open_checkpoint
 from mother.checkpoints.passed_over import passed_over
@@ -45,18 +44,6 @@ def save_torch(path, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: torch.from_numpy(w) for name, w in weights(seed).items()}
     torch.save({"epoch": 1, "state_dict": state, "optimizer_states": []}, path)
-    return path
-
-
-def save_gguf(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = gguf.GGUFWriter(path, "llama")
-    for name, w in weights(seed).items():
-        writer.add_tensor(name, w)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
     return path
 
 
@@ -274,7 +261,7 @@ def manifest(models, name, layers):
 @pytest.fixture
 def ollama(tmp_path):
     models = tmp_path / "models"
-    made = {k: blob(models, save_gguf(tmp_path / str(k), k)) for k in range(4)}
+    made = {k: blob(models, save_gguf(tmp_path / str(k), weights(k))) for k in range(4)}
     library = "registry.ollama.ai/library/"
     manifest(
         models, library + "llama3/8b", [("model", made[0]), ("template", "sha256:" + "1" * 64)]
@@ -434,10 +421,10 @@ def test_what_a_name_says_of_a_step(path, expected):
 
 def test_lm_studio_s_folders(tmp_path):
     models = tmp_path / ".lmstudio/models"
-    save_gguf(models / "org/kid-GGUF/kid-Q4_K_M.gguf", 0)
-    save_gguf(models / "org/kid-GGUF/mmproj-f16.gguf", 1)
-    save_gguf(models / "org/two-GGUF/two-Q4_K_M.gguf", 2)
-    save_gguf(models / "org/two-GGUF/two-Q8_0.gguf", 3)
+    save_gguf(models / "org/kid-GGUF/kid-Q4_K_M.gguf", weights(0))
+    save_gguf(models / "org/kid-GGUF/mmproj-f16.gguf", weights(1))
+    save_gguf(models / "org/two-GGUF/two-Q4_K_M.gguf", weights(2))
+    save_gguf(models / "org/two-GGUF/two-Q8_0.gguf", weights(3))
     save(models / "mlx/kid-4bit/model.safetensors", 4)
     expected = ["mlx/kid-4bit", "org/kid-GGUF", "org/kid-GGUF/mmproj-f16"]
     expected += ["org/two-GGUF/two-Q4_K_M", "org/two-GGUF/two-Q8_0"]
@@ -450,7 +437,7 @@ def test_lm_studio_s_folder_elsewhere(tmp_path, monkeypatch):
     settings = tmp_path / "me/.lmstudio/settings.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"downloadsFolder": str(tmp_path / "big disk")}))
-    save_gguf(tmp_path / "big disk/org/kid-GGUF/kid-Q4_K_M.gguf")
+    save_gguf(tmp_path / "big disk/org/kid-GGUF/kid-Q4_K_M.gguf", weights())
     assert ids(tmp_path / "big disk") == ["org/kid-GGUF"]
 
 

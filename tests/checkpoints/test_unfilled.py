@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gguf
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from kit import save, save_gguf
 
 import mother
 from mother.checkpoints import open_checkpoint
@@ -16,18 +15,7 @@ def _model(seed=0):
     return {f"layers.{k}.weight": rng.normal(size=(96, 128)).astype("f4") for k in range(4)}
 
 
-def _written(path, model):
-    if path.suffix == ".safetensors":
-        save_file(model, path)
-        return path
-    writer = gguf.GGUFWriter(path, "llama")
-    for name, w in model.items():
-        writer.add_tensor(name, w)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+WRITERS = {"safetensors": save, "gguf": save_gguf}
 
 
 def _emptied(path, share):
@@ -37,7 +25,7 @@ def _emptied(path, share):
         file.truncate(size)
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "gguf"])
+@pytest.mark.parametrize("ending", WRITERS)
 @pytest.mark.parametrize("share", [0.3001, 0.9002])
 def test_a_file_that_was_not_filled_is_refused_and_the_others_are_recovered(
     tmp_path, ending, share
@@ -46,7 +34,7 @@ def test_a_file_that_was_not_filled_is_refused_and_the_others_are_recovered(
     for k in range(3):
         step = np.random.default_rng(9 + k)
         child = {n: w + 0.1 * step.normal(size=w.shape).astype("f4") for n, w in base.items()}
-        _written(tmp_path / f"m{k}.{ending}", child)
+        WRITERS[ending](tmp_path / f"m{k}.{ending}", child)
     _emptied(tmp_path / f"m2.{ending}", share)
     graph = mother.recover(tmp_path)
     assert {node.id for node in graph.nodes} == {"m0", "m1"}
@@ -80,5 +68,5 @@ def _counts(model):
 def test_zeros_of_a_model_are_no_fault(tmp_path, change):
     model = _model()
     change(model)
-    path = _written(tmp_path / "m.safetensors", model)
+    path = save(tmp_path / "m.safetensors", model)
     assert {tensor.name for tensor in open_checkpoint(path).tensors.values()} == model.keys()

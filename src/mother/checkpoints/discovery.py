@@ -28,7 +28,7 @@ from mother.checkpoints.folders import (
 from mother.checkpoints.formats import ending, parts_of, within_bounds
 from mother.checkpoints.ids import Found, by_address, identified
 from mother.checkpoints.looking import LOOKED, MAX_NAMES
-from mother.checkpoints.nothing import NOTHING_FOUND, nothing_found
+from mother.checkpoints.nothing import NEXT, NOTHING_FOUND, nothing_found
 from mother.checkpoints.passed_over import is_weights
 from mother.checkpoints.peft import is_adapter, open_adapter
 from mother.checkpoints.storage import MISSING, NOWHERE, elsewhere, identity, refusal
@@ -189,7 +189,7 @@ class _Search:
         except InputError as error:
             self.problems.append(_problem(error))
         if self._reached() == before:
-            self._refuse(Path(given), NOTHING_FOUND)
+            self._refuse(Path(given), f"{NOTHING_FOUND}; {NEXT}")
 
     def _visit_path(self, path: Path) -> None:
         before = self._reached()

@@ -56,7 +56,7 @@ class _Blocks:
 
 def read_gguf(file: File) -> Checkpoint:
     """The checkpoint in a GGUF file, names and rows as stored and the header's fields as its
-    config; reads the header only. Raises InputError."""
+    config; reads the header, and whether the end was filled. Raises InputError."""
     header = read_gguf_header(file)
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int, str]] = []

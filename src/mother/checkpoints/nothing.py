@@ -9,7 +9,8 @@ from pathlib import Path
 from mother.checkpoints.tensor import printable
 
 NOTHING_FOUND = "no checkpoints found in it"
-COUNTED = 10_000  # files of which the endings are counted
+NEXT = "name the folder that holds the weights"
+COUNTED = 10_000  # files and folders that are counted
 KINDS = 3  # endings that are named
 
 
@@ -23,19 +24,19 @@ def nothing_found(folder: Path) -> str:
     ...     print(nothing_found(Path(folder)).split("; ")[0])
     no checkpoints found in it, but 3 other files (2 .txt, 1 without an ending)
     """
-    endings = Counter[str]()
-    for _, _, names in os.walk(folder):
+    endings, folders = Counter[str](), 0
+    for _, below, names in os.walk(folder):
         endings.update(os.path.splitext(name)[1].lower() for name in names)  # noqa: PTH122
-        if endings.total() > COUNTED:
+        folders += len(below)
+        if endings.total() + folders > COUNTED:
             break
     if not endings:
-        return f"{NOTHING_FOUND}: it is empty; name the folder that holds the weights"
+        what = "it holds folders and no files" if folders else "it is empty"
+        return f"{NOTHING_FOUND}: {what}; {NEXT}"
     ranked = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     kinds = ", ".join(
         f"{many} {printable(end, 20) or 'without an ending'}" for end, many in ranked[:KINDS]
     )
     many = endings.total()
-    files = f"{many} other file{'s' * (many > 1)}"
-    if many > COUNTED:
-        files = f"more than {COUNTED} other files"
-    return f"{NOTHING_FOUND}, but {files} ({kinds}); name the folder that holds the weights"
+    more = "more than " * (many + folders > COUNTED)  # of which some were not counted
+    return f"{NOTHING_FOUND}, but {more}{many} other file{'s' * (many > 1)} ({kinds}); {NEXT}"

@@ -48,7 +48,8 @@ def looks_like_safetensors(start: bytes) -> bool:
 
 
 def read_safetensors(file: File) -> Checkpoint:
-    """The checkpoint in a safetensors file; reads its header only. Raises InputError."""
+    """The checkpoint in a safetensors file; reads its header, and whether its end was filled.
+    Raises InputError."""
     length, header = _header(file)
     body = Window(file, 8 + length, file.size - 8 - length)
     tensors: dict[str, Tensor] = {}

@@ -20,7 +20,7 @@ def refuse_unfilled(file: File, tensors: Iterable[tuple[int, int, int, str]]) ->
 
     Of what lies on a hub nothing is looked at, for only what is written here is laid out before.
     """
-    every = sorted(tensors)
+    every = list(tensors)
     end = max((stop for _, stop, _, _ in every), default=0)
     if file.remote or end <= PAGE or any(file.read(end - PAGE, PAGE)):
         return
@@ -30,8 +30,8 @@ def refuse_unfilled(file: File, tensors: Iterable[tuple[int, int, int, str]]) ->
         held = -(-(zeros - start) // WORD) * WORD
         if start < zeros < stop and held % row and zeros + row < end:
             raise file.fault(
-                f"holds nothing but zeros from byte {zeros} of {file.size} on, within tensor "
-                f"{clean(name)!r}: it was laid out and not filled; fetch it again"
+                f"from byte {zeros} of {file.size} on, within tensor {clean(name)!r}, zeros stand "
+                "wherever it was looked at: it was laid out and not filled; fetch it again"
             )
 
 

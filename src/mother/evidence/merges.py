@@ -134,7 +134,9 @@ def _fewest(of: Products, found: Mapping[int, Fit], t: int, free: Mask) -> Fit:
         below |= more
     others = free.copy()
     others[list(found.keys() - below)] = True
-    every = (of.explained(t, free), found[t], of.explained(t, others))
+    fit = found[t]
+    plain = fit if free[list(fit.parents)].all() else of.explained(t, free)
+    every = (plain, fit, of.explained(t, others))
     return min((x for x in every if x is not None), key=lambda fit: len(fit.parents))
 
 

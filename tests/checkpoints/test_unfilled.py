@@ -64,7 +64,56 @@ def _counts(model):
     model["z"][:8] = 1
 
 
-@pytest.mark.parametrize("change", [_padded, _begun_at_zero, _without_columns, _pruned, _counts])
+def _padded_before_a_bias(model):
+    model["layers.3.weight"][:, 120:] = 0
+    model["z.bias"] = np.zeros(2048, "f4")
+
+
+def _padded_both_ways(model):
+    model["layers.3.weight"][40:] = 0
+    model["layers.3.weight"][:, 120:] = 0
+
+
+def _pruned_and_padded(model):
+    _pruned(model)
+    model["layers.3.weight"][40:] = model["layers.3.weight"][39, 120:] = 0
+
+
+def _dead_units_before_a_lora(model):
+    model["layers.3.weight"] = model["layers.3.weight"][0]
+    model["layers.3.weight"][124:] = 0
+    model["lora_B"] = np.zeros((256, 8), "f4")
+
+
+def _lora_of_less_rank(model):
+    model["lora_A"] = np.random.default_rng(5).normal(size=(8, 256)).astype("f4")
+    model["lora_B"] = np.random.default_rng(6).normal(size=(256, 8)).astype("f4")
+    model["lora_B"][:, 4:] = 0
+    model["next.lora_B"] = np.zeros((256, 8), "f4")
+
+
+def _experts_that_nothing_is_sent_to(model):
+    model["z.experts"] = np.random.default_rng(5).normal(size=(8, 16, 64)).astype("f4")
+    model["z.experts"][:, :, 60:] = 0
+    model["z.experts"][3:] = 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _padded,
+        _begun_at_zero,
+        _without_columns,
+        _pruned,
+        _counts,
+        _padded_before_a_bias,
+        _padded_both_ways,
+        _pruned_and_padded,
+        _dead_units_before_a_lora,
+        _lora_of_less_rank,
+        _experts_that_nothing_is_sent_to,
+    ],
+)
 def test_zeros_of_a_model_are_no_fault(tmp_path, change):
     model = _model()
     change(model)

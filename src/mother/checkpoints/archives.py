@@ -1,4 +1,4 @@
-"""Archives that hold weights, by the names in them: these are told, and the archive is not read."""
+"""Archives that hold weights, by the names in them."""
 
 from __future__ import annotations
 

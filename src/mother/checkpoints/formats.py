@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mother.checkpoints import ncnn_files
+from mother.checkpoints.archives import archived
 from mother.checkpoints.caffe_files import is_caffe, read_caffe
 from mother.checkpoints.ctranslate2_files import is_ctranslate2, read_ctranslate2
 from mother.checkpoints.darknet_files import is_darknet, read_darknet
@@ -77,7 +78,9 @@ def _read_zip(file: File) -> Checkpoint:
         return read_stable_baselines(file, members)
     if has_arrays(file, members):
         return read_npz(file, members)
-    raise file.fault("a zip archive that holds neither PyTorch data nor .npy arrays")
+    raise file.fault(
+        archived(file.path) or "a zip archive that holds neither PyTorch data nor .npy arrays"
+    )
 
 
 def _is_safetensors(file: File, start: bytes) -> bool:
@@ -187,4 +190,4 @@ def _read(file: File) -> Checkpoint:
             if each.matches(file, start):
                 return each.read(file)
     foreign = by_start(start)
-    raise file.fault(f"not read: {foreign}" if foreign else _NONE)
+    raise file.fault(f"not read: {foreign}" if foreign else archived(file.path) or _NONE)

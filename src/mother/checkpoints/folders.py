@@ -103,6 +103,11 @@ def is_training_state(name: str) -> bool:
     return _TRAINING_STATE.fullmatch(name) is not None
 
 
+def is_standard(name: str) -> bool:
+    """Whether the weights of a folder's one model are called so."""
+    return name in _STANDARD or _VARIANT.fullmatch(name) is not None
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder is there; False also where it can't be told, for lack of permission."""
     try:
@@ -152,7 +157,7 @@ def weights_of(names: list[str]) -> str | None:
     >>> weights_of(["a.safetensors", "b.safetensors"]) is None
     True
     """
-    if not any(name in _STANDARD or _VARIANT.fullmatch(name) for name in names):
+    if not any(map(is_standard, names)):
         return None
     present = set(names)
     belongs = {part for name in names for part in parts_of(name, present)}
@@ -196,7 +201,7 @@ def _open_whole(folder: Path, names: list[str]) -> Checkpoint | None:
         return None
     else:
         weights, checkpoint = _first_whole(folder, weights, names)
-    others = [n for n in names if n in _STANDARD or _VARIANT.fullmatch(n)]
+    others = [n for n in names if is_standard(n)]
     notes = [*checkpoint.notes]
     if weights is not None and len(others) > 1:
         left = ", ".join(clean(n) for n in others if n != weights)
@@ -228,14 +233,19 @@ def _first_whole(folder: Path, weights: str, names: list[str]) -> tuple[str, Che
     faults: list[InputError] = []
     for name in (weights, *others):
         try:
-            path = folder / name
-            found = _open_sharded(path) if name.endswith(".json") else open_file(path)
+            found = open_standard(folder, name)
         except InputError as fault:
             faults.append(fault)
         else:
             spoilt = tuple(f"left out {clean(Path(f.path).name)}: {f.fault}" for f in faults)
             return name, replace(found, notes=(*spoilt, *found.notes))
     raise faults[0]
+
+
+def open_standard(folder: Path, name: str) -> Checkpoint:
+    """The checkpoint in a folder's file of that standard name. Raises InputError."""
+    path = folder / name
+    return _open_sharded(path) if name.endswith(".json") else open_file(path)
 
 
 def components_of(folder: Path, names: list[str]) -> dict[str, str]:

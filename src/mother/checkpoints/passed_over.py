@@ -32,6 +32,7 @@ from mother.checkpoints.stable_baselines_files import POLICY
 from mother.checkpoints.storage import File, identity
 from mother.checkpoints.tensor import Checkpoint, Problem, printable
 from mother.checkpoints.torch_files import has_torch_members, looks_like_legacy_torch
+from mother.checkpoints.twins import with_twins
 from mother.checkpoints.zip_archive import looks_like_zip, read_members
 from mother.errors import InputError
 
@@ -115,7 +116,8 @@ def passed_over(
                     if what is not None:
                         found[real] = Problem(folder / name, what)
     told |= {identity(p) for c in checkpoints for p in _parts(c)}
-    return sorted((p for real, p in found.items() if real not in told), key=lambda p: str(p.path))
+    left = (p for real, p in found.items() if real not in told)
+    return sorted(with_twins(left, checkpoints), key=lambda p: str(p.path))
 
 
 def beside(problem: Problem, checkpoints: Sequence[Checkpoint]) -> bool:

@@ -93,3 +93,25 @@ def test_what_was_trained_from_one_half_of_a_model_is_joined_to_it_beside_the_ot
     assert len(tree.members) == 4
     joined = {frozenset((e.parent, e.child)) for e in graph.edges}
     assert joined & {frozenset(("trained", half)), frozenset(("trained", "whole"))}
+
+
+def halved(w):
+    """In float16 as some runtimes store it: halfway between two, away from zero; none too small."""
+    half = w.astype(np.float16)
+    over = half.astype(np.float64) - w
+    tie = np.abs(over) == np.abs(np.spacing(half).astype(np.float64)) / 2
+    half = np.where(tie & (over * w < 0), np.nextafter(half, np.copysign(np.inf, w)), half)
+    return np.where(np.abs(half) < np.finfo(np.float16).smallest_normal, 0, half).astype("f2")
+
+
+def test_what_a_runtime_rounds_and_adds_constants_to_is_converted():
+    """Vectors it keeps as they are."""
+    base = model(0, layers=4)
+    base["layer2.weight"].reshape(-1)[:9] = np.float32(1 + 2.0**-11) + np.arange(9) * 2.0**-9
+    base["layer3.weight"].reshape(-1)[450:470] *= 1e-5
+    other = {f"gemm_{k}.b": halved(w) if w.ndim > 1 else w for k, w in enumerate(base.values())}
+    other["fold_9.data"] = np.arange(9, dtype=np.float32)
+    kid = tuned(base, 1, 0.1)
+    graph = mother.recover({"base": base, "kid": kid, "net": other}, bootstrap=0)
+    (edge,) = (e for e in graph.edges if e.child == "net")
+    assert (edge.parent, edge.relation) == ("base", "converted")

@@ -17,6 +17,7 @@ from mother.copies.duplicates import (
     chunks,
     equal,
     few_of,
+    flushed,
     rest_agrees,
     rounded,
     without,
@@ -76,7 +77,7 @@ def _rounded_copies(
     models: Sequence[Checkpoint], held: Mapping[Checkpoint, Sequence[Tensor]]
 ) -> Iterator[Duplicate]:
     """Pairs of models of which one stores, by the type of most of its weights, all tensors of the
-    other rounded to it; what one of them holds beside is a TRACE."""
+    other rounded to it, some perhaps as they were; what one of them holds beside is a TRACE."""
     stored = [{t.dtype for t in held[c] if t.size > 1} for c in models]
     kinds = {t for c, s in zip(models, stored, strict=True) for t in s if str(t) == c.dtype}
     for kind in sorted(kinds, key=str):
@@ -87,6 +88,8 @@ def _rounded_copies(
         keyed = [by_values(held[c], kind) for c in models]
 
         def same(a: Tensor, b: Tensor, kind: np.dtype[np.generic] = kind) -> bool:
+            if kind not in (a.dtype, b.dtype) and equal(a, b):
+                return True
             one, other = (b, a) if a.dtype == kind else (a, b)
             return all(agree(x, y, kind) for x, y in chunks(one, other))
 
@@ -245,6 +248,7 @@ def by_values(
     for tensor in weights:
         if tensor.kept.size > 1:
             few = rounded(few_of(tensor.kept), kind) + 0.0
+            few = flushed(few) if kind == np.float16 else few
             shape = tuple(n for n in tensor.shape if n != 1)
             keyed[shape, few.tobytes()].append(tensor.kept)
     return keyed

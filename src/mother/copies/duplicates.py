@@ -330,12 +330,23 @@ def agree(
     copy: NDArray[np.generic],
     dtype: np.dtype[np.generic] | None,
 ) -> bool:
-    """Whether numbers are equal once the original's are rounded to a type. What float16 holds no
-    normal number for converters round, flush to zero, or raise to the least there is."""
+    """Whether numbers are equal once the original's are rounded to a type, those halfway between
+    two to either. What float16 holds no normal number for converters round, flush to zero, or raise
+    to the least there is."""
     a, b = rounded(original, dtype), rounded(copy, None)
     if dtype == copy.dtype == np.float16:
-        a, b = (np.where(np.abs(x) < _HALF_SMALLEST, 0.0, x) for x in (a, b))
-    return bool(np.array_equal(a, b, equal_nan=True))
+        a, b = flushed(a), flushed(b)
+    if np.array_equal(a, b, equal_nan=True):
+        return True
+    apart = a != b
+    exact, a, b = rounded(original, None)[apart], a[apart], b[apart]
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(a - exact) == np.abs(b - exact)).all() and np.isfinite(a).all())
+
+
+def flushed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With 0 for what float16 holds no normal number for."""
+    return np.where(np.abs(values) < _HALF_SMALLEST, 0.0, values)
 
 
 def chunks(a: Tensor, b: Tensor) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:

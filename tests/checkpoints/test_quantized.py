@@ -197,16 +197,51 @@ def test_experts_of_gpt_oss_are_put_the_right_way_round(tmp_path):
         assert np.array_equal(weight.read(start, stop).astype("f4"), wanted.ravel()[start:stop])
 
 
+def _halved(draw, rows=6, width=16):
+    """Of each four weights two are left."""
+    dense = draw.normal(size=(rows, width)).astype("f2")
+    for row in dense:
+        for at in range(0, width, 4):
+            row[at + draw.permutation(4)[:2]] = 0
+    return dense
+
+
+@pytest.mark.parametrize("codes", ["float8_e4m3fn", "int8", None])
+def test_two_in_four_as_llm_compressor_calls_them(tmp_path, codes):
+    """Beside the layer's name, not the weight's, with a scale a row where they are codes."""
+    import torch
+    from safetensors.torch import save_file
+
+    draw = np.random.default_rng(0)
+    dense = _halved(draw) if codes != "int8" else np.round(_halved(draw) * 40)
+    there = dense != 0
+    values = torch.from_numpy(dense[there].reshape(6, 8)).to(getattr(torch, codes or "float16"))
+    tensors = {
+        "m.compressed": values,
+        "m.bitmask": torch.from_numpy(np.packbits(there, axis=1, bitorder="little")),
+        "m.shape": torch.tensor([[6], [16]]),
+    }
+    scale = torch.arange(1, 7, dtype=torch.float32)[:, None] / 8
+    if codes:
+        tensors["m.weight_scale"] = scale
+    save_file(tensors, tmp_path / "a.safetensors")
+    found = open_checkpoint(tmp_path / "a.safetensors")
+    (weight,) = found.tensors.values()
+    wanted = np.zeros(dense.shape, "f4")
+    wanted[there] = values.float().numpy().ravel()
+    wanted *= scale.numpy() if codes else 1
+    assert (weight.name, weight.shape) == ("m.weight", (6, 16))
+    assert found.scheme.startswith("2:4 sparse")
+    assert np.array_equal(weight.read().astype("f4"), wanted.ravel())
+    assert np.array_equal(weight.read(17, 66).astype("f4"), wanted.ravel()[17:66])
+
+
 @pytest.mark.parametrize("offsets", [False, True])
 def test_sparse_bitmasks(tmp_path, offsets):
     draw = np.random.default_rng(0)
-    dense = draw.normal(size=(6, 16)).astype("f2")
+    dense = draw.normal(size=(6, 16)).astype("f2") if offsets else _halved(draw)
     if offsets:
         dense[draw.random(dense.shape) < 0.6] = 0
-    else:
-        for row in dense:
-            for at in range(0, 16, 4):
-                row[at + draw.permutation(4)[:2]] = 0
     there = dense != 0
     tensors = {
         "m.weight.compressed": dense[there] if offsets else dense[there].reshape(6, 8),

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from llmcompressor import oneshot
 from llmcompressor.modifiers.awq import AWQModifier
+from llmcompressor.modifiers.obcq import SparseGPTModifier
 from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
 from llmcompressor.modifiers.smoothquant import SmoothQuantModifier
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
@@ -30,6 +31,11 @@ def grouped(bits: int, group: int = 32, symmetric: bool = True) -> dict:
     weights = {"num_bits": bits, "type": "int", "strategy": "group", "group_size": group}
     told = {"targets": ["Linear"], "weights": weights | {"symmetric": symmetric}}
     return {"config_groups": {"group_0": told}, "ignore": ["lm_head"]}
+
+
+def _halved() -> SparseGPTModifier:
+    """Of each four weights two are left."""
+    return SparseGPTModifier(sparsity=0.5, mask_structure="2:4", **_ALL)
 
 
 #: what is said of the scheme, and the modifiers
@@ -51,11 +57,35 @@ CASES: dict[str, tuple[str, Callable[[], list]]] = {
         lambda: [GPTQModifier(scheme="W4A16", actorder="group", **_ALL)],
     ),
     "ct-awq": ("W4", lambda: [AWQModifier(**grouped(4, symmetric=False))]),
+    "ct-sparse24": ("2:4 sparse", lambda: [_halved()]),
+    "ct-sparse24-fp8": (
+        "2:4 sparse FP8",
+        lambda: [_halved(), QuantizationModifier(scheme="FP8_DYNAMIC", **_ALL)],
+    ),
     "ct-smoothquant": (
         "int8",
         lambda: [SmoothQuantModifier(smoothing_strength=0.8), GPTQModifier(scheme="W8A8", **_ALL)],
     ),
 }
+
+
+def values(folder: Path) -> dict[str, torch.Tensor]:
+    """What the library dequantizes; nothing of those that it writes and can't read on a processor:
+    MXFP4, and NVFP4, whose scales it multiplies as they are stored."""
+    try:
+        again = AutoModelForCausalLM.from_pretrained(
+            folder,
+            quantization_config=CompressedTensorsConfig(run_compressed=False),
+            dtype=torch.bfloat16,
+        )
+    except (NotImplementedError, RuntimeError) as fault:
+        print(f"{folder.name}: {fault}", flush=True)
+        return {}
+    return {
+        n: m.weight
+        for n, m in again.named_modules()
+        if isinstance(m, torch.nn.Linear) and hasattr(m, "quantization_scheme")
+    }
 
 
 def main(source: Path, out: Path, chosen: list[str]) -> None:
@@ -74,18 +104,16 @@ def main(source: Path, out: Path, chosen: list[str]) -> None:
                     max_seq_length=48,
                     num_calibration_samples=64,
                 )
-                model.save_pretrained(place(out, name), save_compressed=True)
-            again = AutoModelForCausalLM.from_pretrained(
-                place(out, name),
-                quantization_config=CompressedTensorsConfig(run_compressed=False),
-                dtype=torch.bfloat16,
-            )
-            values = {
-                n: m.weight
-                for n, m in again.named_modules()
-                if isinstance(m, torch.nn.Linear) and hasattr(m, "quantization_scheme")
-            }
-            tell(place(out, name), "llmcompressor", values, scheme=scheme)
+                model.save_pretrained(
+                    place(out, name),
+                    save_compressed=True,
+                    skip_sparsity_compression_stats=not name.startswith("ct-sparse"),
+                )
+            # SparseGPT moves the weights that it leaves, further than rounding would
+            sparse = "sparse" in name
+            relations = ("quantized", "pruned", "fine-tune") if sparse else ("quantized",)
+            found = values(place(out, name))
+            tell(place(out, name), "llmcompressor", found, scheme=scheme, relations=relations)
 
         return make
 

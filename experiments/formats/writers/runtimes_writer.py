@@ -62,9 +62,7 @@ def ncnn(source: Path, out: Path, kind: str) -> Callable[[], None]:
             traced.save(f"{name}/net.pt")
             half = "fp16=1" if kind == "float16" else "fp16=0"
             program = Path(sys.executable).with_name("pnnx")
-            subprocess.run(
-                [program, "net.pt", "inputshape=[1,8]i64", half], cwd=name, check=True
-            )
+            subprocess.run([program, "net.pt", "inputshape=[1,8]i64", half], cwd=name, check=True)
             for end in ("param", "bin"):
                 shutil.move(f"{name}/net.ncnn.{end}", path / f"net.{end}")
         tell(path, "pnnx", {}, relations=SAME)

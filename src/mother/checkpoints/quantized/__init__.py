@@ -31,7 +31,7 @@ SCHEMES: tuple[Scheme, ...] = (
     bitnet.BITNET,
     bitsandbytes.FOUR,
     bitsandbytes.EIGHT,
-    compressed.SPARSE,
+    *compressed.SPARSE,
     compressed.PACKED,
     compressed.MODELOPT,
     *scaled.SCALED,

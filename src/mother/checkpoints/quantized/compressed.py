@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from mother.checkpoints.quantized.scaled import weights_of
+from mother.checkpoints.quantized.scaled import scaled, weights_of
 from mother.checkpoints.quantized.scheme import (
     BF16,
     F32,
@@ -160,21 +161,28 @@ def _fours(module: Module, codes: Tensor, whole: Tensor | None) -> Weight:
     return Weight(source, BF16, (rows, width), f"{'MX' if powers else 'NV'}FP4")
 
 
-def _sparse(module: Module) -> Weight:
-    """Values of which a bitmask tells the places, half of each row or as many as offsets say."""
-    shape = _told_shape(module, ".weight.shape")
+def _sparse(module: Module, before: str = "") -> Weight:
+    """Values of which a bitmask tells the places, half of each row or as many as offsets say; they
+    may be codes of which a scale tells the numbers."""
+    shape = _told_shape(module, f"{before}.shape")
     assert shape is not None
     rows, width = shape
-    mask = module.expect(".weight.bitmask", rows, -(-width // 8))
-    values, offsets = module[".weight.compressed"], module.get(".weight.row_offsets")
+    mask = module.expect(f"{before}.bitmask", rows, -(-width // 8))
+    values, offsets = module[f"{before}.compressed"], module.get(f"{before}.row_offsets")
     if mask.dtype != np.uint8:
         raise ValueError("bitmask is not made of bytes")
     if offsets is None and values.shape != (rows, width // 2):
         raise ValueError(f"compressed of shape {list(values.shape)} is not half of {list(shape)}")
     if offsets is not None and (offsets.size != rows or offsets.dtype.kind != "i"):
         raise ValueError("row_offsets don't fit the rows")
-    source = _Sparse(width, values, mask, offsets)
-    return Weight(source, values.dtype, shape, "2:4 sparse" if offsets is None else "sparse")
+    told = "2:4 sparse" if offsets is None else "sparse"
+    weight = Weight(_Sparse(width, values, mask, offsets), values.dtype, shape, told)
+    if (scale := module.get(".weight_scale")) is None:
+        return weight
+    if values.dtype.itemsize != 1:
+        raise ValueError(f"compressed of {values.dtype} has a scale")
+    codes = scaled(module, weight.tensor(module.name), scale, None)
+    return codes._replace(scheme=f"{told} {codes.scheme}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,9 +263,13 @@ MODELOPT = Scheme(
     (".input_scale",),
     _modelopt,
 )
-SPARSE = Scheme(
-    _METHOD,
-    (".weight.compressed", ".weight.bitmask", ".weight.shape"),
-    (".weight.row_offsets",),
-    _sparse,
+#: of matrices without an order, and of those of two in each four, which are called otherwise
+SPARSE = tuple(
+    Scheme(
+        _METHOD,
+        (f"{before}.compressed", f"{before}.bitmask", f"{before}.shape"),
+        (f"{before}.row_offsets", ".weight_scale", ".input_scale"),
+        partial(_sparse, before=before),
+    )
+    for before in (".weight", "")
 )

@@ -17,12 +17,13 @@ import click
     show_default=True,
 )
 def formats(family: Path, written: Path, out: Path) -> None:
-    """Judge what is read and said of the copies in WRITTEN, beside FAMILY.
+    """Judge what is read and said of the copies in WRITTEN, beside FAMILY. The page's rows of other
+    copies stay.
 
     `python -m experiments.formats.family FAMILY` trains the models; a module for each library in
     experiments/formats/writers writes copies of FAMILY/parent, in an environment of its own.
     """
     from experiments.formats.page import page
 
-    text = page(family, written, click.echo)
+    text = page(family, written, click.echo, out.read_text() if out.exists() else "")
     out.write_text(text)

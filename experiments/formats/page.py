@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import mother
@@ -46,8 +47,9 @@ for anybody's parent: the graph without it is the same graph, byte for byte but 
   byte, where the copy comes before its family, and nothing else in it changes, or it is in bold.
 - *fuzzed*: how many inputs its reader had, [below](#fuzzed).
 
-Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes this page; the
-writers are in `experiments/formats/writers`, one for each library, in an environment of its own.
+Bold is what should not be. `python -m experiments formats FAMILY COPIES` makes the rows of the
+copies that are there and keeps the others; the writers are in `experiments/formats/writers`, one
+for each library, in an environment of its own.
 
 {columns}
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -59,10 +61,11 @@ writers are in `experiments/formats/writers`, one for each library, in an enviro
 
 ## Not judged
 
-Beside no family stood AWQ and SmoothQuant by the tools that fold scales, compressed-tensors'
-NVFP4, MXFP4 and sparse forms, GPTQ of 2 and 3 bits, CTranslate2, TFLite, ncnn, Keras' own archives,
-Caffe, Darknet, MindSpore, whisper.cpp, llamafiles and DeepSpeed; most of these are read in tests,
-from files in `tests/data/formats` or made there. A copy that was decoded and stored as floats
+Beside no family stood AWQ's GEMV order, which GPTQModel writes on a GPU alone, TFLite, Keras' own
+archives, Caffe, Darknet, MindSpore, whisper.cpp, llamafiles and DeepSpeed; most of these are read
+in tests, from files in `tests/data/formats` or made there. compressed-tensors 0.13 takes 2 from the
+powers of MXFP4's scales twice: by the format's description such a file holds a quarter of each
+weight, and so it is read. A copy that was decoded and stored as floats
 again is `quantized`, in an index, too. Attacks on readers are in
 [reliability](reliability.md#attacks).
 """
@@ -72,40 +75,47 @@ COLUMNS = (
 )
 
 
-def page(family: Path, written: Path, report: Callable[[str], None]) -> str:
+def page(family: Path, written: Path, report: Callable[[str], None], before: str = "") -> str:
     """The page. family: the models, as `experiments.formats.family` leaves them. written: the
-    copies, as the writers leave them. report: gets each row as it is made."""
+    copies, as the writers leave them. report: gets each row as it is made. before: the page as it
+    was, whose rows of other copies stay."""
     alone = mother.recover(family)
-    rows, right, many = [], 0, 0
+    rows = _rows_in(before)
+    made = []
     with tempfile.TemporaryDirectory() as name:
         index = Path(name) / "index"
         indexed = index_of(family, index)
         for copy in copies(written):
-            many += 1
+            made.append(copy.name)
             try:
                 found, verdict = read(copy), judged(copy, family, alone)
                 told = in_an_index(copy, family, index, indexed)
-                row, fine = _row(copy, found, on_a_hub(copy), verdict, told)
+                row = _row(copy, found, on_a_hub(copy), verdict, told)
             except InputError as fault:
-                row, fine = f"| {copy.name} | {copy.by} | **{fault.fault}** | | | | | | | |", False
-            rows.append(row)
-            right += fine
+                row = f"| {copy.name} | {copy.by} | **{fault.fault}** |{' |' * 8}"
+            rows[copy.name] = row
             report(row)
     edges = ", ".join(f"{p} → {c}" for p, c in EDGES)
-    summary = (
-        f"{right} of {many} formats: right parent, relation and scheme, and no other edge moved."
-    )
+    ordered = [rows[name] for name in sorted(rows)]
+    right = sum("**" not in row.rsplit("|", 2)[0] for row in ordered)
+    summary = f"""{right} of {len(rows)} formats: as it should be, and no other edge moved.
+
+Rows of {date.today()}: {", ".join(made)}. Others are of earlier runs, by the code of their day."""
     return with_fuzzed(
-        PAGE.format(edges=edges, columns=COLUMNS, rows="\n".join(rows), summary=summary)
+        PAGE.format(edges=edges, columns=COLUMNS, rows="\n".join(ordered), summary=summary)
     )
 
 
-def _row(
-    copy: Copy, found: Reading, hub: Ranged, said: Verdict, index: Verdict
-) -> tuple[str, bool]:
+def _rows_in(page: str) -> dict[str, str]:
+    """The rows of a page's table of copies, by format."""
+    _, _, table = page.partition(COLUMNS)
+    lines = table.partition("\n\n")[0].splitlines()
+    return {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+
+
+def _row(copy: Copy, found: Reading, hub: Ranged, said: Verdict, index: Verdict) -> str:
     parent = said.parent == "parent"
     relation, scheme = said.relation in copy.relations, copy.scheme in said.scheme
-    fine = parent and relation and scheme and hub.same and not said.moved
     equal = found.equal == found.told and found.sliced == found.equal
     values = _or_bold(f"{min(found.equal, found.sliced)} of {found.told}", equal)
     told = index.relation if index.parent == "parent" else f"{index.relation} of {index.parent}"
@@ -124,7 +134,7 @@ def _row(
             index.parent == "parent" and index.relation in copy.relations and not index.moved,
         ),
     )
-    return f"| {' | '.join(cells)} | |", fine
+    return f"| {' | '.join(cells)} | |"
 
 
 def _or_bold(text: str, right: bool) -> str:

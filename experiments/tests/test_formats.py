@@ -8,7 +8,7 @@ import gguf
 import pytest
 import torch
 from experiments.formats import family as made
-from experiments.formats.page import page
+from experiments.formats.page import COLUMNS, page
 from experiments.formats.writers.frameworks_writer import by_torch
 from experiments.formats.writers.told import place, tell
 from experiments.fuzz.figures import PAGE, with_fuzzed
@@ -59,10 +59,12 @@ def test_of_a_few_copies(tmp_path: Path) -> None:
         makers[name]()
     by_gguf(parent, out, "Q4_0")
     rows: list[str] = []
-    text = page(tmp_path / "family", out, rows.append)
+    before = f"{COLUMNS}\n|---|\n| older | by | 1 of 1 | | | | | | | |  |\n\n"
+    text = page(tmp_path / "family", out, rows.append, before)
     many = len(WRITTEN) + 1
     assert len(rows) == many
-    assert f"{many} of {many} formats: right parent" in text, "\n".join(rows)
+    assert f"{many + 1} of {many + 1} formats: as it should be" in text, "\n".join(rows)
+    assert "| older | by |" in text
     bold = {row.split(" | ")[0] for row in rows if "**" in row}
     assert not bold, "\n".join(rows)
 

@@ -48,7 +48,8 @@ def with_words(source: Path, folder: Path) -> Path:
 
 def values(folder: Path, awq: bool) -> dict[str, torch.Tensor]:
     backend = BACKEND.AWQ_TORCH if awq else BACKEND.TORCH
-    model = GPTQModel.load(str(folder), backend=backend, device="cpu", dtype=torch.float16)
+    stored = torch.bfloat16 if awq else torch.float16  # else it rounds the scales to another type
+    model = GPTQModel.load(str(folder), backend=backend, device="cpu", dtype=stored)
     found = {}
     for name, module in model.model.named_modules():
         if not hasattr(module, "qweight"):

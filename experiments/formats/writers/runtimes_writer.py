@@ -37,7 +37,7 @@ def ctranslate2(source: Path, out: Path, kind: str) -> Callable[[], None]:
     def make() -> None:
         from ctranslate2.converters import TransformersConverter
 
-        path = place(out, f"ct2-{kind or 'float32'}")
+        path = place(out, f"ctranslate2-{kind or 'float32'}")
         with tempfile.TemporaryDirectory() as name:
             words = Path(name) / "words"
             shutil.copytree(source, words)
@@ -72,7 +72,9 @@ def ncnn(source: Path, out: Path, kind: str) -> Callable[[], None]:
 
 def main(source: Path, out: Path, chosen: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    makers = {f"ct2-{kind or 'float32'}": ctranslate2(source, out, kind) for kind in CTRANSLATE2}
+    makers = {
+        f"ctranslate2-{kind or 'float32'}": ctranslate2(source, out, kind) for kind in CTRANSLATE2
+    }
     makers |= {f"ncnn-{kind}": ncnn(source, out, kind) for kind in ("float32", "float16")}
     each(makers, chosen)
 

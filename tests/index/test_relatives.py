@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit import checkpoint
 
 from mother.index import relatives
-from mother.index.relatives import Pool
+from mother.index.relatives import Pool, kinships, kinships_between
 from mother.sketches.signature import SIGNATURE
+from mother.sketches.sketch import sketch
 
 
 def pool(rng, count, spread, apart=1):
@@ -63,3 +65,23 @@ def test_so_many_members_as_are_asked_for(members, monkeypatch):
     for signature in rng.normal(size=(20, SIGNATURE)).astype(np.float32):
         found = set(made.candidates("b", signature, ()).tolist())
         assert found == by_a_sort_of_all(kinds, families, marks, signature)
+
+
+def test_kinships_between_are_those_of_each_to_the_bit():
+    """Of other names and of another size, too, and of what can't be compared."""
+    draw = np.random.default_rng(0)
+    root = {f"h.{k}.w": draw.normal(size=(24, 17)) for k in range(5)} | {"b": draw.normal(size=9)}
+
+    def made(k, **other):
+        held = {n: w + 0.3 * draw.normal(size=w.shape) for n, w in root.items()}
+        whole = {**{f"net.{n}" if k % 3 else n: w for n, w in held.items()}, **other}
+        return sketch(checkpoint(f"m{k}", whole), 1500 if k % 4 else 900)
+
+    some = [made(k) for k in range(5)]
+    others = [made(k, head=draw.normal(size=(4, 4))) for k in range(5, 11)]
+    others += [made(12, **{"h.3.w": np.zeros((24, 17))})]
+    others += [sketch(checkpoint("x", {"q": draw.normal(size=(8, 8))}), 900)]
+    wanted = np.array([kinships(one, others)[0] for one in some])
+    assert (wanted[:, :6] > 0.9).all()
+    assert kinships_between(some, others).tobytes() == wanted.tobytes()
+    assert kinships_between(others, some).shape == wanted.T.shape

@@ -149,6 +149,29 @@ def kinship_of_first(group: Group) -> tuple[Array, NDArray[np.bool_]]:
     return _kinship(cosine, sizes, seen), _unsure(cosine, sizes, seen)
 
 
+def kinship_of_some(group: Group, many: int) -> Array:
+    """Kinship of each of the first models of a group, which hold the same layers, with each of the
+    others, (many, n - many): what `kinship_of_first` finds in the group of it and those."""
+    n = len(group.checkpoints)
+    layers = [x for x in group.layers if 0 in x.members and x.members[-1] >= many]
+    chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
+    if not chosen:
+        return np.zeros((many, n - many))
+    cosine = np.full((many, len(chosen), 1 + n - many), np.nan)
+    sizes = np.array([layer.size for layer in chosen], dtype=np.int64)
+    seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
+    for row, layer in enumerate(chosen):
+        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+        weights -= weights.mean(axis=1, keepdims=True)
+        norm = np.sqrt(np.square(weights).sum(axis=1))
+        places = [0, *(1 + m - many for m in layer.members[many:])]
+        for k in range(many):
+            held = np.concatenate([weights[k : k + 1], weights[many:]])
+            product = np.concatenate([norm[k : k + 1], norm[many:]]) * norm[k]
+            cosine[k, row, places] = held @ held[0] / np.where(product == 0, np.nan, product)
+    return np.stack([_kinship(each, sizes, seen)[1:] for each in cosine])
+
+
 def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:
     """From the cosines of pairs in L layers, (L, ...), of which so many weights were looked at,
     (L,) or (L, ...)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mother.checkpoints import Checkpoint
 from mother.index.catalogue import Model
 from mother.index.closer import Read, Stored
-from mother.index.relatives import kinships
+from mother.index.relatives import kinships_between
 from mother.methods.refinement import Refinement
 
 NEAREST = 64  # members of a family among which the nearest to another family is looked for
@@ -34,8 +34,8 @@ def nearest(held: Held, one: int, other: int) -> dict[str, Model]:
     by id: in the order of their ids, by number."""
     some, others = sorted((held.members(sure) for sure in (one, other)), key=lambda x: x[0].id)
     some, others = _facing(held, some, others), _facing(held, others, some)
-    sketches = [held.sketch(m.number) for m in others]
-    kin = np.array([kinships(held.sketch(m.number), sketches)[0] for m in some])
+    sketches = ([held.sketch(m.number) for m in models] for models in (some, others))
+    kin = kinships_between(*sketches)
     k, at = divmod(int(kin.argmax()), len(others))
     # not of their numbers: rounding shall not depend on who came first
     pair = sorted((some[k], others[at]), key=lambda model: model.id)

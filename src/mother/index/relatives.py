@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mother.checkpoints import Checkpoint
-from mother.evidence.kinship import kinship_of_first
+from mother.evidence.kinship import kinship_of_first, kinship_of_some
 from mother.layouts import align
 from mother.sketches.signature import SIGNATURE
 
@@ -220,14 +220,33 @@ def kinships(
     """Kinship with each of the others, (n,), 0 where they can't be compared, and whether it is
     within the error of their sketches; of any architectures."""
     found, unsure = np.zeros(len(others)), np.zeros(len(others), dtype=bool)
-    kinds: dict[tuple[object, ...], list[int]] = {}
-    for k, other in enumerate(others):
-        # of one size, too: what is compared of any two is what both hold
-        kind = tuple((n, t.shape, t.kept.shape) for n, t in other.tensors.items())
-        kinds.setdefault(kind, []).append(k)
-    for members in kinds.values():
+    for members in _kinds(others):
         group = align([new, *(others[k] for k in members)])[0]
         if len(group.checkpoints) > 1:
             kin, doubt = kinship_of_first(group)
             found[members], unsure[members] = kin[1:], doubt[1:]
     return found, unsure
+
+
+def kinships_between(
+    some: Sequence[Checkpoint], others: Sequence[Checkpoint]
+) -> NDArray[np.float64]:
+    """As `kinships` of each of some with the others, (m, n): the same numbers, of weights that are
+    read and of layers that are aligned once."""
+    found = np.zeros((len(some), len(others)))
+    for own in _kinds(some):
+        for members in _kinds(others):
+            group = align([*(some[k] for k in own), *(others[k] for k in members)])[0]
+            if len(group.checkpoints) > len(own):
+                found[np.ix_(own, members)] = kinship_of_some(group, len(own))
+    return found
+
+
+def _kinds(checkpoints: Sequence[Checkpoint]) -> list[list[int]]:
+    """Those of the same tensors, and of one size, too: what is compared of any two is what both
+    hold."""
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for k, each in enumerate(checkpoints):
+        kind = tuple((n, t.shape, t.kept.shape) for n, t in each.tensors.items())
+        kinds.setdefault(kind, []).append(k)
+    return list(kinds.values())

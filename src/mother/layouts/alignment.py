@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mother.checkpoints.factors import is_adapter_alone
 from mother.checkpoints.tensor import Checkpoint, Tensor, constant
@@ -116,6 +117,19 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
             sorted((n, t.shape) for n, t in checkpoint.tensors.items() if t.is_weight and t.size)
         )
         own.append(every.setdefault(keys, len(every)))
+    # an index compares many models of a few architectures, two at a time
+    component, names = (_named if len(every) > 2 else _named_before)(tuple(every))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, signature in enumerate(own):
+        members[component[signature]].append(index)
+    return [
+        _group([checkpoints[i] for i in indices], [names[own[i]] for i in indices])
+        for indices in members.values()
+    ]
+
+
+def _named(every: tuple[tuple[Key, ...], ...]) -> tuple[list[int], list[dict[str, str]]]:
+    """Of each architecture its component, and by stored name that of the layer."""
     numbered = under_one_numbering(list(every))
     signatures = [
         Signature(k, {(names[n], shape): math.prod(shape) for n, shape in keys})
@@ -124,13 +138,10 @@ def align(checkpoints: Sequence[Checkpoint]) -> list[Group]:
     component = connect(signatures)
     canonical = [signature.canonical() for signature in signatures]
     names = [{n: canonical[k][x] for n, x in held.items()} for k, held in enumerate(numbered)]
-    members: dict[int, list[int]] = defaultdict(list)
-    for index, signature in enumerate(own):
-        members[component[signature]].append(index)
-    return [
-        _group([checkpoints[i] for i in indices], [names[own[i]] for i in indices])
-        for indices in members.values()
-    ]
+    return component, names
+
+
+_named_before = lru_cache(maxsize=1024)(_named)
 
 
 def _group(checkpoints: list[Checkpoint], names: list[dict[str, str]]) -> Group:

@@ -51,10 +51,15 @@ def find_conversions(groups: Sequence[Group]) -> list[Duplicate]:
     digests = _Digests()
     keyed = [_by_corners(c) for _, c in across]
     inside = included(keyed, digests.equal, lambda i, k: across[i][0] != across[k][0])
+    tells = {
+        i: sum(digests.values(t) for t in _weights(across[i][1])) >= CONVERTED_VALUES
+        for i in {i for i, _ in inside}
+    }
+    # of many copies each pair is there both ways, which say the same
+    once = ((i, k) for i, k in inside if tells[i] and not (i > k and (k, i) in inside and tells[k]))
     pairs = [
         pair_of(*(across[j][1] for j in pair), mutual=pair[::-1] in inside, mutually="converted")
-        for pair in sorted(inside)
-        if sum(digests.values(t) for t in _weights(across[pair[0]][1])) >= CONVERTED_VALUES
+        for pair in sorted(once)
     ]
     return stars(filter(None, pairs))
 

@@ -31,6 +31,7 @@ WEIGHTS = np.geomspace(
 EVENNESS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)  # votes of families that are added, even ones
 TAKEN = (0.0, 0.25, 0.5, 0.75, 0.95)  # votes that are taken from each value that is seen
 NOTHING = 1e-3  # votes that are none
+PRIVATE = 2.0  # cells that what all state counts for against what a family does
 _NEVER = -40.0  # log of the chance that a stated value is another
 
 
@@ -38,14 +39,12 @@ _NEVER = -40.0  # log of the chance that a stated value is another
 class Rates:
     """rate: (kinds,) changes a length; power: of lengths, 0 where they do not matter. target, root:
     (characters, values), what is drawn on a change and by founders; what a row lacks to 1 is drawn
-    from values that nobody states. habit: cells that the target counts for against what a family
-    itself states; infinite where families have no habits of their own."""
+    from values that nobody states."""
 
     rate: Array
     power: float
     target: Array
     root: Array
-    habit: float = np.inf
 
     def staying(self, pedigree: Pedigree) -> Array:
         """(links,) the chance that a value stays."""
@@ -93,18 +92,14 @@ class States:
         rest = np.clip(1 - found.sum(1, keepdims=True), 1e-9, 1)
         return np.clip(np.where(self.states == self.values, rest, found), 1e-12, 1)
 
-    def targets(self, pedigree: Pedigree, codes: Indices, rates: Rates) -> Array:
-        """(families, K) what is drawn on a change: what the family states, drawn towards what all
-        draw. codes: as above."""
-        every = self.shares(rates.target)
-        if np.isinf(rates.habit):
-            return every
+    def habits(self, pedigree: Pedigree, codes: Indices, every: Array) -> Array:
+        """(families, K) what each family states, drawn towards what all do, every: likewise, as by
+        `PRIVATE` cells. codes: as above."""
         known = np.flatnonzero(codes >= 0)
         family = pedigree.family[known]
         at = family * every.shape[1] + self.places(family, codes[known])
         votes = np.bincount(at, minlength=every.size).reshape(every.shape)
-        whole = votes.sum(1, keepdims=True) + rates.habit
-        return np.asarray((votes + rates.habit * every) / whole)
+        return np.asarray((votes + PRIVATE * every) / (votes.sum(1, keepdims=True) + PRIVATE))
 
     def places(self, family: Indices, codes: Indices) -> Indices:
         """(n,) which of its family's states stands for each of n codes; -1 for none."""
@@ -269,7 +264,6 @@ def fitted(
     character: Indices,
     *,
     closed: bool,
-    habit: float = np.inf,
     near: Rates | None = None,
 ) -> Rates:
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
@@ -277,18 +271,16 @@ def fitted(
 
     codes: (rows,) the number of the value that each row states, from 0, or -1. character:
     (families,) what it is a value of; all characters change at the same rates. closed: there are no
-    values but those. habit: see `Rates`. near: rates of much the same rows, from which a few steps
-    lead there.
+    values but those. near: rates of much the same rows, from which a few steps lead there.
     """
     states = States.of(pedigree, codes, values, character, closed=closed)
     share = shares(states, pedigree, codes, closed=closed)
     rate = np.full(len(pedigree.kinds), -np.log(STAYING)) if near is None else near.rate
-    rates = Rates(rate, power, share, share, habit)
+    rates = Rates(rate, power, share, share)
     evidence = states.evidence(pedigree, codes)
     found = None
     for _ in range(STEPS if near is None else FEW):
-        target = states.targets(pedigree, codes, rates)
-        root = states.shares(rates.root)
+        target, root = states.shares(rates.target), states.shares(rates.root)
         found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, found)
         before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
         rates = Rates(
@@ -296,7 +288,6 @@ def fitted(
             power,
             _drawn(states, found.drawn, rates.target, share),
             _drawn(states, found.founded, rates.root, share),
-            habit,
         )
         if (np.abs(rate - before) <= SETTLED * before).all():
             break

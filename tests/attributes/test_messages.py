@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from mother.attributes import categories, numbers, trials
+from mother.attributes import categories, guesses, numbers, trials
 from mother.attributes.pedigree import Pedigree, pedigree
 from mother.graph import Edge, HiddenAncestor, ModelGraph, Node
 
@@ -227,6 +227,24 @@ def test_a_belief_that_is_wrong_gives_way_to_what_the_family_states() -> None:
     found = trials.Sure.of_those(wrong, family, base, place, np.ones(300))
     np.testing.assert_allclose(found.of(wrong, family, base).mean(0), [0.8, 0.2], atol=0.05)
     assert found.family > 0.9
+
+
+def test_rates_are_fitted_to_many_families_not_to_a_few_large_ones() -> None:
+    """Each model is as likely looked at as any other, of what is too large for that nothing."""
+    sizes = [300] + [20] * 30 + [1] * 600
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    parents = np.repeat(roots, sizes)
+    parents[roots] = -1
+    p = forest(parents.tolist(), [0] * len(parents), [0.1] * len(parents))
+    told = np.zeros(p.rows, dtype=bool)
+    told[: p.models] = True
+    drawn = guesses._drawn(p, told, 250)
+    rows = drawn[p.family]
+    assert rows.sum() <= 250
+    assert drawn.sum() > 60
+    assert not drawn[p.family[0]]
+    told[300:] = False
+    assert guesses._drawn(p, told, 250).nonzero()[0].tolist() == [p.family[0]]
 
 
 @given(forests(), st.lists(st.booleans(), min_size=5, max_size=5))

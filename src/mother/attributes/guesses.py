@@ -332,15 +332,17 @@ def _heard(whole: Pedigree, told: Mask) -> Mask:
 
 
 def _drawn(whole: Pedigree, told: Mask, most: int) -> Mask:
-    """(families,) those in which something is stated; of more rows than `most` some, drawn by
-    size."""
+    """(families,) those in which something is stated; of more rows than `most` some, drawn so that
+    each row is as likely to be among them as any other. Larger ones only where there are no
+    others."""
     size = np.bincount(whole.family, minlength=whole.families)
     some = np.bincount(whole.family[told], minlength=whole.families) > 0
-    order = np.argsort(np.random.default_rng(_SEED).random(len(size)) ** (1 / size))[::-1]
+    order = np.random.default_rng(_SEED).permutation(len(size))
     order = order[some[order]]
-    fits = np.cumsum(size[order]) <= max(most, size[order[:1]].sum())
+    few = order[size[order] <= most]
+    order = few if len(few) else order[:1]
     chosen = np.zeros(whole.families, dtype=bool)
-    chosen[order[fits]] = True
+    chosen[order[np.cumsum(size[order]) <= max(most, size[order[:1]].sum())]] = True
     return chosen
 
 

@@ -28,7 +28,10 @@ PRIOR, STAYING = 4.0, 0.8
 WEIGHTS = np.geomspace(
     0.5, 1e4, 18
 )  # of a guess at shares, in cells, of which the likeliest counts
-EVENNESS = (1.0, 5.0, 25.0, 125.0)  # of even shares, in votes of families
+EVENNESS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)  # votes of families that are added, even ones
+TAKEN = (0.0, 0.25, 0.5, 0.75, 0.95)  # votes that are taken from each value that is seen
+NOTHING = 1e-3  # votes that are none
+PRIVATE = 2.0  # cells that what all state counts for against what a family does
 _NEVER = -40.0  # log of the chance that a stated value is another
 
 
@@ -36,14 +39,12 @@ _NEVER = -40.0  # log of the chance that a stated value is another
 class Rates:
     """rate: (kinds,) changes a length; power: of lengths, 0 where they do not matter. target, root:
     (characters, values), what is drawn on a change and by founders; what a row lacks to 1 is drawn
-    from values that nobody states. habit: cells that the target counts for against what a family
-    itself states; infinite where families have no habits of their own."""
+    from values that nobody states."""
 
     rate: Array
     power: float
     target: Array
     root: Array
-    habit: float = np.inf
 
     def staying(self, pedigree: Pedigree) -> Array:
         """(links,) the chance that a value stays."""
@@ -91,18 +92,14 @@ class States:
         rest = np.clip(1 - found.sum(1, keepdims=True), 1e-9, 1)
         return np.clip(np.where(self.states == self.values, rest, found), 1e-12, 1)
 
-    def targets(self, pedigree: Pedigree, codes: Indices, rates: Rates) -> Array:
-        """(families, K) what is drawn on a change: what the family states, drawn towards what all
-        draw. codes: as above."""
-        every = self.shares(rates.target)
-        if np.isinf(rates.habit):
-            return every
+    def habits(self, pedigree: Pedigree, codes: Indices, every: Array) -> Array:
+        """(families, K) what each family states, drawn towards what all do, every: likewise, as by
+        `PRIVATE` cells. codes: as above."""
         known = np.flatnonzero(codes >= 0)
         family = pedigree.family[known]
         at = family * every.shape[1] + self.places(family, codes[known])
         votes = np.bincount(at, minlength=every.size).reshape(every.shape)
-        whole = votes.sum(1, keepdims=True) + rates.habit
-        return np.asarray((votes + rates.habit * every) / whole)
+        return np.asarray((votes + PRIVATE * every) / (votes.sum(1, keepdims=True) + PRIVATE))
 
     def places(self, family: Indices, codes: Indices) -> Indices:
         """(n,) which of its family's states stands for each of n codes; -1 for none."""
@@ -267,7 +264,6 @@ def fitted(
     character: Indices,
     *,
     closed: bool,
-    habit: float = np.inf,
     near: Rates | None = None,
 ) -> Rates:
     """Rates by maximum likelihood (expectation and maximization; Dempster, Laird and Rubin 1977),
@@ -275,18 +271,16 @@ def fitted(
 
     codes: (rows,) the number of the value that each row states, from 0, or -1. character:
     (families,) what it is a value of; all characters change at the same rates. closed: there are no
-    values but those. habit: see `Rates`. near: rates of much the same rows, from which a few steps
-    lead there.
+    values but those. near: rates of much the same rows, from which a few steps lead there.
     """
     states = States.of(pedigree, codes, values, character, closed=closed)
     share = shares(states, pedigree, codes, closed=closed)
     rate = np.full(len(pedigree.kinds), -np.log(STAYING)) if near is None else near.rate
-    rates = Rates(rate, power, share, share, habit)
+    rates = Rates(rate, power, share, share)
     evidence = states.evidence(pedigree, codes)
     found = None
     for _ in range(STEPS if near is None else FEW):
-        target = states.targets(pedigree, codes, rates)
-        root = states.shares(rates.root)
+        target, root = states.shares(rates.target), states.shares(rates.root)
         found = beliefs(pedigree, evidence, rates.staying(pedigree), target, root, found)
         before, rate = rates.rate, _rates(pedigree, found.kept, found.changed, power)
         rates = Rates(
@@ -294,7 +288,6 @@ def fitted(
             power,
             _drawn(states, found.drawn, rates.target, share),
             _drawn(states, found.founded, rates.root, share),
-            habit,
         )
         if (np.abs(rate - before) <= SETTLED * before).all():
             break
@@ -302,42 +295,36 @@ def fitted(
 
 
 def shares(states: States, pedigree: Pedigree, codes: Indices, *, closed: bool) -> Array:
-    """(characters, values) of all that is stated, drawn towards what families state, one vote each
-    (as in Kneser and Ney 1995), and these towards even shares. How far is the mean of what is
-    possible, weighed by how well each family is foretold from the others. Unless they are `closed`,
-    values that nobody states have as large a share as those that one row states (Good 1953)."""
+    """(characters, values) of the votes of families, by the process of two parameters (Pitman and
+    Yor 1997): what is taken from each value that is seen is the share of values that nobody states,
+    unless they are `closed`, and some even votes are added. How much of both is the mean of what is
+    possible, weighed by how well each family is foretold from the others. A family's vote is the
+    square root of its size: between one for all of it and one for each model."""
     told = np.flatnonzero(codes >= 0)
     pairs = pedigree.family[told] * states.values + codes[told]
     pairs, own = np.unique(pairs, return_counts=True)
     family, code = np.divmod(pairs, states.values)
-    which = states.character[family]
-    vote = own / np.bincount(family, own, pedigree.families)[family]
-    counts = np.zeros((int(states.character.max(initial=0)) + 1, states.values))
-    votes = counts.copy()
-    np.add.at(counts, (which, code), own)
-    np.add.at(votes, (which, code), vote)
-    even = np.ones(counts.shape) if closed else np.maximum(counts > 0, 1e-9)
-    even /= even.sum(1, keepdims=True)
-    whole, voters = counts.sum(1), votes.sum(1)
-
-    def drawn(weight: float, evenness: float, others: bool) -> Array:
-        """Of each pair as the other families have it, or of all."""
-        n, all_n, v, all_v, e = counts, whole[:, None], votes, voters[:, None], even
-        if others:
-            n, v, e = counts[which, code] - own, votes[which, code] - vote, even[which, code]
-            all_n, all_v = whole[which] - own / vote, voters[which] - 1
-        centre = (v + evenness * e) / (all_v + evenness)
-        return np.asarray((n + weight * centre) / (all_n + weight))
-
-    again = np.full(len(own), closed) | (
-        counts[which, code] > own
-    )  # what no other family states is new
-    possible = list(product(WEIGHTS.tolist(), EVENNESS))
-    likely = [float(vote[again] @ np.log(drawn(*x, others=True)[again])) for x in possible]
-    chance = np.exp(np.array(likely) - max(likely))
-    found = sum(c * drawn(*x, others=False) for c, x in zip(chance, possible, strict=True))
-    new = 0.0 if closed else float((counts == 1).sum()) / (float(counts.sum()) + 1)
-    return np.asarray(found / chance.sum() * (1 - new))
+    at = (states.character[family], code)
+    size = np.bincount(family, own, pedigree.families)[family]
+    vote = own / np.sqrt(size)
+    votes = np.zeros((int(states.character.max(initial=0)) + 1, states.values))
+    np.add.at(votes, at, vote)
+    seen = np.full(votes.shape, closed) | (votes > 0)
+    voters, kinds = votes.sum(1, keepdims=True), seen.sum(1, keepdims=True)
+    rest, voting = votes[at] - vote, voters[at[0], 0] - np.sqrt(size)  # of the other families
+    again = np.full(len(rest), closed) | (rest > NOTHING)
+    fewer = np.bincount(family, ~again, pedigree.families)[family]
+    found, likely = [], []
+    for taken, even in product((0.0,) if closed else TAKEN, EVENNESS):
+        less = np.minimum(votes, taken)
+        found.append((votes - less + even * seen / np.maximum(kinds, 1)) / (voters + even))
+        left = np.minimum(rest, taken)
+        gone = np.bincount(family, less[at] - left, pedigree.families)[family]
+        known = rest - left + even / np.maximum(kinds[at[0], 0] - fewer, 1)
+        chance = np.where(again, known, np.maximum(less.sum(1)[at[0]] - gone, NOTHING))
+        likely.append(float((own / size) @ np.log(chance / (voting + even))))
+    weight = np.exp(np.array(likely) - max(likely))
+    return np.asarray(np.tensordot(weight / weight.sum(), np.array(found), 1))
 
 
 def drawn_towards(centre: Array, counts: Array) -> Array:

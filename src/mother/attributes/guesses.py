@@ -19,9 +19,6 @@ FITTED_SETS = 20_000  # the same, rows of all elements together
 NOBODYS = 1e-6  # a smaller share is of a value that is stated elsewhere
 AT_ONCE = 300_000  # rows in work
 BY_CHANCE = 2.0  # standard errors that relatives must narrow an attribute down by
-#: cells that what all models draw counts for against what a family states: no family has habits
-#: of its own, or families have
-HABITS = (np.inf, 2.0)
 _SEED = 0
 
 
@@ -107,8 +104,8 @@ class _Fit:
 
 
 def _fitted(whole: Pedigree, codes: Any, values: int, most: int, *, closed: bool = False) -> _Fit:
-    """The rates, with lengths or without and with families' habits or without, that foretell better
-    what is stated, and what makes their beliefs as sure as they are right. codes: (rows,
+    """The rates, with lengths or without, that foretell better what is stated, and what makes their
+    beliefs as sure as they are right. codes: (rows,
     characters); most: rows that are looked at."""
     told = codes.max(1) >= 0
     part, own, which = _several(whole, codes, _drawn(whole, told, most))
@@ -119,18 +116,10 @@ def _fitted(whole: Pedigree, codes: Any, values: int, most: int, *, closed: bool
         rates = categories.fitted(part, own, values, power, which, closed=closed, near=near)
         fits.append(rates)
     best = max(fits, key=lambda r: _likelihood(part, own, values, r, which, closed))
-    tried = []
-    for habit in HABITS:
-        rates = best
-        if habit != best.habit:
-            rates = categories.fitted(
-                part, own, values, best.power, which, closed=closed, habit=habit
-            )
-        tried.append((rates, _tried(part, own, which, values, rates, closed, wanted)))
-    rates, trial = max(tried, key=lambda x: x[1].gained[0])
+    trial = _tried(part, own, which, values, best, closed, wanted)
     states = categories.States.of(part, own, values, which, closed=closed)
     share = categories.shares(states, part, own, closed=closed)
-    return _Fit(rates, share, trial.sure, trial.gained, closed)
+    return _Fit(best, share, trial.sure, trial.gained, closed)
 
 
 def _wanted(whole: Pedigree, told: Mask) -> Indices:
@@ -184,28 +173,29 @@ def _tried(
     character of each family. wanted: how far what is stated is from what is to be told."""
     rows = part.rows // (int(which.max(initial=0)) + 1)
     fold = np.resize(trials.folds(part)[:rows], part.rows)  # one model's characters together
-    beliefs, base, place, of, far = [], [], [], [], []
+    beliefs, habits, base, place, of, far = [], [], [], [], [], []
     for k in range(trials.FOLDS):
         kept = np.where(fold == k, -1, codes)
-        rates = categories.fitted(
-            part, kept, values, near.power, which, closed=closed, habit=near.habit, near=near
-        )
+        rates = categories.fitted(part, kept, values, near.power, which, closed=closed, near=near)
         states, outside = _outside(part, kept, values, rates, which, closed)
         share = categories.shares(states, part, kept, closed=closed)
         held = np.flatnonzero((fold == k) & (codes >= 0))
         family = part.family[held]
         narrow = ((0, 0), (0, categories.MOST + 1 - states.states.shape[1]))
         beliefs.append(np.pad(outside[held], narrow))
-        base.append(np.pad(states.shares(share)[family], narrow, constant_values=1e-12))
+        every = states.shares(share)
+        base.append(np.pad(every[family], narrow, constant_values=1e-12))
+        habits.append(np.pad(states.habits(part, kept, every)[family], narrow))
         own = np.where(share[which[family], codes[held]] > NOBODYS, codes[held], values)
         of.append(held % rows)
         place.append(states.places(family, own))
         far.append(trials.nearest(part, kept >= 0)[held])
-    outside, shares, at = np.concatenate(beliefs), np.concatenate(base), np.concatenate(place)
+    outside, habit = np.concatenate(beliefs), np.concatenate(habits)
+    shares, at = np.concatenate(base), np.concatenate(place)
     weight = trials.weights(np.concatenate(far), wanted)
-    sure = trials.Sure.of_those(outside, shares, at, weight)
+    sure = trials.Sure.of_those(outside, habit, shares, at, weight)
     here = np.arange(len(at))
-    gain = np.log2(sure.of(outside, shares)[here, at] / shares[here, at])
+    gain = np.log2(sure.of(outside, habit, shares)[here, at] / shares[here, at])
     _, first, model = np.unique(np.concatenate(of), return_index=True, return_inverse=True)
     gained = np.bincount(model, gain).astype(np.float64)
     return _Trial(sure, trials.mean(gained, weight[first]))
@@ -216,8 +206,9 @@ def _expected(
 ) -> tuple[categories.States, Array]:
     """(rows, K) what all others let expect of each row, as sure as it is right."""
     states, outside = _outside(part, codes, values, fit.rates, character, fit.closed)
-    base = states.shares(fit.shares)[part.family]
-    return states, fit.sure.of(outside, base)
+    every = states.shares(fit.shares)
+    habit = states.habits(part, codes, every)[part.family]
+    return states, fit.sure.of(outside, habit, every[part.family])
 
 
 def _outside(
@@ -231,7 +222,7 @@ def _outside(
     """The same, as sure as the rates have it."""
     states = categories.States.of(part, codes, values, character, closed=closed)
     evidence, stay = states.evidence(part, codes), rates.staying(part)
-    target, root = states.targets(part, codes, rates), states.shares(rates.root)
+    target, root = states.shares(rates.target), states.shares(rates.root)
     return states, categories.beliefs(part, evidence, stay, target, root).outside
 
 
@@ -341,15 +332,17 @@ def _heard(whole: Pedigree, told: Mask) -> Mask:
 
 
 def _drawn(whole: Pedigree, told: Mask, most: int) -> Mask:
-    """(families,) those in which something is stated; of more rows than `most` some, drawn by
-    size."""
+    """(families,) those in which something is stated; of more rows than `most` some, drawn so that
+    each row is as likely to be among them as any other. Larger ones only where there are no
+    others."""
     size = np.bincount(whole.family, minlength=whole.families)
     some = np.bincount(whole.family[told], minlength=whole.families) > 0
-    order = np.argsort(np.random.default_rng(_SEED).random(len(size)) ** (1 / size))[::-1]
+    order = np.random.default_rng(_SEED).permutation(len(size))
     order = order[some[order]]
-    fits = np.cumsum(size[order]) <= max(most, size[order[:1]].sum())
+    few = order[size[order] <= most]
+    order = few if len(few) else order[:1]
     chosen = np.zeros(whole.families, dtype=bool)
-    chosen[order[fits]] = True
+    chosen[order[np.cumsum(size[order]) <= max(most, size[order[:1]].sum())]] = True
     return chosen
 
 

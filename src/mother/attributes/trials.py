@@ -78,25 +78,31 @@ def quantile(values: Array, weight: Array, part: float) -> float:
 
 @dataclass(frozen=True)
 class Sure:
-    """What makes beliefs as sure as they are right: to a power, and mixed with what is stated
-    altogether. A low power is little belief, the trust is how often a belief tells at all."""
+    """What makes beliefs as sure as they are right: to a power, and mixed with what the family
+    states, whoever is near, and what is stated altogether. A low power is little belief, the trust
+    is how often a belief tells at all, and else the family how often."""
 
     power: float
     trust: float
+    family: float
 
     @staticmethod
-    def of_those(beliefs: Array, base: Array, place: Indices, weight: Array) -> Sure:
+    def of_those(beliefs: Array, family: Array, base: Array, place: Indices, weight: Array) -> Sure:
         """That under which the values that were hidden are likeliest. place: (n,) of each."""
         here = np.arange(len(place))
 
         def cost(x: Array) -> float:
-            right = float(weight @ np.log(Sure(*x).of(beliefs, base)[here, place]))
-            return -(right + DOUBTED * float(np.log(x[1] * (1 - x[1])))) / max(len(place), 1)
+            right = float(weight @ np.log(Sure(*x).of(beliefs, family, base)[here, place]))
+            before = DOUBTED * float(np.log(x[1:] * (1 - x[1:])).sum())
+            return -(right + before) / max(len(place), 1)
 
-        return Sure(*minimize(cost, (1.0, 0.9), bounds=(_POWERS, _TRUSTS)).x.tolist())
+        bounds = (_POWERS, _TRUSTS, _TRUSTS)
+        return Sure(*minimize(cost, (1.0, 0.9, 0.3), bounds=bounds).x.tolist())
 
-    def of(self, beliefs: Array, base: Array) -> Array:
-        """Probabilities, (n, K); base: the shares of what is stated, likewise."""
+    def of(self, beliefs: Array, family: Array, base: Array) -> Array:
+        """Probabilities, (n, K); family, base: the shares of what is stated, likewise."""
         told = np.maximum(beliefs, 1e-12) ** self.power * base ** (1 - self.power)
         told *= self.trust / told.sum(1, keepdims=True)
-        return np.asarray(told + (1 - self.trust) * base / base.sum(1, keepdims=True))
+        left = self.family * family / family.sum(1, keepdims=True)
+        left += (1 - self.family) * base / base.sum(1, keepdims=True)
+        return np.asarray(told + (1 - self.trust) * left)

@@ -29,12 +29,10 @@ splits, *false* with those that have no true edge. *Time* is that of the recover
 measured, by the processor's clock and the better of two, as a share of the whole method's: one less
 that is what the evidence costs. Reading and measuring, the same for all, are not in it.
 
-- *turning back*: whether a step undoes the one before it;
-- *cluster centre*: far from a cluster, a model hangs from its middle;
+- *whitening*: the directions that trainings of a family have in common count less;
 - *hubs*: who has many neighbours is the likelier root where weights don't tell;
 - *common shrink*: weight decay, one factor for all layers;
 - *free scale*: how well this training knew its start;
-- *what is held*: a child holds its parent's step in most layers, and none of its siblings';
 - *ranks*: edges that by their ranks lead over another model are none (LoRA alone);
 - *untouched rows*: rows that training left as they were, or that only shrank;
 - *tails and spread*: how far weights have come from how nets begin;
@@ -46,12 +44,10 @@ ALL = "the whole method"
 LEFT = "distances and polarity alone"
 VARIANTS: dict[str, Rules] = {
     ALL: RULES,
-    "without turning back": replace(RULES, turning=False),
-    "without cluster centre": replace(RULES, centre=False),
+    "without whitening": replace(RULES, whitened=False),
     "without hubs": replace(RULES, prior=False),
     "without common shrink": replace(RULES, training=replace(TRAINING, decayed=1e-300)),
     "without free scale": replace(RULES, training=replace(TRAINING, scales=(1.0,) * 6)),
-    "without what is held": replace(RULES, shares=False),
     "without ranks": replace(RULES, kinds=("rows", "trained")),
     "without untouched rows": replace(RULES, kinds=("ranks", "trained")),
     "without tails and spread": replace(RULES, kinds=("rows", "ranks")),

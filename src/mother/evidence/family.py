@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from mother.evidence.direction import telling
 from mother.evidence.kinship import inherited, threshold
 from mother.evidence.lengths import Lengths, apply, block, enough, factors, logs, usual, whitening
+from mother.evidence.looks import Look
 from mother.measures import Measures
 from mother.measures.products import Array, Bools, Indices, Products, Source
 from mother.measures.shapes import as_matrix
 from mother.sketches.points import PAIRS_AT_ONCE, squared_distances
 from mother.sketches.replicates import heavier
 from mother.sketches.samples import Samples
-
-from mother.evidence.looks import Look
 
 MODELS_ASKED = 256  # models of a family of samples that tell which layers are inherited
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
@@ -167,8 +166,8 @@ class Family:
             strange.append(self._strange(of))
             if of.common is not None:
                 whole[:, some] = of.common >= 1
-        for k, held, heavier in self._blocks():
-            factor = factors(held, i, j, heavier)
+        for k, held, counted in self._blocks():
+            factor = factors(held, i, j, counted)
             known = whole[k] if whole[k].any() else np.ones(len(i), dtype=bool)
             squared[k] *= np.where(known, factor, np.median(factor[known]))
         log = logs(squared, np.array([usual(lengths) for lengths in squared]))

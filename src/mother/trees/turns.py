@@ -3,8 +3,8 @@
 Three models on a way turn where the middle one is: cos(m - a, b - m). Where the way goes straight
 on, it leads through the middle one, which is not what both ends were made from. Over the population
 of trainings the log-odds of that are about five times the cosine, in both halves
-(docs/research/wild.md). Ways that turn back are straightened by moves of subtrees (regraft.py), or
-are of steps that were undone, and say nothing here.
+(docs/research/wild.md). Ways that turn back are of steps that were undone, or of siblings in each
+other's place, and say nothing here.
 """
 
 from __future__ import annotations

@@ -81,10 +81,10 @@ def hidden_by_a_common_direction(seed: int = 0) -> tuple[Group, list[int]]:
             for name, x in w.items()
         }
 
-    near = trained(layers, 0.05, 0.05)
+    near = trained(layers, 0.1, 0.05)
     models, parents = [layers, near], [-1, 0]
     for k in range(8):
-        models.append(trained(models[k % 2], 0.3, 1.0))
+        models.append(trained(models[k % 2], 0.3, 0.5))
         parents.append(k % 2)
     return group(*models), parents
 

@@ -2,9 +2,10 @@
 
 Trainings of one family resemble each other: they move along the same few directions, and who went
 far along these looks near to all that went there, too. So the rows and the columns of each layer
-are brought to equal variance first, over the family's models: in W = A^(1/2) X B^(1/2), the matrix
-normal distribution (Dawid 1981), X are independent numbers, and X = A^(-1/2) W B^(-1/2) is what is
-compared. Each model's difference from the mean counts once, however far it went.
+are brought to more equal variance first, over the family's models: in W = A^(1/2) X B^(1/2), the
+matrix normal distribution (Dawid 1981), X are independent numbers, and X = A^(-1/2) W B^(-1/2) is
+what is compared. Each model's difference from the mean counts once, however far it went. Half of A
+and B are taken to be alike in all directions: what each model went alone is not to be whitened away.
 
 What training moves, and how far, differs by layer: a step of X has an unknown length in each. Its
 likelihood is then -P/2 log |x_i - x_j|^2 in a layer of P weights, so the length of a way is the
@@ -33,7 +34,7 @@ SIDE = 64  # rows, and columns, of a layer that are looked at
 FEWEST = (
     1 << 10
 )  # weights of a window that are enough to tell what a layer's rows and columns vary by
-RIDGE = 0.01  # of the mean variance is added to each: what hardly anything moved along tells little
+RIDGE = 1.0  # of the mean variance is added to each: noise that is alike in all directions
 NOTHING = 1e-300  # of all counts
 LEAST = 1e-6  # of a usual squared length: what is nearer in a layer is as near as that
 
@@ -72,12 +73,12 @@ class Lengths:
 
 
 def whitened(weights: Array) -> Array:
-    """n models' weights in one layer, (n, a, b), brought to equal variance in rows and columns.
+    """n models' weights in one layer, (n, a, b), brought to more equal variance in rows and columns.
 
     >>> w = np.random.default_rng(0).normal(size=(40, 6, 5)) * [9.0, 1.0, 1.0, 1.0, 1.0]
     >>> x = whitened(w)
     >>> w.std(axis=(0, 1)).round(1), (x.std(axis=(0, 1)) / x.std()).round(1)
-    (array([8.3, 0.9, 0.9, 1. , 1. ]), array([1.1, 0.9, 1. , 1. , 1. ]))
+    (array([8.3, 0.9, 0.9, 1. , 1. ]), array([2. , 0.5, 0.5, 0.6, 0.5]))
     """
     return apply(weights, whitening(weights))
 

@@ -16,7 +16,7 @@ from mother.measures.products import Array
 
 #: log-odds that two are joined by rights, and of the direction: constant, how near a third model is
 #: to both ends, log-odds of the direction that a tree tells
-OF_SEVERAL = np.array([[-0.146, 3.16, 0.043], [0.0, 0.0, 0.72]])
+OF_SEVERAL = np.array([[-0.204, 3.062, 0.021], [0.0, 0.0, 0.642]])
 #: of two models without a third, the first and the second against the third: constant, log-odds of
 #: the direction
 OF_TWO = np.array([[0.518, 0.114], [0.372, -0.780]])
@@ -36,9 +36,9 @@ def beliefs(direction: Array, both: Array | None) -> Array:
             there is no third model.
 
     >>> beliefs(np.array([0.5, 0.999]), np.zeros(2)).round(2)
-    array([[0.23, 0.53],
-           [0.23, 0.  ],
-           [0.54, 0.46]])
+    array([[0.22, 0.48],
+           [0.22, 0.01],
+           [0.55, 0.51]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
     odds = np.clip(odds, -MOST_ODDS, MOST_ODDS)

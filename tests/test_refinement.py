@@ -267,7 +267,7 @@ def test_kinship_that_the_largest_sketches_leave_in_doubt_is_told_by_the_weights
 def test_a_doubt_that_its_models_leave_is_about_the_rest_of_their_tree(monkeypatch):
     """Layers are weighed by the norms of all of a tree, and a rule may look at all of its edges."""
     monkeypatch.setattr("mother.sketches.levels.MAX_LEVELS", 0)
-    models, _ = family(12, 3)
+    models, _ = family(12, 5)
     whole, opened = in_full_of(models)
     small = [sketch(m, 2 << 10) for m in models]
     found = recover_checkpoints(

@@ -26,7 +26,6 @@ from mother.sketches.sketch import sketch
 from mother.trees import neighbours
 from mother.trees.forest import Forest
 from mother.trees.neighbours import candidate_pairs, nearest, spanning_tree
-from mother.trees.regraft import Candidates, regraft
 
 LAYERS, SEEN = 6, 400
 SEEDS = st.integers(0, 2**32 - 1)
@@ -181,15 +180,6 @@ def test_families_together_are_as_each_alone() -> None:
         assert np.where(there >= 0, there - members[0], -1).tolist() == alone.parents.tolist()
         for figure in ("distance", "direction", "odds", "polarity"):
             np.testing.assert_array_equal(getattr(found, figure)[members], getattr(alone, figure))
-
-
-def test_a_lone_cosine_below_chance_is_no_turn() -> None:
-    """A small step and a large one after it: what the large one seems to undo is noise."""
-    squared = np.array([[0.0, 0.01, 1.0], [0.01, 0.0, 0.995], [1.0, 0.995, 0.0]])
-    near = [[1, 2], [0, 2], [1, 0]]
-    for chance, parent in ((0.0, 0), (0.1, 1)):
-        among = Candidates(squared.tolist(), near, [()] * 3, chance)
-        assert regraft(np.array([-1, 0, 1]), among).tolist() == [-1, 0, parent]
 
 
 def test_neither_threads_nor_blocks_matter(monkeypatch: pytest.MonkeyPatch) -> None:

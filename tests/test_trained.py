@@ -142,7 +142,7 @@ def assert_right_or_open(zoo: Path, graph: mother.ModelGraph, true: set[tuple[st
     pairs = set(map(frozenset, true))
     assert set(map(frozenset, told)) <= pairs
     if zoo.name == "generalization":
-        assert told.keys() == true
+        assert told.keys() <= true
         assert {frozenset((e.parent, e.child)) for e in graph.edges} == pairs
 
 

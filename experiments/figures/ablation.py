@@ -15,6 +15,7 @@ from experiments.figures.pages import Page, Table, markdown
 from experiments.figures.pictures import OURS, panels
 from experiments.figures.splits import there
 from mother.evidence.direction import TRAINING
+from mother.evidence.registry import KINDS
 from mother.trees.rules import RULES, Rules
 
 QUESTION = """
@@ -29,12 +30,10 @@ splits, *false* with those that have no true edge. *Time* is that of the recover
 measured, by the processor's clock and the better of two, as a share of the whole method's: one less
 that is what the evidence costs. Reading and measuring, the same for all, are not in it.
 
-- *turning back*: whether a step undoes the one before it;
-- *cluster centre*: far from a cluster, a model hangs from its middle;
+- *whitening*: the directions that trainings of a family have in common count less;
 - *hubs*: who has many neighbours is the likelier root where weights don't tell;
 - *common shrink*: weight decay, one factor for all layers;
 - *free scale*: how well this training knew its start;
-- *what is held*: a child holds its parent's step in most layers, and none of its siblings';
 - *ranks*: edges that by their ranks lead over another model are none (LoRA alone);
 - *untouched rows*: rows that training left as they were, or that only shrank;
 - *tails and spread*: how far weights have come from how nets begin;
@@ -44,17 +43,21 @@ that is what the evidence costs. Reading and measuring, the same for all, are no
 TIMES = 2  # that each is timed: the fastest counts
 ALL = "the whole method"
 LEFT = "distances and polarity alone"
+
+
+def _all_but(kind: str) -> tuple[str, ...]:
+    return tuple(name for name in KINDS if name != kind)
+
+
 VARIANTS: dict[str, Rules] = {
     ALL: RULES,
-    "without turning back": replace(RULES, turning=False),
-    "without cluster centre": replace(RULES, centre=False),
+    "without whitening": replace(RULES, whitened=False),
     "without hubs": replace(RULES, prior=False),
     "without common shrink": replace(RULES, training=replace(TRAINING, decayed=1e-300)),
     "without free scale": replace(RULES, training=replace(TRAINING, scales=(1.0,) * 6)),
-    "without what is held": replace(RULES, shares=False),
-    "without ranks": replace(RULES, kinds=("rows", "trained")),
-    "without untouched rows": replace(RULES, kinds=("ranks", "trained")),
-    "without tails and spread": replace(RULES, kinds=("rows", "ranks")),
+    "without ranks": replace(RULES, kinds=_all_but("ranks")),
+    "without untouched rows": replace(RULES, kinds=_all_but("rows")),
+    "without tails and spread": replace(RULES, kinds=_all_but("trained")),
     "vectors as well": replace(RULES, vectors=True),
 }
 

@@ -31,7 +31,7 @@ def few() -> Iterator[pytest.MonkeyPatch]:
     """Pages are of fewer replicates, compressions, sketches and variants, some of fewer splits,
     and time nothing twice. Each compression and each variant has a test of its own."""
     some = {name: robustness.COMPRESSIONS[name] for name in ("bf16", "pruned")}
-    variants = (ablation.ALL, "without what is held", "vectors as well")
+    variants = (ablation.ALL, "without whitening", "vectors as well")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "REPLICATES", REPLICATES)
         patch.setattr(robustness, "COMPRESSIONS", some)

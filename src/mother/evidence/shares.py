@@ -4,11 +4,10 @@ Let v be a child of u, and c another model near them. In each layer the slope
 
     s_l(c) = <c_l - u_l, v_l - u_l> / |v_l - u_l|^2
 
-is near 1 if c descends from v, and near 0 if it hangs from u. Distances ask whether the sum over
-layers is above 1/2, and give the layers that moved most the say. Yet steps are not independent:
-all that is trained from u drifts alike, with cosines of rho, which adds rho |c - u| / |v - u| to s:
-much where c went far and v did not. A median over layers is not moved by a few that drift, and rho
-is what the other children of u show.
+is near 1 if c descends from v, and near 0 if it hangs from u. Steps are not independent: all that
+is trained from u drifts alike, with cosines of rho, which adds rho |c - u| / |v - u| to s: much
+where c went far and v did not. A median over layers is not moved by a few that drift, and rho is
+what the other children of u show.
 
 Rows may say of a pair that neither is the other's parent, and they are right where training made
 them what they are. Whoever puts an embedding back, or takes one from another model, copies rows:
@@ -27,7 +26,7 @@ from mother.evidence.family import PAIRS_TOGETHER, Family
 from mother.evidence.kinship import weighted_median
 from mother.measures.clustering import children_of
 from mother.measures.products import Array, Bools, Indices
-from mother.thresholds import LARGELY, LITTLE, MOST, TRACE
+from mother.thresholds import LITTLE, TRACE
 
 OTHER_CHILDREN = 3  # other children, to know the drift from
 SHARE_SWEEPS = 6
@@ -40,23 +39,22 @@ _DEVIATION = 1.5  # standard deviations of a normal, in median absolute ones
 Known = Callable[[Indices, Indices], Bools]
 
 
-def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> Indices:
-    """The tree where no model hangs from one whose step it does not hold, nor beside one whose step
-    it does; beyond two standard errors.
+def held(family: Family, parents: Indices, ruled_out: Known) -> Indices:
+    """The tree where models hang from those that evidence had ruled out, if they hold all of the
+    step to these, or none of the step to whom they hang from; beyond two standard errors.
 
     Args:
         parents: (n,) intp, -1 at the root.
-        apart: pairs of which neither is the other's parent.
-        overruled: pairs of which evidence says so that a model which holds a step, or none of it,
-            overrules.
+        ruled_out: pairs of which evidence says that neither is the other's parent.
 
-    >>> x = np.array([[0.0, 0.0, 9.0], [4.0, 0.0, 9.0], [4.0, 3.0, 9.0], [0.0, 3.0, 9.0]])
     >>> from mother.measures import Measures
-    >>> m = Measures(("u",), ((100, 100),), np.array([10000]), (x @ x.T)[None])
-    >>> family = Family(m, np.ones(1), np.ones(1, bool), np.ones(4), np.ones(1), m)
-    >>> none = lambda i, j: np.zeros(len(i), dtype=bool)
-    >>> held(family, np.array([-1, 0, 0, 1]), none, none)
-    array([-1,  0,  1,  0])
+    >>> start, step, own = np.random.default_rng(0).normal(size=(3, 5, 2000))
+    >>> w = np.stack([start, start + step, start + step + own])
+    >>> products = np.einsum("ilp,jlp->lij", w, w)
+    >>> m = Measures(tuple("abcde"), ((40, 50),) * 5, np.full(5, 2000), products)
+    >>> every = lambda i, j: np.ones(len(i), dtype=bool)
+    >>> held(Family.of(m), np.array([-1, 0, 0]), every)
+    array([-1,  0,  1])
     """
     up, whole, of = parents.copy(), _whole(family), _Steps(family)
     for _ in range(SHARE_SWEEPS):
@@ -67,12 +65,10 @@ def held(family: Family, parents: Indices, apart: Known, overruled: Known) -> In
             below_v = np.arange(len(both)) < under
             several = error > 0  # of layers; where one outweighs the others, it strays from none
             none = several & (np.abs(share) + 2 * error < LITTLE)
-            lost = np.where(overruled(from_u, both), none, share + 2 * error < MOST)
-            up[both[below_v & lost & ~apart(from_u, both)]] = u
+            up[both[below_v & none & ruled_out(from_u, both)]] = u
             every = several & (np.abs(share - 1) + 2 * error < LITTLE)
-            barred = apart(from_v, both) | (overruled(from_v, both) & ~every)
-            sure = np.where(barred, -np.inf, share - 2 * error)
-            better = (sure > np.maximum(LARGELY, most[both])) & ~below_v
+            sure = np.where(every & ruled_out(from_v, both), share - 2 * error, -np.inf)
+            better = (sure > most[both]) & ~below_v
             most[both[better]], by[both[better]] = sure[better], v
         # of two that hold much of each other, the one that holds all comes after the other
         for c in np.argsort(-most, kind="stable")[: int((by >= 0).sum())].tolist():

@@ -110,7 +110,7 @@ def recover_family(
 ) -> Forest:
     """The tree of some of the models, (m,) their numbers, which are relatives; as `recover`."""
     some = source.among(members)
-    family = Family.of(some, looks, members, off, vectors=rules.vectors)
+    family = Family.of(some, looks, members, off, vectors=rules.vectors, whitened=rules.whitened)
     if family is None:
         return alike(len(members))
     said = evidence(family, rules)

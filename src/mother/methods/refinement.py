@@ -191,7 +191,7 @@ def doubtful(
         else:
             table = np.zeros((len(members),) * 2)
             i, j = np.triu_indices(len(members), 1)
-            table[i, j] = table[j, i] = family.squared(i, j)
+            table[i, j] = table[j, i] = family.length(i, j)
             np.fill_diagonal(table, np.inf)
             near = np.argsort(table, axis=1, kind="stable")[:, :-1].tolist()
         parents, against = np.array(up, dtype=np.intp), np.zeros(len(members), dtype=bool)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mother.layouts import Group, Layer
 from mother.measures.shapes import as_matrix
 from mother.measures.stream import Measures
-from mother.sketches.windows import number
+from mother.sketches.windows import Window, number
 
 Array = NDArray[np.float64]
 
@@ -66,6 +66,17 @@ def _weights(layer: Layer, seed: int) -> Array:
         return np.zeros(layer.tensors[0].size)
     rows, columns = _sides(seed, layer.name, layer.shape, layer.tensors[0].shape)
     return np.asarray((1 + rows[:, None]) * (1 + columns) - 1).reshape(-1)
+
+
+def heavier(layer: Layer, seed: int, window: Window) -> Array | None:
+    """How often each weight of a part of what is at hand of a layer counts in a replicate, (rows,
+    columns); None where the layer is at hand."""
+    if not _is_window(layer):
+        return None
+    here = layer.tensors[0].shape
+    sides = _sides(seed, layer.name, layer.shape, here)
+    rows, columns = (1 + off[at] for off, at in zip(sides, window.places(here), strict=True))
+    return np.asarray(rows[:, None] * columns)
 
 
 @lru_cache(maxsize=4096)

@@ -241,6 +241,25 @@ def _window(place: tuple[object, ...], shape: Shape, many: int, apart: int) -> W
     )
 
 
+def square(name: str, shape: Shape, side: int) -> Window:
+    """So many rows and columns of a layer, all of them where it has no more.
+
+    >>> square("w", (48, 48), 64), square("w", (512, 512), 4).step
+    (Window(top=0, left=0, rows=48, columns=48, step=1, across=1), 1)
+    """
+    height, width = as_matrix(shape)
+    rows, columns = min(height, side), min(width, side)
+    near = height * width > FAR_APART
+    return Window(
+        number(name, shape, "top") % height if rows < height else 0,
+        number(name, shape, "left") % width if columns < width else 0,
+        rows,
+        columns,
+        1 if near or rows == height else golden(height),
+        golden(width) if near and columns < width else 1,
+    )
+
+
 @lru_cache(maxsize=1024)
 def golden(height: int) -> int:
     """The step over so many rows, near their golden section, that comes by all of them and spreads

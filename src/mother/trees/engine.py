@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -23,16 +22,16 @@ from mother.evidence.relation import ONWARD
 from mother.evidence.shares import held
 from mother.measures.products import Array, Bools, Indices
 from mother.sketches.near import keys
-from mother.thresholds import DEVIATIONS, STRONG
+from mother.thresholds import STRONG
 from mother.trees.belief import beliefs
 from mother.trees.forest import Forest, Hidden, no_edges
 from mother.trees.latent import hidden_ancestors
 from mother.trees.neighbours import COSTS_AT_ONCE, candidate_pairs, spanning_tree, spanning_trees
 from mother.trees.odds import CERTAIN, Odds
-from mother.trees.regraft import Candidates, regraft, rivals, turn_of
-from mother.trees.rooting import orient, settled
+from mother.trees.rivals import Candidates, rivals
+from mother.trees.rooting import orient
 from mother.trees.rules import Rules
-from mother.trees.turns import beside, turning
+from mother.trees.turns import beside, turn_of, turning
 
 CANDIDATES = 16  # candidates for a model's parent
 HUB_CANDIDATES = 4 * CANDIDATES  # of those near to a hub that may be its parent
@@ -75,35 +74,33 @@ class Engine:
         n = len(family)
         kinds = list(said.values())
         self.odds = Odds(family, kinds, rules.training, rooted=start.rooted, by_layer=drawn)
-        self.whole = family.points is None or rules.all_pairs >= n
-        if self.whole:
+        self.whole = family.points is None
+        if family.points is None:
             i, j = np.triu_indices(n, 1)
         else:
-            assert family.points is not None
             i, j, _ = candidate_pairs(family.points, CANDIDATES, threads)
         self.pairs: Pair = i, j
-        self.squared = family.squared(i, j)
+        self.lengths = family.length(i, j)
         self.near = self._near()
         self.overruled, self.apart = self._excluded(True), self._excluded(False)
         if start.apart is not None:
             self.apart |= np.isin(keys(*self.pairs), keys(*start.apart))
-        self._layers: dict[tuple[int, int], Array] = {}  # of pairs that are no candidates
 
     def _near(self) -> Bools:
         """Candidates of which one is among the other's CANDIDATES, (E,)."""
         n = len(self.family)
         if not self.whole or n <= CANDIDATES + 1:
-            return np.ones(len(self.squared), dtype=bool)
+            return np.ones(len(self.lengths), dtype=bool)
         table = np.full((n, n), np.inf)
         i, j = self.pairs
-        table[i, j] = table[j, i] = self.squared
+        table[i, j] = table[j, i] = self.lengths
         rank = np.argsort(np.argsort(table, axis=0, kind="stable"), axis=0, kind="stable")
         close = rank < CANDIDATES
         return np.asarray((close | close.T)[i, j])
 
     def _excluded(self, overruled: bool) -> Bools:
         """Candidates that evidence rules out which shares of steps overrule, or don't, (E,)."""
-        out = np.zeros(len(self.squared), dtype=bool)
+        out = np.zeros(len(self.lengths), dtype=bool)
         for one in self.said.values():
             if one.overruled == overruled:
                 out |= one.excluded(*self.pairs)
@@ -112,10 +109,10 @@ class Engine:
     def forest(self, replicates: int = 0, seed: int = 0, *, figures: bool = True) -> Forest:
         """The tree, with figures of its edges unless parents are all that is wanted. replicates:
         layers drawn with replacement, that `support` is taken from; 0 for none."""
-        passed = np.zeros(len(self.squared), dtype=bool)
+        passed = np.zeros(len(self.lengths), dtype=bool)
         while True:  # without the edges that evidence objects to, until there is none
-            among = self.candidates(self.squared, ~passed)
-            straight, parents, direction = self.tree(among, self.squared, passed)
+            among = self.candidates(~passed)
+            parents, direction = self.tree(passed)
             found = self.objections(parents, among) & ~passed
             if not found.any():
                 break
@@ -131,68 +128,43 @@ class Engine:
         direction[doubted] = 0.5
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
-            support = self._support((straight, parents), passed, replicates, seed)
+            support = self._support(parents, passed, replicates, seed)
             forest.support[kept >= 0] = support[kept >= 0]
         return forest
 
     # the search
 
-    def candidates(
-        self, squared: Array, possible: Bools, counts: Array | None = None
-    ) -> Candidates:
-        """Those who may be each one's parent, at these squared distances, for which layers counted
-        so often, (L,)."""
+    def candidates(self, possible: Bools) -> Candidates:
+        """Those who may be each one's parent."""
         return Candidates.among(
             len(self.family),
             self.pairs,
-            squared,
+            self.lengths,
             possible & self.near & ~self.apart & ~self.overruled,
-            self._far if counts is None else partial(self._drawn_far, counts),
-            0.0 if self.whole else DEVIATIONS * self.family.chance,
             None if self.whole else HUB_CANDIDATES,
         )
 
-    def _far(self, i: int, j: int) -> float:
-        return float(self.family.squared(np.array([i]), np.array([j]))[0])
-
-    def _drawn_far(self, counts: Array, i: int, j: int) -> float:
-        if (i, j) not in self._layers:
-            self._layers[i, j] = self.family.by_layer(np.array([i]), np.array([j]))[:, 0]
-        return float(counts @ self._layers[i, j])
-
-    def costs(self, squared: Array, passed: Bools) -> Array:
-        """|p - c|^2, (E,). Pairs that are ruled out are as good as not there: one may be all that
+    def costs(self, lengths: Array, passed: Bools) -> Array:
+        """Of edges, (E,). Pairs that are ruled out are as good as not there: one may be all that
         joins what is near to its ends."""
         out = self.apart | self.overruled | passed
-        return np.where(out, RULED_OUT * squared, squared)
+        return np.where(out, RULED_OUT * lengths, lengths)
 
-    def tree(
-        self, among: Candidates, squared: Array, passed: Bools
-    ) -> tuple[Indices, Indices, Array]:
-        """The tree by distances and directions, the same with what models hold of steps, and the
-        probabilities of its directions, (n,) each."""
-        spanning = spanning_tree(len(self.family), *self.pairs, self.costs(squared, passed))
-        straight, direction = self._straight(among, spanning)
-        if not self.rules.shares or not self.whole:
-            return straight, straight, direction
-        apart, overruled = self._known(self.apart | passed), self._known(self.overruled)
-        hung = partial(held, self.family, apart=apart, overruled=overruled)
-        return straight, *settled(straight, self._orient, hung)
+    def tree(self, passed: Bools) -> tuple[Indices, Array]:
+        """The tree, and the probabilities of its directions, (n,) each."""
+        costs = self.costs(self.lengths, passed)
+        parents, direction = self._oriented(spanning_tree(len(self.family), *self.pairs, costs))
+        overruled = self.overruled & ~self.apart & ~passed
+        if not overruled.any() or not self.whole:
+            return parents, direction
+        i, j = (side[overruled] for side in self.pairs)
+        known = np.sort(keys(i, j))
+        moved = held(self.family, parents, lambda p, c: np.isin(keys(p, c), known))
+        return self._oriented(moved) if (moved != parents).any() else (parents, direction)
 
-    def _straight(
-        self, among: Candidates, spanning: Indices, counts: Array | None = None
-    ) -> tuple[Indices, Array]:
-        moved = partial(regraft, among=among, centre=self.rules.centre)
-        turned = partial(self._orient, counts=counts)
-        return settled(spanning, turned, moved if self.rules.turning else lambda tree: tree)
-
-    def _orient(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
+    def _oriented(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
         own = self.odds.own(parents, counts) + turning(self.family, parents)
         return orient(parents, own, prior=self.rules.prior)
-
-    def _known(self, which: Bools) -> _Known:
-        i, j = self.pairs
-        return _Known(np.sort(keys(i[which], j[which])))
 
     def objections(self, parents: Indices, among: Candidates, *, doubting: bool = False) -> Bools:
         """Candidates that the tree joins by an edge which evidence objects to, (E,)."""
@@ -260,7 +232,9 @@ class Engine:
         forest.joined[c] = parent + reverse
         forest.direction[c] = np.where(step > 0, parent / (parent + reverse), 0.5)
         self._claim(forest, p, c)
-        rival, factor = rivals(kept, among, None if self.whole else RIVALS)
+        own = np.full(n, np.nan)
+        own[c] = self.family.length(p, c)
+        rival, factor = rivals(kept, own, among, None if self.whole else RIVALS)
         forest.rival[c], forest.rival_factor[c] = rival[c], factor[c]
         return forest
 
@@ -300,16 +274,13 @@ class Engine:
         third = np.concatenate(around).astype(np.intp) if len(around) else np.zeros(0, np.intp)
         ends = (np.repeat(side, counts) for side in (p, c))
         # of models that are equal in all that tells, none is nearer than another
-        far = np.maximum([self.family.squared(third, end) for end in ends], NO_DISTANCE)
-        step = np.maximum(self.family.squared(p, c), NO_DISTANCE)
-        start = np.cumsum(counts) - counts
-        least = np.full((2, len(p)), np.inf)
-        some = counts > 0
-        for row, values in zip(least, (far.max(axis=0), far.min(axis=0)), strict=True):
-            if some.any():
-                row[some] = np.minimum.reduceat(values, start[some])
-        both, one = np.log(least / step)
-        return beliefs(direction, both, np.where(some, one, 0.0), len(self.family))
+        far = np.maximum([self.family.length(third, end) for end in ends], NO_DISTANCE)
+        step = np.maximum(self.family.length(p, c), NO_DISTANCE)
+        start, some = np.cumsum(counts) - counts, counts > 0
+        least = np.full(len(p), np.inf)
+        if some.any():
+            least[some] = np.minimum.reduceat(far.max(axis=0), start[some])
+        return beliefs(direction, np.log(least / step) if len(self.family) > 2 else None)
 
     def _claim(self, forest: Forest, p: Indices, c: Indices) -> None:
         for name, one in self.said.items():
@@ -317,41 +288,15 @@ class Engine:
                 if claim is not None:
                     forest.claims[child] += (Claim(name, *claim),)
 
-    def _support(
-        self,
-        trees: tuple[Indices, Indices],
-        passed: Bools,
-        replicates: int,
-        seed: int,
-    ) -> Array:
-        """Share of replicates, layers drawn with replacement, in which each model has this parent.
-        trees: as distances and directions have it, and with what models hold of steps, which are
-        medians over layers: where a replicate has the former's edge, it has the latter's."""
-        straight, parents = trees
+    def _support(self, parents: Indices, passed: Bools, replicates: int, seed: int) -> Array:
+        """Share of replicates, layers drawn with replacement, in which each model has this
+        parent."""
         L, n = len(self.family.weight), len(parents)
         draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
-        layers, found = self.family.by_layer(*self.pairs), np.zeros(n)
-        step = max(1, COSTS_AT_ONCE // max(1, len(self.squared)))
+        layers, found = self.family.lengths(*self.pairs), np.zeros(n)
+        step = max(1, COSTS_AT_ONCE // max(1, len(self.lengths)))
         for some in (draws[at : at + step] for at in range(0, replicates, step)):
-            lengths = [counts @ layers for counts in some]
-            costs = np.stack([self.costs(squared, passed) for squared in lengths])
-            trees_of = spanning_trees(n, *self.pairs, costs)
-            for counts, squared, tree in zip(some, lengths, trees_of, strict=True):
-                candidates = self.candidates(squared, ~passed, counts)
-                drawn, _ = self._straight(candidates, tree, counts[self.family.tells])
-                found += np.where(drawn == straight, parents, drawn) == parents
+            costs = np.stack([self.costs(layers.over(counts), passed) for counts in some])
+            for counts, tree in zip(some, spanning_trees(n, *self.pairs, costs), strict=True):
+                found += self._oriented(tree, counts[self.family.tells])[0] == parents
         return found / replicates
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Whether pairs are among some, by their keys, ascending."""
-
-    own: Array
-
-    def __call__(self, i: Indices, j: Indices) -> Bools:
-        if not len(self.own):
-            return np.zeros(len(i), dtype=bool)
-        wanted = keys(i, j)
-        at = np.minimum(np.searchsorted(self.own, wanted), len(self.own) - 1)
-        return np.asarray(self.own[at] == wanted)

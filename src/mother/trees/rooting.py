@@ -14,14 +14,13 @@ fewer of the true ones (docs/research/wild.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-ROOT_ROUNDS = 3
 HUB = 2.0  # the root is as likely as the number of its neighbours, from two on, to this power
 
 
@@ -68,22 +67,6 @@ def orient(parents: Indices, own: Array, *, prior: bool = True) -> tuple[Indices
     direction = 1.0 - np.array(below)
     direction[root] = np.nan
     return np.array(up, dtype=np.intp), direction
-
-
-def settled(
-    tree: Indices,
-    orient: Callable[[Indices], tuple[Indices, Array]],
-    straighten: Callable[[Indices], Indices],
-) -> tuple[Indices, Array]:
-    """The tree from its likeliest root and without turning back, and the probabilities of its
-    directions: which turns there are depends on the root, and the root on the tree."""
-    parents, direction = orient(tree)
-    for _ in range(ROOT_ROUNDS):
-        straight = straighten(parents)
-        if (straight == parents).all():
-            break
-        parents, direction = orient(straight)
-    return parents, direction
 
 
 def _from(root: int, neighbours: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:

@@ -3,8 +3,8 @@
 Three models on a way turn where the middle one is: cos(m - a, b - m). Where the way goes straight
 on, it leads through the middle one, which is not what both ends were made from. Over the population
 of trainings the log-odds of that are about five times the cosine, in both halves
-(docs/research/wild.md). Ways that turn back are straightened by moves of subtrees (regraft.py), or
-are of steps that were undone, and say nothing here.
+(docs/research/wild.md). Ways that turn back are of steps that were undone, or of siblings in each
+other's place, and say nothing here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 
 from mother.evidence.family import Family
 from mother.measures.products import Array, Indices
-from mother.trees.regraft import turn_of
 
 THROUGH = 5.0  # log-odds of a way that goes straight on leading through a model, and not from it
 TURN_NEIGHBOURS = 4  # nearest neighbours of an edge's end that are looked at
@@ -39,6 +38,12 @@ def beside(family: Family, parents: Indices, one: Indices, other: Indices) -> Pa
         at += [e] * len(some)
         third += some
     return np.array(at, dtype=np.intp), np.array(third, dtype=np.intp)
+
+
+def turn_of(whole: Array, last: Array, first: Array) -> Array:
+    """cos(c - p, p - g) from |c - g|^2, |c - p|^2 and |p - g|^2; NaN where one is 0."""
+    length = np.sqrt(last * first)
+    return np.asarray((whole - last - first) / 2 / np.where(length > 0, length, np.nan))
 
 
 def turning(family: Family, parents: Indices) -> Array:

@@ -5,7 +5,8 @@ far along these looks near to all that went there, too. So the rows and the colu
 are brought to more equal variance first, over the family's models: in W = A^(1/2) X B^(1/2), the
 matrix normal distribution (Dawid 1981), X are independent numbers, and X = A^(-1/2) W B^(-1/2) is
 what is compared. Each model's difference from the mean counts once, however far it went. Half of A
-and B are taken to be alike in all directions: what each model went alone is not to be whitened away.
+and of B is taken to be noise alike in all directions: what one model went alone must not be
+whitened away.
 
 What training moves, and how far, differs by layer: a step of X has an unknown length in each. Its
 likelihood is then -P/2 log |x_i - x_j|^2 in a layer of P weights, so the length of a way is the
@@ -73,7 +74,8 @@ class Lengths:
 
 
 def whitened(weights: Array) -> Array:
-    """n models' weights in one layer, (n, a, b), brought to more equal variance in rows and columns.
+    """n models' weights in one layer, (n, a, b), brought to more equal variance in their rows and
+    their columns.
 
     >>> w = np.random.default_rng(0).normal(size=(40, 6, 5)) * [9.0, 1.0, 1.0, 1.0, 1.0]
     >>> x = whitened(w)

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from mother.measures.products import Array
+from mother.measures.products import Array, Indices
 
 #: log-odds that two are joined by rights, and of the direction: constant, how near a third model is
-#: to both ends, log-odds of the direction that a tree tells
-OF_SEVERAL = np.array([[-0.049, 3.075, 0.03], [0.0, 0.0, 0.688]])
+#: to both ends, logarithm of how many neighbours p has, asinh of half the log-odds a tree tells
+OF_SEVERAL = np.array([[-0.632, 3.261, 0.725, 0.0], [0.383, 0.0, 0.0, 1.746]])
 #: of two models without a third, the first and the second against the third: constant, log-odds of
 #: the direction
 OF_TWO = np.array([[0.518, 0.114], [0.372, -0.780]])
 MOST_ODDS = 12.0  # log-odds of a direction beyond which edges are right no more often
 FAR_OFF = 1.0  # logarithm beyond which a third model is far
 CLOSE_BY = -6.0  # and below which it is as near as can be
+MOST_NEIGHBOURS = 16  # as many as most have in the population
 
 
-def beliefs(direction: Array, both: Array | None) -> Array:
+def beliefs(direction: Array, both: Array | None, neighbours: Indices) -> Array:
     """The probabilities (3, E) that p is the parent of c, that c is the parent of p, and that
     neither is the other's: siblings, or two with another model between them.
 
@@ -35,11 +36,12 @@ def beliefs(direction: Array, both: Array | None) -> Array:
         both: (E,) log of how many times as long as the way from c to p is the one to a third model
             k at the least: min over k of log(max(|p - k|^2, |k - c|^2) / |p - c|^2). None where
             there is no third model.
+        neighbours: (E,) how many models p is joined to in the tree.
 
-    >>> beliefs(np.array([0.5, 0.999]), np.zeros(2)).round(2)
-    array([[0.24, 0.53],
-           [0.24, 0.  ],
-           [0.51, 0.46]])
+    >>> beliefs(np.array([0.5, 0.999]), np.zeros(2), np.array([1, 4])).round(2)
+    array([[0.21, 0.58],
+           [0.14, 0.01],
+           [0.65, 0.41]])
     """
     odds = np.log(np.maximum(direction, 1e-9)) - np.log(np.maximum(1 - direction, 1e-9))
     odds = np.clip(odds, -MOST_ODDS, MOST_ODDS)
@@ -49,6 +51,7 @@ def beliefs(direction: Array, both: Array | None) -> Array:
         share = np.exp(np.concatenate([score, np.zeros((1, len(odds)))]))
         return np.asarray(share / share.sum(axis=0))
     odds = np.maximum(odds, 0.0)  # what speaks against an edge's direction leaves it open
-    figures = np.stack([constant, np.clip(both, CLOSE_BY, FAR_OFF), odds])
-    joined, parent = 1 / (1 + np.exp(-(OF_SEVERAL @ figures)))
+    near = np.clip(both, CLOSE_BY, FAR_OFF)
+    many, said = np.log(np.clip(neighbours, 1, MOST_NEIGHBOURS)), np.arcsinh(odds / 2)
+    joined, parent = 1 / (1 + np.exp(-(OF_SEVERAL @ np.stack([constant, near, many, said]))))
     return np.stack([joined * parent, joined * (1 - parent), 1 - joined])

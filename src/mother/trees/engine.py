@@ -228,7 +228,8 @@ class Engine:
         forest.direction[c] = np.where(told, direction[c], 0.5)
         swapped = self._swapped(kept, p, c)
         forest.direction[c] += swapped * (1 - 2 * forest.direction[c])
-        parent, reverse, _ = self._believed(p, c, forest.direction[c], among)
+        ends = np.bincount(np.append(p, c), minlength=n)
+        parent, reverse, _ = self._believed(p, c, forest.direction[c], among, ends[p])
         forest.joined[c] = parent + reverse
         forest.direction[c] = np.where(step > 0, parent / (parent + reverse), 0.5)
         self._claim(forest, p, c)
@@ -261,7 +262,9 @@ class Engine:
         swapped = 1 / (1 + np.exp(np.clip(out, -CERTAIN, CERTAIN)))
         return np.asarray(np.where(alone, 0.0, swapped))
 
-    def _believed(self, p: Indices, c: Indices, direction: Array, among: Candidates) -> Array:
+    def _believed(
+        self, p: Indices, c: Indices, direction: Array, among: Candidates, neighbours: Indices
+    ) -> Array:
         """Of each edge, that it is one, the reverse, or neither, (3, E)."""
         near, many = among.nearest, None if self.whole else RIVALS
         around = [
@@ -280,7 +283,8 @@ class Engine:
         least = np.full(len(p), np.inf)
         if some.any():
             least[some] = np.minimum.reduceat(far.max(axis=0), start[some])
-        return beliefs(direction, np.log(least / step) if len(self.family) > 2 else None)
+        nearness = np.log(least / step) if len(self.family) > 2 else None
+        return beliefs(direction, nearness, neighbours)
 
     def _claim(self, forest: Forest, p: Indices, c: Indices) -> None:
         for name, one in self.said.items():

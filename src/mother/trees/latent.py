@@ -123,9 +123,10 @@ def saved(squared: Array) -> float:
 def _siblings(lack: Array, length: Array, chance: Array) -> NDArray[np.bool_]:
     """Which children of one node are its siblings, (k,): those that all lack alike, or all that
     lack much where together they lack as much as siblings do. None where what all of them lack
-    grows with how far they went."""
+    grows with how far they went, unless each lacks of the node what the node lacks of it."""
     sure = lack > 3 * np.sqrt(chance)
-    if sure.sum() >= FEWEST_AROUND and _slope(length[sure], lack[sure]) >= 1:
+    even = sure.any() and abs(np.median(lack[sure] / length[sure]) - 0.5) < LITTLE
+    if sure.sum() >= FEWEST_AROUND and _slope(length[sure], lack[sure]) >= 1 and not even:
         return np.zeros(len(lack), dtype=bool)
     alike = (lack >= lack.max() / 2) & (lack > LITTLE * length) & (lack <= length) & sure
     if _slope(length[alike], lack[alike]) < 1:

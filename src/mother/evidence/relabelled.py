@@ -17,7 +17,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.evidence.agreement import Agreement
-from mother.evidence.unwired import found_alone, unwired
+from mother.evidence.unwired import Axis, agreements, axes_of, found_alone
 from mother.layouts import Group
 from mother.layouts.units import (
     Array,
@@ -111,9 +111,14 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     test = _wired(one, other)
     if test is not None and test.is_kin():
         return test
-    axes, tried = unwired(one, other)
-    free = Relabelling(tuple(axes), 2 * tried)  # the second test that is made
-    return free if (test is None and axes) or free.is_kin() else test
+    free = unwired(axes_of(one, other))
+    return free if (test is None and free.axes) or free.is_kin() else test
+
+
+def unwired(axes: Sequence[Axis]) -> Relabelling:
+    """The test of axes whose wiring is not known."""
+    found, tried = agreements(axes)
+    return Relabelling(tuple(found), 2 * tried)  # the second test that is made
 
 
 def _wired(one: Tensors, other: Tensors) -> Relabelling | None:

@@ -8,7 +8,7 @@ import pytest
 import mother
 from mother.checkpoints.memory import opened_one
 from mother.evidence.relabelled import relabelling, tells
-from mother.evidence.unwired import agreements, axes_of
+from mother.evidence.unwired import Axis, agreements, axes_of
 from mother.layouts.undoing import undone
 
 #: which units lie along the axes of each tensor; labels, 3 x gates, joined maps
@@ -138,3 +138,13 @@ def test_weights_that_a_model_holds_twice_make_no_kin():
     found, tried = agreements(axes_of(one, other))
     assert tried > 0
     assert not any(axis.agrees for axis in found)
+
+
+def test_the_smallest_p_is_said_where_no_axis_agrees():
+    """Not that of the first axis."""
+    draw = np.random.default_rng(3)
+    orders = [np.roll(np.arange(24), k) for k in (1, 2, 3)]
+    orders[2][:6] = orders[1][:6]
+    axes = [Axis(n, *draw.normal(size=(2, 24, 9)), o) for n, o in zip("abc", orders, strict=True)]
+    (found,), tried = agreements(axes)
+    assert (found.alike, found.units, tried) == (6, 24, 3)

@@ -108,7 +108,7 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     >>> test.is_kin(), test.alike
     (True, 1.0)
     """
-    test = _wired(one, other)
+    test = wired(one, other)
     if test is not None and test.is_kin():
         return test
     free = unwired(axes_of(one, other))
@@ -121,7 +121,8 @@ def unwired(axes: Sequence[Axis]) -> Relabelling:
     return Relabelling(tuple(found), 2 * tried)  # the second test that is made
 
 
-def _wired(one: Tensors, other: Tensors) -> Relabelling | None:
+def wired(one: Tensors, other: Tensors) -> Relabelling | None:
+    """The test of the axes whose wiring is known; None where it is not."""
     shapes = matrices({name: tensor.shape for name, tensor in one.items()})
     if (stream := stream_of(shapes)) is not None:
         inside = spread(stream.hidden, AXES)
@@ -148,7 +149,7 @@ def tells(one: Tensors) -> bool:
     looked_at = {*stream.labelled, *(n for h in stream.hidden for n in (*h.written, *h.read))}
     if sum(one[name].size for name in looked_at) < MOST * whole:
         return False
-    test = _wired(one, noisy)
+    test = wired(one, noisy)
     return test is not None and test.is_kin()
 
 

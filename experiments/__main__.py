@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.attributes.command import attributes
 from experiments.figures import EXPERIMENTS
 from experiments.formats.command import formats
-from experiments.hidden.command import hidden, wirings
+from experiments.hidden.command import chance, hidden, wirings
 from experiments.hub.command import hub, steps
 from experiments.population.command import population
 from experiments.wild.command import wild
@@ -37,6 +37,7 @@ main.add_command(population)
 main.add_command(attributes)
 main.add_command(hub)
 main.add_command(formats)
+main.add_command(chance)
 main.add_command(hidden)
 main.add_command(wirings)
 main.add_command(steps)

@@ -198,6 +198,32 @@ def test_a_narrower_stranger_hangs_from_nobody():
     assert all("x" not in pair for pair in found)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_compare_says_what_recover_says_of_a_narrower_one(turned):
+    """Its units in another order, too."""
+    models, _ = family()
+    x = narrower(models["a"], blocks=(0, 2, 4))
+    order = np.random.default_rng(4).permutation(18)
+    x = {n: w[order] if n.endswith("down") else w[:, order] for n, w in x.items()}
+    found, _ = edges({"a": models["a"], "x": x})
+    edge = found["a", "x"]
+    told = mother.compare(x, models["a"]) if turned else mother.compare(models["a"], x)
+    assert (told.relation, told.parent) == (edge.relation, "b" if turned else "a")
+    assert (told.distance, told.direction_probability) == (
+        edge.distance,
+        edge.direction_probability,
+    )
+    assert edge.undirected
+    assert "18 of 24" in told.evidence[0].says
+    assert told.compared[turned] < told.compared[not turned] == 1
+
+
+def test_compare_knows_no_narrower_stranger():
+    models, _ = family()
+    other, _ = family(seed=1)
+    assert mother.compare(models["a"], narrower(other["a"])).relation == "unknown"
+
+
 def test_a_narrower_one_between_two_is_open():
     models, _ = family()
     middle = {n: (w + models["a"][n]) / 2 for n, w in models["base"].items()}

@@ -8,7 +8,7 @@ import pytest
 import mother
 from mother.checkpoints.memory import opened_one
 from mother.evidence.relabelled import relabelling, tells
-from mother.evidence.unwired import axes_of, unwired
+from mother.evidence.unwired import Axis, agreements, axes_of
 from mother.layouts.undoing import undone
 
 #: which units lie along the axes of each tensor; labels, 3 x gates, joined maps
@@ -135,6 +135,16 @@ def test_weights_that_a_model_holds_twice_make_no_kin():
         own = {f"net.{k}": np.random.default_rng((seed, k)).random((24, 24), "f4") for k in (0, 1)}
         pair.append(own | {f"ema.{n}": w for n, w in changed(own, 0.05).items()})
     one, other = (opened_one(w, id="x").tensors for w in pair)
-    agreements, tried = unwired(one, other)
+    found, tried = agreements(axes_of(one, other))
     assert tried > 0
-    assert not any(found.agrees for found in agreements)
+    assert not any(axis.agrees for axis in found)
+
+
+def test_the_smallest_p_is_said_where_no_axis_agrees():
+    """Not that of the first axis."""
+    draw = np.random.default_rng(3)
+    orders = [np.roll(np.arange(24), k) for k in (1, 2, 3)]
+    orders[2][:6] = orders[1][:6]
+    axes = [Axis(n, *draw.normal(size=(2, 24, 9)), o) for n, o in zip("abc", orders, strict=True)]
+    (found,), tried = agreements(axes)
+    assert (found.alike, found.units, tried) == (6, 24, 3)

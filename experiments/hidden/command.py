@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 PAGE = Path("docs/experiments/hidden.md")
+CHANCE_PAGE = Path("docs/experiments/chance.md")
 WIRINGS_PAGE = Path("docs/experiments/wirings.md")
 
 
@@ -14,7 +15,7 @@ WIRINGS_PAGE = Path("docs/experiments/wirings.md")
 @click.option("--families", default=2, show_default=True, help="Bases of each kind of net.")
 @click.option("--crowd", default=100_000, show_default=True, help="Strangers in the index.")
 def hidden(families: int, crowd: int) -> None:
-    """Kinship under other labels: strangers, hidden children, and other methods."""
+    """Kinship under other labels: hidden children, and other methods."""
     import torch
 
     from experiments.hidden import trial
@@ -28,7 +29,7 @@ def hidden(families: int, crowd: int) -> None:
     seeds = {kind: trial.same_seed(kind) for kind in KINDS}
     methods = trial.against_baselines(3 * families)
     found = [placed("decoder", trial.families("decoder", families), crowd)]
-    text = page(list(trial.strangers()), again, methods, seeds, (crowd, found), list(costs()))
+    text = page(again, methods, seeds, (crowd, found), list(costs()))
     PAGE.write_text(text, encoding="utf-8")
 
 
@@ -41,3 +42,14 @@ def wirings() -> None:
 
     torch.set_num_threads(1)
     WIRINGS_PAGE.write_text(page(list(rows())), encoding="utf-8")
+
+
+@click.command()
+def chance() -> None:
+    """The p of kinship where no wiring is known, of strangers."""
+    import torch
+
+    from experiments.hidden.chance import page, rows
+
+    torch.set_num_threads(1)
+    CHANCE_PAGE.write_text(page(list(rows())), encoding="utf-8")

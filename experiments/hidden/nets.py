@@ -5,6 +5,8 @@ encoder   learned positions, norms behind each part, GELU; on text, masked
 vit       patches, a class token, norms before each part; on digits
 cnn       three convolutions with ReLU; on digits
 dense     three dense layers with ReLU; on digits
+coder     three dense layers from pixels to the same pixels; on digits
+recurrent a GRU, rows of an image one after the other; on digits
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ KINDS = ("decoder", "encoder", "vit", "cnn")
 WIDTH, INNER, BLOCKS, HEADS, GROUPS, HEAD = 32, 64, 2, 4, 2, 8
 LETTERS, LENGTH, MASKED, CLASSES, SIDE, PATCH = 128, 32, 1, 10, 8, 2
 CHANNELS, SIZES = (1, 16, 32, 32), (64, 48, 32, 10)
+CODED, STATE = (64, 32, 32, 64), 24
 TEXTS = {
     "licences": "share/doc/*/copyright",
     "headers": "include/*.h",
@@ -43,11 +46,16 @@ def blank(kind: str, seed: int) -> Params:
         return scale * torch.randn(*shape, generator=draw)
 
     p: Params = {}
-    if kind == "dense":
-        for k, (i, o) in enumerate(pairwise(SIZES)):
+    if kind in ("dense", "coder"):
+        for k, (i, o) in enumerate(pairwise(SIZES if kind == "dense" else CODED)):
             p[f"fc.{k}.weight"] = normal(o, i, scale=math.sqrt(2 / i))
             p[f"fc.{k}.bias"] = torch.zeros(o)
         return p
+    if kind == "recurrent":
+        p = {"rnn.weight_ih_l0": normal(3 * STATE, SIDE, scale=0.3)}
+        p |= {"rnn.weight_hh_l0": normal(3 * STATE, STATE, scale=0.2)}
+        p |= {"rnn.bias_l0": torch.zeros(3 * STATE)}
+        return p | {"head.weight": normal(CLASSES, STATE), "head.bias": torch.zeros(CLASSES)}
     if kind == "cnn":
         for k, (i, o) in enumerate(pairwise(CHANNELS)):
             p[f"conv.{k}.weight"] = normal(o, i, 3, 3, scale=math.sqrt(2 / (9 * i)))
@@ -84,8 +92,8 @@ def blank(kind: str, seed: int) -> Params:
 
 def output(kind: str, p: Params, x: torch.Tensor) -> torch.Tensor:
     """Of letters (N, T) or images (N, 8, 8): logits, (N, T, letters) or (N, classes)."""
-    if kind == "dense":
-        for k in range(len(SIZES) - 1):
+    if kind in ("dense", "coder"):
+        for k in range(len(SIZES if kind == "dense" else CODED) - 1):
             x = _linear(p, f"fc.{k}", x.flatten(1) if k == 0 else x.relu())
         return x
     if kind == "cnn":
@@ -93,6 +101,8 @@ def output(kind: str, p: Params, x: torch.Tensor) -> torch.Tensor:
         for k in range(3):
             y = F.conv2d(y, p[f"conv.{k}.weight"], p[f"conv.{k}.bias"], 1 + (k > 0), 1).relu()
         return y.mean((2, 3)) @ p["head.weight"].T + p["head.bias"]
+    if kind == "recurrent":
+        return _recurrent(p, x) @ p["head.weight"].T + p["head.bias"]
     if kind == "vit":
         y = (
             F.conv2d(x[:, None], p["patch.weight"], p["patch.bias"], PATCH)
@@ -114,6 +124,16 @@ def output(kind: str, p: Params, x: torch.Tensor) -> torch.Tensor:
             y = y + _neurons(kind, p, at, _norm(kind, p, f"{at}norm2", y))
     y = _norm(kind, p, "norm", y)
     return (y[:, 0] if kind == "vit" else y) @ p["head.weight"].T
+
+
+def _recurrent(p: Params, x: torch.Tensor) -> torch.Tensor:
+    h = torch.zeros(len(x), STATE)
+    for row in x.unbind(1):
+        read = (row @ p["rnn.weight_ih_l0"].T + p["rnn.bias_l0"]).chunk(3, -1)
+        own = (h @ p["rnn.weight_hh_l0"].T).chunk(3, -1)
+        reset, keep = ((r + o).sigmoid() for r, o in zip(read[:2], own[:2], strict=True))
+        h = keep * h + (1 - keep) * (read[2] + reset * own[2]).tanh()
+    return h
 
 
 def hidden_inputs(p: Params, letters: torch.Tensor) -> list[NDArray[np.float32]]:
@@ -187,6 +207,8 @@ def trained(
 
     def loss(own: Params, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         told = output(kind, own, x)
+        if kind == "coder":
+            return F.mse_loss(told, x.flatten(1))
         return F.cross_entropy(told.flatten(0, -2), y.flatten())
 
     slope = vmap(grad(loss))
@@ -204,7 +226,7 @@ def trained(
 def _batches(
     kind: str, many: int, steps: int, draw: torch.Generator, on: str
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    if kind in ("vit", "cnn", "dense"):
+    if kind not in ("decoder", "encoder"):
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-Strangers = tuple[str, int, int, float, float, float, int]
+from experiments.wild.page import made_by
+
 Again = tuple[str, str, str, bool, bool, bool, bool]
 Method = tuple[str, float, float, float]
 Placed = tuple[str, int, int, float]
@@ -13,26 +14,14 @@ Cost = tuple[float, float, float]
 
 _HEAD = """# Kinship under other labels
 
-Written by `python -m experiments hidden`. Small nets: a decoder (grouped keys, rotary
-positions, gated neurons) and an encoder on text of a Debian system, a ViT, a CNN and a dense
-net on scikit-learn's digits. How the test works is in
-[method.md](../method.md#under-other-labels).
-
-## Strangers
-
-Trained on the same data by the same recipe from other seeds. Chance places one unit of each
-axis alike. The p that is compared with a uniform distribution breaks ties at random and
-combines axes by Cauchy. Where there are more pairs than half the trainings, pairs share
-trainings, and the p of their Kolmogorov-Smirnov distance is only a guide. Strangers that are
-trained for long learn some features alike, and agree in more than chance has it.
-
-| net | trainings | pairs | units alike, mean of axes | KS distance | its p | kin |
-|---|---|---|---|---|---|---|
+Small nets: a decoder (grouped keys, rotary positions, gated neurons) and an encoder on text of a
+Debian system, a ViT and a CNN on scikit-learn's digits. How the test works is in
+[method.md](../method.md#under-other-labels); what it says of strangers, and how its p is
+distributed, on [a page of its own](chance.md).
 """
 
 
 def page(
-    strangers: Sequence[Strangers],
     again: Sequence[Again],
     methods: Sequence[Method],
     seeds: dict[str, str],
@@ -41,10 +30,6 @@ def page(
 ) -> str:
     """The page in Markdown."""
     lines = [_HEAD.rstrip("\n")]
-    for kind, many, pairs, alike, distance, p, kin in strangers:
-        lines.append(
-            f"| {kind} | {many} | {pairs} | {alike:.2f} | {distance:.3f} | {p:.2g} | {kin} |"
-        )
     if seeds:
         said = ", ".join(f"{kind}: {what}" for kind, what in sorted(seeds.items()))
         lines += [
@@ -75,7 +60,7 @@ def page(
     for step, whole, spent in costs:
         share = 100 * spent / (whole - spent)
         lines.append(f"| {100 * step:.0f} % | {whole:.1f} | {spent:.2f} | {share:.1f} % |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", made_by("python -m experiments hidden")]) + "\n"
 
 
 def _counts(rows: Sequence[Again]) -> tuple[int, ...]:

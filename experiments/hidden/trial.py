@@ -1,4 +1,4 @@
-"""What the test says of strangers, and what is found of models that were hidden."""
+"""What is found of models that were hidden."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from itertools import combinations
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import cauchy, kstest
 
 import mother
 from experiments.hidden.baselines import BASELINES
 from experiments.hidden.labels import hide, hides
-from experiments.hidden.nets import KINDS, Weights, blank, trained
+from experiments.hidden.nets import Weights, blank, trained
 from experiments.hidden.page import Again
 from mother.checkpoints.memory import opened_one
-from mother.evidence.agreement import Agreement, chance
-from mother.evidence.relabelled import LEVEL, Relabelling, relabelling
+from mother.evidence.relabelled import Relabelling, relabelling
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-PAIRS, MANY, FEW = 2000, 10_000, 64  # independent pairs; pairs that share nets; nets
-LONG = "dense, long"  # the dense net trained to the end
-STEPS = {"decoder": 120, "encoder": 80, "vit": 60, "cnn": 60, "dense": 100, LONG: 300}
+STEPS = {"decoder": 120, "encoder": 80, "vit": 60, "cnn": 60}
 RATE = 3e-3
 
 
@@ -33,40 +29,9 @@ def test_of(a: Weights, b: Weights) -> Relabelling:
     return found
 
 
-def exact_p(test: Relabelling, draw: np.random.Generator) -> float:
-    """The p whose distribution is uniform if placements are independent: ties of whole numbers are
-    broken at random, axes are combined by Cauchy (Liu and Xie 2020)."""
-
-    def one(axis: Agreement) -> float:
-        above = chance(axis.alike + 1, axis.units, axis.among)
-        return above + draw.random() * (axis.p - above)
-
-    scores = [1 / np.tan(np.pi * one(axis)) for axis in test.axes]
-    return float(cauchy.sf(np.mean(scores)))
-
-
 def nets(kind: str, many: int, seed: int) -> list[Weights]:
-    net = kind.split(",")[0]
-    starts = [blank(net, seed + k) for k in range(many)]
-    return trained(net, starts, STEPS[kind], RATE, seed)
-
-
-def strangers() -> Iterator[tuple[str, int, int, float, float, float, int]]:
-    """Of each kind of net: trainings, pairs, the middle count of units placed alike, Kolmogorov
-    and Smirnov's distance and its p, and how many pairs are kin."""
-    draw = np.random.default_rng(0)
-    for kind in ("dense", LONG, *KINDS):
-        many = {"dense": 2 * PAIRS, LONG: 400}.get(kind, FEW)
-        models = nets(kind, many, 10_000)
-        pairs = list(combinations(range(many), 2))
-        if kind == "dense":
-            pairs = [(2 * k, 2 * k + 1) for k in range(PAIRS)]
-        pairs = [pairs[k] for k in draw.permutation(len(pairs))[:MANY]]
-        tests = [test_of(models[i], models[k]) for i, k in pairs]
-        found = kstest([exact_p(test, draw) for test in tests], "uniform")
-        alike = float(np.mean([axis.alike for test in tests for axis in test.axes]))
-        kin = sum(test.is_kin() for test in tests)
-        yield kind, many, len(pairs), alike, float(found.statistic), float(found.pvalue), kin
+    starts = [blank(kind, seed + k) for k in range(many)]
+    return trained(kind, starts, STEPS[kind], RATE, seed)
 
 
 def same_seed(kind: str) -> str:
@@ -178,6 +143,3 @@ def _area(yes: Sequence[float], no: Sequence[float]) -> float:
     """The probability that kin score higher than strangers; half where they score alike."""
     a, b = np.asarray(yes)[:, None], np.asarray(no)[None]
     return float(((a > b) + 0.5 * (a == b)).mean())
-
-
-__all__ = ["LEVEL", "against_baselines", "found_again", "same_seed", "strangers"]

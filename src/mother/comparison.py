@@ -23,7 +23,7 @@ from mother.evidence.ranks import unchanged
 from mother.evidence.relabelled import relabelling, tells, tensors_of
 from mother.evidence.relation import kept, length
 from mother.evidence.renamed import kin_by_spectra
-from mother.graph import Evidence, reasons, rounded
+from mother.graph import Evidence, narrowed, reasons, rounded
 from mother.graph.assembly import edges_of
 from mother.graph.comparison import Comparison, LayerEvidence
 from mother.graph.parts import Relabelled
@@ -122,6 +122,8 @@ def _between(
         groups = align([first, renaming.seen(second)])
     groups = [g for group in groups for g in align(by_their_blocks(group.checkpoints))]
     if len(groups) > 1:
+        if (narrow := narrowed.compared(first, second, names)) is not None:
+            return narrow
         says = "too little of the one has a partner of the same name and shape in the other"
         nothing = Evidence("architecture", 0.0, says)
         return Comparison(*names, "unknown", evidence=(nothing,), not_compared=_unread(*groups))

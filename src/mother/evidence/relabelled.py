@@ -17,7 +17,7 @@ import numpy as np
 
 from mother.checkpoints import Tensor
 from mother.evidence.agreement import Agreement
-from mother.evidence.unwired import found_alone, unwired
+from mother.evidence.unwired import Axis, agreements, axes_of, found_alone
 from mother.layouts import Group
 from mother.layouts.units import (
     Array,
@@ -108,15 +108,21 @@ def relabelling(one: Tensors, other: Tensors) -> Relabelling | None:
     >>> test.is_kin(), test.alike
     (True, 1.0)
     """
-    test = _wired(one, other)
+    test = wired(one, other)
     if test is not None and test.is_kin():
         return test
-    axes, tried = unwired(one, other)
-    free = Relabelling(tuple(axes), 2 * tried)  # the second test that is made
-    return free if (test is None and axes) or free.is_kin() else test
+    free = unwired(axes_of(one, other))
+    return free if (test is None and free.axes) or free.is_kin() else test
 
 
-def _wired(one: Tensors, other: Tensors) -> Relabelling | None:
+def unwired(axes: Sequence[Axis]) -> Relabelling:
+    """The test of axes whose wiring is not known."""
+    found, tried = agreements(axes)
+    return Relabelling(tuple(found), 2 * tried)  # the second test that is made
+
+
+def wired(one: Tensors, other: Tensors) -> Relabelling | None:
+    """The test of the axes whose wiring is known; None where it is not."""
     shapes = matrices({name: tensor.shape for name, tensor in one.items()})
     if (stream := stream_of(shapes)) is not None:
         inside = spread(stream.hidden, AXES)
@@ -143,7 +149,7 @@ def tells(one: Tensors) -> bool:
     looked_at = {*stream.labelled, *(n for h in stream.hidden for n in (*h.written, *h.read))}
     if sum(one[name].size for name in looked_at) < MOST * whole:
         return False
-    test = _wired(one, noisy)
+    test = wired(one, noisy)
     return test is not None and test.is_kin()
 
 

@@ -35,13 +35,14 @@ class Axis:
     one: Array
     other: Array
     order: Order
+    among: int = 0  # units of the axis that it is a part of
 
     def part(self, start: int, units: int) -> Axis:
         """So many of its units, and where they lie among these; outside of them nowhere."""
         some = slice(start, start + units)
         order = self.order[some] - start
         order = np.where((order >= 0) & (order < units), order, -1)
-        return Axis(self.name, self.one[some], self.other[some], order)
+        return Axis(self.name, self.one[some], self.other[some], order, len(self.order))
 
     def is_copy(self, second: Axis) -> bool:
         """Whether the second one holds the same weights in either model."""
@@ -83,7 +84,7 @@ def found_alone(one: Tensors, other: Tensors) -> list[str]:
     return found
 
 
-def unwired(one: Tensors, other: Tensors) -> tuple[list[Agreement], int]:
+def agreements(axes: Sequence[Axis]) -> tuple[list[Agreement], int]:
     """The axes of which two matrices say the same, or the one of which they say the most; and how
     many pairs were compared.
 
@@ -93,26 +94,24 @@ def unwired(one: Tensors, other: Tensors) -> tuple[list[Agreement], int]:
     ...     return {str(k): constant(str(k), w) for k, w in enumerate(weights)}
     >>> first, second = draw.normal(size=(16, 9)), draw.normal(size=(12, 16))
     >>> order = draw.permutation(16)
-    >>> unwired(net(first, second), net(first[order], second[:, order]))
+    >>> agreements(axes_of(net(first, second), net(first[order], second[:, order])))
     ([Agreement(name='1', alike=16, units=16, among=16)], 7)
     """
-    tried = 0
-    best: dict[int, Agreement] = {}
-    for x, y in _pairs(axes_of(one, other)):
-        tried += 1
-        units = len(x.order)
-        moved = x.order != np.arange(units)
+    found = []
+    for x, y in pairs_of(axes):
+        moved = x.order != np.arange(len(x.order))
         alike = int((moved & (x.order == y.order)).sum())
-        found = Agreement(x.name, alike, units, units)
-        before = best.get(id(x))
-        better = found.agrees or not best if before is None else found.p < before.p
-        if better and not x.is_copy(y):
-            best[id(x)] = found
-    told = [found for found in best.values() if found.agrees]
-    return told or list(best.values())[:1], tried
+        found.append((Agreement(x.name, alike, len(x.order), len(x.order)), x, y))
+    best: dict[int, Agreement] = {}
+    for agreement, x, y in sorted(found, key=lambda each: (not each[0].agrees, each[0].p)):
+        if best and not agreement.agrees:
+            break
+        if id(x) not in best and not x.is_copy(y):
+            best[id(x)] = agreement
+    return list(best.values()), len(found)
 
 
-def _pairs(axes: Sequence[Axis]) -> Iterator[tuple[Axis, Axis]]:
+def pairs_of(axes: Sequence[Axis]) -> Iterator[tuple[Axis, Axis]]:
     """Axes of two matrices, or parts of them, that have as many units."""
     for k, x in enumerate(axes):
         for y in axes[:k]:

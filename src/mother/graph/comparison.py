@@ -30,8 +30,9 @@ class Comparison:
     relation: "strangers" (a test that relabelling does not change found nothing), "no kinship
     found" (by names and places; the test could not be made, or has no power here), "duplicate",
     "converted", "quantized", "pruned", "siblings" (a hidden common ancestor), "relatives" (what
-    they share did not change), "fine-tune", "continuation", "lora", or "unknown" (of different
-    architectures). parent: "a" or "b" where one is trained from
+    they share did not change), "fine-tune", "continuation", "lora", "reshaped" (of another shape,
+    as a narrower one is), or "unknown" (of different architectures, and neither is a narrower one
+    of the other). parent: "a" or "b" where one is trained from
     the other. stage: "specialization" or "generalization", None where it is unknown, and
     generalization: the probability of the second. kinship:
     median over layers of cosine against the cosine that chance allows; above 1 related. evidence:

@@ -55,7 +55,7 @@ def test_a_run_goes_on_and_what_many_were_made_of_was_done(graph):
     assert {(e.parent, e.stage) for e in tunings} == {("run-3", "specialization")}
     run = [e for e in graph.edges if e.child.startswith("run-") and not e.undirected]
     assert len(run) > 1
-    assert {e.stage for e in run} == {"generalization", None}
+    assert "generalization" in {e.stage for e in run}
 
 
 def test_reasons_are_kept(graph):

@@ -35,12 +35,12 @@ class Plan:
 PLANS = (
     Plan("dense", 100, 2000),
     Plan("coder", 100, 2000),
-    Plan("dense", 600, 100, 900),
-    Plan("coder", 600, 100, 900),
+    Plan("dense", 600, 100, 400),
+    Plan("coder", 600, 100, 400),
     Plan("recurrent", 100, 300),
-    Plan("cnn", 60, 200),
-    Plan("vit", 60, 60),
-    Plan("decoder", 120, 40),
+    Plan("cnn", 60, 150),
+    Plan("vit", 60, 50),
+    Plan("decoder", 120, 30),
 )
 
 _HEAD = """# What strangers' p is

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from mother.checkpoints import Checkpoint
 from mother.checkpoints.tensor import constant
 from mother.evidence.family import Family
-from mother.evidence.lengths import LEAST, RIDGE, SIDE, factors, usual, whitened
+from mother.evidence.lengths import RIDGE, SIDE, factors, usual, whitened
 from mother.evidence.looks import Look
 from mother.layouts import Group, align
 from mother.measures import measure
 from mother.methods import gram
 from mother.sketches.samples import samples_of
+from mother.thresholds import LITTLE
 from mother.trees.rules import Rules
 
 
@@ -108,17 +109,45 @@ def test_lengths_are_geometric_means_over_layers_of_whitened_distances() -> None
     family = Family.of(measure(of, moments=True), [Look.of(of)], np.arange(n))
     assert family is not None
     i, j = np.triu_indices(n, 1)
-    logs = []
+    plain, white, norms = [], [], []
     for layer in of.layers:
         assert max(layer.shape) <= SIDE
-        w = whitened(
-            np.stack([t.read().astype(np.float64).reshape(layer.shape) for t in layer.tensors])
-        )
-        far = np.array([((w[a] - w[b]) ** 2).sum() for a, b in zip(i, j, strict=True)])
-        logs.append(np.log(far / np.median(far) + LEAST))
+        w = np.stack([t.read().astype(np.float64).reshape(layer.shape) for t in layer.tensors])
+        x = whitened(w)
+        for points, out in ((w, plain), (x, white)):
+            far = [((points[a] - points[b]) ** 2).sum() for a, b in zip(i, j, strict=True)]
+            out.append(np.array(far))
+        norms.append(np.mean([(one**2).sum() for one in w]))
+    shares = [far / norm for far, norm in zip(plain, norms, strict=True)]
+    faint = LITTLE**2 * np.median(np.mean(shares, axis=0))
+    logs = [
+        np.log(far / np.median(far) + faint / np.median(share))
+        for far, share in zip(white, shares, strict=True)
+    ]
     np.testing.assert_allclose(family.length(i, j), np.exp(np.mean(logs, axis=0)), rtol=1e-4)
     np.testing.assert_allclose(family.length(j, i), family.length(i, j))
     assert family.length(np.arange(n), np.arange(n)).tolist() == [0.0] * n
+
+
+def test_what_rounding_moved_is_no_step() -> None:
+    """Where layers were kept, two that were rounded alike are no nearer to each other."""
+    rng = np.random.default_rng(0)
+    base = {f"layer.{k}.weight": rng.normal(size=(48, 40)) for k in range(6)}
+
+    def child() -> dict[str, np.ndarray]:
+        moved = {n: w + 0.1 * rng.normal(size=w.shape) for n, w in list(base.items())[:2]}
+        return {**base, **moved}
+
+    children = [child() for _ in range(6)]
+    halves = [
+        c if k % 2 else {n: w.astype(np.float16) for n, w in c.items()}
+        for k, c in enumerate(children)
+    ]
+    of = group({n: w.astype(np.float16) for n, w in base.items()}, *halves)
+    found = gram.recover(measure(of, moments=True), [Look.of(of)])
+    assert {frozenset((c, int(p))) for c, p in enumerate(found.parents) if p >= 0} == {
+        frozenset((0, k)) for k in range(1, 7)
+    }
 
 
 def test_samples_of_whole_layers_have_the_same_lengths() -> None:

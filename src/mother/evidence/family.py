@@ -20,6 +20,7 @@ from mother.measures.shapes import as_matrix
 from mother.sketches.points import PAIRS_AT_ONCE, squared_distances
 from mother.sketches.replicates import heavier
 from mother.sketches.samples import Samples
+from mother.thresholds import LITTLE
 
 MODELS_ASKED = 256  # models of a family of samples that tell which layers are inherited
 VECTORS = 1e-9  # weight of layers that are no matrices: they break ties
@@ -166,13 +167,21 @@ class Family:
             strange.append(self._strange(of))
             if of.common is not None:
                 whole[:, some] = of.common >= 1
+        faint = self._faint(squared)
         for k, held, counted in self._blocks():
             factor = factors(held, i, j, counted)
             known = whole[k] if whole[k].any() else np.ones(len(i), dtype=bool)
             squared[k] *= np.where(known, factor, np.median(factor[known]))
-        log = logs(squared, np.array([usual(lengths) for lengths in squared]))
+        log = logs(squared / np.array([[usual(lengths)] for lengths in squared]), faint)
         every = np.concatenate(strange, axis=1)
         return Lengths(log, self._counts, every if every.any() else None)
+
+    def _faint(self, squared: Array) -> Array:
+        """Of the usual squared distance in each layer, (L,), what is LITTLE of the usual step of
+        all layers, as a share of norms. squared: of pairs, (L, E)."""
+        step = usual(self.weight @ squared)
+        own = np.array([usual(lengths) for lengths in squared])
+        return np.asarray(LITTLE**2 * step * self.part / (self.weight * own))
 
     def _blocks(self) -> Iterator[tuple[int, Array, Array | None]]:
         """Parts of layers that tell, each with its number, and how often weights count there."""
@@ -221,6 +230,14 @@ class Family:
         return out
 
     @cached_property
+    def _faint_of_samples(self) -> Array:
+        some = np.unique(
+            np.linspace(0, len(self) - 1, min(len(self), MODELS_ASKED)).astype(np.intp)
+        )
+        i, j = np.triu_indices(len(some), 1)
+        return self._faint(self.source.among(some).pairs(i, j).squared)
+
+    @cached_property
     def _windows(self) -> dict[tuple[str, tuple[int, ...]], tuple[int, int]]:
         """Rows and columns of the windows that samples are of, by layer."""
         if not self.whitened or not self.looks:
@@ -250,7 +267,7 @@ class Family:
             near = samples.near.of.of(closer[here]).squared
             known = (plain > 0) & (near > 0)
             squared[:, here] *= np.where(known, near / np.where(known, plain, 1.0), 1.0)
-        return Lengths(logs(squared, np.ones(len(squared))), self._counts)
+        return Lengths(logs(squared, self._faint_of_samples), self._counts)
 
     def told(self, i: Indices, j: Indices) -> Products:
         """What the layers say of pairs that direction is read from."""

@@ -37,7 +37,6 @@ FEWEST = (
 )  # weights of a window that are enough to tell what a layer's rows and columns vary by
 RIDGE = 1.0  # of the mean variance is added to each: noise that is alike in all directions
 NOTHING = 1e-300  # of all counts
-LEAST = 1e-6  # of a usual squared length: what is nearer in a layer is as near as that
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,8 @@ def usual(lengths: Array) -> float:
     return float(np.median(lengths[lengths > 0])) if (lengths > 0).any() else 1.0
 
 
-def logs(squared: Array, usual: Array) -> Array:
-    """Logarithms of squared lengths, (L, E), on the scales of the usual ones, (L,)."""
-    return np.asarray(np.log(squared / usual[:, None] + LEAST))
+def logs(lengths: Array, faint: Array) -> Array:
+    """Logarithms of squared lengths, (L, E), on the scale of the usual one of each layer. faint:
+    (L,), of a usual one, what counts as no more than that: rounding moves layers that training
+    leaves."""
+    return np.asarray(np.log(lengths + np.maximum(faint, NOTHING)[:, None]))

@@ -35,12 +35,13 @@ class Plan:
 PLANS = (
     Plan("dense", 100, 2000),
     Plan("coder", 100, 2000),
-    Plan("dense", 600, 100, 400),
-    Plan("coder", 600, 100, 400),
-    Plan("recurrent", 100, 300),
-    Plan("cnn", 60, 150),
-    Plan("vit", 60, 50),
-    Plan("decoder", 120, 30),
+    Plan("dense", 600, 400, 600),
+    Plan("coder", 600, 100, 900),
+    Plan("dense", 3000, 100, 900),
+    Plan("recurrent", 100, 500),
+    Plan("cnn", 60, 300),
+    Plan("vit", 60, 120),
+    Plan("decoder", 120, 80),
 )
 
 _HEAD = """# What strangers' p is

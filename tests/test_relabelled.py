@@ -166,6 +166,35 @@ def test_what_is_hidden_in_part_is_undone(name):
     assert not any(n.endswith("(not found)") for n in found.seen.tensors)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_neurons_that_were_scaled_alone_are_scaled_back(share):
+    """They are alike where they are; only the distance is another."""
+    base = net("decoder")
+    kid = changed(base, share)
+    models = {"base": base, "other": changed(base, share, 2)}
+    plain = mother.recover(models | {"kid": kid}, bootstrap=0)
+    graph = mother.recover(models | {"kid": hide("neurons scaled", "decoder", kid, 5)}, bootstrap=0)
+    assert {(e.parent, e.child) for e in graph.edges} == {(e.parent, e.child) for e in plain.edges}
+    told, before = (
+        next(e for e in g.edges if "kid" in (e.parent, e.child)) for g in (graph, plain)
+    )
+    assert told.relabelled.undone == ("units scaled",)
+    assert told.distance == pytest.approx(before.distance, rel=0.05)
+
+
+@pytest.mark.parametrize("part", ["gate", "up", "norm"])
+def test_lengths_that_training_changed_stay(part):
+    """Of one of the matrices alone that hold the units."""
+    base = net("decoder")
+    draw = np.random.default_rng(4)
+    kid = {
+        n: w * np.exp(draw.normal(0, 0.3, (len(w), *[1] * (w.ndim - 1)))) if part in n else w
+        for n, w in changed(base, 0.05).items()
+    }
+    models = [opened_one(w, id=id_) for id_, w in (("base", base), ("kid", kid))]
+    assert find_hidden(align(models)[0]) == []
+
+
 def test_half_of_the_heads_moved():
     base, kid = net("encoder"), changed(net("encoder"), 0.1)
     models = [opened_one(base, id="base"), opened_one(_swapped(kid), id="kid")]

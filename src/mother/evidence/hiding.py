@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,11 +20,12 @@ from mother.checkpoints import Checkpoint, Tensor
 from mother.evidence.kinship import threshold
 from mother.evidence.relabelled import Relabelling, relabelling
 from mother.layouts import Group, Layer, align
+from mother.layouts.moves import SHORTEST, SPREAD
 from mother.layouts.undoing import Undone, undone
-from mother.layouts.units import Array, spread
+from mother.layouts.units import Array, spread, values_of
 from mother.layouts.wiring import matrices, natural, stream_of
 from mother.sketches.labels import all_labelled
-from mother.thresholds import LARGELY, MOST, NEARLY_ALL, SLIGHT
+from mother.thresholds import ALL_BUT_NOISE, DEVIATIONS, LARGELY, MOST, NEARLY_ALL, SLIGHT, TRACE
 
 GLANCE_MATRICES = 12  # matrices of a group, of which a glance is taken
 GLANCE_WEIGHTS = 1 << 11  # weights of each
@@ -48,10 +49,12 @@ class Hidden:
 
 @dataclass
 class _Family:
-    """Numbers of models that are alike at a glance."""
+    """Numbers of models that are alike at a glance. rescaled: of those whose units seem to have
+    been scaled one by one, which are alike where they are."""
 
     members: list[int]
     first: Checkpoint
+    rescaled: list[int] = field(default_factory=list)
 
     @cached_property
     def signatures(self) -> dict[str, Array]:
@@ -85,6 +88,17 @@ def find_hidden(group: Group) -> list[Hidden]:
             seen = hidden.seen(found[m].seen if m in found else own)
             found[m] = Hidden(own, seen, hidden, test, tried)
         home = [i if h == k else h for h in home]
+    missed = 0
+    for one, k in ((family.first, k) for family in families for k in family.rescaled):
+        if k in found or missed == MISSED:
+            continue
+        own = group.checkpoints[k]
+        two = _Two.of(one, own)
+        if two is None or (told := two.rescaled()) is None:
+            missed += 1
+            continue
+        test, hidden = told
+        found[k] = Hidden(own, hidden.seen(own), hidden, test, max(tried, 1))
     return list(found.values())
 
 
@@ -135,6 +149,27 @@ class _Two:
         if hidden is None or sum(fit.moves for fit in hidden.fits.values()) < MOVED_LAYERS:
             return None
         return test, replace(hidden, lost=frozenset())  # what is not found is new there, and stays
+
+    def rescaled(self) -> tuple[Relabelling, Undone] | None:
+        """The same of scales alone, if they hid most of the way: training moves scales, too."""
+        one, other = ({layer.name: layer.tensors[k] for layer in self.layers} for k in (0, 1))
+        test = relabelling(one, other)
+        if test is None or not test.is_kin():
+            return None
+        hidden = undone(self.one, self.other, spin=test.spin)
+        return (test, hidden) if hidden is not None and self._hid(hidden) else None
+
+    def _hid(self, hidden: Undone) -> bool:
+        seen = hidden.seen(self.other).tensors
+        ways = np.zeros(2)
+        for layer in self.layers:
+            a, b = layer.tensors
+            stored = hidden.places.get(b.name, b.name)
+            if stored in seen and seen[stored].size == a.size:
+                own, *others = (values_of(t).ravel() for t in (a, b, seen[stored]))
+                length = max(float(np.linalg.norm(own)), 1e-300)
+                ways += [(float(np.linalg.norm(own - x)) / length) ** 2 * a.size for x in others]
+        return bool(ways[1] < MOST**2 * ways[0])
 
 
 def _is_transformer(layers: Sequence[Layer]) -> bool:
@@ -190,12 +225,40 @@ def _at_a_glance(group: Group, models: Sequence[int]) -> list[_Family]:
                 # kin by names and places already: what training moved is not to be undone
                 if (cosine[best] < left).sum() < MOVED_LAYERS:
                     families[best].members.append(k)
+                    if stream and _rescaled(some, cosine[best], leaders[best], own):
+                        families[best].rescaled.append(k)
                     continue
         if len(families) == len(leaders):
             leaders = np.concatenate([leaders, np.zeros_like(leaders)])
         leaders[len(families)] = own
         families.append(_Family([k], group.checkpoints[k]))
     return families
+
+
+def _rescaled(layers: Sequence[Layer], cosine: Array, one: Array, other: Array) -> bool:
+    """Whether units of those layers were scaled one by one that are alike least, as far as is seen
+    of them, (L, w)."""
+    weak = [int(x) for x in np.argsort(cosine)[:MOVED_LAYERS] if cosine[x] < ALL_BUT_NOISE]
+    found = 0
+    for x in weak:
+        width = min(layers[x].size // layers[x].shape[0], GLANCE_WEIGHTS)
+        seen = min(layers[x].size, GLANCE_WEIGHTS) // width * width
+        a, b = (side[x, :seen].reshape(-1, width) for side in (one, other))
+        found += _stretched(a, b) or _stretched(a.T, b.T)
+    return found == MOVED_LAYERS
+
+
+def _stretched(one: Array, other: Array) -> bool:
+    """Whether lengths of rows have changed by more than what turned them would change them by."""
+    a, b = (np.linalg.norm(x, axis=1) for x in (one, other))
+    live = (a > 0) & (b > 0)
+    if one.shape[1] < SHORTEST or not live.any():
+        return False
+    cosine = np.einsum("ij,ij->i", one, other)[live] / (a * b)[live]
+    turned = np.sqrt(max(1 / max(float(np.median(cosine)), TRACE) ** 2 - 1, 0.0) / one.shape[1])
+    ratio = np.log(a[live] / b[live])
+    spread = float(np.mean(np.abs(ratio - np.median(ratio))))
+    return spread >= max(SPREAD, DEVIATIONS * float(turned))
 
 
 def _cosines(leaders: Array, own: Array) -> Array:

@@ -163,3 +163,20 @@ def test_samples_of_whole_layers_have_the_same_lengths() -> None:
     np.testing.assert_allclose(
         sampled / measured, np.full(len(i), sampled[0] / measured[0]), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vectors_break_ties_of_equal_matrices(seed: int) -> None:
+    """Of some models the vectors alone were trained, beside others that went far in matrices."""
+    rng = np.random.default_rng(seed)
+    base = {f"layer.{k}.weight": rng.normal(size=(48, 40)) for k in range(4)}
+    base |= {f"layer.{k}.bias": rng.normal(size=48) for k in range(4)}
+    far = [{n: w + 0.1 * rng.normal(size=w.shape) for n, w in base.items()} for _ in range(7)]
+    near = [
+        {n: w + 0.3 * rng.normal(size=w.shape) if w.ndim == 1 else w for n, w in far[0].items()}
+        for _ in range(3)
+    ]
+    of = group(*near, base, *far)
+    parents = gram.recover(measure(of, moments=True), [Look.of(of)]).parents
+    found = {frozenset((c, int(p))) for c, p in enumerate(parents) if p >= 0}
+    assert {frozenset((len(near) + 1, k)) for k in range(len(near))} <= found

@@ -100,9 +100,9 @@ class Family:
 
     def squared(self, i: Indices, j: Indices) -> Array:
         """|i - j|^2 of pairs, layers as they count, (E,)."""
-        if self.points is None:
-            return np.asarray(self.table[i, j])
-        return np.asarray(self.weight @ self.source.pairs(i, j).squared)
+        if isinstance(self.source, Samples):
+            return np.asarray(self.weight @ self.source.pairs(i, j).squared)
+        return np.asarray(self.table[i, j])
 
     def by_layer(self, i: Indices, j: Indices) -> Array:
         """The same by layer, (L, E). Of two that have a layer not from each other, the others stand
@@ -152,7 +152,12 @@ class Family:
     @cached_property
     def _counts(self) -> Array:
         """How much each layer counts for the length of a way, (L,)."""
-        return np.asarray(self.source.sizes * np.where(self.tells, 1.0, VECTORS))
+        return np.asarray(self.source.sizes * self._ties)
+
+    @property
+    def _ties(self) -> Array:
+        """How much less than by its size each layer counts, (L,)."""
+        return np.where(self.tells, 1.0, VECTORS)
 
     @cached_property
     def _every(self) -> Lengths:
@@ -179,9 +184,8 @@ class Family:
     def _faint(self, squared: Array) -> Array:
         """Of the usual squared distance in each layer, (L,), what is LITTLE of the usual step of
         all layers, as a share of norms. squared: of pairs, (L, E)."""
-        step = usual(self.weight @ squared)
-        own = np.array([usual(lengths) for lengths in squared])
-        return np.asarray(LITTLE**2 * step * self.part / (self.weight * own))
+        step, norm = usual(self.weight @ squared), self.part * self._ties / self.weight
+        return np.asarray(LITTLE**2 * step * norm / [usual(lengths) for lengths in squared])
 
     def _blocks(self) -> Iterator[tuple[int, Array, Array | None]]:
         """Parts of layers that tell, each with its number, and how often weights count there."""
@@ -211,9 +215,7 @@ class Family:
         samples = self.source
         if not isinstance(samples, Samples):
             return None
-        some = np.unique(
-            np.linspace(0, len(self) - 1, min(len(self), MODELS_ASKED)).astype(np.intp)
-        )
+        some = asked(len(self))
         i, j = np.triu_indices(len(some), 1)
         out = np.empty(samples.rows.shape, dtype=np.float32)
         layers = zip(samples.names, samples.shapes, strict=True)
@@ -231,9 +233,7 @@ class Family:
 
     @cached_property
     def _faint_of_samples(self) -> Array:
-        some = np.unique(
-            np.linspace(0, len(self) - 1, min(len(self), MODELS_ASKED)).astype(np.intp)
-        )
+        some = asked(len(self))
         i, j = np.triu_indices(len(some), 1)
         return self._faint(self.source.among(some).pairs(i, j).squared)
 
@@ -279,9 +279,16 @@ def _some(source: Source) -> Measures:
     if isinstance(source, Measures):
         return source
     assert isinstance(source, Samples)
-    n = len(source)
-    some = np.unique(np.linspace(0, n - 1, min(n, MODELS_ASKED)).astype(np.intp))
-    return source.among(some).measures()
+    return source.among(asked(len(source))).measures()
+
+
+def asked(n: int) -> Indices:
+    """Those of n models that stand for all, MODELS_ASKED at the most.
+
+    >>> asked(3), len(asked(1000))
+    (array([0, 1, 2]), 256)
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, MODELS_ASKED)).astype(np.intp))
 
 
 def speaking(source: Source) -> Bools:

@@ -170,6 +170,8 @@ def test_an_embedding_that_was_copied_moves_nobody(start, rows, apart):
     models = {"a": a, "b": trained(a, 1), "c": c, "d": d, "e": trained(c, 4), "f": trained(d, 5)}
     assert table(len(models), told_by_rows(group(models)).excluded)[apart]
     assert parents(models) == {"b": "a", "c": "a", "d": start, "e": "c", "f": "d"}
+    graph = recover_checkpoints(list(group(models).checkpoints), Options(bootstrap=20))
+    assert {e.child: e.support for e in graph.edges}["d"] > 0.9
 
 
 def test_a_matrix_is_one_witness():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mother.layouts import Group
+from mother.layouts import Group, Layer
 from mother.measures import Measures, as_if_drawn, is_matrix
 from mother.measures.clustering import minimum_spanning_trees
 from mother.thresholds import PRECISE, TRACE
@@ -132,20 +132,14 @@ def unsure(m: Measures) -> list[tuple[int, int]]:
 def kinship_of_first(group: Group) -> tuple[Array, NDArray[np.bool_]]:
     """Kinship of the first of a group's models with each, (n,), without the pairs of the others,
     and whether it is in doubt, as by `unsure`. Pruned models are taken as they are."""
-    layers = [layer for layer in group.layers if 0 in layer.members]
-    chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
-    cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
-    sizes = np.array([layer.size for layer in chosen], dtype=np.int64)
-    seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
-    for row, layer in zip(cosine, chosen, strict=True):
-        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
-        weights -= weights.mean(axis=1, keepdims=True)
-        norm = np.sqrt(np.square(weights).sum(axis=1))
-        product = norm * norm[0]
-        row[list(layer.members)] = weights @ weights[0] / np.where(product == 0, np.nan, product)
+    chosen = _telling([layer for layer in group.layers if 0 in layer.members])
     if not chosen:
         many = len(group.checkpoints)
         return np.zeros(many), np.zeros(many, dtype=bool)
+    cosine = np.full((len(chosen), len(group.checkpoints)), np.nan)
+    for row, layer in zip(cosine, chosen, strict=True):
+        row[list(layer.members)] = _with_first(*_about_mean(layer))
+    sizes, seen = _sizes(chosen)
     return _kinship(cosine, sizes, seen), _unsure(cosine, sizes, seen)
 
 
@@ -153,23 +147,43 @@ def kinship_of_some(group: Group, many: int) -> Array:
     """Kinship of each of the first models of a group, which hold the same layers, with each of the
     others, (many, n - many): what `kinship_of_first` finds in the group of it and those."""
     n = len(group.checkpoints)
-    layers = [x for x in group.layers if 0 in x.members and x.members[-1] >= many]
-    chosen = [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
+    chosen = _telling([x for x in group.layers if 0 in x.members and x.members[-1] >= many])
     if not chosen:
         return np.zeros((many, n - many))
     cosine = np.full((many, len(chosen), 1 + n - many), np.nan)
-    sizes = np.array([layer.size for layer in chosen], dtype=np.int64)
-    seen = as_if_drawn(sizes, np.array([x.tensors[0].size for x in chosen], dtype=np.int64))
     for row, layer in enumerate(chosen):
-        weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
-        weights -= weights.mean(axis=1, keepdims=True)
-        norm = np.sqrt(np.square(weights).sum(axis=1))
+        both = _about_mean(layer)
         places = [0, *(1 + m - many for m in layer.members[many:])]
         for k in range(many):
-            held = np.concatenate([weights[k : k + 1], weights[many:]])
-            product = np.concatenate([norm[k : k + 1], norm[many:]]) * norm[k]
-            cosine[k, row, places] = held @ held[0] / np.where(product == 0, np.nan, product)
+            held = (np.concatenate([x[k : k + 1], x[many:]]) for x in both)
+            cosine[k, row, places] = _with_first(*held)
+    sizes, seen = _sizes(chosen)
     return np.stack([_kinship(each, sizes, seen)[1:] for each in cosine])
+
+
+def _telling(layers: Sequence[Layer]) -> list[Layer]:
+    """Those of the layers that kinship is told by."""
+    return [x for x, ok in zip(layers, told_by([x.shape for x in layers]), strict=True) if ok]
+
+
+def _sizes(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Weights of each layer, and as many drawn one by one would tell as much, (L,) each."""
+    sizes = np.array([layer.size for layer in layers], dtype=np.int64)
+    held = np.array([layer.tensors[0].size for layer in layers], dtype=np.int64)
+    return sizes, as_if_drawn(sizes, held)
+
+
+def _about_mean(layer: Layer) -> tuple[Array, Array]:
+    """The weights of the models that have a layer, about the mean of each, (m, P), and norms."""
+    weights = np.stack([t.read().astype(np.float64) for t in layer.tensors])
+    weights -= weights.mean(axis=1, keepdims=True)
+    return weights, np.sqrt(np.square(weights).sum(axis=1))
+
+
+def _with_first(weights: Array, norm: Array) -> Array:
+    """Cosines of the first with each, (m,)."""
+    product = norm * norm[0]
+    return np.asarray(weights @ weights[0] / np.where(product == 0, np.nan, product))
 
 
 def _kinship(cosine: Array, sizes: NDArray[np.int64], seen: NDArray[np.int64]) -> Array:

@@ -112,7 +112,7 @@ class Engine:
         passed = np.zeros(len(self.lengths), dtype=bool)
         while True:  # without the edges that evidence objects to, until there is none
             among = self.candidates(~passed)
-            parents, direction = self.tree(passed)
+            straight, parents, direction = self.tree(passed)
             found = self.objections(parents, among) & ~passed
             if not found.any():
                 break
@@ -128,7 +128,7 @@ class Engine:
         direction[doubted] = 0.5
         forest = self._figures(kept, hidden, direction, among)
         if replicates:
-            support = self._support(parents, passed, replicates, seed)
+            support = self._support((straight, parents), passed, replicates, seed)
             forest.support[kept >= 0] = support[kept >= 0]
         return forest
 
@@ -150,17 +150,19 @@ class Engine:
         out = self.apart | self.overruled | passed
         return np.where(out, RULED_OUT * lengths, lengths)
 
-    def tree(self, passed: Bools) -> tuple[Indices, Array]:
-        """The tree, and the probabilities of its directions, (n,) each."""
+    def tree(self, passed: Bools) -> tuple[Indices, Indices, Array]:
+        """The tree by lengths and directions, the same with what models hold of steps where rows
+        rule out their parents, and the probabilities of its directions, (n,) each."""
         costs = self.costs(self.lengths, passed)
-        parents, direction = self._oriented(spanning_tree(len(self.family), *self.pairs, costs))
+        straight, direction = self._oriented(spanning_tree(len(self.family), *self.pairs, costs))
         overruled = self.overruled & ~self.apart & ~passed
         if not overruled.any() or not self.whole:
-            return parents, direction
-        i, j = (side[overruled] for side in self.pairs)
-        known = np.sort(keys(i, j))
-        moved = held(self.family, parents, lambda p, c: np.isin(keys(p, c), known))
-        return self._oriented(moved) if (moved != parents).any() else (parents, direction)
+            return straight, straight, direction
+        known = keys(*(side[overruled] for side in self.pairs))
+        moved = held(self.family, straight, lambda p, c: np.isin(keys(p, c), known))
+        return straight, *(
+            self._oriented(moved) if (moved != straight).any() else (moved, direction)
+        )
 
     def _oriented(self, parents: Indices, counts: Array | None = None) -> tuple[Indices, Array]:
         own = self.odds.own(parents, counts) + turning(self.family, parents)
@@ -292,9 +294,13 @@ class Engine:
                 if claim is not None:
                     forest.claims[child] += (Claim(name, *claim),)
 
-    def _support(self, parents: Indices, passed: Bools, replicates: int, seed: int) -> Array:
-        """Share of replicates, layers drawn with replacement, in which each model has this
-        parent."""
+    def _support(
+        self, trees: tuple[Indices, Indices], passed: Bools, replicates: int, seed: int
+    ) -> Array:
+        """Share of replicates, layers drawn with replacement, in which each model has this parent.
+        trees: by lengths and directions, and with what models hold of steps, which are medians over
+        layers: where a replicate has the former's edge, it has the latter's."""
+        straight, parents = trees
         L, n = len(self.family.weight), len(parents)
         draws = np.random.default_rng(seed).multinomial(L, np.full(L, 1 / L), size=replicates)
         layers, found = self.family.lengths(*self.pairs), np.zeros(n)
@@ -302,5 +308,6 @@ class Engine:
         for some in (draws[at : at + step] for at in range(0, replicates, step)):
             costs = np.stack([self.costs(layers.over(counts), passed) for counts in some])
             for counts, tree in zip(some, spanning_trees(n, *self.pairs, costs), strict=True):
-                found += self._oriented(tree, counts[self.family.tells])[0] == parents
+                drawn, _ = self._oriented(tree, counts[self.family.tells])
+                found += np.where(drawn == straight, parents, drawn) == parents
         return found / replicates
